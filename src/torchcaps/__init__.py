@@ -1,0 +1,1 @@
+"""Capsule networks that are correct, fast and visible."""
