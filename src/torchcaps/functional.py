@@ -1,0 +1,168 @@
+"""The paper's equations as pure functions: squash, agreement and the losses."""
+
+import torch
+from torch import Tensor
+
+from torchcaps.types import LinearVotes, Votes, check_float_tensor
+
+__all__ = ["agreement", "margin_loss", "reconstruction_loss", "squash"]
+
+
+def squash(s: Tensor, dim: int = -1) -> Tensor:
+    """Shrink short vectors to almost zero and long ones to a length slightly below 1.
+
+    v = |s|² / (1 + |s|²) · s / |s|      (Eq 1)
+
+    Args:
+        s: total inputs, any shape; floating point. Half precision is computed in float32.
+        dim: the axis that holds the components of one capsule.
+
+    Returns:
+        v, shape and dtype of `s`, with 0 ≤ |v| ≤ 1 and the direction of s. squash(0) = 0 with zero
+        gradient; there is no epsilon, and neither 1e-30 nor 1e30 over- or underflows to NaN.
+
+    Raises:
+        TypeError: `s` is not a floating-point tensor.
+
+    Reference: Sabour, Frosst, Hinton (2017), Eq 1.
+
+    Example:
+        >>> squash(torch.tensor([3.0, 4.0]))  # length 5 becomes 25/26
+        tensor([0.5769, 0.7692])
+    """
+    check_float_tensor("s", s)
+    x = _accumulated(s)
+    # The largest component is taken out before squaring; being a constant of the algebra (it
+    # cancels), it needs no gradient.
+    scale = x.detach().abs().amax(dim, keepdim=True)
+    zero = scale == 0
+    x = x / scale.masked_fill(zero, 1)
+    # In [1, √D] — and 1 for a zero vector, so that √ has a gradient there.
+    norm = (x * x).sum(dim, keepdim=True).masked_fill(zero, 1).sqrt()
+    length = scale * norm
+    v = x / norm * (length / torch.hypot(length, torch.ones_like(length))).square()
+    return v.to(s.dtype)
+
+
+def agreement(votes: Votes, pose: Tensor) -> Tensor:
+    """How well each vote agrees with the capsule it was cast for: the scalar product û_ij · v_j.
+
+    Args:
+        votes: û, `[..., I, J, D]` or `LinearVotes`.
+        pose: v, `[..., J, D]`.
+
+    Returns:
+        `[..., I, J]`: positive where vote and pose point the same way, negative where they oppose.
+
+    Reference: Sabour, Frosst, Hinton (2017), §2 (a_ij) and Procedure 1, line 7.
+
+    Example:
+        >>> votes = torch.tensor([[[1.0, 0.0]], [[-1.0, 0.0]]])  # two inputs, one output
+        >>> agreement(votes, torch.tensor([[0.5, 0.0]]))
+        tensor([[ 0.5000],
+                [-0.5000]])
+    """
+    u_hat = votes.materialize() if isinstance(votes, LinearVotes) else votes
+    return torch.einsum("...ijd,...jd->...ij", u_hat, pose)
+
+
+def margin_loss(
+    activation: Tensor,
+    labels: Tensor,
+    *,
+    positive_margin: float = 0.9,
+    negative_margin: float = 0.1,
+    down_weight: float = 0.5,
+) -> Tensor:
+    """Ask for a long capsule where the class is present and a short one where it is not.
+
+    L_k = T_k max(0, m⁺ − |v_k|)² + λ (1 − T_k) max(0, |v_k| − m⁻)²      (Eq 4)
+
+    summed over the classes k, averaged over the batch.
+
+    Args:
+        activation: |v_k|, `[B, J]`, lengths in [0, 1]: not softmaxed, or m⁺ can never be met.
+        labels: class indices `[B]`, or T_k itself, `[B, J]` in [0, 1] (several classes present, as
+            in MultiMNIST).
+        positive_margin: m⁺ = 0.9.
+        negative_margin: m⁻ = 0.1.
+        down_weight: λ = 0.5, for absent classes.
+
+    Returns:
+        A scalar, float32 or wider.
+
+    Raises:
+        ValueError: shapes that do not fit. TypeError: labels of another kind.
+
+    Reference: Sabour, Frosst, Hinton (2017), Eq 4. The authors' code takes half of it and averages
+    over classes; see `torchcaps.models.losses`.
+
+    Example:
+        >>> lengths = torch.tensor([[0.9, 0.1, 0.1], [0.4, 0.1, 0.3]])
+        >>> margin_loss(lengths, torch.tensor([0, 0]))  # (0 + 0.25 + 0.5·0.04) / 2
+        tensor(0.1350)
+    """
+    check_float_tensor("activation", activation)
+    if activation.dim() != 2:
+        raise ValueError(f"activation must be [B, J], got shape {tuple(activation.shape)}")
+    lengths = _accumulated(activation)
+    present = class_targets(labels, activation.shape).to(lengths.dtype)
+    missed = (positive_margin - lengths).clamp(min=0).square()
+    raised = (lengths - negative_margin).clamp(min=0).square()
+    loss = present * missed + down_weight * (1 - present) * raised
+    return loss.sum(dim=1).mean()
+
+
+def reconstruction_loss(reconstruction: Tensor, images: Tensor) -> Tensor:
+    """The sum of squared pixel errors of an image, averaged over the batch.
+
+    Σ_pixels (reconstruction − image)²; the paper adds 0.0005 of it to the margin loss. A *mean*
+    over the 784 pixels would make it 784 times too weak.
+
+    Args:
+        reconstruction: `[B, ...]`.
+        images: `[B, ...]`, the same shape, in [0, 1].
+
+    Returns:
+        A scalar, float32 or wider.
+
+    Raises:
+        ValueError: shapes that differ.
+
+    Reference: Sabour, Frosst, Hinton (2017), §4.1.
+
+    Example:
+        >>> reconstruction_loss(torch.zeros(2, 1, 28, 28), torch.ones(2, 1, 28, 28))
+        tensor(784.)
+    """
+    if reconstruction.shape != images.shape:
+        raise ValueError(
+            f"reconstruction {tuple(reconstruction.shape)} and images {tuple(images.shape)} "
+            "must have the same shape"
+        )
+    error = _accumulated(reconstruction) - _accumulated(images)
+    return error.square().flatten(1).sum(dim=1).mean()
+
+
+def class_targets(labels: Tensor, shape: torch.Size) -> Tensor:
+    """T_k as `[B, J]` from class indices `[B]` (or from T_k itself), checked against `shape`."""
+    if not isinstance(labels, Tensor):
+        raise TypeError(f"labels must be a tensor, got {type(labels).__name__}")
+    batch, classes = shape
+    if labels.shape == (batch, classes):
+        return labels
+    if labels.shape != (batch,):
+        raise ValueError(
+            f"labels must be [B] = [{batch}] class indices or [B, J] = [{batch}, {classes}] "
+            f"targets, got shape {tuple(labels.shape)}"
+        )
+    if labels.dtype.is_floating_point or labels.dtype.is_complex or labels.dtype == torch.bool:
+        raise TypeError(f"labels [B] must be integer class indices, got {labels.dtype}")
+    # A comparison instead of one_hot: no data-dependent check, so it compiles and runs on any
+    # device without waiting for it.
+    return labels.unsqueeze(1) == torch.arange(classes, device=labels.device)
+
+
+def _accumulated(x: Tensor) -> Tensor:
+    """float32 for half precision, the tensor itself otherwise."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x

@@ -1,0 +1,6 @@
+"""Layers of capsules."""
+
+from torchcaps.layers.dense import DenseCaps
+from torchcaps.layers.primary import PrimaryCaps
+
+__all__ = ["DenseCaps", "PrimaryCaps"]

@@ -1,0 +1,93 @@
+"""Fully connected capsules: every input capsule votes for every output capsule."""
+
+import torch
+from torch import Tensor, nn
+
+from torchcaps.routing import DynamicRouting
+from torchcaps.types import Capsules, LinearVotes
+
+__all__ = ["DenseCaps"]
+
+
+class DenseCaps(nn.Module):
+    """Output capsules that each input capsule predicts by a matrix of its own.
+
+    û_ij = W_ij u_i (+ bias_j), then routing (Eq 2).
+
+    Args:
+        in_caps: I, number of input capsules.
+        in_dim: P, components of their poses.
+        out_caps: J, number of output capsules.
+        out_dim: D, components of their poses.
+        routing: a module from votes (and a mask) to `Capsules`; default `DynamicRouting(3)`.
+        bias: learn a bias `[J, D]`, added to every vote (see `LinearVotes` on how this differs
+            from the authors' code). Without it, as in the paper, the layer cannot tell u from −u:
+            its output only changes sign.
+
+    Shape:
+        `Capsules` or pose `[..., I, P]` → `Capsules(pose [..., J, D], activation [..., J])`.
+
+    Weights start as a normal of s.d. 0.1 truncated at two s.d., as in the authors' code; N(0, 1)
+    does not train.
+
+    Reference: Sabour, Frosst, Hinton (2017), §2 and §4 (DigitCaps).
+
+    Example:
+        >>> layer = DenseCaps(in_caps=1152, in_dim=8, out_caps=10, out_dim=16)
+        >>> layer(torch.randn(2, 1152, 8)).activation.shape
+        torch.Size([2, 10])
+    """
+
+    def __init__(
+        self,
+        in_caps: int,
+        in_dim: int,
+        out_caps: int,
+        out_dim: int,
+        routing: nn.Module | None = None,
+        *,
+        bias: bool = False,
+    ) -> None:
+        super().__init__()
+        for name, value in (
+            ("in_caps", in_caps),
+            ("in_dim", in_dim),
+            ("out_caps", out_caps),
+            ("out_dim", out_dim),
+        ):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        if routing is not None and not isinstance(routing, nn.Module):
+            raise TypeError(
+                f"routing must be a module such as DynamicRouting(3), got {type(routing).__name__}"
+            )
+        self.routing = DynamicRouting(3) if routing is None else routing
+        self.weight = nn.Parameter(torch.empty(in_caps, out_caps, out_dim, in_dim))
+        self.bias = nn.Parameter(torch.zeros(out_caps, out_dim)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the weights anew."""
+        nn.init.trunc_normal_(self.weight, std=0.1, a=-0.2, b=0.2)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def votes(self, capsules: Capsules | Tensor) -> LinearVotes:
+        """The votes that `forward` routes."""
+        pose = capsules.pose if isinstance(capsules, Capsules) else capsules
+        in_caps, _, _, in_dim = self.weight.shape
+        if pose.shape[-2:] != (in_caps, in_dim):
+            raise ValueError(
+                f"expected poses [..., {in_caps}, {in_dim}] (in_caps, in_dim), "
+                f"got shape {tuple(pose.shape)}"
+            )
+        return LinearVotes(pose, self.weight, self.bias)
+
+    def forward(self, capsules: Capsules | Tensor, mask: Tensor | None = None) -> Capsules:
+        """Poses `[..., I, P]`, mask `[..., I]` (False = padding) → `Capsules`."""
+        result: Capsules = self.routing(self.votes(capsules), mask)
+        return result
+
+    def extra_repr(self) -> str:
+        in_caps, out_caps, out_dim, in_dim = self.weight.shape
+        return f"{in_caps}×{in_dim} → {out_caps}×{out_dim}, bias={self.bias is not None}"

@@ -1,0 +1,110 @@
+"""What every model of the package is: images in, poses, activations and a reconstruction out."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from torchcaps.models.pretrained import Pretrained
+
+__all__ = ["Classifier", "Losses", "ModelOutput"]
+
+
+class ModelOutput(NamedTuple):
+    """What a model makes of a batch of images.
+
+    Attributes:
+        pose: `[B, J, D]`, one vector a class.
+        activation: `[B, J]`, how present each class is; the prediction is its argmax.
+        reconstruction: `[B, C, H, W]` in [0, 1], or None where the model has no decoder.
+    """
+
+    pose: Tensor
+    activation: Tensor
+    reconstruction: Tensor | None
+
+
+class Losses(NamedTuple):
+    """The loss to minimise and its two terms, each already weighted: total is their sum."""
+
+    total: Tensor
+    classification: Tensor
+    reconstruction: Tensor
+
+
+class Classifier(Pretrained):
+    """Base of the models: checked image shape, class names, saving and loading.
+
+    Args:
+        image_size: side of a square image, or (height, width), in pixels.
+        channels: 1 for grey, 3 for RGB, or any other number.
+        num_classes: J.
+        class_names: J names; default "0", "1", …
+
+    Attributes:
+        metadata: a dict that is saved in config.json beside the architecture: what the model was
+            trained on and how well it did. Whatever JSON can hold.
+    """
+
+    def __init__(
+        self,
+        image_size: int | Sequence[int],
+        channels: int,
+        num_classes: int,
+        class_names: Sequence[str] | None,
+    ) -> None:
+        super().__init__()
+        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+        self.image_size = (height, width)
+        self.channels = channels
+        self.num_classes = num_classes
+        for name, value in (
+            ("image height", height),
+            ("image width", width),
+            ("channels", channels),
+            ("num_classes", num_classes),
+        ):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        names = [str(k) for k in range(num_classes)] if class_names is None else list(class_names)
+        if len(names) != num_classes:
+            raise ValueError(f"class_names has {len(names)} names for {num_classes} classes")
+        self.class_names = tuple(names)
+        self.metadata = {}
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> ModelOutput:
+        """images `[B, C, H, W]` in [0, 1], labels `[B]` → `ModelOutput`."""
+        raise NotImplementedError
+
+    def loss(self, output: ModelOutput, images: Tensor, labels: Tensor) -> Losses:
+        """The loss of an output that was computed with these images *and* labels."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def predict(self, images: Tensor) -> Tensor:
+        """The class of each image, `[B]` int64."""
+        output: ModelOutput = self(images)
+        return output.activation.argmax(dim=1)
+
+    def check_images(self, images: Tensor) -> None:
+        """Raise unless images are `[B, C, H, W]` as this model was built for."""
+        if not isinstance(images, Tensor) or not images.dtype.is_floating_point:
+            got = images.dtype if isinstance(images, Tensor) else type(images).__name__
+            raise TypeError(f"images must be a floating-point tensor in [0, 1], got {got}")
+        expected = (self.channels, *self.image_size)
+        if images.dim() != 4 or images.shape[1:] != expected:
+            raise ValueError(
+                f"images must be [B, {', '.join(map(str, expected))}] (channels, height, width), "
+                f"got shape {tuple(images.shape)}"
+            )
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of learned values.
+
+    Example:
+        >>> count_parameters(nn.Linear(3, 2))
+        8
+    """
+    return sum(parameter.numel() for parameter in module.parameters())
