@@ -108,7 +108,9 @@ class CapsNet(Classifier):
     ) -> None:
         super().__init__(image_size, channels, num_classes, class_names)
         if loss_scale not in LOSS_SCALES:
-            raise ValueError(f"loss_scale must be one of {', '.join(LOSS_SCALES)}, got {loss_scale!r}")
+            raise ValueError(
+                f"loss_scale must be one of {', '.join(LOSS_SCALES)}, got {loss_scale!r}"
+            )
         smallest = (kernel_size - 1) * conv_stride + kernel_size
         if min(self.image_size) < smallest:
             height, width = self.image_size

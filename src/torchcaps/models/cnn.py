@@ -56,7 +56,9 @@ class BaselineCNN(Classifier):
         widths = [widths[-1] * self.image_size[0] * self.image_size[1], *hidden]
         for width_in, width_out in zip(widths, widths[1:]):
             layers += [nn.Linear(width_in, width_out), nn.ReLU()]
-        self.layers = nn.Sequential(*layers, nn.Dropout(dropout), nn.Linear(widths[-1], num_classes))
+        self.layers = nn.Sequential(
+            *layers, nn.Dropout(dropout), nn.Linear(widths[-1], num_classes)
+        )
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> ModelOutput:
         """images `[B, C, H, W]` in [0, 1] → `ModelOutput`."""

@@ -211,7 +211,9 @@ def find_weights(folder: Path) -> Path:
     path = folder / WEIGHTS
     if path.is_file():
         return path
-    pickles = sorted(p.name for p in folder.iterdir() if p.suffix in {".bin", ".pt", ".pth", ".pkl"})
+    pickles = sorted(
+        p.name for p in folder.iterdir() if p.suffix in {".bin", ".pt", ".pth", ".pkl"}
+    )
     if pickles:
         raise InputError(
             f"{folder / pickles[0]} is a pickle, which can run code of its author when read: "
