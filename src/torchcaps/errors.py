@@ -1,6 +1,6 @@
-"""The one error that means "the input is wrong, not the program"."""
+"""The errors that mean "this needs a person", not "the program is wrong"."""
 
-__all__ = ["InputError"]
+__all__ = ["InputError", "RunStopped"]
 
 
 class InputError(ValueError):
@@ -15,3 +15,14 @@ class InputError(ValueError):
         >>> issubclass(InputError, ValueError)
         True
     """
+
+
+class RunStopped(Exception):
+    """A training run ended early, and its folder holds what is needed to go on.
+
+    Its message says what happened and what to do; `exit_code` is what the command line returns.
+    """
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

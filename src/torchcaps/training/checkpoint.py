@@ -1,0 +1,167 @@
+"""Resume state on disk: written atomically, verified by hash, never pickled.
+
+A checkpoint is two files: `step-00000200.safetensors` with the tensors, and, written after it,
+`step-00000200.json` with the counters and the SHA-256 of the first. Without its JSON file a
+checkpoint does not exist, so that a kill at any moment leaves the one before it as the last.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from torchcaps.errors import InputError
+from torchcaps.storage import write_bytes, write_json
+
+__all__ = ["Checkpoint", "find_checkpoint", "restore", "save_checkpoint", "snapshot"]
+
+KEEP = 2
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A verified checkpoint: after which step, the tensors, and the counters of the run."""
+
+    step: int
+    tensors: dict[str, Tensor]
+    counters: dict[str, Any]
+
+
+def save_checkpoint(
+    folder: Path, step: int, tensors: dict[str, Tensor], counters: dict[str, Any]
+) -> None:
+    """Write the checkpoint of a step and drop all but the newest two.
+
+    Args:
+        folder: of checkpoints; made if absent.
+        step: number of steps done.
+        tensors: of model and optimiser.
+        counters: JSON values.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    content = safetensors.torch.save(tensors)
+    write_bytes(_tensors_path(folder, step), content)
+    record = {"step": step, "sha256": hashlib.sha256(content).hexdigest(), "counters": counters}
+    write_json(_record_path(folder, step), record)
+    kept = _steps(folder)[-KEEP:]
+    for old in [*folder.glob("step-*.json"), *folder.glob("step-*.safetensors")]:
+        if int(old.stem.removeprefix("step-")) not in kept:
+            old.unlink()
+
+
+def find_checkpoint(run: Path, *, tidy: bool = True) -> Checkpoint | None:
+    """The newest checkpoint of a run folder, or the very one that a path names.
+
+    Args:
+        run: a run folder, or one checkpoint file within its folder `checkpoints`.
+        tidy: remove the temporary files that a kill left behind.
+
+    Returns:
+        The checkpoint, or None for a run that has none yet.
+
+    Raises:
+        InputError: the checkpoint is damaged; the message names it and the one before it.
+    """
+    if run.is_dir():
+        folder = run / "checkpoints"
+        if tidy:
+            for partial in folder.glob(".partial-*"):
+                partial.unlink()
+        steps = _steps(folder)
+        if not steps:
+            return None
+        step = steps[-1]
+    else:
+        folder = run.parent
+        step = _step_of(run)
+    try:
+        return _read(folder, step)
+    except _Damaged as damage:
+        raise InputError(_what_to_do(folder, step, str(damage))) from damage
+
+
+class _Damaged(Exception):
+    pass
+
+
+def _read(folder: Path, step: int) -> Checkpoint:
+    record_path, tensors_path = _record_path(folder, step), _tensors_path(folder, step)
+    try:
+        record = json.loads(record_path.read_text(encoding="utf-8"))
+        expected, counters = record["sha256"], record["counters"]
+    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
+        raise _Damaged(f"{record_path} is damaged ({type(error).__name__}: {error})") from error
+    try:
+        content = tensors_path.read_bytes()
+    except OSError as error:
+        raise _Damaged(f"{tensors_path} cannot be read ({error.strerror})") from error
+    if hashlib.sha256(content).hexdigest() != expected:
+        raise _Damaged(
+            f"{tensors_path} is truncated or damaged (its SHA-256 is not the one recorded)"
+        )
+    return Checkpoint(step, safetensors.torch.load(content), counters)
+
+
+def _what_to_do(folder: Path, step: int, damage: str) -> str:
+    for earlier in reversed([s for s in _steps(folder) if s < step]):
+        try:
+            _read(folder, earlier)
+        except _Damaged:
+            continue
+        path = _tensors_path(folder, earlier)
+        return f"{damage}; the one before it is whole: continue with --resume {path}"
+    return f"{damage}, and no earlier one is whole: start the run anew"
+
+
+def _step_of(path: Path) -> int:
+    number = path.stem.removeprefix("step-")
+    if path.suffix not in {".json", ".safetensors"} or not number.isdigit():
+        raise InputError(
+            f"{path} is not a checkpoint: name a run folder, or a step-….safetensors in its "
+            "folder checkpoints"
+        )
+    return int(number)
+
+
+def _steps(folder: Path) -> list[int]:
+    return sorted(int(path.stem.removeprefix("step-")) for path in folder.glob("step-*.json"))
+
+
+def _tensors_path(folder: Path, step: int) -> Path:
+    return folder / f"step-{step:08d}.safetensors"
+
+
+def _record_path(folder: Path, step: int) -> Path:
+    return folder / f"step-{step:08d}.json"
+
+
+def snapshot(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """All tensors that training changes, by name."""
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        for key, tensor in state.items():
+            tensors[f"optimizer.{index}.{key}"] = tensor
+    # A copy with ordinary strides: channels_last tensors are not contiguous, and safetensors
+    # stores contiguous ones alone.
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def restore(
+    model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
+) -> None:
+    """Put back what `snapshot` took."""
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}}
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = tensor
+    model.load_state_dict(parts["model"])
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in parts["optimizer"].items():
+        index, key = name.split(".", 1)
+        state.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

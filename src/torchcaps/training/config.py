@@ -1,0 +1,161 @@
+"""Everything a training run is told. Imports no torch, so that `--help` is quick."""
+
+import dataclasses
+import json
+import math
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from torchcaps.errors import InputError
+
+__all__ = ["TrainConfig", "config_from_dict", "config_to_dict", "read_train_config"]
+
+
+@dataclass
+class TrainConfig:
+    """Train a capsule network and leave a folder with the model, its figures and its pictures."""
+
+    data: str = "mnist5k"
+    """mnist5k (comes with the package), mnist, fashion-mnist, a folder of class folders with images
+    (or with train/ and test/ inside), or an .npz file with `images` and `labels`."""
+    data_dir: Path | None = None
+    """Folder that holds the files of mnist or fashion-mnist; without it they are downloaded."""
+    image_size: int | None = None
+    """Resize images to this many pixels a side; default: their own size."""
+    channels: int | None = None
+    """1 turns images to grey, 3 to RGB; default: as they are."""
+    model: str = "capsnet_small"
+    """capsnet (the paper's, 8.2 million parameters), capsnet_small, or baseline_cnn."""
+    iterations: int | None = None
+    """Routing iterations of a capsule network, at least 1; default: the model's, 3."""
+    reconstruct: bool = True
+    """Train a decoder that draws the image from the pose of its class."""
+    loss_scale: Literal["paper", "authors"] = "paper"
+    """Weights of the losses: the paper's, or those of the authors' released code."""
+    epochs: int = 20
+    """Passes over the training images."""
+    batch_size: int = 64
+    """Images a step, over all processes together; the paper has 128."""
+    learning_rate: float = 0.002
+    """Of Adam, at the first step."""
+    final_learning_rate: float = 0.05
+    """What is left of the learning rate at the end, as a fraction; it decays exponentially."""
+    max_shift: int = 2
+    """Shift each training image by up to this many pixels, with zero padding; 0 turns it off."""
+    validation: float = 0.1
+    """Fraction of the training images kept aside to follow progress; the test images are looked at
+    once, after the last epoch. 0 trains on all."""
+    seed: int = 0
+    """Of weights, order and shifts; the same seed gives the same run."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto takes bf16 for the convolutions where the hardware has it, else fp32."""
+    threads: int | None = None
+    """CPU threads; default: what torch takes."""
+    checkpoint_every: int = 200
+    """Steps between checkpoints, besides one after each epoch."""
+    tensorboard: bool = False
+    """Write TensorBoard logs into the run folder too (needs the extra `tensorboard`)."""
+    out: Path | None = None
+    """Folder for the run; default: a new one under runs/."""
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        _at_least(1, self, "epochs", "batch_size", "checkpoint_every")
+        _at_least(0, self, "max_shift", "seed")
+        _at_least(1, self, "image_size", "channels", "iterations", "threads")
+        _positive(self, "learning_rate", "final_learning_rate")
+        if not 0 <= self.validation < 1:
+            raise _bad("validation", self.validation, "a fraction from 0 up to, not including, 1")
+
+
+def config_to_dict(config: TrainConfig) -> dict[str, Any]:
+    """The config as JSON values, in the order of its fields.
+
+    Example:
+        >>> config_to_dict(TrainConfig(epochs=3))["epochs"]
+        3
+    """
+    values = dataclasses.asdict(config)
+    return {key: str(v) if isinstance(v, Path) else v for key, v in values.items()}
+
+
+def config_from_dict(values: dict[str, Any], source: str = "the config") -> TrainConfig:
+    """The config that `config_to_dict` made; `source` is named where a value is wrong.
+
+    Raises:
+        InputError: an unknown field, a value of the wrong type or out of range.
+
+    Example:
+        >>> config_from_dict({"epochs": 3}).epochs
+        3
+    """
+    known = {field.name: field for field in dataclasses.fields(TrainConfig)}
+    for name in values:
+        if name not in known:
+            raise InputError(
+                f"{source}: there is no option {name!r}; known are {', '.join(sorted(known))}"
+            )
+    paths = {"data_dir", "out"}
+    values = {k: Path(v) if k in paths and isinstance(v, str) else v for k, v in values.items()}
+    try:
+        return TrainConfig(**values)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from error
+
+
+def read_train_config(path: Path) -> TrainConfig:
+    """Read the config.json of a run.
+
+    Raises:
+        InputError: a file that is missing, not JSON, or not such a config.
+    """
+    if path.is_dir():
+        path = path / "config.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist: name the config.json of a run") from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path} is not valid JSON ({error})") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path} must hold an object of options, as the config.json of a run does")
+    return config_from_dict(values, source=str(path))
+
+
+def _check_types(config: TrainConfig) -> None:
+    hints = typing.get_type_hints(TrainConfig)
+    for name, hint in hints.items():
+        value = getattr(config, name)
+        if typing.get_origin(hint) is Literal:
+            choices = typing.get_args(hint)
+            if value not in choices:
+                raise _bad(name, value, f"one of {', '.join(choices)}")
+            continue
+        kinds = typing.get_args(hint) if typing.get_origin(hint) is types.UnionType else (hint,)
+        if float in kinds:
+            kinds = (*kinds, int)
+        if (isinstance(value, bool) and bool not in kinds) or not isinstance(value, kinds):
+            names = " or ".join("null" if k is types.NoneType else k.__name__ for k in kinds)
+            raise _bad(name, value, names)
+
+
+def _at_least(least: int, config: TrainConfig, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and value < least:
+            raise _bad(name, value, f"at least {least}")
+
+
+def _positive(config: TrainConfig, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if not (value > 0 and math.isfinite(value)):
+            raise _bad(name, value, "a positive number")
+
+
+def _bad(name: str, value: object, expected: str) -> InputError:
+    option = "--" + name.replace("_", "-")
+    return InputError(f"{option} must be {expected}, got {value!r}")

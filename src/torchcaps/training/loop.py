@@ -1,0 +1,314 @@
+"""The training loop: from a config, or an interrupted run, to a finished run folder."""
+
+import dataclasses
+import json
+import time
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from torch import nn
+
+from torchcaps.data import ImageData, TrainTest, stratified_split
+from torchcaps.errors import InputError, RunStopped
+from torchcaps.seeding import mix_seed
+from torchcaps.storage import write_json
+from torchcaps.training.batches import Batches
+from torchcaps.training.build import build_model, describe_data, load_data_of
+from torchcaps.training.checkpoint import find_checkpoint, restore, save_checkpoint, snapshot
+from torchcaps.training.config import TrainConfig, read_train_config
+from torchcaps.training.finish import RunResult, finish
+from torchcaps.training.interrupt import StopRequest
+from torchcaps.training.metrics import evaluate
+from torchcaps.training.precision import choose_precision
+from torchcaps.training.progress import TrainingProgress, describe_run
+from torchcaps.training.run_folder import RunFolder, describe_machine
+from torchcaps.training.sums import EpochSums
+from torchcaps.training.tracker import open_tracker
+
+__all__ = ["resume", "train"]
+
+
+def train(config: TrainConfig, data: TrainTest | None = None) -> RunResult:
+    """Train as `config` says, in a new run folder.
+
+    Args:
+        config: the options of `torchcaps train`.
+        data: labelled images to use instead of those that `config.data` names.
+
+    Returns:
+        The run folder and the answers on the held-out images, which are looked at once, after the
+        last epoch; the weights are those of the last epoch.
+
+    Raises:
+        InputError: an option or a file is wrong.
+        RunStopped: interrupted, or a loss that is not finite.
+    """
+    with torch.random.fork_rng():
+        run = Run(config, load_data_of(config) if data is None else data)
+        run.begin()
+        return run.to_the_end()
+
+
+def resume(path: Path, data: TrainTest | None = None) -> RunResult:
+    """Continue an interrupted run from its last checkpoint.
+
+    On the same device with the same number of threads, the weights at the end are, bit for bit,
+    those of a run that was never interrupted.
+
+    Args:
+        path: the run folder, or one checkpoint file in its folder `checkpoints`.
+        data: the labelled images, where the run was given some.
+
+    Raises:
+        InputError: no run there, a damaged checkpoint (the one before it is named), other data.
+        RunStopped: as in `train`.
+    """
+    path = Path(path)
+    folder = RunFolder(path.parent.parent if path.is_file() else path)
+    if not folder.config.is_file():
+        raise InputError(f"{folder.path} is not the folder of a run: it holds no config.json")
+    config = dataclasses.replace(read_train_config(folder.config), out=folder.path)
+    with torch.random.fork_rng():
+        run = Run(config, load_data_of(config) if data is None else data)
+        run.go_on(folder, path)
+        return run.to_the_end()
+
+
+class Run:
+    """A training run between its steps: all that a step needs and a checkpoint holds."""
+
+    folder: RunFolder
+
+    def __init__(self, config: TrainConfig, data: TrainTest) -> None:
+        if config.threads is not None:
+            torch.set_num_threads(config.threads)
+        self.config = config
+        self.data = data
+        self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
+        self.device = self.accelerator.device
+        self.main = self.accelerator.is_main_process
+        self.precision = choose_precision(config.precision, self.device)
+        training, self.validation = split_off_validation(data.train, config.validation)
+        self.batches = Batches(
+            training,
+            config.batch_size,
+            config.seed,
+            config.max_shift,
+            self.accelerator.process_index,
+            self.accelerator.num_processes,
+        )
+        self.total_steps = config.epochs * self.batches.steps_per_epoch
+        self.model = build_model(config, training)
+        self.model.to(self.device, memory_format=self.precision.memory_format)  # type: ignore[call-overload]
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
+        self.step = 0
+        self.history: list[dict[str, Any]] = []
+        self.sums = EpochSums(self.device)
+        self.seconds = 0.0  # spent on this epoch before `self.began`
+        self.began = 0.0
+
+    def begin(self) -> None:
+        """Make the folder of a new run."""
+        made: list[Any] = [None]
+        if self.main:
+            try:
+                made = [RunFolder.create(self.config, self.data.train.name).path]
+            except (InputError, OSError) as error:  # all processes must hear of it
+                made = [error]
+        if self.batches.world > 1:
+            broadcast_object_list(made)
+        if isinstance(made[0], Exception):
+            raise made[0]
+        self.folder = RunFolder(made[0])
+        self._write_facts()
+
+    def go_on(self, folder: RunFolder, path: Path) -> None:
+        """Take up a run where a checkpoint left it."""
+        self.folder = folder
+        if not folder.run.exists():  # killed before its first step
+            self._write_facts()
+        began_with = json.loads(folder.run.read_text(encoding="utf-8"))["data"]
+        if began_with != json.loads(json.dumps(describe_data(self.data))):
+            raise InputError(
+                f"the data are not those that the run {folder.path} began with "
+                f"({began_with['name']}, {began_with['train']} training images): "
+                "bring them back, or start a new run"
+            )
+        checkpoint = find_checkpoint(path, tidy=self.main)
+        if checkpoint is None:
+            return
+        restore(self.model, self.optimizer, checkpoint.tensors)
+        self.step = checkpoint.step
+        self.history = checkpoint.counters["history"]
+        if self.main:  # they are sums over all processes
+            self.sums = EpochSums(self.device, checkpoint.counters["sums"])
+            self.seconds = checkpoint.counters["seconds"]
+
+    def to_the_end(self) -> RunResult:
+        """All steps that are left, then the held-out images, the model and the pictures."""
+        model, self.optimizer = self.accelerator.prepare(self.model, self.optimizer)
+        tracker = open_tracker(self.config.tensorboard and self.main, self.folder.path)
+        result = RunResult(self.folder.path, None)
+        with TrainingProgress(self.total_steps, self.step, quiet=not self.main) as progress:
+            progress.say(describe_run(self.config, self.data, self.validation, self.model))
+            progress.say(
+                f"{self.device.type}, {self.precision.name} ({self.precision.reason}), "
+                f"{torch.get_num_threads()} threads, seed {self.config.seed} → {self.folder.path}"
+            )
+            if self.step:
+                progress.say(f"continuing after step {self.step} of {self.total_steps}")
+            while self.step < self.total_steps:
+                row = self._epoch(model, progress)
+                tracker.log({k: v for k, v in row.items() if v is not None}, step=self.step)
+            if self.main:
+                self.folder.write_metrics(self.history)
+                result = finish(
+                    self.folder,
+                    self.model,
+                    self.data.test,
+                    self.history,
+                    self.config,
+                    self.autocast(),
+                )
+        tracker.finish()
+        self.accelerator.wait_for_everyone()
+        return result
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The context of a forward pass."""
+        if self.precision.autocast is None:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=self.precision.autocast)
+
+    def _epoch(self, model: nn.Module, progress: TrainingProgress) -> dict[str, Any]:
+        """The steps to the end of the epoch; its row of metrics and its checkpoint."""
+        model.train()
+        self.began = time.perf_counter()
+        epoch, done = divmod(self.step, self.batches.steps_per_epoch)
+        stopping = False
+        with StopRequest() as stop:
+            for left in reversed(range(self.batches.steps_per_epoch - done)):
+                self._step(model)
+                progress.step(f"epoch {epoch + 1}/{self.config.epochs}")
+                stopping = self._anyone(stop.requested)
+                if left and (stopping or self.step % self.config.checkpoint_every == 0):
+                    self._save()
+                if stopping and left:
+                    raise self._stopped()
+        row = self._close_epoch(epoch + 1)
+        progress.epoch(row, self.config.epochs)
+        if stopping and self.step < self.total_steps:
+            raise self._stopped()
+        return row
+
+    def _step(self, model: nn.Module) -> None:
+        config = self.config
+        # Dropout too is a function of (seed, step): no state of a generator has to be saved.
+        torch.manual_seed(mix_seed("step", config.seed, self.step, self.batches.rank))
+        images, labels = self.batches.batch(self.step)
+        images = images.to(self.device, memory_format=self.precision.memory_format)
+        labels = labels.to(self.device)
+        decay: float = config.final_learning_rate ** (self.step / self.total_steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.learning_rate * decay
+        with self.autocast():
+            output = model(images, labels)
+        losses = self.model.loss(output, images, labels)
+        self.optimizer.zero_grad()
+        self.accelerator.backward(losses.total)
+        self.optimizer.step()
+        self.sums.add(losses, output.activation, labels, self.step)
+        self.step += 1
+
+    def _close_epoch(self, epoch: int) -> dict[str, Any]:
+        self._check_finite()
+        sums, seconds = self._gathered_sums(), self._seconds()
+        row: dict[str, Any] = {
+            "epoch": epoch,
+            "step": self.step,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            **sums.means(),
+            "validation_loss": None,
+            "validation_accuracy": None,
+            "seconds": round(seconds, 3),
+            "images_per_second": round(sums.images / seconds, 1),
+        }
+        if self.validation is not None and self.main:
+            measured = evaluate(self.model, self.validation, autocast=self.autocast())
+            row["validation_loss"] = measured.loss
+            row["validation_accuracy"] = measured.accuracy
+        self.history.append(row)
+        self.sums = EpochSums(self.device)
+        self.seconds, self.began = 0.0, time.perf_counter()
+        self._save()
+        if self.main:
+            self.folder.write_metrics(self.history)
+        return row
+
+    def _save(self) -> None:
+        self._check_finite()
+        sums = self._gathered_sums()
+        if self.main:
+            save_checkpoint(
+                self.folder.checkpoints,
+                self.step,
+                snapshot(self.model, self.optimizer),
+                {"history": self.history, "sums": sums.values, "seconds": self._seconds()},
+            )
+
+    def _check_finite(self) -> None:
+        """Stop before a checkpoint could be written with weights that a NaN has reached."""
+        steps = self.accelerator.gather(self.sums.first_bad_step.reshape(1)).tolist()
+        bad = min((step for step in steps if step >= 0), default=None)
+        if bad is not None:
+            raise RunStopped(
+                f"the loss is not finite at step {bad + 1}, so the run {self.folder.path} was "
+                "stopped; its last checkpoint is from before; a --learning-rate below "
+                f"{self.config.learning_rate:g} may help",
+                exit_code=1,
+            )
+
+    def _stopped(self) -> RunStopped:
+        return RunStopped(
+            f"stopped after step {self.step} of {self.total_steps}, and saved; go on with: "
+            f"torchcaps train --resume {self.folder.path}",
+            exit_code=130,
+        )
+
+    def _anyone(self, flag: bool) -> bool:
+        """Whether any process says so: a signal may reach one of them first."""
+        if self.batches.world == 1:
+            return flag
+        flags = self.accelerator.gather(torch.tensor([flag], device=self.device))
+        return bool(flags.any())
+
+    def _gathered_sums(self) -> EpochSums:
+        """The sums over all processes."""
+        total = self.accelerator.reduce(self.sums.tensor.clone(), reduction="sum")
+        return EpochSums(self.device, total.tolist())
+
+    def _seconds(self) -> float:
+        return self.seconds + time.perf_counter() - self.began
+
+    def _write_facts(self) -> None:
+        if self.main:
+            facts = {
+                "machine": describe_machine(),
+                "seed": self.config.seed,
+                "precision": self.precision.name,
+                "processes": self.batches.world,
+                "data": describe_data(self.data),
+            }
+            write_json(self.folder.run, facts)
+        self.accelerator.wait_for_everyone()
+
+
+def split_off_validation(
+    data: ImageData, fraction: float
+) -> tuple[ImageData, ImageData | None]:
+    """(training, validation) images; the same split in every run, whatever its seed."""
+    return (data, None) if fraction == 0 else stratified_split(data, fraction)

@@ -1,0 +1,97 @@
+"""What a person sees while a run goes on: a bar with the time left, and a line an epoch."""
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from torchcaps.data import ImageData, TrainTest
+from torchcaps.models import Classifier
+from torchcaps.models.interface import count_parameters
+from torchcaps.training.config import TrainConfig
+
+__all__ = ["TrainingProgress", "describe_run"]
+
+
+class TrainingProgress:
+    """A progress bar over the steps of a run.
+
+    The bar appears on a terminal only; the lines always.
+
+    Args:
+        total: steps in the run.
+        done: steps done before (a resumed run).
+        quiet: say nothing (processes other than the first).
+    """
+
+    def __init__(self, total: int, done: int = 0, *, quiet: bool = False) -> None:
+        self.console = Console(quiet=quiet, highlight=False, soft_wrap=True)
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("steps ·"),
+            TimeElapsedColumn(),
+            TextColumn("· left"),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+            disable=quiet or not self.console.is_terminal,
+        )
+        self._task = self._bar.add_task("training", total=total, completed=done)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def step(self, description: str) -> None:
+        """One more step is done."""
+        self._bar.update(self._task, advance=1, description=description)
+
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        self.console.print(text, markup=False)
+
+    def epoch(self, row: Mapping[str, Any], epochs: int) -> None:
+        """Print the line of an epoch, from its row of metrics.csv."""
+        validation = row["validation_accuracy"]
+        parts = [
+            f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}",
+            f"loss {row['loss']:.4f}",
+            f"train {row['train_accuracy']:.2%}",
+            "" if validation is None else f"validation {validation:.2%}",
+            f"{row['seconds']:.1f} s",
+            f"{row['images_per_second']:.0f} images/s",
+        ]
+        self.say("   ".join(part for part in parts if part))
+
+
+def describe_run(
+    config: TrainConfig, data: TrainTest, validation: ImageData | None, model: Classifier
+) -> str:
+    """What is trained on what, in a line."""
+    aside = 0 if validation is None else len(validation)
+    height, width = data.train.image_size
+    return (
+        f"{config.model} ({count_parameters(model):,} parameters) on {data.train.name} "
+        f"({data.train.channels}×{height}×{width}, {data.train.num_classes} classes): "
+        f"{len(data.train) - aside} training images, {aside} for validation, "
+        f"{len(data.test)} held out"
+    )

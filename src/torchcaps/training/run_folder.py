@@ -1,0 +1,112 @@
+"""The folder of a training run: what lies where in it."""
+
+import csv
+import datetime
+import io
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import torchcaps
+from torchcaps.errors import InputError
+from torchcaps.storage import write_json, write_text
+from torchcaps.training.config import TrainConfig, config_to_dict
+
+__all__ = ["RunFolder", "describe_machine"]
+
+
+class RunFolder:
+    """Paths in a run folder, and the small files that are rewritten as a whole.
+
+    config.json (the resolved options), run.json (versions, machine, data), metrics.csv (a row an
+    epoch), result.json (the held-out accuracy), model/ (for `load_model`), checkpoints/ (for
+    `--resume`), and the pictures.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.json"
+        self.run = path / "run.json"
+        self.metrics = path / "metrics.csv"
+        self.result = path / "result.json"
+        self.model = path / "model"
+        self.checkpoints = path / "checkpoints"
+
+    @classmethod
+    def create(cls, config: TrainConfig, data_name: str) -> "RunFolder":
+        """A new folder, where the config asks for it or under runs/, with its config.json.
+
+        Raises:
+            InputError: there is a run in it already.
+        """
+        path = config.out
+        if path is None:
+            now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+            path = Path("runs") / f"{data_name}-{config.model}-{now}-{os.getpid()}"
+        folder = cls(path)
+        if folder.config.exists():
+            raise InputError(
+                f"{path} already holds a run: continue it with --resume {path}, "
+                "or name another folder with --out"
+            )
+        path.mkdir(parents=True, exist_ok=True)
+        write_json(folder.config, config_to_dict(config))
+        return folder
+
+    def write_metrics(self, history: Sequence[Mapping[str, Any]]) -> None:
+        """Write metrics.csv anew: a row an epoch."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(history[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)
+        write_text(self.metrics, text.getvalue())
+
+
+def describe_machine() -> dict[str, Any]:
+    """Versions and hardware, for the record."""
+    return {
+        "torchcaps": torchcaps.__version__,
+        "commit": _commit(),
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        "numpy": _version("numpy"),
+        "accelerate": _version("accelerate"),
+        "platform": platform.platform(),
+        "cpu": torch.cpu.get_capabilities().get("cpu_name", platform.processor()),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of the source this runs from, where that is a git checkout."""
+    source = Path(__file__).resolve().parent
+    try:
+        # Only a checkout of this package counts, not one that happens to lie around an installed
+        # copy: git must know this very file.
+        subprocess.run(
+            ["git", "ls-files", "--error-unmatch", Path(__file__).name],
+            cwd=source, capture_output=True, check=True, timeout=5,
+        )  # fmt: skip
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=source, capture_output=True, text=True, check=True, timeout=5,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
