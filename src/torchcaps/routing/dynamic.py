@@ -183,6 +183,16 @@ class DynamicRouting(nn.Module):
         )
 
 
+def routing_backends() -> dict[str, str | None]:
+    """Every backend of `dynamic_routing`, and the reason why it cannot run here (None: it can).
+
+    Example:
+        >>> routing_backends()
+        {'reference': None}
+    """
+    return {name: None for name in BACKENDS if name != "auto"}
+
+
 def check_iterations(iterations: object) -> None:
     """Raise unless `iterations` is a whole number ≥ 1."""
     if isinstance(iterations, bool) or not isinstance(iterations, int):

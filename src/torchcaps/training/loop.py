@@ -307,8 +307,6 @@ class Run:
         self.accelerator.wait_for_everyone()
 
 
-def split_off_validation(
-    data: ImageData, fraction: float
-) -> tuple[ImageData, ImageData | None]:
+def split_off_validation(data: ImageData, fraction: float) -> tuple[ImageData, ImageData | None]:
     """(training, validation) images; the same split in every run, whatever its seed."""
     return (data, None) if fraction == 0 else stratified_split(data, fraction)

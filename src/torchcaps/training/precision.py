@@ -25,7 +25,7 @@ class Precision:
 
     @property
     def name(self) -> str:
-        """"bf16" or "fp32"."""
+        """ "bf16" or "fp32"."""
         return "fp32" if self.autocast is None else "bf16"
 
 

@@ -1,0 +1,129 @@
+"""`torchcaps eval`."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from torchcaps.errors import InputError
+
+if TYPE_CHECKING:
+    from torchcaps.models import Classifier
+    from torchcaps.training.metrics import Evaluation
+
+__all__ = ["Eval"]
+
+
+@dataclass
+class Eval:
+    """Measure a trained model on labelled images: accuracy with its interval, errors by class."""
+
+    checkpoint: Annotated[Path, tyro.conf.Positional]
+    """Folder of a run, or of a saved model."""
+    data: str | None = None
+    """As for `train`; default: what the run was trained on."""
+    data_dir: Path | None = None
+    """Folder that holds the files of mnist or fashion-mnist."""
+    split: Literal["test", "train"] = "test"
+    """Which part of the data: the held-out images, or those for training."""
+    batch_size: int = 256
+    """Images at once; changes the speed alone."""
+    threads: int | None = None
+    """CPU threads; default: what torch takes."""
+    json: bool = False
+    """Print the result as JSON."""
+
+    def run(self) -> None:
+        """Measure and print."""
+        import torch
+
+        from torchcaps.cli.checkpoint import load_checkpoint
+        from torchcaps.training.metrics import evaluate
+
+        check_at_least_one("batch-size", self.batch_size)
+        if self.threads is not None:
+            check_at_least_one("threads", self.threads)
+            torch.set_num_threads(self.threads)
+        model = load_checkpoint(self.checkpoint)
+        name, data = self._load_data(model)
+        if torch.cuda.is_available():
+            model.to("cuda")
+        measured = evaluate(model, data, batch_size=self.batch_size)
+        result = summary(measured, model.class_names) | {"data": name, "split": self.split}
+        print(json.dumps(result, indent=2, ensure_ascii=False) if self.json else as_text(result))
+
+    def _load_data(self, model: "Classifier") -> tuple[str, Any]:
+        from torchcaps.cli.checkpoint import run_config
+        from torchcaps.data import load_data
+
+        trained = run_config(self.checkpoint)
+        name, data_dir = self.data, self.data_dir
+        if name is None:
+            if trained is None:
+                raise InputError(
+                    f"{self.checkpoint} does not say what it was trained on: name it with --data"
+                )
+            name, data_dir = trained.data, data_dir or trained.data_dir
+        parts = load_data(
+            name, data_dir, image_size=model.image_size, channels=_channels(model.channels)
+        )
+        data = parts.test if self.split == "test" else parts.train
+        if data.class_names != model.class_names:
+            raise InputError(
+                f"{name} has the classes {_listed(data.class_names)}, the model "
+                f"{_listed(model.class_names)}: name data with the model's classes"
+            )
+        return name, data
+
+
+def summary(measured: "Evaluation", class_names: tuple[str, ...]) -> dict[str, Any]:
+    """What `eval` prints, as JSON values."""
+    low, high = measured.interval
+    by_class = measured.errors_by_class()
+    return {
+        "accuracy": measured.accuracy,
+        "interval_95": [low, high],
+        "images": len(measured.labels),
+        "wrong": len(measured.labels) - measured.correct,
+        "loss": measured.loss,
+        "classification_loss": measured.classification_loss,
+        "errors_by_class": {
+            name: {"wrong": wrong, "images": total}
+            for name, (wrong, total) in zip(class_names, by_class)
+        },
+    }
+
+
+def as_text(result: dict[str, Any]) -> str:
+    """The same for a person."""
+    low, high = result["interval_95"]
+    lines = [
+        f"accuracy: {result['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}), "
+        f"{result['wrong']} of {result['images']} images wrong, on {result['data']} "
+        f"({result['split']})",
+        f"loss: {result['loss']:.4f}, of it classification {result['classification_loss']:.4f}",
+        "error by class:",
+    ]
+    width = max(len(name) for name in result["errors_by_class"])
+    for name, counts in result["errors_by_class"].items():
+        rate = f"{counts['wrong'] / counts['images']:7.2%}" if counts["images"] else "      –"
+        lines.append(f"  {name:<{width}} {rate}  ({counts['wrong']} of {counts['images']})")
+    return "\n".join(lines)
+
+
+def check_at_least_one(option: str, value: int) -> None:
+    """Raise unless an option is 1 or more."""
+    if value < 1:
+        raise InputError(f"--{option} must be at least 1, got {value}")
+
+
+def _channels(channels: int) -> int | None:
+    """What `load_data` can convert to; other numbers of channels stay as they are."""
+    return channels if channels in (1, 3) else None
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    shown = ", ".join(names[:4])
+    return f"{shown}, … ({len(names)})" if len(names) > 4 else f"{shown} ({len(names)})"
