@@ -158,8 +158,11 @@ def class_targets(labels: Tensor, shape: torch.Size) -> Tensor:
         )
     if labels.dtype.is_floating_point or labels.dtype.is_complex or labels.dtype == torch.bool:
         raise TypeError(f"labels [B] must be integer class indices, got {labels.dtype}")
-    # A comparison instead of one_hot: no data-dependent check, so it compiles and runs on any
-    # device without waiting for it.
+    # On a GPU, or within a compiled graph, looking at the values would mean waiting for them.
+    if labels.device.type == "cpu" and not torch.compiler.is_compiling() and len(labels):
+        low, high = labels.min(), labels.max()
+        if low < 0 or high >= classes:
+            raise ValueError(f"labels must be 0 to {classes - 1}, got {int(low)} to {int(high)}")
     return labels.unsqueeze(1) == torch.arange(classes, device=labels.device)
 
 

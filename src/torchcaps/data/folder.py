@@ -1,0 +1,150 @@
+"""A folder of class folders, read into memory."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from .extra import require
+from .fit import check_channels, check_size
+from .images import ImageData
+from .memory import check_fits
+from .parallel import in_threads
+from .picture import read_pixels
+from .scan import Listing, scan
+from .split import TEST_FRACTION, TrainTest, stratified_indices
+
+__all__ = ["load_folder"]
+
+Files = list[list[Path]]  # by class
+
+
+def load_folder(
+    root: Path,
+    image_size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
+) -> TrainTest:
+    """Read `root`/CLASS/IMAGE, or `root`/train/CLASS/IMAGE and `root`/test/CLASS/IMAGE.
+
+    In place of `test`, `val`, `valid` or `validation` will do. Without any, a fifth of each class
+    becomes the test part, drawn with a fixed seed. Images may lie deeper in a class folder; hidden
+    files are passed over.
+
+    Args:
+        root: the folder.
+        image_size: side of a square, or (H, W), to resize to; None demands that all files agree.
+        channels: 1 (grey) or 3 (RGB); None takes 1 if every file is grey, else 3.
+
+    Returns:
+        uint8 images, train and test, with the folders' names as class names.
+
+    Raises:
+        InputError: the folder is not of this form, a file cannot be read, sizes differ without
+            `image_size`, or the images would not fit into memory.
+        MissingPackage: pillow is not installed.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> root = Path(tempfile.mkdtemp())
+        >>> for name in ("cat", "dog"):
+        ...     (root / name).mkdir()
+        ...     for number in range(5):
+        ...         Image.new("RGB", (8, 8)).save(root / name / f"{number}.png")
+        >>> load_folder(root).train.class_names
+        ('cat', 'dog')
+    """
+    size, channels = check_size(image_size), check_channels(channels)
+    require("PIL.Image", "pillow", "Reading image files")
+    names, train, test = _with_test(scan(root))
+    files = list(chain(*train, *test))
+    images = _read(root, files, size, channels)
+    labels = torch.cat([_labels(train), _labels(test)])
+    n_train = sum(map(len, train))
+    name = root.resolve().name
+    return TrainTest(
+        ImageData(images[:n_train], labels[:n_train], names, name),
+        ImageData(images[n_train:], labels[n_train:], names, name),
+    )
+
+
+def _with_test(listing: Listing) -> tuple[tuple[str, ...], Files, Files]:
+    """Split off a test part, where there is none, before anything is read."""
+    names, train, test = listing
+    if test is not None:
+        return names, train, test
+    labels = _labels(train)
+    files = list(chain(*train))
+    rest, part = (
+        [[files[i] for i in chosen[labels[chosen] == k].tolist()] for k in range(len(names))]
+        for chosen in stratified_indices(labels, TEST_FRACTION, 0, names)
+    )
+    return names, rest, part
+
+
+def _labels(files: Files) -> Tensor:
+    counts = torch.tensor([len(members) for members in files])
+    return torch.arange(len(files)).repeat_interleave(counts)
+
+
+def _read(
+    root: Path, files: Sequence[Path], size: tuple[int, int] | None, channels: int | None
+) -> Tensor:
+    """Every file: uint8 [N, C, H, W]."""
+    first = read_pixels(files[0], None, None)
+    read = _Reader(root, files, size, first.shape[1:])
+    if channels is None and len(first) == 1:
+        try:  # most often all are grey, so looking at every file beforehand would not pay
+            return read(1, only_grey=True)
+        except _ColourError:
+            return read(3)
+    return read(channels or 3)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Decodes `files` into one tensor, of `size`, or of the size of the first file."""
+
+    root: Path
+    files: Sequence[Path]
+    size: tuple[int, int] | None
+    first_size: tuple[int, ...]
+
+    def __call__(self, channels: int, only_grey: bool = False) -> Tensor:
+        """uint8 [N, channels, H, W]; `only_grey` raises _ColourError at the first colour image."""
+        height, width = self.size or self.first_size
+        check_fits(
+            len(self.files) * channels * height * width,
+            f"{self.root}: {len(self.files)} images of {channels}×{height}×{width}",
+            "choose a smaller --image-size (image_size in Python)",
+        )
+        images = torch.empty(len(self.files), channels, height, width, dtype=torch.uint8)
+        array = images.numpy()  # assigning into an array costs less than into a tensor
+
+        def read(index: int) -> None:
+            file = self.files[index]
+            pixels = read_pixels(file, self.size, None if only_grey else channels)
+            if only_grey and len(pixels) != 1:
+                raise _ColourError
+            if pixels.shape[1:] != (height, width):
+                raise InputError(
+                    f"images differ in size: {self.files[0]} is {_text(self.first_size)} and "
+                    f"{file} is {_text(pixels.shape[1:])} (height×width); "
+                    "give --image-size (image_size in Python)"
+                )
+            array[index] = pixels
+
+        in_threads(read, range(len(self.files)), "Reading")
+        return images
+
+
+class _ColourError(Exception):
+    """Not every image is grey."""
+
+
+def _text(size: tuple[int, ...]) -> str:
+    return f"{size[0]}×{size[1]}"

@@ -1,0 +1,218 @@
+"""Labelled images in memory: the one form every reader gives and every experiment takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+
+__all__ = ["ImageData"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ImageData:
+    """Images, their labels and the names of the classes, all in memory.
+
+    Args:
+        images: [N, C, H, W], uint8, or float32 in [0, 1]. N, C, H and W are at least 1.
+        labels: [N] int64, each in [0, len(class_names)).
+        class_names: one name per class, all different. A class may have no image here (a part of a
+            data set keeps the names of the whole).
+        name: what messages and tables call the data.
+
+    Raises:
+        InputError: a field has the wrong shape, dtype, range or number of entries.
+        TypeError: `images` or `labels` is not a tensor, or a name is not a string.
+
+    Example:
+        >>> import torch
+        >>> images = torch.full((4, 1, 28, 28), 255, dtype=torch.uint8)
+        >>> data = ImageData(images, torch.tensor([0, 1, 1, 0]), ("zero", "one"), "toy")
+        >>> data
+        ImageData('toy': 4 images 1×28×28 uint8, 2 classes)
+        >>> pixels, label = data[1]
+        >>> pixels.dtype, pixels.max().item(), label
+        (torch.float32, 1.0, 1)
+    """
+
+    images: Tensor
+    labels: Tensor
+    class_names: tuple[str, ...]
+    name: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise TypeError(f"name is {type(self.name).__name__}; expected a string")
+        object.__setattr__(self, "class_names", _checked_names(self.class_names))
+        _check_images(self.images)
+        _check_labels(self.labels, self.images, self.class_names)
+
+    @classmethod
+    def from_dataset(
+        cls,
+        dataset: Iterable[Any],
+        class_names: Sequence[str] | None = None,
+        name: str = "dataset",
+    ) -> ImageData:
+        """Read every item of a data set that yields (image, label), such as torchvision's.
+
+        Args:
+            dataset: map-style (`__len__` and `__getitem__`) or any finite iterable. An image is a
+                tensor or array [C, H, W] or [H, W], an array [H, W, C], or a PIL image; uint8, or
+                float in [0, 1]; all of one size. A label is an integer from 0.
+            class_names: the names; without them `dataset.classes`, without that "0", "1", …
+            name: what messages and tables call the data.
+
+        Returns:
+            The images as they were stored: uint8 stays uint8, any float becomes float32.
+
+        Raises:
+            InputError: an item has a wrong shape, size, range or label; the item's index is named.
+            TypeError: an item is not a pair of an image and an integer.
+
+        Example:
+            >>> import numpy as np
+            >>> pairs = [(np.zeros((8, 8), np.uint8), 0), (np.ones((8, 8), np.uint8), 1)]
+            >>> ImageData.from_dataset(pairs, class_names=["dark", "light"])
+            ImageData('dataset': 2 images 1×8×8 uint8, 2 classes)
+        """
+        from .items import read_items
+
+        if class_names is None:
+            class_names = getattr(dataset, "classes", None)
+        images, labels = read_items(dataset)
+        if class_names is None:
+            class_names = [str(k) for k in range(int(labels.max()) + 1)]
+        return cls(images, labels, _checked_names(class_names), name)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """One image, float32 [C, H, W] in [0, 1], and its label."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"index {index} is outside the {len(self)} images of {self.name!r}")
+        return _as_float(self.images[index]), int(self.labels[index])
+
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """The images at `indices` [B] int64, float32 [B, C, H, W] in [0, 1], and labels [B]."""
+        return _as_float(self.images[indices]), self.labels[indices]
+
+    def subset(self, indices: Tensor | Sequence[int]) -> ImageData:
+        """The images at `indices` [n], copied, under the same class names.
+
+        Example:
+            >>> import torch
+            >>> images = torch.zeros(3, 1, 4, 4, dtype=torch.uint8)
+            >>> data = ImageData(images, torch.arange(3), ("a", "b", "c"), "toy")
+            >>> data.subset([2, 0]).labels.tolist()
+            [2, 0]
+        """
+        chosen = torch.as_tensor(indices, device=self.labels.device)
+        if chosen.ndim != 1 or (chosen.dtype != torch.int64 and len(chosen)):
+            raise InputError(
+                f"indices is {chosen.dtype} of shape {list(chosen.shape)}; "
+                "expected a list or a 1-D int64 tensor of positions"
+            )
+        chosen = chosen.to(torch.int64)
+        return ImageData(self.images[chosen], self.labels[chosen], self.class_names, self.name)
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are names for."""
+        return len(self.class_names)
+
+    @property
+    def channels(self) -> int:
+        """C: 1 for grey, 3 for RGB."""
+        return self.images.shape[1]
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(H, W)."""
+        return self.images.shape[2], self.images.shape[3]
+
+    def __repr__(self) -> str:
+        size = "×".join(map(str, self.images.shape[1:]))
+        dtype = str(self.images.dtype).removeprefix("torch.")
+        return (
+            f"ImageData({self.name!r}: {len(self)} images {size} {dtype}, "
+            f"{self.num_classes} classes)"
+        )
+
+
+def _as_float(images: Tensor) -> Tensor:
+    return images.to(torch.float32).div_(255) if images.dtype == torch.uint8 else images
+
+
+def _checked_names(names: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(names, str):
+        raise TypeError(f"class_names is the single string {names!r}; expected a list of names")
+    names = tuple(names)
+    if not names:
+        raise InputError("class_names is empty; expected one name per class")
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"class_names holds {name!r} ({type(name).__name__}); expected strings")
+        if not name.strip():
+            raise InputError(f"class_names holds the blank name {name!r}; give every class a name")
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise InputError(f"class_names holds {repeated!r} twice; give every class its own name")
+    return names
+
+
+def _check_images(images: Tensor) -> None:
+    if not isinstance(images, Tensor):
+        raise TypeError(f"images is {type(images).__name__}; expected a torch.Tensor [N, C, H, W]")
+    if images.ndim != 4:
+        raise InputError(
+            f"images has shape {list(images.shape)}; expected [N, C, H, W] "
+            "(for grey images without a channel axis use images.unsqueeze(1))"
+        )
+    if images.numel() == 0:
+        raise InputError(
+            f"images has shape {list(images.shape)}; expected at least one image with pixels"
+        )
+    if images.dtype == torch.uint8:
+        return
+    if images.dtype != torch.float32:
+        raise InputError(
+            f"images has dtype {images.dtype}; expected torch.uint8, or torch.float32 in [0, 1]"
+        )
+    low, high = (float(x) for x in images.aminmax())
+    if not (low >= 0 and high <= 1):  # NaN makes both comparisons false
+        raise InputError(
+            f"images holds float32 from {low:g} to {high:g}; expected finite numbers in [0, 1] "
+            "(divide pixels by 255, or pass uint8)"
+        )
+
+
+def _check_labels(labels: Tensor, images: Tensor, names: tuple[str, ...]) -> None:
+    if not isinstance(labels, Tensor):
+        raise TypeError(f"labels is {type(labels).__name__}; expected a torch.Tensor [N] int64")
+    if labels.dtype != torch.int64:
+        raise InputError(
+            f"labels has dtype {labels.dtype}; expected torch.int64 class numbers (labels.long())"
+        )
+    if labels.shape != images.shape[:1]:
+        raise InputError(
+            f"labels has shape {list(labels.shape)} but images holds {len(images)} images; "
+            "expected one label per image"
+        )
+    if labels.device != images.device:
+        raise InputError(
+            f"labels is on {labels.device} and images on {images.device}; put both on one device"
+        )
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= len(names):
+        wrong = low if low < 0 else high
+        raise InputError(
+            f"labels holds {wrong}; expected 0 to {len(names) - 1}, "
+            f"for the {len(names)} names in class_names"
+        )

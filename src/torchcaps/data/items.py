@@ -1,0 +1,116 @@
+"""Items of a data set of (image, label) pairs, checked one by one and stacked."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from .layout import channels_last
+
+__all__ = ["read_items"]
+
+
+def read_items(dataset: Iterable[Any]) -> tuple[Tensor, Tensor]:
+    """Images [N, C, H, W] (uint8 or float32) and labels [N] of everything in `dataset`.
+
+    Raises:
+        InputError: an image or label is wrong, images differ in size or dtype, or there are none.
+        TypeError: an item is not an (image, label) pair, or its parts have a wrong type.
+
+    Example:
+        >>> images, labels = read_items([(torch.zeros(1, 4, 4), 0), (torch.ones(4, 4), 1)])
+        >>> list(images.shape), labels.tolist()
+        ([2, 1, 4, 4], [0, 1])
+    """
+    images: list[Tensor] = []
+    labels: list[int] = []
+    for index, item in enumerate(_each(dataset)):
+        if not isinstance(item, (tuple, list)) or len(item) != 2:
+            raise TypeError(f"item {index} is {_describe(item)}; expected a pair (image, label)")
+        image = _image(item[0], f"item {index}: the image")
+        labels.append(_label(item[1], index))
+        if images and (image.shape != images[0].shape or image.dtype != images[0].dtype):
+            raise InputError(
+                f"item {index}: the image is {_kind(image)} but item 0 is {_kind(images[0])}; "
+                "bring all images to one size, number of channels and dtype first"
+            )
+        images.append(image)
+    if not images:
+        raise InputError("the dataset is empty; expected at least one (image, label) pair")
+    return torch.stack(images), torch.tensor(labels)
+
+
+def _each(dataset: Any) -> Iterator[Any]:
+    if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):
+        # a map-style data set need not raise IndexError at its end, so iter() could run for ever
+        return (dataset[index] for index in range(len(dataset)))
+    if isinstance(dataset, Iterable):
+        return iter(dataset)
+    raise TypeError(
+        f"dataset is {_describe(dataset)}; expected an iterable, or an object with __len__ and "
+        "__getitem__, that yields (image, label)"
+    )
+
+
+def _image(image: Any, what: str) -> Tensor:
+    """uint8 or float32 [C, H, W]."""
+    if type(image).__module__.partition(".")[0] == "PIL":
+        from .picture import to_pixels  # the caller has pillow already
+
+        return torch.from_numpy(np.ascontiguousarray(to_pixels(image, what)))
+    if isinstance(image, np.ndarray):
+        if image.ndim == 3 and channels_last(image.shape, what):
+            image = image.transpose(2, 0, 1)
+        if image.dtype.kind not in "uif":
+            raise InputError(f"{what} has dtype {image.dtype}; expected uint8 or float in [0, 1]")
+        image = torch.from_numpy(np.ascontiguousarray(image, image.dtype.newbyteorder("=")))
+    if not isinstance(image, Tensor):
+        raise TypeError(
+            f"{what} is {_describe(image)}; expected a tensor, a numpy array or a PIL image"
+        )
+    if image.ndim not in (2, 3) or image.numel() == 0:
+        raise InputError(
+            f"{what} has shape {list(image.shape)}; expected [C, H, W] or [H, W] with pixels"
+            + (" (of a DataLoader pass its .dataset)" if image.ndim == 4 else "")
+        )
+    pixels: Tensor = image.detach().cpu()
+    pixels = pixels[None] if pixels.ndim == 2 else pixels
+    if pixels.dtype == torch.uint8:
+        return pixels
+    if not pixels.is_floating_point():
+        raise InputError(f"{what} has dtype {pixels.dtype}; expected uint8 or float in [0, 1]")
+    pixels = pixels.to(torch.float32)
+    low, high = (float(x) for x in pixels.aminmax())
+    if not (low >= 0 and high <= 1):
+        raise InputError(
+            f"{what} holds numbers from {low:g} to {high:g}; expected finite numbers in [0, 1] "
+            "(leave out a normalising transform, or divide by 255)"
+        )
+    return pixels
+
+
+def _label(label: Any, index: int) -> int:
+    if isinstance(label, Tensor) and label.ndim == 0:
+        label = label.item()
+    if isinstance(label, (bool, np.bool_)) or not isinstance(label, (int, np.integer)):
+        raise TypeError(f"item {index}: the label is {_describe(label)}; expected an integer")
+    if not 0 <= label < 2**31:
+        raise InputError(f"item {index}: the label is {label}; expected a class number from 0")
+    return int(label)
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, (tuple, list)):
+        return f"a {type(value).__name__} of {len(value)}"
+    if isinstance(value, (Tensor, np.ndarray)):
+        return f"a {type(value).__name__} of shape {list(value.shape)}"
+    if isinstance(value, (bool, int, float, str)):
+        return f"{type(value).__name__} {value!r:.40}"
+    return f"of type {type(value).__name__}"
+
+
+def _kind(image: Tensor) -> str:
+    return f"{'×'.join(map(str, image.shape))} {str(image.dtype).removeprefix('torch.')}"

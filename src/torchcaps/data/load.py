@@ -1,0 +1,101 @@
+"""One name for any data: embedded, published, a folder or an archive."""
+
+import difflib
+import os
+from pathlib import Path
+
+from ..errors import InputError
+from .download import fetch
+from .embedded import load_mnist5k
+from .fit import check_channels, check_size, fit
+from .folder import load_folder
+from .mnist import FAMILY, find_files, read_files
+from .npz import load_npz
+from .split import TrainTest
+
+__all__ = ["TrainTest", "dataset_names", "load_data"]
+
+
+def dataset_names() -> tuple[str, ...]:
+    """The names that `load_data` knows besides paths.
+
+    Example:
+        >>> dataset_names()
+        ('mnist5k', 'mnist', 'fashion-mnist')
+    """
+    return ("mnist5k", *FAMILY)
+
+
+def load_data(
+    name: str,
+    data_dir: Path | None = None,
+    *,
+    image_size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
+) -> TrainTest:
+    """Load a data set into memory, in two parts.
+
+    Args:
+        name: `mnist5k` (5,000 digits of MNIST that come with the package); `mnist` or
+            `fashion-mnist` (60,000 + 10,000); or the path of a folder of class folders, or of a
+            `.npz` (see `load_folder`, `load_npz`). A folder that is itself called `mnist` is
+            reached as `./mnist`.
+        data_dir: where the idx files of `mnist` and `fashion-mnist` lie; None downloads them to
+            the cache (the environment variable TORCHCAPS_CACHE, or the platform's). Other names do
+            not need it.
+        image_size: side of a square, or (H, W), to resize to (bicubic, antialiased); None leaves
+            the size.
+        channels: 1 (grey) or 3 (RGB); None leaves them as they are.
+
+    Returns:
+        TrainTest(train, test): images uint8 (from a `.npz` of floats: float32) and labels. What
+        brings no test part gives a fifth of each class, drawn with a fixed seed.
+
+    Raises:
+        InputError: the name is unknown, an option is wrong, or the data are; the message says
+            which file or value, what was expected and what to do.
+        MissingPackage: pillow (folders) or pooch (downloads) is not installed.
+
+    Example:
+        >>> train, test = load_data("mnist5k")
+        >>> len(train), len(test), train.image_size
+        (4000, 1000, (28, 28))
+    """
+    size, channels = check_size(image_size), check_channels(channels)
+    name = os.fspath(name)
+    if name in FAMILY:
+        dataset = FAMILY[name]
+        files = find_files(dataset, Path(data_dir)) if data_dir is not None else fetch(dataset)
+        parts = read_files(dataset, files)
+    elif name == "mnist5k":
+        parts = load_mnist5k()
+    else:
+        return _from_path(name, data_dir, size, channels)
+    return TrainTest(*(fit(part, size, channels) for part in parts))
+
+
+def _from_path(
+    name: str, data_dir: Path | None, size: tuple[int, int] | None, channels: int | None
+) -> TrainTest:
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return load_folder(path, size, channels)
+    if path.is_file():
+        if path.suffix.lower() != ".npz":
+            raise InputError(
+                f"{path} is a file but not a .npz; expected a .npz archive, a folder of class "
+                f"folders, or one of {', '.join(dataset_names())}"
+            )
+        return load_npz(path, size, channels)
+    if path.suffix.lower() == ".npz" or len(path.parts) > 1:
+        raise InputError(
+            f"{path} does not exist; expected a folder of class folders or a .npz archive"
+        )
+    close = difflib.get_close_matches(name.lower(), dataset_names(), 1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    if data_dir is not None and (Path(data_dir) / name).exists():
+        hint = f" (did you mean the path {Path(data_dir) / name}?)"
+    raise InputError(
+        f"unknown data {name!r}{hint}: expected one of {', '.join(dataset_names())}, "
+        "or the path of a folder of class folders or of a .npz"
+    )

@@ -1,0 +1,34 @@
+"""Whether data will fit into memory, asked before they are read."""
+
+import os
+
+from ..errors import InputError
+
+__all__ = ["check_fits", "physical_memory"]
+
+SHARE = 0.6  # of the physical memory that one data set may take
+
+
+def physical_memory() -> int | None:
+    """Bytes of memory in this machine; None where the system does not say (Windows)."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def check_fits(needed: int, what: str, advice: str) -> None:
+    """Refuse to read `needed` bytes if they exceed 60 % of the physical memory.
+
+    Raises:
+        InputError: they do; the message begins with `what` and ends with `advice`.
+
+    Example:
+        >>> check_fits(1000, "a small array", "")
+    """
+    there = physical_memory()
+    if there is not None and needed > SHARE * there:
+        raise InputError(
+            f"{what} would take {needed / 2**30:.1f} GiB of memory, more than {SHARE:.0%} of the "
+            f"{there / 2**30:.1f} GiB of this machine; {advice}"
+        )

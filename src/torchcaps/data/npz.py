@@ -1,0 +1,223 @@
+"""A `.npz` archive of images and labels."""
+
+import difflib
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from .fit import check_channels, check_size, fit
+from .images import ImageData
+from .layout import channels_last
+from .memory import check_fits
+from .split import TEST_FRACTION, TrainTest, stratified_split
+
+__all__ = ["load_npz"]
+
+KEYS = ("images", "labels", "test_images", "test_labels", "class_names")
+Arrays = Mapping[str, np.ndarray[Any, Any]]
+
+
+def load_npz(
+    path: Path,
+    image_size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
+) -> TrainTest:
+    """Read `images`, `labels` and, where they are, `test_images`, `test_labels`, `class_names`.
+
+    Without a test part, a fifth of each class becomes one, drawn with a fixed seed. Nothing is
+    unpickled. Other arrays in the archive are left alone.
+
+    Args:
+        path: the archive. Images are [N, H, W], [N, H, W, C] or [N, C, H, W], uint8 or float in
+            [0, 1]; labels [N] integers from 0, without gaps unless `class_names` [K] are there.
+        image_size: side of a square, or (H, W), to resize to; None leaves the size.
+        channels: 1 (grey) or 3 (RGB); None leaves them.
+
+    Returns:
+        train and test; uint8 stays uint8, any float becomes float32.
+
+    Raises:
+        InputError: the file is not such an archive, or does not fit into memory.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "toy.npz"
+        >>> images, labels = np.zeros((20, 8, 8), np.uint8), np.arange(20) % 2
+        >>> np.savez(path, images=images, labels=labels)
+        >>> load_npz(path).train
+        ImageData('toy': 16 images 1×8×8 uint8, 2 classes)
+    """
+    size, channels = check_size(image_size), check_channels(channels)
+    arrays = _read(path)
+    has_test = "test_images" in arrays
+    label_keys = ["labels", "test_labels"] if has_test else ["labels"]
+    names = _class_names(path, arrays, label_keys)
+
+    train = fit(_part(path, arrays, "", names), size, channels)
+    if not has_test:
+        return TrainTest(*stratified_split(train, TEST_FRACTION))
+    test = fit(_part(path, arrays, "test_", names), size, channels)
+    if train.images.shape[1:] != test.images.shape[1:] or train.images.dtype != test.images.dtype:
+        raise InputError(
+            f"{path}: images is {_kind(train)} but test_images {_kind(test)}; "
+            "expected the same size, channels and dtype in both"
+        )
+    return TrainTest(train, test)
+
+
+def _part(path: Path, arrays: Arrays, prefix: str, names: tuple[str, ...]) -> ImageData:
+    images = _images(arrays[f"{prefix}images"], f"{path}: {prefix}images")
+    labels = _labels(arrays[f"{prefix}labels"], f"{path}: {prefix}labels")
+    if len(images) != len(labels):
+        raise InputError(
+            f"{path}: {prefix}images holds {len(images)} images but {prefix}labels "
+            f"{len(labels)} labels; expected one label per image"
+        )
+    return ImageData(images, labels, names, path.stem)
+
+
+def _read(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {name.removesuffix(".npy"): name for name in archive.namelist()}
+            keys = _check_keys(path, members)
+            needed = sum(_header_bytes(path, archive, members[key], key) for key in keys)
+            # twice: channels-last images are rearranged, and parts are copied out
+            check_fits(2 * needed, str(path), "store uint8 instead of floats, or smaller images")
+        with np.load(path, allow_pickle=False) as archive:
+            return {key: archive[key] for key in keys}
+    except InputError:
+        raise
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist; expected a .npz archive") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    except zipfile.BadZipFile as error:
+        raise InputError(
+            f"{path} is not a whole .npz archive ({error}); "
+            "write it with numpy.savez_compressed(path, images=..., labels=...)"
+        ) from error
+    # Besides BadZipFile, damaged archives make zipfile, zlib and numpy raise errors of many kinds.
+    except Exception as error:
+        raise InputError(
+            f"{path} is truncated or damaged ({error or type(error).__name__}); write it again"
+        ) from error
+
+
+def _check_keys(path: Path, members: Mapping[str, str]) -> list[str]:
+    """Which arrays to read; a missing or misspelt one is an error."""
+    there = ", ".join(sorted(members)) or "nothing"
+    expected = "expected images and labels, optionally test_images, test_labels, class_names"
+    for key in ("images", "labels"):
+        if key not in members:
+            raise InputError(f"{path} has no array {key!r}, it holds {there}; {expected}")
+    if ("test_images" in members) != ("test_labels" in members):
+        missing = "test_labels" if "test_images" in members else "test_images"
+        raise InputError(f"{path} has no array {missing!r}, it holds {there}; {expected}")
+    for name in members:
+        close = difflib.get_close_matches(name, [k for k in KEYS if k not in members], 1, 0.8)
+        if name not in KEYS and close:
+            raise InputError(f"{path} holds {name!r}; rename it to {close[0]!r} ({expected})")
+    return [key for key in KEYS if key in members]
+
+
+def _header_bytes(path: Path, archive: zipfile.ZipFile, member: str, key: str) -> int:
+    """The size that one array will take, from its header alone."""
+    with archive.open(member) as file:
+        shape, dtype = _array_header(file)
+    if dtype.hasobject:
+        raise InputError(
+            f"{path}: {key} is an array of Python objects, which could run code when read; "
+            "store numbers (or strings, for class_names) with a plain dtype"
+        )
+    return int(np.prod(shape, dtype=object)) * dtype.itemsize
+
+
+def _array_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    read = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }[np.lib.format.read_magic(file)]
+    shape, _, dtype = read(file)
+    return shape, dtype
+
+
+def _images(array: np.ndarray[Any, Any], what: str) -> Tensor:
+    """[N, C, H, W], uint8 or float32."""
+    if array.ndim not in (3, 4) or array.size == 0:
+        raise InputError(
+            f"{what} has shape {list(array.shape)}; expected [N, H, W], [N, H, W, C] or "
+            "[N, C, H, W] with at least one image"
+        )
+    if array.dtype != np.uint8 and array.dtype.kind != "f":
+        raise InputError(
+            f"{what} has dtype {array.dtype}; expected uint8, or float in [0, 1] "
+            "(for pixels from 0 to 255: .astype('uint8'))"
+        )
+    if array.dtype.kind == "f":
+        low, high = array.min(), array.max()
+        if not (low >= 0 and high <= 1):
+            raise InputError(
+                f"{what} holds numbers from {low:g} to {high:g}; expected finite floats in [0, 1] "
+                "(divide pixels by 255, or store uint8)"
+            )
+        array = array.astype(np.float32, copy=False)
+    if array.ndim == 3:
+        array = array[:, None]
+    elif channels_last(array.shape[1:], f"{what}: an image"):
+        array = array.transpose(0, 3, 1, 2)
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def _labels(array: np.ndarray[Any, Any], what: str) -> Tensor:
+    if array.ndim != 1 or array.dtype.kind not in "ui" or len(array) == 0:
+        hint = " (of one-hot labels take .argmax(1))" if array.ndim == 2 else ""
+        raise InputError(
+            f"{what} is {array.dtype} of shape {list(array.shape)}; "
+            f"expected integers [N], one class number per image{hint}"
+        )
+    if int(array.min()) < 0 or int(array.max()) >= 2**31:
+        wrong = array.min() if array.min() < 0 else array.max()
+        raise InputError(f"{what} holds {wrong}; expected class numbers from 0")
+    return torch.from_numpy(array.astype(np.int64))
+
+
+def _class_names(path: Path, arrays: Arrays, label_keys: list[str]) -> tuple[str, ...]:
+    """The stored names, or the numbers that occur."""
+    labels = torch.cat([_labels(arrays[key], f"{path}: {key}") for key in label_keys])
+    present = torch.unique(labels).tolist()
+    if len(present) == 1:
+        raise InputError(f"{path}: every label is {present[0]}; expected at least two classes")
+    if "class_names" not in arrays:
+        gap = next((k for k, label in enumerate(present) if k != label), None)
+        if gap is not None:
+            raise InputError(
+                f"{path}: no label is {gap} though some are larger; expected 0, 1, 2, … without "
+                "gaps, or the array class_names"
+            )
+        return tuple(map(str, present))
+    names = arrays["class_names"]
+    if names.ndim != 1 or names.dtype.kind not in "US":
+        raise InputError(
+            f"{path}: class_names is {names.dtype} of shape {list(names.shape)}; "
+            "expected a 1-D array of strings"
+        )
+    if present[-1] >= len(names):
+        raise InputError(
+            f"{path}: a label is {present[-1]} but class_names holds {len(names)} names; "
+            f"expected labels from 0 to {len(names) - 1}"
+        )
+    try:
+        return tuple(n.decode() if isinstance(n, bytes) else n for n in names.tolist())
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: class_names is not UTF-8 ({error}); store str") from error
+
+
+def _kind(data: ImageData) -> str:
+    return f"{'×'.join(map(str, data.images.shape[1:]))} {data.images.dtype}"

@@ -1,0 +1,140 @@
+"""Find the images of a folder of class folders, before any is opened."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import InputError
+
+__all__ = ["Listing", "scan"]
+
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+JUNK = {"thumbs.db", "desktop.ini", "icon\r", "__macosx"}  # what systems leave in folders
+TRAIN = ("train", "training")
+TEST = ("test", "testing", "val", "valid", "validation")  # the first of these that is there
+HINT = "expected FOLDER/CLASS/IMAGE, or FOLDER/train/CLASS/IMAGE and FOLDER/test/CLASS/IMAGE"
+
+
+class Listing(NamedTuple):
+    """Image files by class; `test` is None where the folder has no test part."""
+
+    class_names: tuple[str, ...]
+    train: list[list[Path]]
+    test: list[list[Path]] | None
+
+
+def scan(root: Path) -> Listing:
+    """List the image files of each class, in a fixed order.
+
+    Classes are sorted with numbers in numeric order ("2" before "10"), files by their path.
+
+    Raises:
+        InputError: the folder is missing or unreadable; it has fewer than two classes, images
+            outside them, an empty class or files that are no images; or the classes of train and
+            test differ.
+    """
+    if not root.is_dir():
+        raise InputError(f"{root} is not a folder; {HINT}")
+    folders = _class_folders(root)
+    by_name = {folder.name.lower(): folder for folder in folders}
+    train = next((by_name[name] for name in TRAIN if name in by_name), None)
+    test = next((by_name[name] for name in TEST if name in by_name), None)
+    parts = {folder for folder in (train, test) if folder is not None}
+    if train is None or not _entries(train)[0]:
+        if parts and parts >= set(folders):
+            raise InputError(f"{root} has {_names(folders)} but no classes to train on; {HINT}")
+        return Listing(*_classes(root, folders), None)
+    if test is None and len(folders) > 1:
+        raise InputError(
+            f"{root} has {train.name}/ beside {_names([f for f in folders if f != train])}: is it "
+            f"a class or the train part? {HINT}"
+        )
+    names, train_files = _classes(train, _class_folders(train))
+    if test is None:
+        return Listing(names, train_files, None)
+    test_names, test_files = _classes(test, _class_folders(test))
+    if names != test_names:
+        odd = sorted(set(names) ^ set(test_names), key=_natural)
+        where = train if odd[0] in names else test
+        raise InputError(
+            f"{train} and {test} have different classes: {odd[0]!r} is only in {where.name}/; "
+            "expected the same class folders in both"
+        )
+    return Listing(names, train_files, test_files)
+
+
+def _classes(root: Path, folders: list[Path]) -> tuple[tuple[str, ...], list[list[Path]]]:
+    if not folders:
+        raise InputError(f"{root} has no class folders; {HINT}")
+    if len(folders) == 1:
+        raise InputError(
+            f"{root} has only one class folder, {folders[0].name!r}; expected at least two classes"
+        )
+    files = [_images(folder) for folder in folders]
+    empty = [folder for folder, images in zip(folders, files) if not images]
+    if empty:
+        raise InputError(f"class folder {empty[0]} has no images; add some or remove the folder")
+    return tuple(folder.name for folder in folders), files
+
+
+def _class_folders(root: Path) -> list[Path]:
+    """The folders in `root`; images beside them are a mistake."""
+    folders, files = _entries(root)
+    loose = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
+    if loose:
+        raise InputError(
+            f"{root} has {len(loose)} images that lie in no class folder, the first "
+            f"{loose[0].name}; {HINT}"
+        )
+    return folders
+
+
+def _images(folder: Path) -> list[Path]:
+    """Every image at any depth in a class folder."""
+    files = list(_walk(folder, frozenset()))
+    others = [file for file in files if file.suffix.lower() not in IMAGE_SUFFIXES]
+    if others:
+        raise InputError(
+            f"class folder {folder} has {len(others)} file{'s' if len(others) > 1 else ''} that "
+            f"{'are' if len(others) > 1 else 'is'} not an image, the first {others[0]}; expected "
+            f"only {' '.join(sorted(IMAGE_SUFFIXES))}: move the rest elsewhere"
+        )
+    return files
+
+
+def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
+    real = folder.resolve()
+    if real in above:
+        raise InputError(f"{folder} is a link to a folder that holds it; remove the link")
+    folders, files = _entries(folder)
+    yield from files
+    for inner in folders:
+        yield from _walk(inner, above | {real})
+
+
+def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Folders and files in a folder, hidden ones and systems' leavings aside, in natural order."""
+    try:
+        with os.scandir(folder) as entries:
+            is_folder = {entry.name: entry.is_dir() for entry in entries}
+    except OSError as error:
+        raise InputError(f"folder {folder} cannot be read: {error.strerror or error}") from error
+    seen = [name for name in is_folder if not name.startswith(".") and name.lower() not in JUNK]
+    seen.sort(key=_natural)
+    folders = [folder / name for name in seen if is_folder[name]]
+    return folders, [folder / name for name in seen if not is_folder[name]]
+
+
+def _natural(name: str) -> tuple[list[tuple[int, int, str]], str]:
+    """Sort key in which numbers count as numbers."""
+    # "²" is a digit to isdigit but not to int, so only 0-9 count
+    pieces = re.findall(r"[0-9]+|[^0-9]+", name)
+    return [(0, int(p), "") if p[0] in "0123456789" else (1, 0, p) for p in pieces], name
+
+
+def _names(folders: list[Path]) -> str:
+    return ", ".join(f"{folder.name}/" for folder in folders[:5]) + (
+        ", …" if len(folders) > 5 else ""
+    )

@@ -1,0 +1,73 @@
+"""Train and test parts, drawn class by class."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from .images import ImageData
+
+__all__ = ["TEST_FRACTION", "TrainTest", "stratified_indices", "stratified_split"]
+
+TEST_FRACTION = 0.2  # of data that bring no test part of their own
+
+
+class TrainTest(NamedTuple):
+    """The images to learn from and the images to be judged on."""
+
+    train: ImageData
+    test: ImageData
+
+
+def stratified_split(
+    data: ImageData, fraction: float, seed: int = 0
+) -> tuple[ImageData, ImageData]:
+    """Split off `round(fraction * n)` of the n images of each class, at random.
+
+    Args:
+        data: what to split; it is not changed.
+        fraction: share of each class that goes into the part, in (0, 1).
+        seed: which random choice. The same seed gives the same choice, whatever the state of
+            torch's global generator, which is neither read nor moved.
+
+    Returns:
+        (rest, part), each in the original order of the images.
+
+    Raises:
+        InputError: `fraction` is outside (0, 1), or a class is so small that the rest or the part
+            would have none of it.
+
+    Example:
+        >>> import torch
+        >>> labels = torch.arange(10) % 2
+        >>> images = torch.zeros(10, 1, 4, 4, dtype=torch.uint8)
+        >>> rest, part = stratified_split(ImageData(images, labels, ("a", "b"), "toy"), 0.2)
+        >>> len(rest), part.labels.sort().values.tolist()
+        (8, [0, 1])
+    """
+    rest, part = stratified_indices(data.labels.cpu(), fraction, seed, data.class_names)
+    return data.subset(rest), data.subset(part)
+
+
+def stratified_indices(
+    labels: Tensor, fraction: float, seed: int, class_names: tuple[str, ...]
+) -> tuple[Tensor, Tensor]:
+    """As `stratified_split`, on labels [N] alone: the positions of (rest, part), ascending."""
+    if not 0 < fraction < 1:  # also false for NaN
+        raise InputError(f"fraction is {fraction}; expected more than 0 and less than 1")
+    generator = torch.Generator().manual_seed(seed)
+    in_part = torch.zeros(len(labels), dtype=torch.bool)
+    for number, name in enumerate(class_names):
+        members = (labels == number).nonzero().flatten()
+        n = len(members)
+        if n == 0:
+            continue
+        taken = round(fraction * n)
+        if not 0 < taken < n:
+            raise InputError(
+                f"class {name!r} has {n} image{'s' if n > 1 else ''}: a fraction of {fraction:g} "
+                f"would take {taken} of them; add images to the class or change the fraction"
+            )
+        in_part[members[torch.randperm(n, generator=generator)[:taken]]] = True
+    return (~in_part).nonzero().flatten(), in_part.nonzero().flatten()

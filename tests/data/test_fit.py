@@ -1,0 +1,57 @@
+"""Size and channels: tensors and image files must come out alike."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from torchcaps.data import ImageData, read_image
+from torchcaps.data.fit import CHUNK, fit
+
+RNG = np.random.default_rng(0)
+
+
+def data_of(images: torch.Tensor) -> ImageData:
+    return ImageData(images, torch.zeros(len(images), dtype=torch.int64), ("a",), "toy")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(14, 20), (40, 30)])
+def test_a_resized_tensor_is_the_resized_file(tmp_path, size, channels):
+    pixels = RNG.integers(0, 256, (28, 33, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    file = read_image(tmp_path / "a.png", size, channels)
+    tensor = fit(data_of(torch.from_numpy(pixels).permute(2, 0, 1)[None]), size, channels)
+    assert (file.int() - tensor.images[0].int()).abs().max() <= 1
+
+
+def test_grey_by_pillows_weights():
+    pixels = RNG.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    grey = fit(data_of(torch.from_numpy(pixels).permute(2, 0, 1)[None]), None, 1)
+    expected = np.asarray(Image.fromarray(pixels).convert("L"))
+    assert np.array_equal(grey.images[0, 0].numpy(), expected)
+
+
+def test_floats_stay_between_0_and_1():
+    stripes = torch.zeros(1, 1, 16, 16)
+    stripes[..., ::3] = 1  # bicubic interpolation overshoots at these edges
+    resized = fit(data_of(stripes), (37, 41), 3).images
+    assert resized.shape == (1, 3, 37, 41)
+    assert resized.min() >= 0
+    assert resized.max() <= 1
+
+
+def test_grey_becomes_three_equal_channels():
+    grey = torch.randint(0, 256, (2, 1, 5, 5), dtype=torch.uint8)
+    assert torch.equal(fit(data_of(grey), None, 3).images, grey.repeat(1, 3, 1, 1))
+
+
+def test_what_fits_already_is_not_copied():
+    data = data_of(torch.zeros(2, 1, 5, 5))
+    assert fit(data, (5, 5), 1) is data
+
+
+def test_chunks_make_no_difference():
+    images = torch.randint(0, 256, (CHUNK + 3, 1, 6, 6), dtype=torch.uint8)
+    whole = fit(data_of(images), (4, 4), None).images
+    assert torch.equal(whole[-5:], fit(data_of(images[-5:]), (4, 4), None).images)

@@ -1,0 +1,126 @@
+"""One image file of each kind that people have."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from torchcaps.data import read_image
+from torchcaps.data.extra import MissingPackage
+
+RNG = np.random.default_rng(0)
+COLOURS = RNG.integers(0, 256, (7, 5, 3), dtype=np.uint8)
+GREYS = RNG.integers(0, 256, (7, 5), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "webp", "gif"])
+def test_lossless_formats_give_the_pixels(tmp_path, suffix):
+    Image.fromarray(GREYS).save(tmp_path / f"a.{suffix}", lossless=True)
+    assert np.array_equal(read_image(tmp_path / f"a.{suffix}", channels=1)[0].numpy(), GREYS)
+
+
+def test_colours_are_channels_first(tmp_path):
+    Image.fromarray(COLOURS).save(tmp_path / "a.png")
+    pixels = read_image(tmp_path / "a.png")
+    assert pixels.dtype == torch.uint8
+    assert np.array_equal(pixels.numpy(), COLOURS.transpose(2, 0, 1))
+
+
+def test_the_content_decides_not_the_suffix(tmp_path):
+    Image.fromarray(GREYS).save(tmp_path / "a.jpg", format="PNG")
+    assert np.array_equal(read_image(tmp_path / "a.jpg")[0].numpy(), GREYS)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparent_parts_are_white(tmp_path, mode):
+    image = Image.new(mode, (4, 4), (0, 0) if mode == "LA" else (0, 0, 0, 0))
+    image.save(tmp_path / "a.png")
+    pixels = read_image(tmp_path / "a.png")
+    assert pixels.shape == ((1, 4, 4) if mode == "LA" else (3, 4, 4))
+    assert (pixels == 255).all()
+
+
+def test_half_transparent_black_is_middle_grey(tmp_path):
+    Image.new("RGBA", (2, 2), (0, 0, 0, 128)).save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png", channels=1).unique().tolist() == [127]
+
+
+@pytest.mark.parametrize("transparency", [0, bytes([0, 255])], ids=["one colour", "alpha table"])
+def test_a_transparent_palette_entry_is_white(tmp_path, transparency):
+    image = Image.new("P", (2, 1))
+    image.putpalette([10, 20, 30, 40, 50, 60])
+    image.putdata([0, 1])
+    image.save(tmp_path / "a.png", transparency=transparency)
+    assert read_image(tmp_path / "a.png").flatten(1).T.tolist() == [[255] * 3, [40, 50, 60]]
+
+
+def test_a_palette_is_looked_up_before_grey_is_taken(tmp_path):
+    Image.fromarray(COLOURS).quantize(35).save(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image:
+        expected = np.asarray(image.convert("RGB").convert("L"))
+    assert np.array_equal(read_image(tmp_path / "a.png", channels=1)[0].numpy(), expected)
+
+
+def test_16_bit_grey_is_scaled(tmp_path):
+    values = np.array([[0, 128, 257, 386, 32768, 65535]], np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png").flatten().tolist() == [0, 0, 1, 2, 128, 255]
+
+
+def test_float_grey_between_0_and_1_is_scaled(tmp_path):
+    Image.fromarray(np.array([[0, 0.5, 1]], np.float32)).save(tmp_path / "a.tif")
+    assert read_image(tmp_path / "a.tif").flatten().tolist() == [0, 128, 255]
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+def test_exif_orientation_is_applied(tmp_path, suffix, compression):
+    image = Image.new("L", (8, 16))
+    image.paste(255, (0, 0, 8, 8))  # bright on top
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn clockwise to see it: bright to the right
+    options = {"compression": compression} if suffix == "tif" else {}
+    image.save(tmp_path / f"a.{suffix}", exif=exif, **options)
+    pixels = read_image(tmp_path / f"a.{suffix}", channels=1)
+    assert pixels.shape == (1, 8, 16)
+    assert pixels[0, :, 10:].min() > 200
+    assert pixels[0, :, :6].max() < 50
+
+
+def test_one_bit_and_cmyk(tmp_path):
+    Image.fromarray(GREYS > 128).save(tmp_path / "a.png")
+    assert np.array_equal(read_image(tmp_path / "a.png")[0].numpy(), (GREYS > 128) * 255)
+    Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / "a.jpg", quality=95)
+    red, green, blue = read_image(tmp_path / "a.jpg")[:, 4, 4].tolist()
+    assert red > 240
+    assert max(green, blue) < 15
+    assert read_image(tmp_path / "a.jpg", channels=1)[0, 4, 4].item() == pytest.approx(76, abs=5)
+
+
+def test_the_first_picture_of_an_animation(tmp_path):
+    frames = [Image.new("L", (4, 4), value) for value in (50, 200)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    assert read_image(tmp_path / "a.gif", channels=1).unique().tolist() == [50]
+
+
+def test_shrinking_averages_instead_of_skipping(tmp_path):
+    checks = np.indices((64, 64)).sum(0) % 2 * 255
+    Image.fromarray(checks.astype(np.uint8)).save(tmp_path / "a.png")
+    pixels = read_image(tmp_path / "a.png", 8)
+    assert (pixels.int() - 127).abs().max() <= 3
+
+
+def test_a_large_jpeg_decoded_in_reduced_detail_looks_the_same(tmp_path):
+    smooth = Image.fromarray(RNG.integers(0, 256, (8, 8, 3), dtype=np.uint8)).resize((640, 480))
+    smooth.save(tmp_path / "a.jpg", quality=95)
+    smooth.save(tmp_path / "a.png")
+    difference = read_image(tmp_path / "a.jpg", 32).int() - read_image(tmp_path / "a.png", 32).int()
+    assert difference.abs().max() < 12
+
+
+def test_without_pillow_the_message_says_how_to_install_it(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    with pytest.raises(MissingPackage, match=r'pillow.*pip install "torchcaps\[train\]"'):
+        read_image(tmp_path / "a.png")

@@ -1,0 +1,60 @@
+"""Stratified parts: sizes, disjointness, and dependence on the seed alone."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from torchcaps.data import ImageData, stratified_split
+
+
+def numbered(labels: list[int]) -> ImageData:
+    """Images whose pixels are their position."""
+    n = len(labels)
+    images = torch.arange(n).to(torch.uint8).view(n, 1, 1, 1)
+    return ImageData(images, torch.tensor(labels), ("a", "b", "c"), "toy")
+
+
+def positions(data: ImageData) -> list[int]:
+    return data.images.flatten().tolist()
+
+
+@given(
+    counts=st.lists(st.integers(5, 40), min_size=3, max_size=3),
+    fraction=st.floats(0.2, 0.8),
+    seed=st.integers(0, 2**63),
+)
+def test_each_class_gives_its_share_and_nothing_is_lost(counts, fraction, seed):
+    labels = [k for k, n in enumerate(counts) for _ in range(n)]
+    rest, part = stratified_split(numbered(labels), fraction, seed)
+    assert part.labels.bincount().tolist() == [round(fraction * n) for n in counts]
+    assert sorted(positions(rest) + positions(part)) == list(range(len(labels)))
+    assert positions(part) == sorted(positions(part))
+
+
+def test_the_seed_alone_decides():
+    data = numbered([0, 1, 2] * 20)
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    first = positions(stratified_split(data, 0.3, seed=5)[1])
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(2)
+    assert positions(stratified_split(data, 0.3, seed=5)[1]) == first
+    assert positions(stratified_split(data, 0.3, seed=6)[1]) != first
+
+
+def test_a_name_without_images_is_passed_over():
+    rest, part = stratified_split(numbered([0, 2] * 10), 0.5)
+    assert part.labels.bincount(minlength=3).tolist() == [5, 0, 5]
+    assert rest.class_names == ("a", "b", "c")
+
+
+def test_labels_stay_with_their_images():
+    data = numbered([2, 0, 1] * 10)
+    for part in stratified_split(data, 0.4):
+        assert torch.equal(part.labels, data.labels[positions(part)])
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_any_integer_of_64_bits_is_a_seed(seed):
+    stratified_split(numbered([0, 1] * 5), 0.4, seed)

@@ -1,0 +1,74 @@
+"""The paper's equations, one scalar at a time: what every implementation is compared with.
+
+Nothing here is fast, and nothing here uses the package.
+"""
+
+import math
+
+import numpy as np
+
+Array = np.ndarray
+
+
+def squash(s: Array) -> Array:
+    """Eq 1 for one vector."""
+    length = math.sqrt(math.fsum(float(x) ** 2 for x in s))
+    if length == 0:
+        return np.zeros_like(s)
+    return np.array([length**2 / (1 + length**2) * float(x) / length for x in s])
+
+
+def votes(u: Array, W: Array, bias: Array | None = None) -> Array:
+    """Eq 2: û[b][i][j] = W[i][j] u[b][i]."""
+    (B, I, P), (_, J, D, _) = u.shape, W.shape
+    u_hat = np.zeros((B, I, J, D))
+    for b in range(B):
+        for i in range(I):
+            for j in range(J):
+                for d in range(D):
+                    total = math.fsum(W[i, j, d, p] * u[b, i, p] for p in range(P))
+                    u_hat[b, i, j, d] = total + (0 if bias is None else bias[i, j, d])
+    return u_hat
+
+
+def softmax(x: list[float], leaky: bool) -> list[float]:
+    """Eq 3; leaky: one more term with logit 0 in the sum."""
+    top = max([*x, 0.0] if leaky else x)
+    powers = [math.exp(value - top) for value in x]
+    total = math.fsum(powers) + (math.exp(-top) if leaky else 0.0)
+    return [power / total for power in powers]
+
+
+def procedure_1(u_hat: Array, r: int, *, mask: Array | None = None, leaky: bool = False) -> dict:
+    """Procedure 1 for û [B, I, J, D]; {"b", "c"}: [r, B, I, J], "v": [r, B, J, D]."""
+    B, I, J, D = u_hat.shape
+    trace = {"b": np.zeros((r, B, I, J)), "c": np.zeros((r, B, I, J)), "v": np.zeros((r, B, J, D))}
+    for n in range(B):
+        real = [i for i in range(I) if mask is None or mask[n, i]]
+        b = {(i, j): 0.0 for i in real for j in range(J)}  # line 2
+        for t in range(r):  # line 3
+            c = {}
+            for i in real:  # line 4
+                for j, value in enumerate(softmax([b[i, k] for k in range(J)], leaky)):
+                    c[i, j] = value
+            for j in range(J):  # lines 5 and 6
+                s = [math.fsum(c[i, j] * u_hat[n, i, j, d] for i in real) for d in range(D)]
+                trace["v"][t, n, j] = squash(np.array(s))
+            for (i, j), logit in b.items():
+                trace["b"][t, n, i, j] = logit
+                trace["c"][t, n, i, j] = c[i, j]
+            for i, j in b:  # line 7
+                v = trace["v"][t, n, j]
+                b[i, j] += math.fsum(u_hat[n, i, j, d] * v[d] for d in range(D))
+    return trace
+
+
+def margin_loss(lengths: Array, labels: Array) -> float:
+    """Eq 4, summed over classes, averaged over the batch."""
+    total = 0.0
+    for row, label in zip(lengths, labels):
+        for k, length in enumerate(row):
+            present = 1.0 if k == label else 0.0
+            total += present * max(0.0, 0.9 - length) ** 2
+            total += 0.5 * (1 - present) * max(0.0, length - 0.1) ** 2
+    return total / len(labels)

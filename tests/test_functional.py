@@ -1,0 +1,133 @@
+"""squash, agreement and the losses against the paper's equations, and at their edges."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import oracle
+from torchcaps import LinearVotes, agreement, margin_loss, reconstruction_loss, squash
+
+LENGTHS = [1e-30, 1e-20, 1e-8, 0.1, 1.0, 3.0, 1e8, 1e20, 1e30]
+
+
+@pytest.mark.parametrize("length", [1e-150, *LENGTHS, 1e150])
+def test_squash_is_equation_1_at_every_length(length: float) -> None:
+    direction = torch.randn(5, dtype=torch.float64)
+    s = length * direction / direction.norm()
+    v = squash(s)
+    np.testing.assert_allclose(v.numpy(), oracle.squash(s.numpy()), rtol=1e-14, atol=0)
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_squash_is_finite_and_has_the_right_gradient_at_extreme_lengths(
+    length: float, dtype: torch.dtype
+) -> None:
+    direction = torch.tensor([0.6, 0.0, -0.8], dtype=torch.float64)
+    s = (length * direction).to(dtype).requires_grad_()
+    v = squash(s)
+    assert v.dtype == dtype
+    along, across = torch.tensor([0.6, 0.0, -0.8]), torch.tensor([0.8, 0.0, 0.6])
+    (grad,) = torch.autograd.grad(v, s, (along + across).to(dtype))
+    # d|v|/d|s| = 2|s| / (1 + |s|²)² along s, and |v| / |s| across it
+    n = s.detach().double().norm()
+    expected = 2 * n / (1 + n * n) ** 2 * along + n / (1 + n * n) * across
+    tolerance = 2e-2 if dtype == torch.bfloat16 else 1e-5
+    torch.testing.assert_close(grad.double(), expected.double(), rtol=tolerance, atol=tolerance**2)
+
+
+def test_squash_of_zero_is_zero_with_zero_gradient() -> None:
+    s = torch.zeros(2, 3, requires_grad=True)
+    v = squash(s)
+    v.sum().backward()
+    assert torch.equal(v, torch.zeros(2, 3))
+    assert torch.equal(s.grad, torch.zeros(2, 3))
+
+
+def test_squash_has_the_gradient_of_its_equation() -> None:
+    s = torch.randn(3, 4, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(squash, s)
+    assert torch.autograd.gradcheck(lambda x: squash(x, dim=1), s)
+    assert torch.autograd.gradgradcheck(squash, s)
+
+
+def test_squash_works_along_any_axis_of_a_non_contiguous_tensor() -> None:
+    s = torch.randn(4, 5, 3, dtype=torch.float64).transpose(0, 2)
+    torch.testing.assert_close(squash(s, dim=0), squash(s.movedim(0, -1)).movedim(-1, 0))
+
+
+def test_squash_is_shorter_than_one_and_keeps_direction() -> None:
+    s = torch.randn(1000, 8, dtype=torch.float64) * torch.logspace(-6, 6, 1000).unsqueeze(1)
+    v = squash(s)
+    assert (v.norm(dim=1) < 1 + 1e-12).all()
+    torch.testing.assert_close(nn.functional.cosine_similarity(s, v), torch.ones(1000).double())
+
+
+@pytest.mark.parametrize("wrong", [[1.0, 2.0], torch.arange(3), 1.0, None])
+def test_squash_refuses_what_is_not_a_float_tensor(wrong: object) -> None:
+    with pytest.raises(TypeError, match="s must be a"):
+        squash(wrong)
+
+
+def test_agreement_is_the_scalar_product_from_votes_or_their_factors() -> None:
+    votes = LinearVotes(torch.randn(2, 3, 4), torch.randn(3, 5, 6, 4))
+    pose = torch.randn(2, 5, 6)
+    u_hat = votes.materialize()
+    expected = [[[u_hat[b, i, j] @ pose[b, j] for j in range(5)] for i in range(3)] for b in (0, 1)]
+    torch.testing.assert_close(agreement(votes, pose), torch.tensor(expected))
+    torch.testing.assert_close(agreement(u_hat, pose), torch.tensor(expected))
+
+
+def test_margin_loss_is_equation_4() -> None:
+    lengths, labels = torch.rand(7, 5, dtype=torch.float64), torch.randint(5, (7,))
+    expected = oracle.margin_loss(lengths.numpy(), labels.numpy())
+    assert margin_loss(lengths, labels).item() == pytest.approx(expected, rel=1e-14)
+    targets = nn.functional.one_hot(labels, 5)
+    assert margin_loss(lengths, targets).item() == pytest.approx(expected, rel=1e-14)
+
+
+def test_margin_loss_of_two_classes_present() -> None:
+    lengths = torch.tensor([[0.4, 0.9, 0.3]])
+    targets = torch.tensor([[1, 1, 0]])
+    assert margin_loss(lengths, targets).item() == pytest.approx(0.5**2 + 0.5 * 0.2**2)
+
+
+def test_margin_loss_gradient() -> None:
+    lengths = torch.tensor([[0.2, 0.5, 0.95], [0.05, 0.3, 0.7]], dtype=torch.float64)
+    lengths.requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: margin_loss(x, torch.tensor([0, 2])), lengths)
+
+
+def test_half_precision_losses_are_computed_in_float32() -> None:
+    lengths = torch.rand(64, 10).bfloat16()
+    loss = margin_loss(lengths, torch.zeros(64, dtype=torch.int64))
+    assert loss.dtype == torch.float32
+    assert loss == margin_loss(lengths.float(), torch.zeros(64, dtype=torch.int64))
+
+
+@pytest.mark.parametrize(
+    ("activation", "labels", "error", "message"),
+    [
+        (torch.rand(2, 3, 1), torch.tensor([0, 1]), ValueError, "activation must be"),
+        (torch.rand(2, 3), torch.tensor([0, 1, 2]), ValueError, "labels must be"),
+        (torch.rand(2, 3), torch.tensor([0.0, 1.0]), TypeError, "integer class indices"),
+        (torch.rand(2, 3), [0, 1], TypeError, "labels must be a tensor"),
+        (torch.rand(2, 3), torch.tensor([0, 3]), ValueError, "0 to 2"),
+        (torch.rand(2, 3), torch.tensor([0, -1]), ValueError, "0 to 2"),
+        (torch.ones(2, 3).long(), torch.tensor([0, 1]), TypeError, "activation must be"),
+    ],
+)
+def test_margin_loss_refuses(
+    activation: torch.Tensor, labels: object, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        margin_loss(activation, labels)
+
+
+def test_reconstruction_loss_is_a_sum_over_pixels_and_a_mean_over_images() -> None:
+    a, b = torch.rand(3, 1, 4, 5), torch.rand(3, 1, 4, 5)
+    expected = sum(((a[i] - b[i]) ** 2).sum() for i in range(3)) / 3
+    torch.testing.assert_close(reconstruction_loss(a, b), expected)
+    with pytest.raises(ValueError, match="same shape"):
+        reconstruction_loss(a, b.flatten(1))
