@@ -1,4 +1,4 @@
-"""What flows between layers: capsules, and the votes that one layer of capsules casts on the next."""
+"""What flows between layers: capsules, and the votes that one layer casts on the next."""
 
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -1,6 +1,7 @@
 """The convolutional network that the paper compares CapsNet with."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -50,11 +51,11 @@ class BaselineCNN(Classifier):
         super().__init__(image_size, channels, num_classes, class_names)
         layers: list[nn.Module] = []
         widths = [channels, *conv_channels]
-        for width_in, width_out in zip(widths, widths[1:]):
+        for width_in, width_out in pairwise(widths):
             layers += [nn.Conv2d(width_in, width_out, 5, padding=2), nn.ReLU()]
         layers.append(nn.Flatten())
         widths = [widths[-1] * self.image_size[0] * self.image_size[1], *hidden]
-        for width_in, width_out in zip(widths, widths[1:]):
+        for width_in, width_out in pairwise(widths):
             layers += [nn.Linear(width_in, width_out), nn.ReLU()]
         self.layers = nn.Sequential(
             *layers, nn.Dropout(dropout), nn.Linear(widths[-1], num_classes)

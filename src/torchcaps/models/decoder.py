@@ -1,6 +1,7 @@
 """The decoder: from the pose of one class back to the image."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -41,13 +42,13 @@ class Decoder(nn.Module):
         self.image_shape = tuple(image_shape)
         widths = [num_classes * pose_dim, *hidden]
         layers: list[nn.Module] = []
-        for width_in, width_out in zip(widths, widths[1:]):
+        for width_in, width_out in pairwise(widths):
             layers += [nn.Linear(width_in, width_out), nn.ReLU()]
         pixels = torch.Size(self.image_shape).numel()
         self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], pixels), nn.Sigmoid())
 
     def forward(self, pose: Tensor, labels: Tensor) -> Tensor:
-        """pose `[B, J, D]`, labels `[B]` (or `[B, J]` targets) → images `[B, C, H, W]` in [0, 1]."""
+        """pose `[B, J, D]`, labels `[B]` (or targets `[B, J]`) → images `[B, C, H, W]`."""
         present = class_targets(labels, pose.shape[:2]).unsqueeze(-1)
         # `where`, not a product: a NaN in the pose of a masked class must not get through.
         masked = torch.where(present.bool(), pose, torch.zeros_like(pose))

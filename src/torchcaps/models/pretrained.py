@@ -236,7 +236,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
     if expected != found:
         name = next(n for n in {**expected, **found} if expected.get(n) != found.get(n))
         raise InputError(
-            f"{path} does not fit {type(model).__name__} as {CONFIG} describes it: {name} should be "
+            f"{path} does not fit the {type(model).__name__} of {CONFIG}: {name} should be "
             f"{expected.get(name, 'absent')} and is {found.get(name, 'absent')}; "
             "the two files are not from the same model"
         )

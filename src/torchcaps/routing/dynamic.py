@@ -120,7 +120,7 @@ def dynamic_routing_trace(
         `RoutingTrace(logits [r, ..., I, J], coupling [r, ..., I, J], pose [r, ..., J, D])`.
 
     Example:
-        >>> trace = dynamic_routing_trace(torch.randn(1, 3, 2, 4), iterations=3)  # 3 inputs, 2 outputs
+        >>> trace = dynamic_routing_trace(torch.randn(1, 3, 2, 4))  # 3 inputs, 2 outputs
         >>> trace.coupling[0]  # maximum confusion
         tensor([[[0.5000, 0.5000],
                  [0.5000, 0.5000],
