@@ -14,7 +14,7 @@ class Capsules(NamedTuple):
 
     Attributes:
         pose: `[B, I, P]`, one vector a capsule.
-        activation: `[B, I]`. After dynamic routing it is the length of the pose, in [0, 1).
+        activation: `[B, I]`. After dynamic routing it is the length of the pose, in [0, 1].
 
     Example:
         >>> capsules = Capsules(torch.zeros(2, 10, 16), torch.zeros(2, 10))

@@ -64,7 +64,8 @@ class PrimaryCaps(nn.Module):
                 f"got shape {tuple(features.shape)}"
             )
         self.grid(*features.shape[2:])
-        maps = self.conv(features)  # [B, types·dim, H', W']
+        # Under autocast the convolution gives bf16; poses keep the precision of the weights.
+        maps = self.conv(features).to(self.conv.weight.dtype)  # [B, types·dim, H', W']
         grouped = maps.unflatten(1, (self.types, self.dim))  # [B, types, dim, H', W']
         pose = squash(grouped.movedim(2, -1).flatten(1, 3))  # [B, types·H'·W', dim]
         return Capsules(pose, torch.linalg.vector_norm(pose, dim=-1))

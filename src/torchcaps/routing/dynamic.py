@@ -84,7 +84,7 @@ def dynamic_routing(
         backend: "auto" (the fastest that can run here) or "reference".
 
     Returns:
-        `Capsules(pose [..., J, D], activation [..., J])`, activation = |pose| in [0, 1), in the
+        `Capsules(pose [..., J, D], activation [..., J])`, activation = |pose| in [0, 1], in the
         dtype of the votes. Each sample is routed by itself. route(−û) = −route(û), unless votes
         have a bias.
 

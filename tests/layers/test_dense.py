@@ -1,0 +1,67 @@
+"""DenseCaps: Eq 2 with routing, and how its weights begin."""
+
+import numpy as np
+import pytest
+import torch
+
+import oracle
+from torchcaps import Capsules, DenseCaps, DynamicRouting
+
+
+def test_it_is_equation_2_and_procedure_1() -> None:
+    layer = DenseCaps(5, 4, 3, 6, DynamicRouting(2)).double()
+    u = torch.randn(2, 5, 4, dtype=torch.float64)
+    u_hat = oracle.votes(u.numpy(), layer.weight.detach().numpy())
+    expected = oracle.procedure_1(u_hat, 2)["v"][-1]
+    np.testing.assert_allclose(layer(u).pose.detach().numpy(), expected, atol=1e-14)
+
+
+def test_it_takes_capsules_or_their_poses_and_a_mask() -> None:
+    layer = DenseCaps(5, 4, 3, 6)
+    pose = torch.randn(2, 5, 4)
+    mask = torch.tensor([[True, True, True, False, False]] * 2)
+    short = DenseCaps(3, 4, 3, 6)
+    short.weight.data = layer.weight.data[:3]
+    torch.testing.assert_close(
+        layer(Capsules(pose, pose.norm(dim=-1)), mask).pose, short(pose[:, :3]).pose
+    )
+
+
+def test_without_a_bias_its_output_only_changes_sign_with_its_input() -> None:
+    pose = torch.randn(2, 5, 4)
+    plain, biased = DenseCaps(5, 4, 3, 6), DenseCaps(5, 4, 3, 6, bias=True)
+    biased.bias.data.fill_(0.5)
+    torch.testing.assert_close(plain(-pose).pose, -plain(pose).pose)
+    assert not torch.allclose(biased(-pose).pose, -biased(pose).pose)
+    assert biased.bias.numel() == 3 * 6
+
+
+def test_weights_begin_small_and_truncated() -> None:
+    weight = DenseCaps(50, 8, 10, 16).weight
+    assert weight.abs().max() <= 0.2
+    assert 0.08 < weight.std() < 0.1  # 0.1 before truncation at two of it
+
+
+def test_every_parameter_gets_its_gradient() -> None:
+    layer = DenseCaps(3, 2, 2, 3, bias=True).double()
+    pose = torch.randn(1, 3, 2, dtype=torch.float64, requires_grad=True)
+
+    def run(pose: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        parameters = {"weight": weight, "bias": bias}
+        return torch.func.functional_call(layer, parameters, (pose,)).pose
+
+    bias = torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(run, (pose, layer.weight, bias))
+
+
+def test_refuses() -> None:
+    with pytest.raises(ValueError, match="out_caps must be at least 1, got 0"):
+        DenseCaps(5, 4, 0, 6)
+    with pytest.raises(TypeError, match="routing must be a module"):
+        DenseCaps(5, 4, 3, 6, routing=3)
+    with pytest.raises(ValueError, match=r"expected poses \[..., 5, 4\]"):
+        DenseCaps(5, 4, 3, 6)(torch.randn(2, 4, 5))
+
+
+def test_it_says_what_it_is() -> None:
+    assert "5×4 → 3×6, bias=False" in repr(DenseCaps(5, 4, 3, 6))

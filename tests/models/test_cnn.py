@@ -1,0 +1,37 @@
+"""The baseline CNN behind the interface of the capsule networks."""
+
+import pytest
+import torch
+from torch import nn
+
+from torchcaps import BaselineCNN
+
+SMALL = {"conv_channels": (4, 4, 4), "hidden": (16, 8)}
+
+
+def test_activation_is_the_softmax_of_its_poses_over_the_classes() -> None:
+    model = BaselineCNN((9, 12), 3, 5, **SMALL).eval()
+    images = torch.rand(4, 3, 9, 12)
+    pose, activation, reconstruction = model(images)
+    assert pose.shape == (4, 5, 1)
+    torch.testing.assert_close(activation, pose[..., 0].softmax(dim=1))
+    assert reconstruction is None
+    torch.testing.assert_close(model(images[:1]).activation[0], activation[0])
+
+
+def test_its_loss_is_cross_entropy() -> None:
+    model = BaselineCNN(8, **SMALL).eval()
+    images, labels = torch.rand(4, 1, 8, 8), torch.tensor([1, 2, 3, 4])
+    output = model(images, labels)
+    expected = nn.functional.nll_loss(output.activation.log(), labels)
+    torch.testing.assert_close(model.loss(output, images, labels).total, expected)
+
+
+def test_it_drops_out_while_training_alone() -> None:
+    model = BaselineCNN(8, **SMALL, dropout=0.9)
+    images = torch.rand(64, 1, 8, 8)
+    assert not torch.equal(model(images).pose, model(images).pose)
+    model.eval()
+    assert torch.equal(model(images).pose, model(images).pose)
+    with pytest.raises(ValueError, match="images must be"):
+        model(torch.rand(1, 1, 9, 8))
