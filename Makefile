@@ -1,0 +1,36 @@
+# Two commands: `make train` trains a capsule network on digits that come with the package,
+# `make test` runs all the tests. Both make their own virtual environment, .venv, first.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/pip install --disable-pip-version-check -c constraints.txt
+
+.PHONY: train test check clean
+
+train: .venv/has-train
+	$(BIN)/torchcaps train $(ARGS)
+
+test: .venv/has-dev
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal --cov=torchcaps --cov-report= $(ARGS)
+	$(BIN)/coverage report --fail-under=95 --include='*/routing/*,*/layers/*,*/functional.py,*/types.py'
+
+check: .venv/has-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "torchcaps needs Python 3.11 or newer: make PYTHON=python3.12 …"; exit 2; }
+	$(PYTHON) -m venv .venv
+
+.venv/has-train: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) -e '.[train]'
+	@touch $@
+
+.venv/has-dev: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) -e '.[dev]'
+	@touch $@
