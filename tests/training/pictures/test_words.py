@@ -1,0 +1,30 @@
+"""Class names as they are seen in a picture."""
+
+from torchcaps.training.pictures import draw_confusion, draw_prediction, words
+from training.pictures import examples
+from training.pictures.examples import LONG, NO_FONT_HAS, matrix, noise
+from training.pictures.seen import strings
+
+
+def test_a_name_that_loses_characters_carries_its_number(path, laid_out):
+    names = ["cat", NO_FONT_HAS, NO_FONT_HAS]
+    draw_prediction(noise(1, 8, 8), None, noise(3), names, path=path, title=f"a{NO_FONT_HAS}.png")
+    shown = strings(laid_out[0])
+    assert {"cat", "1: □", "2: □", "a□.png"} <= set(shown)
+
+
+def test_an_installed_font_supplies_what_the_first_one_lacks(path, laid_out, monkeypatch):
+    letter = "\U0001d49c"  # 𝒜: not in DejaVu Sans, in STIX, which comes with matplotlib
+    monkeypatch.setattr(words, "FALLBACK_FONTS", ())
+    draw_confusion(matrix(2), [letter, "b"], path=path)
+    monkeypatch.setattr(words, "FALLBACK_FONTS", ("No Such Font", "STIXGeneral"))
+    draw_confusion(matrix(2), [letter, "b"], path=path)
+    assert "0: □" in strings(laid_out[0])
+    assert letter in strings(laid_out[1])
+
+
+def test_long_names_end_with_an_ellipsis_and_keep_the_confidence(path, laid_out):
+    examples.mistakes(path, LONG)
+    tiles = [text for text in strings(laid_out[0]) if text.startswith("→ a")]
+    assert len(tiles) == 13
+    assert all("… (0." in text for text in tiles)
