@@ -1,13 +1,13 @@
 """How loss and accuracy went, epoch by epoch."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
-from torchcaps.training.pictures.style import BLUE, GREEN, INK, WIDTH, WRONG, Path, figure
+from torchcaps.training.pictures.style import BLUE, GREEN, WIDTH, WRONG, Path, figure
 
 __all__ = ["draw_learning_curves"]
 
@@ -51,10 +51,8 @@ def draw_learning_curves(history: Sequence[Mapping[str, float | None]], *, path:
         _curves(left, "Loss", "mean of an epoch", losses)
         if _span(errors) > 10:
             _curves(right, "Error", "error, %", errors)
-            _mark_best(right, errors["validation"], min)
         else:
             _curves(right, "Accuracy", "accuracy, %", accuracies)
-            _mark_best(right, accuracies["validation"], max)
         for axes in (left, right):
             _legend_above(axes)
 
@@ -96,22 +94,6 @@ def _curves(axes: Axes, title: str, unit: str, lines: Mapping[str, Line]) -> Non
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0,) if span > 1e3 else (1.0, 2.0, 5.0)))
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
-
-
-def _mark_best(axes: Axes, line: Line, best_of: Callable[..., float]) -> None:
-    """A ring around the best epoch of `line`, its value in the legend."""
-    if line:
-        epoch = best_of(line, key=line.__getitem__)
-        axes.plot(
-            epoch,
-            line[epoch],
-            marker="o",
-            markersize=10,
-            markerfacecolor="none",
-            color=INK,
-            linestyle="none",
-            label=f"best: {line[epoch]:.2f} %",
-        )
 
 
 def _legend_above(axes: Axes) -> None:
