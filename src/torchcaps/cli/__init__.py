@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 from typing import Annotated, Any, NoReturn
 
@@ -29,8 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         fail(f"{where}{error.strerror or error}: nothing was half-written; see to it and try again")
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        fail("there is too little memory for this: take a smaller --batch-size or --image-size")
     except KeyboardInterrupt:
-        fail("interrupted; a run that had begun goes on with: torchcaps train --resume FOLDER", 130)
+        fail("interrupted", 130)
     sys.exit(0)
 
 
@@ -64,7 +69,20 @@ def parse(arguments: Sequence[str]) -> Any:
     )
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether Python, CUDA or torch's CPU allocator says so."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"  # torch's, told without importing torch
+        or "can't allocate memory" in str(error)
+    )
+
+
 def fail(message: str, exit_code: int = 2) -> NoReturn:
     """Print one sentence on standard error and exit."""
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        # Under torchrun all processes fail alike. The first one speaks for them, and with its end
+        # torchrun ends the others; one that fails alone is heard after this.
+        time.sleep(5)
     print(f"torchcaps: {message}", file=sys.stderr)
     sys.exit(exit_code)

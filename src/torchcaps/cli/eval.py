@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from torchcaps.errors import InputError
+from torchcaps.training.config import MOST_THREADS, read_train_config
 
 if TYPE_CHECKING:
     from torchcaps.models import Classifier
@@ -42,34 +43,47 @@ class Eval:
         from torchcaps.cli.checkpoint import load_checkpoint
         from torchcaps.training.metrics import evaluate
 
-        check_at_least_one("batch-size", self.batch_size)
+        check_range("batch-size", self.batch_size)
         if self.threads is not None:
-            check_at_least_one("threads", self.threads)
+            check_range("threads", self.threads, MOST_THREADS)
             torch.set_num_threads(self.threads)
         model = load_checkpoint(self.checkpoint)
         name, data = self._load_data(model)
         if torch.cuda.is_available():
             model.to("cuda")
-        measured = evaluate(model, data, batch_size=self.batch_size)
+        measured = evaluate(model, data, batch_size=min(self.batch_size, len(data)))
         result = summary(measured, model.class_names) | {"data": name, "split": self.split}
         print(json.dumps(result, indent=2, ensure_ascii=False) if self.json else as_text(result))
 
     def _load_data(self, model: "Classifier") -> tuple[str, Any]:
-        from torchcaps.cli.checkpoint import run_config
+        from torchcaps.cli.checkpoint import run_of_model
         from torchcaps.data import load_data
+        from torchcaps.training.build import describe_data
 
-        trained = run_config(self.checkpoint)
-        name, data_dir = self.data, self.data_dir
+        name, data_dir, began_with = self.data, self.data_dir, None
         if name is None:
-            if trained is None:
+            run = run_of_model(self.checkpoint)
+            if run is None:
                 raise InputError(
                     f"{self.checkpoint} does not say what it was trained on: name it with --data"
                 )
+            trained = read_train_config(run.config)
             name, data_dir = trained.data, data_dir or trained.data_dir
+            began_with = run.read_data_facts()["sha256"]
         parts = load_data(
             name, data_dir, image_size=model.image_size, channels=_channels(model.channels)
         )
+        if began_with not in (None, describe_data(parts)["sha256"]):
+            raise InputError(
+                f"{name} does not hold the images that {self.checkpoint} was trained and judged "
+                "on: name what to measure it on with --data"
+            )
         data = parts.test if self.split == "test" else parts.train
+        if data.channels != model.channels:
+            raise InputError(
+                f"{name} has images of {data.channels} channels, the model takes {model.channels}: "
+                "name data like those it was trained on"
+            )
         if data.class_names != model.class_names:
             raise InputError(
                 f"{name} has the classes {_listed(data.class_names)}, the model "
@@ -113,10 +127,12 @@ def as_text(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def check_at_least_one(option: str, value: int) -> None:
-    """Raise unless an option is 1 or more."""
+def check_range(option: str, value: int, most: int | None = None) -> None:
+    """Raise unless an option is 1 or more, and `most` or less."""
     if value < 1:
         raise InputError(f"--{option} must be at least 1, got {value}")
+    if most is not None and value > most:
+        raise InputError(f"--{option} must be at most {most}, got {value}")
 
 
 def _channels(channels: int) -> int | None:

@@ -44,10 +44,10 @@ class Predict:
         model = load_checkpoint(self.checkpoint)
         read = [self._read(path, model) for path in self.images]  # all, before anything is written
         self.out.mkdir(parents=True, exist_ok=True)
-        results = []
-        for number, (path, (image, inverted)) in enumerate(zip(self.images, read)):
-            same = [other.stem for other in self.images[:number]].count(path.stem)
-            picture = self.out / f"{path.stem}{f'-{same + 1}' if same else ''}-prediction.png"
+        results: list[dict[str, Any]] = []
+        for path, (image, inverted) in zip(self.images, read):
+            taken = [result["picture"] for result in results]
+            picture = free_name(self.out, path.stem, taken)
             results.append(predict_one(model, path, image, inverted, picture))
         if self.json:
             print(json.dumps(results, indent=2, ensure_ascii=False))
@@ -68,6 +68,15 @@ class Predict:
         if self.invert == "auto":
             invert = grounds_differ(model.metadata.get("border_brightness"), border_of(image))
         return (1 - image if invert else image), invert
+
+
+def free_name(folder: Path, stem: str, taken: list[str]) -> Path:
+    """Where to draw: images of one name, from different folders, do not overwrite each other."""
+    picture, number = folder / f"{stem}-prediction.png", 1
+    while str(picture) in taken:
+        number += 1
+        picture = folder / f"{stem}-{number}-prediction.png"
+    return picture
 
 
 def border_of(image: "Tensor") -> float:

@@ -21,6 +21,9 @@ class Train(TrainConfig):
     """Continue this interrupted run (its folder, or one of its checkpoint files), with its own
     options."""
 
+    def __post_init__(self) -> None:
+        """Nothing: `options` checks, so that a wrong value is answered in one sentence."""
+
     def run(self) -> None:
         """Train, and end by printing the held-out accuracy and the folder."""
         from torchcaps.training.loop import resume, train

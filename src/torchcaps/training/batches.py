@@ -45,6 +45,12 @@ class Batches:
                 f"there are {len(self.data)} training images, fewer than one batch: "
                 f"take --batch-size {len(self.data)} or less"
             )
+        if self.max_shift >= min(self.data.image_size):
+            raise InputError(
+                f"--max-shift {self.max_shift} would push whole images of "
+                f"{'×'.join(map(str, self.data.image_size))} out of sight: "
+                f"take {min(self.data.image_size) - 1} or less"
+            )
 
     @property
     def steps_per_epoch(self) -> int:

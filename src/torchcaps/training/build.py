@@ -7,7 +7,7 @@ import torch
 
 from torchcaps.data import ImageData, TrainTest, load_data
 from torchcaps.errors import InputError
-from torchcaps.models import Classifier, create_model
+from torchcaps.models import Classifier, create_model, list_models
 from torchcaps.seeding import mix_seed
 from torchcaps.training.config import TrainConfig
 
@@ -28,7 +28,9 @@ def build_model(config: TrainConfig, data: ImageData) -> Classifier:
         options = {"reconstruct": config.reconstruct, "loss_scale": config.loss_scale}
         if config.iterations is not None:
             options["iterations"] = config.iterations
-    elif config.iterations is not None or config.loss_scale != "paper":
+    elif config.model in list_models() and (
+        config.iterations is not None or config.loss_scale != "paper"
+    ):
         raise InputError(
             f"--iterations and --loss-scale are for capsule networks, and {config.model} is none: "
             "leave them out"

@@ -1,12 +1,13 @@
 """Resume state on disk: written atomically, verified by hash, never pickled.
 
 A checkpoint is two files: `step-00000200.safetensors` with the tensors, and, written after it,
-`step-00000200.json` with the counters and the SHA-256 of the first. Without its JSON file a
-checkpoint does not exist, so that a kill at any moment leaves the one before it as the last.
+`step-00000200.json` with the counters and the SHA-256 of both. Without its JSON file a checkpoint
+does not exist, so that a kill at any moment leaves the one before it as the last.
 """
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from torchcaps.errors import InputError
 from torchcaps.storage import write_bytes, write_json
 
-__all__ = ["Checkpoint", "find_checkpoint", "restore", "save_checkpoint", "snapshot"]
+__all__ = ["Checkpoint", "find_checkpoint", "restore", "run_of", "save_checkpoint", "snapshot"]
 
 KEEP = 2
 
@@ -35,7 +36,7 @@ class Checkpoint:
 def save_checkpoint(
     folder: Path, step: int, tensors: dict[str, Tensor], counters: dict[str, Any]
 ) -> None:
-    """Write the checkpoint of a step and drop all but the newest two.
+    """Write the checkpoint of a step and drop all but it and the one before.
 
     Args:
         folder: of checkpoints; made if absent.
@@ -46,20 +47,42 @@ def save_checkpoint(
     folder.mkdir(parents=True, exist_ok=True)
     content = safetensors.torch.save(tensors)
     write_bytes(_tensors_path(folder, step), content)
-    record = {"step": step, "sha256": hashlib.sha256(content).hexdigest(), "counters": counters}
+    record = {
+        "step": step,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "counters_sha256": _digest(counters),
+        "counters": counters,
+    }
     write_json(_record_path(folder, step), record)
-    kept = _steps(folder)[-KEEP:]
-    for old in [*folder.glob("step-*.json"), *folder.glob("step-*.safetensors")]:
-        if int(old.stem.removeprefix("step-")) not in kept:
-            old.unlink()
+    # Later ones are of a run that was taken up again from before them, damaged perhaps.
+    kept = [done for done in _steps(folder) if done <= step][-KEEP:]
+    # Records first: tensors without one are no checkpoint, a record without tensors is a damaged
+    # one.
+    for suffix in (".json", ".safetensors"):
+        for path in list(folder.glob(f"step-*{suffix}")):
+            if _number(path) not in (None, *kept):
+                path.unlink()
 
 
-def find_checkpoint(run: Path, *, tidy: bool = True) -> Checkpoint | None:
+def run_of(path: Path) -> Path:
+    """The run folder that a path names, itself or by one of its checkpoint files.
+
+    Raises:
+        InputError: there is nothing there, or a file that is no checkpoint.
+    """
+    if not path.exists():
+        raise InputError(f"{path} does not exist: name the folder of a run, or a checkpoint in it")
+    if not path.is_file():
+        return path
+    _step_of(path)
+    return path.parent.parent
+
+
+def find_checkpoint(run: Path) -> Checkpoint | None:
     """The newest checkpoint of a run folder, or the very one that a path names.
 
     Args:
         run: a run folder, or one checkpoint file within its folder `checkpoints`.
-        tidy: remove the temporary files that a kill left behind.
 
     Returns:
         The checkpoint, or None for a run that has none yet.
@@ -69,9 +92,6 @@ def find_checkpoint(run: Path, *, tidy: bool = True) -> Checkpoint | None:
     """
     if run.is_dir():
         folder = run / "checkpoints"
-        if tidy:
-            for partial in folder.glob(".partial-*"):
-                partial.unlink()
         steps = _steps(folder)
         if not steps:
             return None
@@ -94,6 +114,8 @@ def _read(folder: Path, step: int) -> Checkpoint:
     try:
         record = json.loads(record_path.read_text(encoding="utf-8"))
         expected, counters = record["sha256"], record["counters"]
+        if record["counters_sha256"] != _digest(counters):
+            raise ValueError("its SHA-256 is not the one recorded")
     except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
         raise _Damaged(f"{record_path} is damaged ({type(error).__name__}: {error})") from error
     try:
@@ -118,18 +140,29 @@ def _what_to_do(folder: Path, step: int, damage: str) -> str:
     return f"{damage}, and no earlier one is whole: start the run anew"
 
 
+def _digest(counters: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(counters).encode()).hexdigest()
+
+
 def _step_of(path: Path) -> int:
-    number = path.stem.removeprefix("step-")
-    if path.suffix not in {".json", ".safetensors"} or not number.isdigit():
+    step = _number(path)
+    if path.suffix not in {".json", ".safetensors"} or step is None:
         raise InputError(
             f"{path} is not a checkpoint: name a run folder, or a step-….safetensors in its "
             "folder checkpoints"
         )
-    return int(number)
+    return step
+
+
+def _number(path: Path) -> int | None:
+    """The step in a file's name; None for files that are not ours ("step-00000200 copy.json")."""
+    match = re.fullmatch(r"step-([0-9]{8,})", path.stem)
+    return int(match[1]) if match else None
 
 
 def _steps(folder: Path) -> list[int]:
-    return sorted(int(path.stem.removeprefix("step-")) for path in folder.glob("step-*.json"))
+    numbers = [_number(path) for path in folder.glob("step-*.json")]
+    return sorted(number for number in numbers if number is not None)
 
 
 def _tensors_path(folder: Path, step: int) -> Path:

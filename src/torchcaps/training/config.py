@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 import types
 import typing
 from dataclasses import dataclass
@@ -11,7 +10,9 @@ from typing import Any, Literal
 
 from torchcaps.errors import InputError
 
-__all__ = ["TrainConfig", "config_from_dict", "config_to_dict", "read_train_config"]
+__all__ = ["MOST_THREADS", "TrainConfig", "config_from_dict", "config_to_dict", "read_train_config"]
+
+MOST_THREADS = 1024  # with far more, the system refuses to start them and the process dies
 
 
 @dataclass
@@ -39,7 +40,7 @@ class TrainConfig:
     """Passes over the training images."""
     batch_size: int = 64
     """Images a step, over all processes together; the paper has 128."""
-    learning_rate: float = 0.002
+    learning_rate: float = 0.003
     """Of Adam, at the first step."""
     final_learning_rate: float = 0.05
     """What is left of the learning rate at the end, as a fraction; it decays exponentially."""
@@ -66,7 +67,10 @@ class TrainConfig:
         _at_least(1, self, "epochs", "batch_size", "checkpoint_every")
         _at_least(0, self, "max_shift", "seed")
         _at_least(1, self, "image_size", "channels", "iterations", "threads")
-        _positive(self, "learning_rate", "final_learning_rate")
+        if self.threads is not None and self.threads > MOST_THREADS:
+            raise _bad("threads", self.threads, f"at most {MOST_THREADS}")
+        _positive(self, "learning_rate", most=1e30)  # a step must not overflow in float32
+        _positive(self, "final_learning_rate", most=1)
         if not 0 <= self.validation < 1:
             raise _bad("validation", self.validation, "a fraction from 0 up to, not including, 1")
 
@@ -149,11 +153,10 @@ def _at_least(least: int, config: TrainConfig, *names: str) -> None:
             raise _bad(name, value, f"at least {least}")
 
 
-def _positive(config: TrainConfig, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
-        if not (value > 0 and math.isfinite(value)):
-            raise _bad(name, value, "a positive number")
+def _positive(config: TrainConfig, name: str, most: float) -> None:
+    value = getattr(config, name)
+    if not 0 < value <= most:  # also false for NaN
+        raise _bad(name, value, f"a positive number, at most {most:g}")
 
 
 def _bad(name: str, value: object, expected: str) -> InputError:

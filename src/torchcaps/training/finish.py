@@ -89,7 +89,8 @@ def draw(
         total=len(test) - held_out.correct,
         path=path / "mistakes.png",
     )
-    shown = torch.cat([(test.labels == k).nonzero()[:2, 0] for k in range(min(len(names), 8))])
+    present = sorted(set(test.labels.tolist()))  # a class may have no image here
+    shown = torch.cat([(test.labels == k).nonzero()[:2, 0] for k in present[:8]])
     images, labels = test.batch(shown)
     device = next(model.parameters()).device
     with torch.no_grad():

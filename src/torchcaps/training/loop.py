@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
+from safetensors import SafetensorError
 from torch import nn
 
 from torchcaps.data import ImageData, TrainTest, stratified_split
@@ -18,7 +19,13 @@ from torchcaps.seeding import mix_seed
 from torchcaps.storage import write_json
 from torchcaps.training.batches import Batches
 from torchcaps.training.build import build_model, describe_data, load_data_of
-from torchcaps.training.checkpoint import find_checkpoint, restore, save_checkpoint, snapshot
+from torchcaps.training.checkpoint import (
+    find_checkpoint,
+    restore,
+    run_of,
+    save_checkpoint,
+    snapshot,
+)
 from torchcaps.training.config import TrainConfig, read_train_config
 from torchcaps.training.finish import RunResult, finish
 from torchcaps.training.interrupt import StopRequest
@@ -27,7 +34,7 @@ from torchcaps.training.precision import choose_precision
 from torchcaps.training.progress import TrainingProgress, describe_run
 from torchcaps.training.run_folder import RunFolder, describe_machine
 from torchcaps.training.sums import EpochSums
-from torchcaps.training.tracker import open_tracker
+from torchcaps.training.tracker import check_tracker, open_tracker
 
 __all__ = ["resume", "train"]
 
@@ -68,7 +75,7 @@ def resume(path: Path, data: TrainTest | None = None) -> RunResult:
         RunStopped: as in `train`.
     """
     path = Path(path)
-    folder = RunFolder(path.parent.parent if path.is_file() else path)
+    folder = RunFolder(run_of(path))
     if not folder.config.is_file():
         raise InputError(f"{folder.path} is not the folder of a run: it holds no config.json")
     config = dataclasses.replace(read_train_config(folder.config), out=folder.path)
@@ -84,6 +91,7 @@ class Run:
     folder: RunFolder
 
     def __init__(self, config: TrainConfig, data: TrainTest) -> None:
+        check_tracker(config.tensorboard)
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         self.config = config
@@ -129,19 +137,27 @@ class Run:
     def go_on(self, folder: RunFolder, path: Path) -> None:
         """Take up a run where a checkpoint left it."""
         self.folder = folder
-        if not folder.run.exists():  # killed before its first step
+        if self.main:
+            folder.tidy()
+        if not self._anyone(folder.run.exists()):  # killed before its first step
             self._write_facts()
-        began_with = json.loads(folder.run.read_text(encoding="utf-8"))["data"]
+        began_with = folder.read_data_facts()
         if began_with != json.loads(json.dumps(describe_data(self.data))):
             raise InputError(
                 f"the data are not those that the run {folder.path} began with "
                 f"({began_with['name']}, {began_with['train']} training images): "
                 "bring them back, or start a new run"
             )
-        checkpoint = find_checkpoint(path, tidy=self.main)
+        checkpoint = find_checkpoint(path)
         if checkpoint is None:
             return
-        restore(self.model, self.optimizer, checkpoint.tensors)
+        try:
+            restore(self.model, self.optimizer, checkpoint.tensors)
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise InputError(
+                f"{folder.checkpoints} holds the checkpoints of another model than "
+                f"{folder.config} describes: bring back the file that the run began with"
+            ) from error
         self.step = checkpoint.step
         self.history = checkpoint.counters["history"]
         if self.main:  # they are sums over all processes
@@ -150,6 +166,25 @@ class Run:
 
     def to_the_end(self) -> RunResult:
         """All steps that are left, then the held-out images, the model and the pictures."""
+        try:
+            return self._to_the_end()
+        except KeyboardInterrupt as error:  # a second Ctrl-C, or one after the last step
+            raise RunStopped(
+                f"interrupted; go on from the last checkpoint with: "
+                f"torchcaps train --resume {self.folder.path}",
+                exit_code=130,
+            ) from error
+        except BrokenPipeError:  # of our output, not of the folder
+            raise
+        except (OSError, SafetensorError) as error:
+            raise RunStopped(
+                f"the folder {self.folder.path} cannot be written ({error}); its last checkpoint "
+                "is whole: see to the disk, then go on with: "
+                f"torchcaps train --resume {self.folder.path}",
+                exit_code=1,
+            ) from error
+
+    def _to_the_end(self) -> RunResult:
         model, self.optimizer = self.accelerator.prepare(self.model, self.optimizer)
         tracker = open_tracker(self.config.tensorboard and self.main, self.folder.path)
         result = RunResult(self.folder.path, None)
@@ -161,9 +196,10 @@ class Run:
             )
             if self.step:
                 progress.say(f"continuing after step {self.step} of {self.total_steps}")
-            while self.step < self.total_steps:
-                row = self._epoch(model, progress)
-                tracker.log({k: v for k, v in row.items() if v is not None}, step=self.step)
+            with StopRequest() as stop:
+                while self.step < self.total_steps:
+                    row = self._epoch(model, progress, stop)
+                    tracker.log({k: v for k, v in row.items() if v is not None}, step=self.step)
             if self.main:
                 self.folder.write_metrics(self.history)
                 result = finish(
@@ -184,24 +220,24 @@ class Run:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=self.precision.autocast)
 
-    def _epoch(self, model: nn.Module, progress: TrainingProgress) -> dict[str, Any]:
+    def _epoch(
+        self, model: nn.Module, progress: TrainingProgress, stop: StopRequest
+    ) -> dict[str, Any]:
         """The steps to the end of the epoch; its row of metrics and its checkpoint."""
         model.train()
         self.began = time.perf_counter()
         epoch, done = divmod(self.step, self.batches.steps_per_epoch)
-        stopping = False
-        with StopRequest() as stop:
-            for left in reversed(range(self.batches.steps_per_epoch - done)):
-                self._step(model)
-                progress.step(f"epoch {epoch + 1}/{self.config.epochs}")
-                stopping = self._anyone(stop.requested)
-                if left and (stopping or self.step % self.config.checkpoint_every == 0):
-                    self._save()
-                if stopping and left:
-                    raise self._stopped()
+        for left in reversed(range(self.batches.steps_per_epoch - done)):
+            self._step(model)
+            progress.step(f"epoch {epoch + 1}/{self.config.epochs}")
+            stopping = self._anyone(stop.requested)
+            if left and (stopping or self.step % self.config.checkpoint_every == 0):
+                self._save()
+            if left and stopping:
+                raise self._stopped()
         row = self._close_epoch(epoch + 1)
         progress.epoch(row, self.config.epochs)
-        if stopping and self.step < self.total_steps:
+        if self._anyone(stop.requested) and self.step < self.total_steps:
             raise self._stopped()
         return row
 
@@ -265,12 +301,17 @@ class Run:
         steps = self.accelerator.gather(self.sums.first_bad_step.reshape(1)).tolist()
         bad = min((step for step in steps if step >= 0), default=None)
         if bad is not None:
-            raise RunStopped(
-                f"the loss is not finite at step {bad + 1}, so the run {self.folder.path} was "
-                "stopped; its last checkpoint is from before; a --learning-rate below "
-                f"{self.config.learning_rate:g} may help",
-                exit_code=1,
-            )
+            raise self._diverged(f"the loss is not finite at step {bad + 1}")
+        # An update may overflow though its loss was finite.
+        if not all(bool(weight.isfinite().all()) for weight in self.model.parameters()):
+            raise self._diverged(f"the weights are not finite after step {self.step}")
+
+    def _diverged(self, what: str) -> RunStopped:
+        return RunStopped(
+            f"{what}, so the run {self.folder.path} was stopped; its checkpoints are from before; "
+            f"a --learning-rate below {self.config.learning_rate:g} may help",
+            exit_code=1,
+        )
 
     def _stopped(self) -> RunStopped:
         return RunStopped(

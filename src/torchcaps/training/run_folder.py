@@ -3,8 +3,10 @@
 import csv
 import datetime
 import io
+import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -44,7 +46,7 @@ class RunFolder:
         """A new folder, where the config asks for it or under runs/, with its config.json.
 
         Raises:
-            InputError: there is a run in it already.
+            InputError: there is a run in it already, or it is a file.
         """
         path = config.out
         if path is None:
@@ -56,9 +58,38 @@ class RunFolder:
                 f"{path} already holds a run: continue it with --resume {path}, "
                 "or name another folder with --out"
             )
+        if path.is_file():
+            raise InputError(f"--out {path} is a file: name a folder")
         path.mkdir(parents=True, exist_ok=True)
+        folder.tidy()
         write_json(folder.config, config_to_dict(config))
         return folder
+
+    def tidy(self) -> None:
+        """Remove the temporary files that a kill left behind."""
+        for folder in (self.path, self.model, self.checkpoints):
+            for partial in list(folder.glob(".partial-*")):
+                if partial.is_dir():
+                    shutil.rmtree(partial)
+                else:
+                    partial.unlink()
+
+    def read_data_facts(self) -> dict[str, Any]:
+        """What run.json says of the data that the run began with (see `describe_data`).
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        try:
+            facts: dict[str, Any] = json.loads(self.run.read_text(encoding="utf-8"))["data"]
+            if lacking := {"name", "train", "sha256"} - set(facts):
+                raise KeyError(f"data lacks {', '.join(sorted(lacking))}")
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{self.run} is damaged ({error}): restore it, or remove it to go on with the data "
+                "as they are now"
+            ) from error
+        return facts
 
     def write_metrics(self, history: Sequence[Mapping[str, Any]]) -> None:
         """Write metrics.csv anew: a row an epoch."""

@@ -1,0 +1,687 @@
+"""Every kind of bad input: one sentence that names it, exit code 2, and nothing half-written."""
+
+import errno
+import json
+import os
+import pickle
+import resource
+import shutil
+import struct
+import subprocess
+import sys
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from small_runs import NAMES, arguments_of, listing, tiny_config, tiny_data, weights_of
+from torchcaps import storage
+from torchcaps.data import ImageData, TrainTest
+from torchcaps.models import create_model, load_model
+from torchcaps.training.checkpoint import find_checkpoint
+from torchcaps.training.config import TrainConfig
+from torchcaps.training.loop import resume, train
+
+NOISE = np.random.default_rng(0).integers(0, 256, (30, 17, 17), dtype=np.uint8)
+LABELS = np.arange(30) % 3
+
+
+def one_sentence(answer, code=2):
+    """What was said, if it was said as it should be."""
+    assert answer.code == code, (answer.out, answer.err)
+    assert answer.err.startswith("torchcaps: ")
+    assert answer.err.count("\n") == 1
+    assert answer.err.endswith("\n")
+    assert "Traceback" not in answer.err
+    return answer.err.removeprefix("torchcaps: ").rstrip()
+
+
+@dataclass
+class Place:
+    """A folder to lay bad input into, beside good input."""
+
+    here: Path
+    trained: Path
+
+    @property
+    def data(self):
+        return self.trained / "tiny.npz"
+
+    @property
+    def run(self):
+        """The finished run; to be read only."""
+        return self.trained / "run"
+
+    def copy(self, of="run"):
+        return Path(shutil.copytree(self.trained / of, self.here / "copy"))
+
+    def npz(self, **arrays):
+        np.savez(self.here / "a.npz", **arrays)
+        return self.here / "a.npz"
+
+    def write(self, name, content=b"hello"):
+        path = self.here / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    def picture(self, name, side=17):
+        path = self.here / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.resize(NOISE, (side, side))).save(path)
+        return path
+
+    def classes(self, *names, other=None, empty=None):
+        """A folder of class folders with four images each, perhaps one of another size."""
+        for name in names:
+            for number in range(4):
+                self.picture(f"folder/{name}/{number}.png")
+        if other is not None:
+            self.picture(f"folder/{names[-1]}/9.png", other)
+        if empty is not None:
+            (self.here / "folder" / empty).mkdir()
+        return self.here / "folder"
+
+    def idx(self, cut=None, magic=2051, labels=4):
+        """The four files of MNIST, of four images of 28×28, with something wrong."""
+        for part in ("train", "t10k"):
+            images = struct.pack(">4I", magic, 4, 28, 28) + bytes(4 * 784)
+            self.write(f"mnist/{part}-images-idx3-ubyte", images[:cut])
+            head = struct.pack(">2I", 2049, labels)
+            self.write(f"mnist/{part}-labels-idx1-ubyte", head + bytes(labels))
+        return ["--data", "mnist", "--data-dir", self.here]
+
+    def config(self, **values):
+        """The config.json of the run with other values."""
+        config = json.loads((self.run / "config.json").read_text())
+        return self.write("config.json", json.dumps(config | values))
+
+    def model(self, **values):
+        """The model of the run with other values in its config.json."""
+        folder = self.copy("run/model")
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | values))
+        return folder
+
+    def spoilt(self, name, content):
+        """The model of the run with another file in the place of one of its own."""
+        folder = self.copy("run/model")
+        (folder / name).write_bytes(content)
+        return folder
+
+
+@pytest.fixture
+def place(tmp_path, trained, monkeypatch):
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")  # where `runs` and `predictions` would appear
+    (tmp_path / "input").mkdir()
+    return Place(tmp_path / "input", trained)
+
+
+def folder_with(place, name, content=b"hello"):
+    place.classes("ant", "bee")
+    place.write(f"folder/{name}", content)
+    return ["--data", place.here / "folder"]
+
+
+def bomb(place):
+    """A PNG whose header claims 30,000 × 30,000 pixels."""
+    path = place.picture("bomb.png")
+    content = bytearray(path.read_bytes())
+    content[16:24] = struct.pack(">2I", 30000, 30000)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    path.write_bytes(content)
+    return path
+
+
+def half(path):
+    content = path.read_bytes()
+    return content[: len(content) // 2]
+
+
+def without(folder, *names):
+    for name in names:
+        (folder / name).unlink()
+    return folder
+
+
+# Kind: (arguments after `train`, what the sentence must hold). Where --data is not among them, the
+# tiny data are used.
+TRAIN = {
+    # data
+    "idx truncated": (lambda at: at.idx(cut=-1), "train-images-idx3-ubyte is truncated"),
+    "idx of wrong magic": (lambda at: at.idx(magic=77), "begins with the bytes 00 00 00 4d"),
+    "idx with fewer labels": (lambda at: at.idx(labels=3), "holds 4 images but train-labels"),
+    "no idx files": (lambda at: ["--data", "mnist", "--data-dir", at.here], "mnist is not in /"),
+    "no folder of idx files": (
+        lambda at: ["--data", "mnist", "--data-dir", at.here / "gone"],
+        "gone is not a folder",
+    ),
+    "npz without labels": (lambda at: ["--data", at.npz(images=NOISE)], "a.npz has no array"),
+    "npz that is none": (lambda at: ["--data", at.write("a.npz")], "not a whole .npz archive"),
+    "npz of NaN": (
+        lambda at: ["--data", at.npz(images=NOISE * np.nan, labels=LABELS)],
+        "from nan to nan; expected",
+    ),
+    "npz gone": (lambda at: ["--data", at.here / "gone.npz"], "gone.npz does not exist"),
+    "another file": (lambda at: ["--data", at.write("a.csv")], "a.csv is a file but not a .npz"),
+    "empty folder": (lambda at: ["--data", at.here], "has no class folders"),
+    "mixed sizes": (
+        lambda at: ["--data", at.classes("ant", "bee", other=20)],
+        "images differ in size",
+    ),
+    "empty class": (lambda at: ["--data", at.classes("ant", "bee", empty="cow")], "cow has no"),
+    "no image": (lambda at: folder_with(at, "bee/5.png"), "5.png is not an image"),
+    "a text in a class": (lambda at: folder_with(at, "bee/notes.txt"), "1 file that is not an"),
+    "one class": (lambda at: ["--data", at.classes("ant")], "only one class folder, 'ant'"),
+    "unknown data": (lambda at: ["--data", "minst"], "unknown data 'minst' (did you mean"),
+    "images too small": (
+        lambda at: ["--image-size", 16],
+        "images of 16×16 are too small for two 9×9 convolutions: the smallest that works is 17×17",
+    ),
+    "fewer images than a batch": (
+        lambda at: ["--batch-size", 1000],
+        "there are 87 training images, fewer than one batch: take --batch-size 87 or less",
+    ),
+    "a class too small to split": (lambda at: ["--validation", 0.001], "class 'ant' has 32 images"),
+    # options
+    "no epochs": (lambda at: ["--epochs", 0], "--epochs must be at least 1, got 0"),
+    "negative batch": (lambda at: ["--batch-size", -4], "--batch-size must be at least 1, got -4"),
+    "learning rate 0": (lambda at: ["--learning-rate", 0], "--learning-rate must be a positive"),
+    "learning rate NaN": (lambda at: ["--learning-rate", "nan"], "at most 1e+30, got nan"),
+    "learning rate infinite": (lambda at: ["--learning-rate", "inf"], "at most 1e+30, got inf"),
+    "decay above 1": (lambda at: ["--final-learning-rate", 2], "--final-learning-rate must be a"),
+    "validation 1": (lambda at: ["--validation", 1], "--validation must be a fraction from 0 up"),
+    "validation NaN": (lambda at: ["--validation", "nan"], "--validation must be a fraction from"),
+    "negative shift": (lambda at: ["--max-shift", -1], "--max-shift must be at least 0, got -1"),
+    "shift out of sight": (lambda at: ["--max-shift", 10**20], "--max-shift 1000000000000000000"),
+    "negative seed": (lambda at: ["--seed", -1], "--seed must be at least 0, got -1"),
+    "no threads": (lambda at: ["--threads", 0], "--threads must be at least 1, got 0"),
+    "too many threads": (lambda at: ["--threads", 10**12], "--threads must be at most 1024, got"),
+    "no iterations": (lambda at: ["--iterations", 0], "--iterations must be at least 1, got 0"),
+    "two channels": (lambda at: ["--channels", 2], "channels is 2; expected 1 (grey) or 3 (RGB)"),
+    "image size 0": (lambda at: ["--image-size", 0], "--image-size must be at least 1, got 0"),
+    "image size enormous": (lambda at: ["--image-size", 10**9], "image_size is 1000000000;"),
+    "checkpoints never": (lambda at: ["--checkpoint-every", 0], "--checkpoint-every must be at"),
+    "unknown model": (
+        lambda at: ["--model", "capsnet_smal"],
+        "no model is called 'capsnet_smal': did you mean capsnet_small? known are",
+    ),
+    "iterations of a CNN": (
+        lambda at: ["--model", "baseline_cnn", "--iterations", 3],
+        "--iterations and --loss-scale are for capsule networks",
+    ),
+    # where to write
+    "out is a file": (lambda at: ["--out", at.write("a.txt")], "a.txt is a file: name a folder"),
+    "out below a file": (lambda at: ["--out", at.write("a.txt") / "run"], "a.txt"),
+    "out holds a run": (lambda at: ["--out", at.run], "already holds a run: continue it with"),
+    # --config
+    "config gone": (lambda at: ["--config", at.here / "c.json"], "c.json does not exist"),
+    "config no JSON": (lambda at: ["--config", at.write("c.json")], "c.json is not valid JSON"),
+    "config a list": (lambda at: ["--config", at.write("c.json", "[]")], "must hold an object"),
+    "config with an unknown field": (
+        lambda at: ["--config", at.config(epoch=3)],
+        "config.json: there is no option 'epoch'; known are",
+    ),
+    "config with a wrong type": (
+        lambda at: ["--config", at.config(epochs="three")],
+        "config.json: --epochs must be int, got 'three'",
+    ),
+    "config out of range": (
+        lambda at: ["--config", at.config(validation=2)],
+        "config.json: --validation must be a fraction",
+    ),
+    # --resume
+    "resume nothing": (lambda at: ["--resume", at.here / "gone"], "gone does not exist:"),
+    "resume no run": (lambda at: ["--resume", at.here], "is not the folder of a run: it holds no"),
+    "resume another file": (
+        lambda at: ["--resume", at.run / "config.json"],
+        "config.json is not a checkpoint: name a run folder",
+    ),
+    "resume with other options": (
+        lambda at: ["--resume", at.run, "--epochs", 9],
+        "with that run's own options: leave out --epochs",
+    ),
+    "resume with a config": (
+        lambda at: ["--resume", at.run, "--config", at.run],
+        "with that run's own options: leave out --config",
+    ),
+    "resume with a config.json that is none": (
+        lambda at: ["--resume", at.write("run/config.json", "{").parent],
+        "config.json is not valid JSON",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", TRAIN)
+def test_train(torchcaps, place, kind):
+    make, message = TRAIN[kind]
+    arguments = make(place)
+    if not {"--data", "--resume"} & set(arguments):
+        arguments = [*arguments, "--data", place.data]
+    before = listing(place.here), listing(place.trained)
+    assert message in one_sentence(torchcaps("train", *arguments))
+    assert (listing(place.here), listing(place.trained)) == before
+    assert not list(Path.cwd().iterdir())
+
+
+class Bomb:
+    """A pickle that, were it read, would leave a file behind."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def malicious(place):
+    return pickle.dumps(Bomb(place.here / "the pickle was run"))
+
+
+def renamed_pickle(place):
+    return place.spoilt("model.safetensors", malicious(place))
+
+
+def only_pickle(place):
+    folder = without(place.copy("run/model"), "model.safetensors")
+    (folder / "pytorch_model.bin").write_bytes(malicious(place))
+    return folder
+
+
+def swapped(place):
+    """The weights of another network under the config.json of this one."""
+    folder = place.copy("run/model")
+    other = create_model("capsnet_small", image_size=17, num_classes=3, conv_channels=8)
+    other.save_pretrained(place.here / "other")
+    shutil.copy(place.here / "other" / "model.safetensors", folder)
+    return folder
+
+
+def killed(place, *gone):
+    """The run as a kill while it finished leaves it."""
+    return without(place.copy(), "result.json", *gone)
+
+
+# Kind: (the folder given as CHECKPOINT, what the sentence must hold)
+MODELS = {
+    "nothing there": (lambda at: at.here / "gone", "gone does not exist: name the folder of a run"),
+    "a file": (lambda at: at.data, "tiny.npz is a file: name the folder of a run"),
+    "an empty folder": (lambda at: at.here, "holds no config.json"),
+    "the folder of checkpoints": (lambda at: at.run / "checkpoints", "holds no config.json"),
+    "an unfinished run": (
+        killed,
+        "is not finished, so it has no model yet: finish it with",
+    ),
+    "a run killed as it saved": (
+        lambda at: killed(at, "model/model.safetensors"),
+        "is not finished, so it has no model yet",
+    ),
+    "weights truncated": (
+        lambda at: at.spoilt("model.safetensors", half(at.run / "model" / "model.safetensors")),
+        "model.safetensors cannot be read as safetensors",
+    ),
+    "weights empty": (
+        lambda at: at.spoilt("model.safetensors", b""),
+        "model.safetensors cannot",
+    ),
+    "weights of another network": (swapped, "model.safetensors does not fit the CapsNet of"),
+    "weights gone": (
+        lambda at: without(at.copy("run/model"), "model.safetensors"),
+        "holds no model.safetensors: the model in it is incomplete",
+    ),
+    "a pickle renamed": (renamed_pickle, "model.safetensors cannot be read as safetensors"),
+    "only a pickle": (only_pickle, "pytorch_model.bin is a pickle, which can run code"),
+    "config.json no JSON": (lambda at: at.spoilt("config.json", b"{"), "config.json is not"),
+    "config.json binary": (
+        lambda at: at.spoilt("config.json", b"\xff"),
+        "config.json is not valid",
+    ),
+    "config.json of something else": (
+        lambda at: at.spoilt("config.json", b"{}"),
+        'config.json does not name an "architecture"',
+    ),
+    "an architecture of the future": (
+        lambda at: at.model(architecture="CapsNet9"),
+        "holds a CapsNet9, which this version of torchcaps does not have",
+    ),
+    "image size a word": (lambda at: at.model(image_size="big"), "config.json does not describe"),
+    "image size too small": (lambda at: at.model(image_size=9), "config.json does not describe"),
+    "names too few": (
+        lambda at: at.model(class_names=["a"]),
+        "class_names has 1 names for 3",
+    ),
+    "iterations none": (lambda at: at.model(iterations=0), "config.json does not describe"),
+    "another number of classes": (
+        lambda at: at.model(num_classes=4, class_names=list("abcd")),
+        "model.safetensors does not fit the CapsNet of config.json",
+    ),
+    "border a word": (
+        lambda at: at.model(metadata={"border_brightness": "dark"}),
+        "config.json: metadata must be an object, and border_brightness in it a number",
+    ),
+    "metadata a list": (lambda at: at.model(metadata=[1]), "config.json: metadata must be an"),
+}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_models(torchcaps, place, kind):
+    make, message = MODELS[kind]
+    folder = make(place)
+    image = place.picture("image.png")
+    for arguments in (["eval", folder, "--data", place.data], ["predict", folder, image]):
+        assert message in one_sentence(torchcaps(*arguments))
+    assert not (place.here / "the pickle was run").exists()
+    assert not list(Path.cwd().iterdir())
+
+
+def test_the_pickle_would_have_run(tmp_path):
+    """Else the tests above would show nothing."""
+    pickle.loads(pickle.dumps(Bomb(tmp_path / "ran")))  # noqa: S301
+    assert (tmp_path / "ran").exists()
+
+
+# Kind: (arguments, what the sentence must hold)
+OTHERS = {
+    "eval: no batch": (lambda at: ["eval", at.run, "--batch-size", 0], "--batch-size must be at"),
+    "eval: threads": (lambda at: ["eval", at.run, "--threads", -1], "--threads must be at least 1"),
+    "eval: too many threads": (
+        lambda at: ["eval", at.run, "--threads", 10**12],
+        "--threads must be at most 1024",
+    ),
+    "eval: other classes": (
+        lambda at: ["eval", at.run, "--data", "mnist5k"],
+        "mnist5k has the classes 0, 1, 2, 3, … (10), the model ant, bee, cow (3)",
+    ),
+    "eval: data gone": (lambda at: ["eval", at.run, "--data", at.here / "x.npz"], "x.npz does not"),
+    "eval: data not named": (
+        lambda at: ["eval", at.copy("run/model")],
+        "copy does not say what it was trained on: name it with --data",
+    ),
+    "eval: channels that cannot be made": (
+        lambda at: [
+            "eval", at.run,
+            "--data", at.npz(images=np.stack([NOISE] * 2, 1), labels=LABELS),
+        ],
+        "the images have 2 channels, so channels=1 cannot be met",
+    ),
+    "eval: run.json damaged": (
+        lambda at: ["eval", [at.copy(), at.write("copy/run.json", "{")][0]],
+        "run.json is damaged",
+    ),
+    "predict: no image": (lambda at: ["predict", at.run], "name at least one image after"),
+    "predict: image gone": (lambda at: ["predict", at.run, at.here / "x.png"], "x.png cannot be"),
+    "predict: a folder": (lambda at: ["predict", at.run, at.here], "cannot be read: Is a"),
+    "predict: no picture": (lambda at: ["predict", at.run, at.write("a.png")], "a.png is not an"),
+    "predict: empty file": (lambda at: ["predict", at.run, at.write("a.png", "")], "is empty"),
+    "predict: one of two": (
+        lambda at: ["predict", at.run, at.picture("a.png"), at.write("b.png")],
+        "b.png is not an image",
+    ),
+    "predict: far too large": (lambda at: ["predict", at.run, bomb(at)], "has more pixels"),
+    "predict: out is a file": (
+        lambda at: ["predict", at.run, at.picture("a.png"), "--out", at.write("o.txt")],
+        "o.txt: File exists",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_eval_and_predict(torchcaps, place, kind):
+    make, message = OTHERS[kind]
+    arguments = make(place)
+    before = listing(place.here)
+    assert message in one_sentence(torchcaps(*arguments))
+    assert listing(place.here) == before
+    assert not list(Path.cwd().iterdir())
+
+
+# What the parser itself answers, in a frame of several lines
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["train", "--epochs", "abc"], ["--epochs", "abc"]),
+        (["train", "--epochs"], ["--epochs"]),
+        (["train", "--precision", "fp16"], ["fp16", "'bf16'"]),
+        (["train", "--learning-rat", "0.1"], ["--learning-rat", "--learning-rate FLOAT"]),
+        (["trian"], ["trian", "train"]),
+        ([], ["train", "eval", "predict", "info"]),
+        (["eval"], ["PATH"]),
+        (["eval", "x", "--split", "valid"], ["valid", "'test'"]),
+        (["train", "--config"], ["--config"]),
+    ],
+)
+def test_the_parser_answers_with_2(torchcaps, arguments, names):
+    answer = torchcaps(*arguments)
+    assert answer.code == 2
+    assert "Traceback" not in answer.err
+    assert all(name in answer.err for name in names), answer.err
+
+
+# --- damaged checkpoints
+def damage(path, how):
+    content = bytearray(path.read_bytes())
+    if how == "flipped":
+        content[len(content) // 2] ^= 4
+    elif how == "cut":
+        del content[len(content) // 2 :]
+    else:
+        content = bytearray(b"garbage")
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "how"),
+    [
+        ("safetensors", "flipped"),
+        ("safetensors", "cut"),
+        ("json", "flipped"),
+        ("json", "cut"),
+        ("json", "garbage"),
+        ("safetensors", "gone"),
+    ],
+)
+def test_a_damaged_checkpoint_is_named_and_the_advice_works(torchcaps, run, trained, suffix, how):
+    path = run / "checkpoints" / f"step-00000015.{suffix}"
+    path.unlink() if how == "gone" else damage(path, how)
+    message = one_sentence(torchcaps("train", "--resume", run))
+    assert str(path) in message
+    advised = message.rsplit("--resume ", 1)[1]
+    assert advised == str(run / "checkpoints" / "step-00000014.safetensors")
+    answer = torchcaps("train", "--resume", advised)
+    assert answer.code == 0, answer.err
+    assert "continuing after step 14 of 15" in answer.out
+    assert weights_of(run) == weights_of(trained / "run")
+
+
+def test_a_checkpoint_without_its_record_does_not_count(torchcaps, unfinished, trained):
+    (unfinished / "checkpoints" / "step-00000014.json").unlink()
+    answer = torchcaps("train", "--resume", unfinished)
+    assert answer.code == 0, answer.err
+    assert weights_of(unfinished) == weights_of(trained / "run")
+
+
+def test_data_that_changed_are_refused(torchcaps, unfinished, tmp_path):
+    config = json.loads((unfinished / "config.json").read_text())
+    np.savez(tmp_path / "a.npz", images=NOISE, labels=LABELS)
+    config["data"] = str(tmp_path / "a.npz")
+    (unfinished / "config.json").write_text(json.dumps(config))
+    message = one_sentence(torchcaps("train", "--resume", unfinished))
+    assert f"not those that the run {unfinished} began with (tiny, 96 training images)" in message
+
+
+def test_tensorboard_that_is_not_installed(torchcaps, place, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    answer = torchcaps("train", "--data", place.data, "--tensorboard")
+    assert 'pip install "torchcaps[tensorboard]"' in one_sentence(answer)
+    assert not list(Path.cwd().iterdir())
+
+
+# --- disks that are full or read-only
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_disk_that_refuses_while_training(torchcaps, place, monkeypatch, call, number):
+    """The checkpoint before is whole, and the run goes on from it once there is room."""
+    real, calls = getattr(os, call), []
+
+    def refuse(*arguments):
+        calls.append(arguments)
+        if len(calls) > (14 if call == "fsync" else 7):
+            raise OSError(number, os.strerror(number))
+        return real(*arguments)
+
+    monkeypatch.setattr(storage.os, call, refuse)
+    out = place.here / "run"
+    config = tiny_config(out, data=str(place.data), epochs=3, precision="fp32", max_shift=0)
+    message = one_sentence(torchcaps("train", *arguments_of(config)), code=1)
+    assert f"the folder {out} cannot be written ([Errno {number}]" in message
+    assert f"torchcaps train --resume {out}" in message
+    monkeypatch.setattr(storage.os, call, real)
+    assert find_checkpoint(out).step == 4
+    assert not list(out.rglob(".partial-*"))
+    assert torchcaps("train", "--resume", out).code == 0
+    assert weights_of(out) == weights_of(place.run)
+
+
+def test_a_disk_that_is_read_only_from_the_start(torchcaps, place, monkeypatch):
+    def refuse(*arguments, **options):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(place.here / "run"))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    answer = torchcaps("train", "--data", place.data, "--out", place.here / "run")
+    assert f"{place.here / 'run'}: Read-only file system" in one_sentence(answer)
+
+
+def test_a_limit_on_the_size_of_files_stops_a_run_in_one_sentence(place):
+    """A real refusal by the system, in a real process."""
+    out, limit = place.here / "run", 8 * 2**20  # a checkpoint takes 14 MB
+    config = tiny_config(out, data=str(place.data), epochs=1)
+    done = subprocess.run(
+        [sys.executable, "-m", "torchcaps", "train", *arguments_of(config)],
+        capture_output=True, text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"torchcaps: the folder {out} cannot be written (")
+    assert done.stderr.count("\n") == 1
+    assert find_checkpoint(out) is None
+    assert not list(out.rglob(".partial-*"))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everywhere")
+def test_folders_without_permission(torchcaps, place):
+    closed = place.classes("ant", "bee")
+    closed.chmod(0)
+    try:
+        assert "cannot be read" in one_sentence(torchcaps("train", "--data", closed))
+        out = closed / "run"
+        answer = torchcaps("train", "--data", place.data, "--out", out)
+        assert f"{closed}" in one_sentence(answer)
+    finally:
+        closed.chmod(0o755)
+
+
+def test_a_disk_that_is_full_when_the_model_is_saved(torchcaps, place, monkeypatch):
+    """safetensors writes by itself, and raises an error of its own."""
+    from safetensors import SafetensorError
+
+    from torchcaps.models import pretrained
+
+    def refuse(*arguments, **options):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    out = place.here / "run"
+    config = tiny_config(out, data=str(place.data), epochs=3, precision="fp32", max_shift=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(pretrained.safetensors.torch, "save_model", refuse)
+        message = one_sentence(torchcaps("train", *arguments_of(config)), code=1)
+    assert f"the folder {out} cannot be written (I/O error: No space left" in message
+    assert "not finished" in one_sentence(torchcaps("eval", out))
+    assert torchcaps("train", "--resume", out).code == 0
+    assert weights_of(out) == weights_of(place.run)
+
+
+def test_predict_on_a_full_disk(torchcaps, place, monkeypatch):
+    def refuse(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(storage.os, "fsync", refuse)
+    answer = torchcaps("predict", place.run, place.picture("a.png"))
+    assert "No space left on device" in one_sentence(answer)
+    assert not listing(Path.cwd())
+
+
+# --- the same from Python: (call, type of the error, what it must say)
+IMAGES = torch.from_numpy(NOISE[:, None])
+TINY = tiny_data()
+
+
+def with_images(images):
+    part = ImageData(images, torch.from_numpy(LABELS), NAMES, "toy")
+    return TrainTest(part, part)
+
+
+PYTHON = {
+    "epochs a word": (lambda at: TrainConfig(epochs="3"), ValueError, "--epochs must be int"),
+    "epochs a float": (lambda at: TrainConfig(epochs=3.0), ValueError, "--epochs must be int"),
+    "an unknown option": (lambda at: TrainConfig(epoch=3), TypeError, "epoch"),
+    "out a string": (lambda at: TrainConfig(out="run"), ValueError, "--out must be Path or null"),
+    "precision": (lambda at: TrainConfig(precision="fp8"), ValueError, "one of auto, fp32, bf16"),
+    "learning rate": (lambda at: TrainConfig(learning_rate=-1), ValueError, "--learning-rate must"),
+    "images too small": (
+        lambda at: train(tiny_config(at.here / "r"), with_images(IMAGES[..., :16])),
+        ValueError,
+        "toy does not fit capsnet_small: images of 17×16 are too small",
+    ),
+    "batch too large": (
+        lambda at: train(tiny_config(at.here / "r", batch_size=500), TINY),
+        ValueError,
+        "fewer than one batch",
+    ),
+    "unknown model": (
+        lambda at: train(tiny_config(at.here / "r", model="resnet"), TINY),
+        ValueError,
+        "no model is called 'resnet': did you mean capsnet? known are",
+    ),
+    "images of floats to 255": (
+        lambda at: with_images(IMAGES.float()),
+        ValueError,
+        "images holds float32 from 0 to 255",
+    ),
+    "images of NaN": (lambda at: with_images(IMAGES * torch.nan), ValueError, "from nan to nan"),
+    "images no tensor": (lambda at: with_images(NOISE), TypeError, "images is ndarray"),
+    "resume nothing": (lambda at: resume(at.here / "gone"), ValueError, "gone does not exist"),
+    "resume no run": (lambda at: resume(at.here), ValueError, "is not the folder of a run"),
+    "resume with other data": (
+        lambda at: resume(at.copy(), with_images(IMAGES)),
+        ValueError,
+        "the data are not those that the run",
+    ),
+    "load nothing": (lambda at: load_model(at.here / "gone"), ValueError, "gone is not a folder"),
+    "load a run": (lambda at: load_model(at.run), ValueError, 'does not name an "architecture"'),
+    "out holds a run": (
+        lambda at: train(tiny_config(at.run), TINY),
+        ValueError,
+        "already holds a run",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", PYTHON)
+def test_python(place, kind):
+    call, error, message = PYTHON[kind]
+    with pytest.raises(error) as caught:
+        call(place)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (place.here / "r").exists()
+
+
+def test_there_are_enough_kinds():
+    """45 through the command line and 15 from Python were promised."""
+    assert len(TRAIN) + len(MODELS) + len(OTHERS) >= 45
+    assert len(PYTHON) >= 15

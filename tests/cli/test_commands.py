@@ -1,0 +1,282 @@
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from small_runs import NAMES, arguments_of, listing, tiny_config, tiny_data, weights_of
+from torchcaps.cli.eval import Eval
+from torchcaps.cli.info import Info
+from torchcaps.cli.predict import Predict
+from torchcaps.cli.train import Train
+from torchcaps.models import load_model
+from torchcaps.training.metrics import evaluate
+
+MODULE = [sys.executable, "-m", "torchcaps"]
+
+
+def digit(index=0, inverted=False):
+    """One of the test images, as a picture of 17×17."""
+    image = tiny_data().test.images[index, 0].numpy()
+    return Image.fromarray(255 - image if inverted else image)
+
+
+# --- help
+def test_help_imports_no_torch():
+    code = (
+        "import sys\n"
+        "from torchcaps.cli import main\n"
+        "try:\n    main(sys.argv[1:])\n"
+        "except SystemExit as stopped:\n    code = stopped.code\n"
+        "heavy = {'torch', 'matplotlib', 'accelerate', 'numba'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else code)"
+    )
+    for arguments in (["--help"], ["train", "--help"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert "usage: torchcaps" in done.stdout
+
+
+def test_help_names_the_commands(torchcaps):
+    answer = torchcaps("--help")
+    assert answer.code == 0
+    for name in ("train", "eval", "predict", "info"):
+        assert re.search(rf"\b{name}\b", answer.out)
+
+
+@pytest.mark.parametrize("command", [Train, Eval, Predict, Info])
+def test_every_option_is_explained(torchcaps, command):
+    answer = torchcaps(command.__name__.lower(), "--help")
+    assert answer.code == 0
+    text = re.sub("[│╭╰╮╯─]", " ", answer.out)
+    blocks = re.split(r"\n\s+(?=-|PATH|\[\[PATH)", text)  # an option and its words
+    for field in dataclasses.fields(command):
+        head = {"checkpoint": "PATH ", "images": "[[PATH"}.get(
+            field.name, "--" + field.name.replace("_", "-")
+        )
+        block = next(block for block in blocks if block.startswith(head))
+        words = re.sub(r"\(default: .*\)|\{.*?\}|-\S+|\b[A-Z]+\b", "", block, flags=re.DOTALL)
+        assert len(words.split()) >= 3, block
+
+
+def test_python_m_torchcaps():
+    done = subprocess.run([*MODULE, "info", "--json"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    facts = json.loads(done.stdout)
+    assert facts["models"] == ["baseline_cnn", "capsnet", "capsnet_small"]
+
+
+def test_info(torchcaps):
+    answer = torchcaps("info")
+    assert answer.code == 0
+    for fact in ("torchcaps: ", "torch: ", "device: ", "precision: ", "routing backends:"):
+        assert fact in answer.out
+
+
+# --- train
+def test_train_ends_with_accuracy_and_folder(torchcaps, trained, tmp_path):
+    config = tiny_config(tmp_path / "run", data=str(trained / "tiny.npz"), epochs=1)
+    answer = torchcaps("train", *arguments_of(config))
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out.startswith(
+        "capsnet_small (1,186,785 parameters) on tiny (1×17×17, 3 classes)"
+    )
+    assert re.search(r"held-out accuracy: [\d.]+% of 24 images \(95 % interval .*\)", answer.out)
+    assert answer.out.endswith(f"folder: {tmp_path / 'run'}\n")
+
+
+def test_the_config_of_a_run_gives_its_weights_again(torchcaps, trained, tmp_path):
+    answer = torchcaps("train", "--config", trained / "run", "--out", tmp_path / "again")
+    assert answer.code == 0, answer.err
+    assert weights_of(tmp_path / "again") == weights_of(trained / "run")
+
+
+def test_an_option_beside_config_wins(torchcaps, trained, tmp_path):
+    config = trained / "run" / "config.json"
+    answer = torchcaps("train", f"--config={config}", "--epochs", 1, "--out", tmp_path / "short")
+    assert answer.code == 0, answer.err
+    used = json.loads((tmp_path / "short" / "config.json").read_text())
+    assert used == json.loads(config.read_text()) | {"epochs": 1, "out": str(tmp_path / "short")}
+
+
+def test_runs_lie_under_runs_unless_told_otherwise(torchcaps, trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = tiny_config(None, data=str(trained / "tiny.npz"), epochs=1)
+    answer = torchcaps("train", *arguments_of(config))
+    assert answer.code == 0, answer.err
+    assert [path.name[:19] for path in (tmp_path / "runs").iterdir()] == ["tiny-capsnet_small-"]
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(torchcaps, run):
+    before = listing(run)
+    answer = torchcaps("train", "--data", run.parent / "none.npz", "--out", run)
+    assert answer.code == 2
+    answer = torchcaps("train", "--config", run, "--out", run)
+    assert answer.code == 2
+    assert f"{run} already holds a run: continue it with --resume {run}, or" in answer.err
+    assert listing(run) == before
+
+
+def test_resume(torchcaps, unfinished, trained):
+    answer = torchcaps("train", "--resume", unfinished)
+    assert answer.code == 0, answer.err
+    assert "continuing after step 14 of 15" in answer.out
+    assert weights_of(unfinished) == weights_of(trained / "run")
+
+
+# --- eval
+def test_eval_measures_what_the_model_gives(torchcaps, trained):
+    answer = torchcaps("eval", trained / "run", "--json")
+    assert (answer.code, answer.err) == (0, "")
+    result = json.loads(answer.out)
+    measured = evaluate(load_model(trained / "run" / "model"), tiny_data().test)
+    assert result["accuracy"] == measured.accuracy
+    assert result["interval_95"] == list(measured.interval)
+    assert (result["images"], result["wrong"]) == (24, 24 - measured.correct)
+    assert result["loss"] == pytest.approx(measured.loss)
+    assert result["split"] == "test"
+    assert result["errors_by_class"] == {
+        name: {"wrong": wrong, "images": 8}
+        for name, (wrong, _) in zip(NAMES, measured.errors_by_class())
+    }
+
+
+def test_eval_agrees_with_the_end_of_training(torchcaps, trained):
+    """The run was in float32, so to the last image."""
+    answer = torchcaps("eval", trained / "run" / "model", "--json")
+    result = json.loads((trained / "run" / "result.json").read_text())
+    assert json.loads(answer.out)["accuracy"] == result["held_out_accuracy"]
+
+
+def test_eval_for_a_person(torchcaps, trained):
+    answer = torchcaps("eval", trained / "run", "--split", "train", "--batch-size", 10**30)
+    assert answer.code == 0, answer.err
+    assert re.match(r"accuracy: [\d.]+% \(95 % interval .* wrong, on .*\(train\)", answer.out)
+    for name in NAMES:
+        assert re.search(rf"^  {name} +[\d.]+%  \(\d+ of 32\)$", answer.out, re.MULTILINE)
+
+
+def test_eval_on_other_data(torchcaps, trained, tmp_path):
+    for number in range(20):
+        for label, name in enumerate(NAMES):
+            (tmp_path / "more" / name).mkdir(parents=True, exist_ok=True)
+            digit(label).resize((30, 30)).convert("RGB").save(
+                tmp_path / f"more/{name}/{number}.png"
+            )
+    answer = torchcaps("eval", trained / "run", "--data", tmp_path / "more", "--json")
+    assert answer.code == 0, answer.err  # resized and turned to grey as the model needs
+    assert json.loads(answer.out)["images"] == 12
+
+
+def test_eval_notices_that_the_data_are_no_longer_those(torchcaps, run, trained, tmp_path):
+    """As when a run was given its data from Python, and its config names others."""
+    config = json.loads((run / "config.json").read_text())
+    np.savez(
+        tmp_path / "other.npz",
+        images=np.zeros((30, 17, 17), np.uint8),
+        labels=np.arange(30) % 3,
+        class_names=np.array(NAMES),
+    )
+    config["data"] = str(tmp_path / "other.npz")
+    (run / "config.json").write_text(json.dumps(config))
+    answer = torchcaps("eval", run)
+    assert answer.code == 2
+    assert "other.npz does not hold the images that" in answer.err
+    assert torchcaps("eval", run, "--data", tmp_path / "other.npz").code == 0
+
+
+# --- predict
+def test_predict_says_the_class_and_draws(torchcaps, trained, tmp_path):
+    digit(1).save(tmp_path / "a.png")
+    answer = torchcaps("predict", trained / "run", tmp_path / "a.png", "--out", tmp_path / "drawn")
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out.startswith(f"{tmp_path / 'a.png'}: bee   (lengths: bee 0.")
+    assert "swapped" not in answer.out
+    with Image.open(tmp_path / "drawn" / "a-prediction.png") as picture:
+        picture.load()
+
+
+def test_predict_json(torchcaps, trained, tmp_path):
+    digit(2).save(tmp_path / "a.png")
+    answer = torchcaps("predict", trained / "run", tmp_path / "a.png", "--json", "--out", tmp_path)
+    (result,) = json.loads(answer.out)
+    assert result["class"] == "cow"
+    assert list(result["activation"]) == list(NAMES)
+    assert max(result["activation"], key=result["activation"].get) == "cow"
+    assert result["inverted"] is False
+    assert result["picture"] == str(tmp_path / "a-prediction.png")
+
+
+def test_predict_turns_an_image_on_white_paper_round_and_says_so(torchcaps, trained, tmp_path):
+    digit(1).save(tmp_path / "dark.png")
+    digit(1, inverted=True).save(tmp_path / "light.png")
+    arguments = ["predict", trained / "run", tmp_path / "dark.png", tmp_path / "light.png"]
+    answer = torchcaps(*arguments, "--out", tmp_path)
+    assert "dark and light were swapped (--invert no prevents it)" in answer.out
+    dark, light = json.loads(torchcaps(*arguments, "--out", tmp_path, "--json").out)
+    assert (dark["inverted"], light["inverted"]) == (False, True)
+    assert light["activation"] == pytest.approx(dark["activation"], abs=1e-4)
+    answer = torchcaps(*arguments, "--out", tmp_path, "--json", "--invert", "no")
+    assert [result["inverted"] for result in json.loads(answer.out)] == [False, False]
+
+
+def test_predict_reads_colour_and_other_sizes(torchcaps, trained, tmp_path):
+    digit(1).resize((50, 40)).convert("RGB").save(tmp_path / "a.jpg")
+    answer = torchcaps("predict", trained / "run", tmp_path / "a.jpg", "--out", tmp_path, "--json")
+    assert answer.code == 0, answer.err
+    assert json.loads(answer.out)[0]["class"] == "bee"
+
+
+def test_images_of_one_name_do_not_overwrite_each_other(torchcaps, trained, tmp_path):
+    images = ["a/1.png", "b/1.png", "b/1-2.png", "c/1.bmp"]
+    for name in images:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        digit().save(tmp_path / name)
+    answer = torchcaps(
+        "predict", trained / "run", *(tmp_path / n for n in images), "--out", tmp_path / "drawn"
+    )
+    assert answer.code == 0, answer.err
+    assert len(list((tmp_path / "drawn").iterdir())) == 4
+
+
+# --- odds and ends
+def test_a_misspelt_option_is_answered_with_the_nearest(torchcaps):
+    answer = torchcaps("train", "--epocs", "3")
+    assert answer.code == 2
+    assert "--epocs" in answer.err
+    assert "--epochs" in answer.err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["info"], ["train", "--help"]])
+def test_a_reader_that_has_gone_is_no_error(arguments):
+    """As `| head -1` does, at worst before anything is written."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([*MODULE, *arguments], stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert done.stderr == ""
+    assert done.returncode in (0, 1)
+
+
+def test_too_little_memory_is_told(torchcaps, trained, monkeypatch):
+    import torch
+
+    from torchcaps.training import metrics
+
+    errors = [MemoryError(), torch.OutOfMemoryError("CUDA out of memory")]
+    for error in errors:
+
+        def fail(*arguments, error=error, **options):
+            raise error
+
+        monkeypatch.setattr(metrics, "evaluate", fail)
+        answer = torchcaps("eval", trained / "run")
+        assert answer.code == 2
+        assert answer.err.startswith("torchcaps: there is too little memory for this: take a")

@@ -1,0 +1,39 @@
+"""The README's Python runs, its commands exist, and its pictures are there."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_python_example_runs_and_prints_what_it_says() -> None:
+    (example,) = blocks("python")
+    promised = re.findall(r"torch\.Size\(\[.*?\]\)", example)
+    done = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[:-1] == promised
+
+
+def test_its_commands_are_known_to_the_tool() -> None:
+    commands = {
+        line.split()[1] for block in blocks("sh") for line in block.splitlines()
+        if line.startswith("torchcaps ")
+    }  # fmt: skip
+    assert commands == {"train", "eval", "predict", "info"}
+    targets = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^make (\w+)", README, re.MULTILINE):
+        assert f"\n{target}: " in targets
+
+
+@pytest.mark.parametrize("path", re.findall(r"\]\(([^)#:]+)\)", README))
+def test_what_it_links_to_exists(path: str) -> None:
+    assert (ROOT / path).exists()
