@@ -15,6 +15,7 @@ FLOORS = [
     {"errors", "storage", "seeding"},
     {"types"},
     {"functional"},
+    {"kernels"},
     {"routing"},
     {"layers"},
     {"models", "data"},
@@ -23,8 +24,9 @@ FLOORS = [
     {"__main__"},
 ]
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
-# Packages that are not among the core dependencies, and who may import them at all.
+# Packages that are loaded when they are needed, and who may import them at all.
 OPTIONAL = {
+    "numba": {"kernels"},
     "PIL": {"data"},
     "pooch": {"data"},
     "rich": {"data", "training"},

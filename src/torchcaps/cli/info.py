@@ -18,8 +18,8 @@ class Info:
         """Collect and print."""
         import torch
 
+        from torchcaps.kernels.dispatch import installed_backends
         from torchcaps.models import list_models
-        from torchcaps.routing.dynamic import routing_backends
         from torchcaps.training.precision import choose_precision
         from torchcaps.training.run_folder import describe_machine
 
@@ -31,7 +31,7 @@ class Info:
             "precision": f"{precision.name} ({precision.reason})",
             "routing backends": {
                 name: "runs here" if reason is None else f"cannot run: {reason}"
-                for name, reason in routing_backends().items()
+                for name, reason in installed_backends().items()
             },
             "models": list_models(),
         }

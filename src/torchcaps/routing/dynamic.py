@@ -7,12 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from torchcaps.functional import agreement, squash
+from torchcaps.kernels.dispatch import choose_backend, fused_total_input
 from torchcaps.types import Capsules, LinearVotes, Votes, check_float_tensor
 
 __all__ = ["DynamicRouting", "RoutingTrace", "dynamic_routing", "dynamic_routing_trace"]
-
-BACKENDS = ("auto", "reference")
-
 
 class RoutingTrace(NamedTuple):
     """What routing did, iteration by iteration (the first axis, r of them).
@@ -81,7 +79,8 @@ def dynamic_routing(
             coupling nowhere (the authors' code, for CIFAR-10).
         detach: no gradient through any iteration but the last: c^r is a constant in backward. The
             default is the full gradient, as in the authors' code.
-        backend: "auto" (the fastest that can run here) or "reference".
+        backend: "auto" (the fastest that can run), "cpu" (fused: takes `LinearVotes` in float32
+            or narrower and never holds the votes; first derivatives only) or "reference".
 
     Returns:
         `Capsules(pose [..., J, D], activation [..., J])`, activation = |pose| in [0, 1], in the
@@ -89,7 +88,8 @@ def dynamic_routing(
         have a bias.
 
     Raises:
-        ValueError: a shape, `iterations` or `backend` out of range. TypeError: another type.
+        ValueError: a shape, `iterations` or `backend` out of range, or a backend that cannot route
+            these votes (with the reasons). TypeError: another type.
 
     Reference: Sabour, Frosst, Hinton (2017), Procedure 1, Eqs 1–3.
 
@@ -100,11 +100,14 @@ def dynamic_routing(
         (torch.Size([4, 10, 16]), torch.Size([4, 10]))
     """
     check_routing_arguments(votes, iterations, mask)
-    if backend not in BACKENDS:
-        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
+    chosen = choose_backend(backend, votes)
     with torch.autocast(votes_device(votes).type, enabled=False):
-        for _, _, v in procedure_1(_u_hat(votes, mask), iterations, leaky=leaky, detach=detach):
-            pose = v
+        if chosen == "cpu":
+            assert isinstance(votes, LinearVotes)
+            pose = squash(fused_total_input(votes, iterations, mask, leaky, detach))
+        else:
+            for _, _, v in procedure_1(_u_hat(votes, mask), iterations, leaky=leaky, detach=detach):
+                pose = v
         activation = torch.linalg.vector_norm(pose, dim=-1)
     return Capsules(pose.to(votes.dtype), activation.to(votes.dtype))
 
@@ -181,16 +184,6 @@ class DynamicRouting(nn.Module):
             f"iterations={self.iterations}, leaky={self.leaky}, detach={self.detach}, "
             f"backend={self.backend!r}"
         )
-
-
-def routing_backends() -> dict[str, str | None]:
-    """Every backend of `dynamic_routing`, and the reason why it cannot run here (None: it can).
-
-    Example:
-        >>> routing_backends()
-        {'reference': None}
-    """
-    return {name: None for name in BACKENDS if name != "auto"}
 
 
 def check_iterations(iterations: object) -> None:

@@ -1,0 +1,1 @@
+"""Fused routing kernels, and the choice of the one that runs."""

@@ -1,0 +1,88 @@
+"""Which kernel can route these votes here, and for what reasons the others cannot."""
+
+import logging
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor
+
+from torchcaps.types import LinearVotes, Votes
+
+__all__ = ["choose_backend", "fused_total_input", "installed_backends"]
+
+logger = logging.getLogger("torchcaps")
+NUMBA_IS_THERE = find_spec("numba") is not None  # finds it without importing it
+_said: set[str] = set()
+
+
+def choose_backend(asked: str, votes: Votes) -> str:
+    """The backend that runs: the one asked for by name, or with "auto" the fastest that can.
+
+    Raises:
+        ValueError: an unknown name, or one that cannot run on these votes, with every reason.
+    """
+    known = ("auto", *installed_backends())
+    if asked not in known:
+        raise ValueError(f"backend must be one of {', '.join(known)}, got {asked!r}")
+    if asked == "reference":
+        return asked
+    reasons = reasons_against_cpu(votes)
+    if asked == "cpu" and reasons:
+        raise ValueError(f"backend 'cpu' cannot route these votes: {'; '.join(reasons)}")
+    chosen = "reference" if reasons else "cpu"
+    if not torch.compiler.is_compiling():
+        _say_once(chosen)
+    return chosen
+
+
+def installed_backends() -> dict[str, str | None]:
+    """Every backend, and the reason why it cannot run on this machine at all (None: it can)."""
+    return {"cpu": _numba_is_missing(), "reference": None}
+
+
+def reasons_against_cpu(votes: Votes) -> list[str]:
+    """Why the CPU kernel cannot route these votes; empty where it can."""
+    reasons = [] if (missing := _numba_is_missing()) is None else [missing]
+    if torch.compiler.is_exporting():
+        reasons.append("an exported program cannot hold it")
+    if not isinstance(votes, LinearVotes):
+        return [*reasons, "it takes LinearVotes, and these are formed already"]
+    if votes.pose.device.type != "cpu":
+        reasons.append(f"the votes are on {votes.pose.device}")
+    if torch.promote_types(votes.dtype, torch.float32) != torch.float32:
+        reasons.append(f"it computes in float32, and the votes are {votes.dtype}")
+    if votes.weight.shape[0] != votes.pose.shape[-2]:
+        reasons.append("the weights are shared by the input capsules")
+    if 0 in votes.pose.shape or 0 in votes.weight.shape:
+        reasons.append("there are no votes")
+    return reasons
+
+
+def fused_total_input(
+    votes: LinearVotes, iterations: int, mask: Tensor | None, leaky: bool, detach: bool
+) -> Tensor:
+    """s^r `[..., J, D]` by the CPU kernel, in float32."""
+    from torchcaps.kernels.cpu import routing_cpu
+
+    votes = votes.to(torch.float32)
+    pose, weight = votes.pose, votes.weight
+    if votes.bias is not None:  # a vote for a pose component that is always 1
+        pose = torch.cat([pose, pose.new_ones(*pose.shape[:-1], 1)], dim=-1)
+        bias = votes.bias.expand(weight.shape[:3])
+        weight = torch.cat([weight, bias.unsqueeze(-1)], dim=-1)
+    if mask is not None:
+        pose = pose.masked_fill(~mask.unsqueeze(-1), 0)
+    batch = pose.shape[:-2]
+    flat = pose.reshape(-1, *pose.shape[-2:])
+    total: Tensor = routing_cpu(flat, weight, iterations, leaky, detach)[0]
+    return total.view(*batch, *total.shape[1:])
+
+
+def _numba_is_missing() -> str | None:
+    return None if NUMBA_IS_THERE else "Numba is not installed"
+
+
+def _say_once(backend: str) -> None:
+    if backend not in _said:
+        _said.add(backend)
+        logger.info("dynamic routing runs on the backend %r", backend)

@@ -1,0 +1,291 @@
+"""The CPU kernel against the float64 reference: output and every gradient, in poisoned memory."""
+
+import itertools
+import os
+import statistics
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from torchcaps import LinearVotes, dynamic_routing
+from torchcaps.kernels import dispatch
+from torchcaps.kernels.cpu import routing_cpu, routing_cpu_backward
+
+DOUBLE = torch.float64
+# B, I, J, D, P: ones, odd ones, a tile of 64 input capsules and one more or less.
+SHAPES = [
+    (1, 1, 1, 1, 1),
+    (1, 64, 10, 16, 8),
+    (3, 65, 3, 5, 7),
+    (2, 63, 2, 1, 4),
+    (5, 7, 1, 3, 2),
+    (2, 130, 4, 6, 3),
+    (4, 1, 6, 2, 5),
+    (1, 200, 11, 3, 9),
+    (2, 33, 40, 30, 2),
+    (7, 20, 5, 4, 1),
+    (2, 100, 3, 17, 12),
+    (3, 12, 2, 8, 16),
+]
+CASES = list(itertools.product(SHAPES, [1, 2, 3, 4, 5]))
+
+
+def factors(shape: tuple[int, ...], size: float = 1.0) -> tuple[Tensor, Tensor]:
+    B, I, J, D, P = shape
+    return size * torch.randn(B, I, P), torch.randn(I, J, D, P) / P**0.5
+
+
+def routed(
+    pose: Tensor,
+    weight: Tensor,
+    upstream: Tensor,
+    iterations: int,
+    mask: Tensor | None = None,
+    **options: object,
+) -> list[Tensor]:
+    """Output, and the gradients of pose and weight, in float64."""
+    leaves = [pose.detach().clone().requires_grad_(), weight.detach().clone().requires_grad_()]
+    out = dynamic_routing(LinearVotes(*leaves), iterations, mask=mask, **options).pose
+    gradients = torch.autograd.grad(out, leaves, upstream.to(out.dtype))
+    return [tensor.double() for tensor in (out, *gradients)]
+
+
+def assert_as_exact_as_eager(
+    shape: tuple[int, ...], iterations: int, mask: Tensor | None = None, **options: bool
+) -> None:
+    """The kernel's error is at most twice that of eager float32, each result by itself.
+
+    Root mean squares, and the median over draws: near a total input of zero the direction of a pose
+    is undefined, and there the ratio of two errors is a matter of luck.
+    """
+    ratios: dict[str, list[float]] = {"pose": [], "du": [], "dW": []}
+    for draw in range(7):
+        torch.manual_seed(draw)
+        pose, weight = factors(shape)
+        upstream = torch.randn(shape[0], shape[2], shape[3])
+        arguments = (upstream, iterations, mask)
+        exact = routed(pose.double(), weight.double(), *arguments, **options)
+        eager = routed(pose, weight, *arguments, backend="reference", **options)
+        ours = routed(pose, weight, *arguments, backend="cpu", **options)
+        for name, true, theirs, found in zip(ratios, exact, eager, ours):
+            # Where eager is exact by luck, half a rounding of a typical entry counts as its error.
+            rounding = torch.finfo(torch.float32).eps / 2 * rms(true)
+            ratios[name].append(rms(found - true) / max(rms(theirs - true), rounding, 1e-45))
+            torch.testing.assert_close(found, true, rtol=1e-3, atol=1e-3 * rms(true) + 1e-12)
+    for name, values in ratios.items():
+        assert statistics.median(values) <= 2, (name, values)
+
+
+def rms(x: Tensor) -> float:
+    return x.detach().square().mean().sqrt().item()
+
+
+@pytest.fixture
+def poisoned() -> Iterator[None]:
+    """Memory that nobody has written holds NaN."""
+    torch.utils.deterministic.fill_uninitialized_memory = True
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize(("shape", "iterations"), CASES, ids=str)
+@pytest.mark.usefixtures("poisoned")
+def test_it_is_as_exact_as_eager_float32(shape: tuple[int, ...], iterations: int) -> None:
+    assert_as_exact_as_eager(shape, iterations)
+
+
+@pytest.mark.parametrize("iterations", [1, 2, 3])
+@pytest.mark.parametrize("leaky", [False, True])
+@pytest.mark.parametrize("detach", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+def test_every_option(iterations: int, leaky: bool, detach: bool, masked: bool) -> None:
+    mask = torch.rand(3, 70) < 0.6 if masked else None
+    assert_as_exact_as_eager((3, 70, 4, 5, 6), iterations, mask, leaky=leaky, detach=detach)
+
+
+def test_a_bias_and_its_gradient() -> None:
+    pose, weight = factors((2, 70, 3, 5, 6))
+    mask = torch.rand(2, 70) < 0.6
+    for shape in [(3, 5), (70, 3, 5)]:
+        found = []
+        for backend, dtype in [("cpu", torch.float32), ("reference", DOUBLE)]:
+            torch.manual_seed(1)
+            leaves = [pose.to(dtype), weight.to(dtype), torch.randn(shape).to(dtype)]
+            leaves = [leaf.requires_grad_() for leaf in leaves]
+            out = dynamic_routing(LinearVotes(*leaves), mask=mask, backend=backend).pose
+            gradients = torch.autograd.grad(out.square().sum(), leaves)
+            found.append([tensor.double() for tensor in (out, *gradients)])
+        for ours, exact in zip(*found):
+            torch.testing.assert_close(ours, exact, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("padding", [float("nan"), float("inf"), 1e30])
+def test_masked_capsules_have_no_effect(padding: float) -> None:
+    pose, weight = factors((2, 70, 3, 5, 6))
+    mask = torch.arange(70).expand(2, 70) < 40
+    upstream = torch.randn(2, 3, 5)
+    poisoned = pose.masked_fill(~mask.unsqueeze(-1), padding)
+    short = routed(pose[:, :40], weight[:40], upstream, 3, backend="cpu")
+    long = routed(poisoned, weight, upstream, 3, backend="cpu", mask=mask)
+    torch.testing.assert_close(long[0], short[0])
+    for found, expected, axis in zip(long[1:], short[1:], (1, 0)):
+        kept, beyond = found.split([40, 30], dim=axis)
+        torch.testing.assert_close(kept, expected)
+        assert torch.equal(beyond, torch.zeros_like(beyond))
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-30, 1e-8, 1e8, 1e30])
+def test_it_is_finite_at_any_size(size: float) -> None:
+    pose, weight = factors((2, 70, 3, 5, 6), size)
+    for tensor in routed(pose, weight, torch.ones(2, 3, 5), 3, backend="cpu"):
+        assert torch.isfinite(tensor).all()
+
+
+def test_a_nan_comes_out_as_a_nan() -> None:
+    pose, weight = factors((2, 70, 3, 5, 6))
+    pose[0, 3, 2] = torch.nan
+    out = dynamic_routing(LinearVotes(pose, weight), backend="cpu").pose
+    assert out[0].isnan().all()
+    assert out[1].isfinite().all()
+
+
+def test_leading_axes_and_strides() -> None:
+    pose, weight = factors((6, 70, 3, 5, 6))
+    flat = dynamic_routing(LinearVotes(pose, weight), backend="cpu").pose
+    nested = LinearVotes(pose.unflatten(0, (2, 3)), weight)
+    assert torch.equal(dynamic_routing(nested, backend="cpu").pose.flatten(0, 1), flat)
+    one = dynamic_routing(LinearVotes(pose[0], weight), backend="cpu").pose
+    torch.testing.assert_close(one, flat[0])
+    strided = LinearVotes(pose.mT.contiguous().mT, weight.mT.contiguous().mT)
+    assert not strided.weight.is_contiguous()
+    assert torch.equal(dynamic_routing(strided, backend="cpu").pose, flat)
+    expanded = LinearVotes(pose[:1].expand(6, -1, -1), weight)
+    torch.testing.assert_close(dynamic_routing(expanded, backend="cpu").pose[5], flat[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_accumulates_in_float32(dtype: torch.dtype) -> None:
+    pose, weight = (factor.to(dtype) for factor in factors((2, 130, 4, 6, 3)))
+    out = dynamic_routing(LinearVotes(pose, weight), backend="cpu").pose
+    exact = dynamic_routing(LinearVotes(pose.double(), weight.double())).pose
+    assert out.dtype == dtype
+    torch.testing.assert_close(out.double(), exact, rtol=torch.finfo(dtype).eps, atol=1e-4)
+
+
+def test_the_same_bits_on_repeat_and_from_many_threads_at_once() -> None:
+    pose, weight = factors((9, 200, 4, 6, 3))
+    upstream = torch.randn(9, 4, 6)
+
+    def run() -> list[Tensor]:
+        return routed(pose, weight, upstream, 3, backend="cpu")
+
+    torch.set_num_threads(3)
+    try:
+        alone = run()
+        found: list[list[Tensor]] = []
+        callers = [threading.Thread(target=lambda: found.append(run())) for _ in range(4)]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
+    finally:
+        torch.set_num_threads(1)
+    assert len(found) == 4
+    for results in found:
+        for ours, expected in zip(results, alone):
+            assert torch.equal(ours, expected)
+
+
+def test_the_ops_keep_the_rules_of_torch() -> None:
+    pose, weight = (factor.requires_grad_() for factor in factors((2, 70, 3, 5, 6)))
+    torch.library.opcheck(routing_cpu, (pose, weight, 3, False, False))
+    total, history = routing_cpu(pose.detach(), weight.detach(), 3, True, False)
+    arguments = (torch.randn_like(total), pose.detach(), weight.detach(), history, True, False)
+    torch.library.opcheck(routing_cpu_backward, arguments)
+
+
+def test_it_compiles_as_one_graph_with_its_backward() -> None:
+    pose, weight = factors((2, 70, 3, 5, 6))
+    mask = torch.rand(2, 70) < 0.6
+
+    def route(pose: Tensor, weight: Tensor) -> Tensor:
+        return dynamic_routing(LinearVotes(pose, weight), mask=mask).pose
+
+    compiled = torch.compile(route, fullgraph=True, backend="aot_eager")
+    results = []
+    for function in (route, compiled):
+        leaves = [pose.clone().requires_grad_(), weight.clone().requires_grad_()]
+        out = function(*leaves)
+        results.append([out, *torch.autograd.grad(out.sum(), leaves)])
+    for ours, expected in zip(*results):
+        torch.testing.assert_close(ours, expected)
+
+
+def test_an_exported_program_holds_the_reference() -> None:
+    class Layer(torch.nn.Module):
+        def forward(self, pose: Tensor, weight: Tensor) -> Tensor:
+            return dynamic_routing(LinearVotes(pose, weight)).pose
+
+    pose, weight = factors((2, 70, 3, 5, 6))
+    exported = torch.export.export(Layer(), (pose, weight))
+    assert "routing_cpu" not in str(exported.graph)
+    torch.testing.assert_close(exported.module()(pose, weight), Layer()(pose, weight))
+
+
+def test_a_second_derivative_is_refused_in_words() -> None:
+    pose, weight = (factor.requires_grad_() for factor in factors((1, 5, 2, 3, 2)))
+    out = dynamic_routing(LinearVotes(pose, weight), backend="cpu").pose
+    (first,) = torch.autograd.grad(out.sum(), pose, create_graph=True)
+    with pytest.raises(RuntimeError, match="routing_cpu_backward"):
+        first.sum().backward()
+
+
+def test_auto_takes_it_where_it_can_and_says_why_where_it_cannot() -> None:
+    pose, weight = factors((2, 70, 3, 5, 6))
+    assert dispatch.choose_backend("auto", LinearVotes(pose, weight)) == "cpu"
+    assert dispatch.choose_backend("reference", LinearVotes(pose, weight)) == "reference"
+    refused = {
+        "it takes LinearVotes": torch.randn(2, 3, 4, 5),
+        "it computes in float32": LinearVotes(pose.double(), weight.double()),
+        "shared by the input capsules": LinearVotes(pose, weight[:1]),
+        "there are no votes": LinearVotes(pose[:0], weight),
+        "the votes are on meta": LinearVotes(pose.to("meta"), weight.to("meta")),
+    }
+    for reason, votes in refused.items():
+        assert dispatch.choose_backend("auto", votes) == "reference"
+        with pytest.raises(ValueError, match=reason):
+            dispatch.choose_backend("cpu", votes)
+    both = LinearVotes(pose.double(), weight.double()[:1])
+    with pytest.raises(ValueError, match=r"float64; the weights are shared"):
+        dynamic_routing(both, backend="cpu")
+
+
+def test_the_compiled_code_is_kept_between_processes_and_a_read_only_folder_is_no_error(
+    tmp_path,
+) -> None:
+    code = (
+        "import torch, torchcaps\n"
+        "u, W = torch.randn(1, 5, 2), torch.randn(5, 2, 3, 2)\n"
+        "torchcaps.dynamic_routing(torchcaps.LinearVotes(u, W), backend='cpu')\n"
+        "from torchcaps.kernels import cpu_loops\n"
+        "print(sum(cpu_loops.iterate.stats.cache_hits.values()))"
+    )
+
+    def hits(cache: str) -> int:
+        environment = {**os.environ, "NUMBA_CACHE_DIR": cache}
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=environment
+        )
+        assert done.returncode == 0, done.stderr
+        return int(done.stdout)
+
+    assert hits(str(tmp_path)) == 0
+    assert hits(str(tmp_path)) == 1
+    (tmp_path / "file").touch()
+    hits(str(tmp_path / "file" / "below"))
