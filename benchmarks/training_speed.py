@@ -2,10 +2,9 @@
 
     python benchmarks/training_speed.py [--models capsnet_small capsnet] [--batch-size 64]
 
-Both train the same architecture on the same kind of batches (MNIST-shaped noise shifted by up to two
-pixels), in one process, in turn: a few steps of one, a few of the other. The rows — medians and
-quartiles of the time of a step, machine, versions, commit — are appended to
-benchmarks/results/training_speed.csv.
+Both train the same architecture on batches of MNIST-shaped noise, in one process, taking turns step
+by step. The rows — median and quartiles of the time of a step, machine, versions, commit — are
+appended to benchmarks/results/training_speed.csv.
 """
 
 import argparse
@@ -17,8 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from rows import append
 
+from rows import append
 from torchcaps import create_model
 from torchcaps.data import ImageData
 from torchcaps.data.split import TrainTest

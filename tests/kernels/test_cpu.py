@@ -165,6 +165,10 @@ def test_leading_axes_and_strides() -> None:
     strided = LinearVotes(pose.mT.contiguous().mT, weight.mT.contiguous().mT)
     assert not strided.weight.is_contiguous()
     assert torch.equal(dynamic_routing(strided, backend="cpu").pose, flat)
+    # What `model.to(memory_format=torch.channels_last)` does to the weights of a capsule layer.
+    reordered = LinearVotes(pose, weight.contiguous(memory_format=torch.channels_last))
+    assert not reordered.weight.is_contiguous()
+    assert torch.equal(dynamic_routing(reordered, backend="cpu").pose, flat)
     expanded = LinearVotes(pose[:1].expand(6, -1, -1), weight)
     torch.testing.assert_close(dynamic_routing(expanded, backend="cpu").pose[5], flat[0])
 

@@ -54,10 +54,10 @@ class Tiles:
         self.batch = len(pose)
         more_inputs, more_dims = -self.inputs % LANES, -self.P % UNROLL
         padded = pad(weight, (0, more_dims, 0, 0, 0, 0, 0, more_inputs))
-        padded = padded.view(-1, LANES, self.J * self.D, self.P + more_dims)
+        padded = padded.reshape(-1, LANES, self.J * self.D, self.P + more_dims)
         self.w = padded.permute(0, 3, 2, 1).contiguous()  # [K, P, J·D, 64]
         padded = pad(pose, (0, more_dims, 0, more_inputs))
-        padded = padded.view(self.batch, -1, LANES, self.P + more_dims)
+        padded = padded.reshape(self.batch, -1, LANES, self.P + more_dims)
         self.u = padded.transpose(2, 3).contiguous()  # [B, K, P, 64]
 
     def like_weight(self, tiles: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """The folder a model is saved in: model.safetensors, config.json and a model card; never pickle."""
 
+import inspect
 import json
 import tempfile
 from pathlib import Path
@@ -157,8 +158,9 @@ class Pretrained(
                 f"load it with torchcaps.load_model or {architecture}.from_pretrained"
             )
         try:
+            check_kinds(cls, arguments)
             model = cls(**arguments)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
             raise InputError(
                 f"{model_id}/{CONFIG} does not describe a {cls.__name__} ({error}): "
                 "restore the file that was saved with the weights"
@@ -204,6 +206,14 @@ def read_config(folder: Path) -> dict[str, Any]:
             "name a folder written by save_pretrained"
         )
     return config
+
+
+def check_kinds(architecture: type, arguments: dict[str, Any]) -> None:
+    """Raise where a switch is not a bool, or something else is one: "no" would count as true."""
+    for name, parameter in inspect.signature(architecture).parameters.items():
+        switch = isinstance(parameter.default, bool)
+        if name in arguments and isinstance(arguments[name], bool) != switch:
+            raise TypeError(f"{name} is {arguments[name]!r}")
 
 
 def find_weights(folder: Path) -> Path:

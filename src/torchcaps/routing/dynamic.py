@@ -12,6 +12,7 @@ from torchcaps.types import Capsules, LinearVotes, Votes, check_float_tensor
 
 __all__ = ["DynamicRouting", "RoutingTrace", "dynamic_routing", "dynamic_routing_trace"]
 
+
 class RoutingTrace(NamedTuple):
     """What routing did, iteration by iteration (the first axis, r of them).
 
