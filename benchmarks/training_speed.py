@@ -22,7 +22,7 @@ from torchcaps import create_model
 from torchcaps.data import ImageData
 from torchcaps.data.split import TrainTest
 from torchcaps.training.config import TrainConfig
-from torchcaps.training.loop import Run
+from torchcaps.training.run import Run
 from torchcaps.training.run_folder import describe_machine
 
 RESULTS = Path(__file__).parent / "results" / "training_speed.csv"
@@ -38,9 +38,8 @@ def noise(images: int) -> TrainTest:
 def our_step(config: TrainConfig, data: TrainTest) -> Callable[[], None]:
     """A step of the loop behind `torchcaps train`, batches, shifts and running sums included."""
     run = Run(config, data)
-    model, run.optimizer = run.accelerator.prepare(run.model, run.optimizer)
-    model.train()
-    return lambda: run._step(model)
+    run.prepare()
+    return run.do_step
 
 
 def plain_step(config: TrainConfig, data: TrainTest) -> Callable[[], None]:

@@ -21,15 +21,17 @@ from small_runs import (
     weights_of,
     write_npz,
 )
-from torchcaps.data import ImageData
+from torchcaps.data import ImageData, TrainTest
 from torchcaps.errors import InputError, RunStopped
 from torchcaps.models import CapsNet, Decoder, load_model
 from torchcaps.models.interface import Losses
-from torchcaps.training import finish, loop
+from torchcaps.training import finish
+from torchcaps.training import run as run_module
 from torchcaps.training.batches import Batches
 from torchcaps.training.config import config_to_dict, read_train_config
 from torchcaps.training.loop import resume, train
 from torchcaps.training.metrics import evaluate
+from torchcaps.training.run import Run
 
 DATA = tiny_data()
 COLUMNS = [
@@ -54,14 +56,14 @@ def metrics_of(folder):
 
 def stop_after(monkeypatch, step):
     """Ask the loop to stop once `step` is done, as Ctrl-C does."""
-    do_step = loop.Run._step
+    do_step = Run.do_step
 
-    def and_stop(self, model):
-        do_step(self, model)
+    def and_stop(self):
+        do_step(self)
         if self.step == step:
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(loop.Run, "_step", and_stop)
+    monkeypatch.setattr(Run, "do_step", and_stop)
 
 
 def test_a_run_leaves_all_its_files(finished):
@@ -138,7 +140,7 @@ def test_training_leaves_the_global_generator_alone(tmp_path, no_pictures):
 def test_the_test_images_are_looked_at_once_after_the_last_step(tmp_path, no_pictures, monkeypatch):
     """Protocol: nothing may be chosen by them, and the weights are those of the last step."""
     log = []
-    batch, save, measure = ImageData.batch, loop.save_checkpoint, finish.evaluate
+    batch, save, measure = ImageData.batch, run_module.save_checkpoint, finish.evaluate
 
     def logged_batch(self, indices):
         if self is DATA.test:
@@ -155,7 +157,7 @@ def test_the_test_images_are_looked_at_once_after_the_last_step(tmp_path, no_pic
         return measure(model, data, **options)
 
     monkeypatch.setattr(ImageData, "batch", logged_batch)
-    monkeypatch.setattr(loop, "save_checkpoint", logged_save)
+    monkeypatch.setattr(run_module, "save_checkpoint", logged_save)
     monkeypatch.setattr(finish, "evaluate", logged_measure)
     train(tiny_config(tmp_path), DATA)
     # The second look is at the brightness of their borders, which is no choice.
@@ -172,7 +174,7 @@ def test_validation_is_taken_from_the_training_images(tmp_path, no_pictures, mon
         measured.append(data)
         return evaluate(model, data, **options)
 
-    monkeypatch.setattr(loop, "evaluate", spy)
+    monkeypatch.setattr(run_module, "evaluate", spy)
     train(tiny_config(tmp_path, validation=0.25), DATA)
     assert len(measured) == 2
     assert all(len(data) == 24 for data in measured)
@@ -181,7 +183,7 @@ def test_validation_is_taken_from_the_training_images(tmp_path, no_pictures, mon
 
 
 def test_without_validation(tmp_path, no_pictures, monkeypatch):
-    monkeypatch.setattr(loop, "evaluate", None)
+    monkeypatch.setattr(run_module, "evaluate", None)
     train(tiny_config(tmp_path, validation=0), DATA)
     with (tmp_path / "metrics.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -230,7 +232,7 @@ def test_the_first_classes_may_be_absent_from_the_test_images(tmp_path):
     train_part, test_part = tiny_data(60)
     train_part = replace(train_part, class_names=names)
     test_part = replace(test_part, class_names=names, labels=torch.full((12,), 9))
-    train(tiny_config(tmp_path, epochs=1), loop.TrainTest(train_part, test_part))
+    train(tiny_config(tmp_path, epochs=1), TrainTest(train_part, test_part))
     assert (tmp_path / "result.json").is_file()
 
 
@@ -349,7 +351,7 @@ def test_a_stop_asked_for_during_validation_is_honoured_after_the_save(
         signal.raise_signal(signal.SIGINT)
         return evaluate(*arguments, **options)
 
-    monkeypatch.setattr(loop, "evaluate", interrupted)
+    monkeypatch.setattr(run_module, "evaluate", interrupted)
     with pytest.raises(RunStopped, match="stopped after step 5 of 10, and saved"):
         train(tiny_config(tmp_path), DATA)
     assert (tmp_path / "checkpoints" / "step-00000005.json").is_file()
@@ -389,7 +391,7 @@ def test_changed_data_are_refused(tmp_path, no_pictures, monkeypatch):
         train(tiny_config(tmp_path), DATA)
     pixels = DATA.train.images.clone()
     pixels[0, 0, 0, 0] += 1
-    changed = loop.TrainTest(replace(DATA.train, images=pixels), DATA.test)
+    changed = TrainTest(replace(DATA.train, images=pixels), DATA.test)
     with pytest.raises(InputError, match=r"the data are not those that the run .* began with"):
         resume(tmp_path, changed)
 

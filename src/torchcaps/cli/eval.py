@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -42,6 +43,7 @@ class Eval:
 
         from torchcaps.cli.checkpoint import load_checkpoint
         from torchcaps.training.metrics import evaluate
+        from torchcaps.training.progress import watched
 
         check_range("batch-size", self.batch_size)
         if self.threads is not None:
@@ -51,7 +53,9 @@ class Eval:
         name, data = self._load_data(model)
         if torch.cuda.is_available():
             model.to("cuda")
-        measured = evaluate(model, data, batch_size=min(self.batch_size, len(data)))
+        batch_size = min(self.batch_size, len(data))
+        watch = partial(watched, description="measuring")
+        measured = evaluate(model, data, batch_size=batch_size, watch=watch)
         result = summary(measured, model.class_names) | {"data": name, "split": self.split}
         print(json.dumps(result, indent=2, ensure_ascii=False) if self.json else as_text(result))
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torchcaps.training import pictures
 from torchcaps.training.build import border_brightness
 from torchcaps.training.config import TrainConfig
 from torchcaps.training.metrics import Evaluation, evaluate
+from torchcaps.training.progress import watched
 from torchcaps.training.run_folder import RunFolder
 
 __all__ = ["RunResult", "finish"]
@@ -43,7 +45,8 @@ def finish(
     autocast: AbstractContextManager[object],
 ) -> RunResult:
     """Measure on the held-out images, once, and write model, pictures and result.json."""
-    held_out = evaluate(model, test, autocast=autocast)
+    watch = partial(watched, description="measuring on the held-out images")
+    held_out = evaluate(model, test, autocast=autocast, watch=watch)
     low, high = held_out.interval
     result = {
         "held_out_accuracy": held_out.accuracy,

@@ -1,40 +1,23 @@
 """The training loop: from a config, or an interrupted run, to a finished run folder."""
 
 import dataclasses
-import json
-import time
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 from safetensors import SafetensorError
-from torch import nn
 
-from torchcaps.data import ImageData, TrainTest, stratified_split
+from torchcaps.data import TrainTest
 from torchcaps.errors import InputError, RunStopped
-from torchcaps.seeding import mix_seed
-from torchcaps.storage import write_json
-from torchcaps.training.batches import Batches
-from torchcaps.training.build import build_model, describe_data, load_data_of
-from torchcaps.training.checkpoint import (
-    find_checkpoint,
-    restore,
-    run_of,
-    save_checkpoint,
-    snapshot,
-)
+from torchcaps.training.build import load_data_of
+from torchcaps.training.checkpoint import run_of
 from torchcaps.training.config import TrainConfig, read_train_config
 from torchcaps.training.finish import RunResult, finish
 from torchcaps.training.interrupt import StopRequest
-from torchcaps.training.metrics import evaluate
-from torchcaps.training.precision import choose_precision
 from torchcaps.training.progress import TrainingProgress, describe_run
-from torchcaps.training.run_folder import RunFolder, describe_machine
-from torchcaps.training.sums import EpochSums
-from torchcaps.training.tracker import check_tracker, open_tracker
+from torchcaps.training.run import Run
+from torchcaps.training.run_folder import RunFolder
+from torchcaps.training.tracker import open_tracker
 
 __all__ = ["resume", "train"]
 
@@ -57,7 +40,7 @@ def train(config: TrainConfig, data: TrainTest | None = None) -> RunResult:
     with torch.random.fork_rng():
         run = Run(config, load_data_of(config) if data is None else data)
         run.begin()
-        return run.to_the_end()
+        return to_the_end(run)
 
 
 def resume(path: Path, data: TrainTest | None = None) -> RunResult:
@@ -82,272 +65,87 @@ def resume(path: Path, data: TrainTest | None = None) -> RunResult:
     with torch.random.fork_rng():
         run = Run(config, load_data_of(config) if data is None else data)
         run.go_on(folder, path)
-        return run.to_the_end()
+        return to_the_end(run)
 
 
-class Run:
-    """A training run between its steps: all that a step needs and a checkpoint holds."""
-
-    folder: RunFolder
-
-    def __init__(self, config: TrainConfig, data: TrainTest) -> None:
-        check_tracker(config.tensorboard)
-        if config.threads is not None:
-            torch.set_num_threads(config.threads)
-        self.config = config
-        self.data = data
-        self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
-        self.device = self.accelerator.device
-        self.main = self.accelerator.is_main_process
-        self.precision = choose_precision(config.precision, self.device)
-        training, self.validation = split_off_validation(data.train, config.validation)
-        self.batches = Batches(
-            training,
-            config.batch_size,
-            config.seed,
-            config.max_shift,
-            self.accelerator.process_index,
-            self.accelerator.num_processes,
-        )
-        self.total_steps = config.epochs * self.batches.steps_per_epoch
-        self.model = build_model(config, training)
-        self.model.to(self.device, memory_format=self.precision.memory_format)  # type: ignore[call-overload]
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
-        self.step = 0
-        self.history: list[dict[str, Any]] = []
-        self.sums = EpochSums(self.device)
-        self.seconds = 0.0  # spent on this epoch before `self.began`
-        self.began = 0.0
-
-    def begin(self) -> None:
-        """Make the folder of a new run."""
-        made: list[Any] = [None]
-        if self.main:
-            try:
-                made = [RunFolder.create(self.config, self.data.train.name).path]
-            except (InputError, OSError) as error:  # all processes must hear of it
-                made = [error]
-        if self.batches.world > 1:
-            broadcast_object_list(made)
-        if isinstance(made[0], Exception):
-            raise made[0]
-        self.folder = RunFolder(made[0])
-        self._write_facts()
-
-    def go_on(self, folder: RunFolder, path: Path) -> None:
-        """Take up a run where a checkpoint left it."""
-        self.folder = folder
-        if self.main:
-            folder.tidy()
-        if not self._anyone(folder.run.exists()):  # killed before its first step
-            self._write_facts()
-        began_with = folder.read_data_facts()
-        if began_with != json.loads(json.dumps(describe_data(self.data))):
-            raise InputError(
-                f"the data are not those that the run {folder.path} began with "
-                f"({began_with['name']}, {began_with['train']} training images): "
-                "bring them back, or start a new run"
-            )
-        checkpoint = find_checkpoint(path)
-        if checkpoint is None:
-            return
-        try:
-            restore(self.model, self.optimizer, checkpoint.tensors)
-        except (KeyError, ValueError, RuntimeError) as error:
-            raise InputError(
-                f"{folder.checkpoints} holds the checkpoints of another model than "
-                f"{folder.config} describes: bring back the file that the run began with"
-            ) from error
-        self.step = checkpoint.step
-        self.history = checkpoint.counters["history"]
-        if self.main:  # they are sums over all processes
-            self.sums = EpochSums(self.device, checkpoint.counters["sums"])
-            self.seconds = checkpoint.counters["seconds"]
-
-    def to_the_end(self) -> RunResult:
-        """All steps that are left, then the held-out images, the model and the pictures."""
-        try:
-            return self._to_the_end()
-        except KeyboardInterrupt as error:  # a second Ctrl-C, or one after the last step
-            raise RunStopped(
-                f"interrupted; go on from the last checkpoint with: "
-                f"torchcaps train --resume {self.folder.path}",
-                exit_code=130,
-            ) from error
-        except BrokenPipeError:  # of our output, not of the folder
-            raise
-        except (OSError, SafetensorError) as error:
-            raise RunStopped(
-                f"the folder {self.folder.path} cannot be written ({error}); its last checkpoint "
-                "is whole: see to the disk, then go on with: "
-                f"torchcaps train --resume {self.folder.path}",
-                exit_code=1,
-            ) from error
-
-    def _to_the_end(self) -> RunResult:
-        model, self.optimizer = self.accelerator.prepare(self.model, self.optimizer)
-        tracker = open_tracker(self.config.tensorboard and self.main, self.folder.path)
-        result = RunResult(self.folder.path, None)
-        with TrainingProgress(self.total_steps, self.step, quiet=not self.main) as progress:
-            progress.say(describe_run(self.config, self.data, self.validation, self.model))
-            progress.say(
-                f"{self.device.type}, {self.precision.name} ({self.precision.reason}), "
-                f"{torch.get_num_threads()} threads, seed {self.config.seed} → {self.folder.path}"
-            )
-            if self.step:
-                progress.say(f"continuing after step {self.step} of {self.total_steps}")
-            with StopRequest() as stop:
-                while self.step < self.total_steps:
-                    row = self._epoch(model, progress, stop)
-                    tracker.log({k: v for k, v in row.items() if v is not None}, step=self.step)
-            if self.main:
-                self.folder.write_metrics(self.history)
-                result = finish(
-                    self.folder,
-                    self.model,
-                    self.data.test,
-                    self.history,
-                    self.config,
-                    self.autocast(),
-                )
-        tracker.finish()
-        self.accelerator.wait_for_everyone()
+def to_the_end(run: Run) -> RunResult:
+    """All steps that are left, then the held-out images, the model and the pictures."""
+    go_on = f"torchcaps train --resume {run.folder.path}"
+    try:
+        all_epochs(run)
+        result = finish_on_main(run)
+        run.accelerator.wait_for_everyone()
         return result
-
-    def autocast(self) -> AbstractContextManager[object]:
-        """The context of a forward pass."""
-        if self.precision.autocast is None:
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=self.precision.autocast)
-
-    def _epoch(
-        self, model: nn.Module, progress: TrainingProgress, stop: StopRequest
-    ) -> dict[str, Any]:
-        """The steps to the end of the epoch; its row of metrics and its checkpoint."""
-        model.train()
-        self.began = time.perf_counter()
-        epoch, done = divmod(self.step, self.batches.steps_per_epoch)
-        for left in reversed(range(self.batches.steps_per_epoch - done)):
-            self._step(model)
-            progress.step(f"epoch {epoch + 1}/{self.config.epochs}")
-            stopping = self._anyone(stop.requested)
-            if left and (stopping or self.step % self.config.checkpoint_every == 0):
-                self._save()
-            if left and stopping:
-                raise self._stopped()
-        row = self._close_epoch(epoch + 1)
-        progress.epoch(row, self.config.epochs)
-        if self._anyone(stop.requested) and self.step < self.total_steps:
-            raise self._stopped()
-        return row
-
-    def _step(self, model: nn.Module) -> None:
-        config = self.config
-        # Dropout too is a function of (seed, step): no state of a generator has to be saved.
-        torch.manual_seed(mix_seed("step", config.seed, self.step, self.batches.rank))
-        images, labels = self.batches.batch(self.step)
-        images = images.to(self.device, memory_format=self.precision.memory_format)
-        labels = labels.to(self.device)
-        decay: float = config.final_learning_rate ** (self.step / self.total_steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = config.learning_rate * decay
-        with self.autocast():
-            output = model(images, labels)
-        losses = self.model.loss(output, images, labels)
-        self.optimizer.zero_grad()
-        self.accelerator.backward(losses.total)
-        self.optimizer.step()
-        self.sums.add(losses, output.activation, labels, self.step)
-        self.step += 1
-
-    def _close_epoch(self, epoch: int) -> dict[str, Any]:
-        self._check_finite()
-        sums, seconds = self._gathered_sums(), self._seconds()
-        row: dict[str, Any] = {
-            "epoch": epoch,
-            "step": self.step,
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
-            **sums.means(),
-            "validation_loss": None,
-            "validation_accuracy": None,
-            "seconds": round(seconds, 3),
-            "images_per_second": round(sums.images / seconds, 1),
-        }
-        if self.validation is not None and self.main:
-            measured = evaluate(self.model, self.validation, autocast=self.autocast())
-            row["validation_loss"] = measured.loss
-            row["validation_accuracy"] = measured.accuracy
-        self.history.append(row)
-        self.sums = EpochSums(self.device)
-        self.seconds, self.began = 0.0, time.perf_counter()
-        self._save()
-        if self.main:
-            self.folder.write_metrics(self.history)
-        return row
-
-    def _save(self) -> None:
-        self._check_finite()
-        sums = self._gathered_sums()
-        if self.main:
-            save_checkpoint(
-                self.folder.checkpoints,
-                self.step,
-                snapshot(self.model, self.optimizer),
-                {"history": self.history, "sums": sums.values, "seconds": self._seconds()},
-            )
-
-    def _check_finite(self) -> None:
-        """Stop before a checkpoint could be written with weights that a NaN has reached."""
-        steps = self.accelerator.gather(self.sums.first_bad_step.reshape(1)).tolist()
-        bad = min((step for step in steps if step >= 0), default=None)
-        if bad is not None:
-            raise self._diverged(f"the loss is not finite at step {bad + 1}")
-        # An update may overflow though its loss was finite.
-        if not all(bool(weight.isfinite().all()) for weight in self.model.parameters()):
-            raise self._diverged(f"the weights are not finite after step {self.step}")
-
-    def _diverged(self, what: str) -> RunStopped:
-        return RunStopped(
-            f"{what}, so the run {self.folder.path} was stopped; its checkpoints are from before; "
-            f"a --learning-rate below {self.config.learning_rate:g} may help",
+    except KeyboardInterrupt as error:  # a second Ctrl-C, or one after the last step
+        raise RunStopped(
+            f"interrupted; go on from the last checkpoint with: {go_on}", exit_code=130
+        ) from error
+    except BrokenPipeError:  # of our output, not of the folder
+        raise
+    except (OSError, SafetensorError) as error:
+        raise RunStopped(
+            f"the folder {run.folder.path} cannot be written ({error}); its last checkpoint is "
+            f"whole: see to the disk, then go on with: {go_on}",
             exit_code=1,
+        ) from error
+
+
+def all_epochs(run: Run) -> None:
+    """Every step that is left, with its progress, metrics and checkpoints."""
+    run.prepare()
+    tracker = open_tracker(run.config.tensorboard and run.main, run.folder.path)
+    with TrainingProgress(run.total_steps, run.step, quiet=not run.main) as progress:
+        progress.say(describe_run(run.config, run.data, run.validation, run.model))
+        progress.say(
+            f"{run.device.type}, {run.precision.name} ({run.precision.reason}), "
+            f"{torch.get_num_threads()} threads, seed {run.config.seed} → {run.folder.path}"
         )
-
-    def _stopped(self) -> RunStopped:
-        return RunStopped(
-            f"stopped after step {self.step} of {self.total_steps}, and saved; go on with: "
-            f"torchcaps train --resume {self.folder.path}",
-            exit_code=130,
-        )
-
-    def _anyone(self, flag: bool) -> bool:
-        """Whether any process says so: a signal may reach one of them first."""
-        if self.batches.world == 1:
-            return flag
-        flags = self.accelerator.gather(torch.tensor([flag], device=self.device))
-        return bool(flags.any())
-
-    def _gathered_sums(self) -> EpochSums:
-        """The sums over all processes."""
-        total = self.accelerator.reduce(self.sums.tensor.clone(), reduction="sum")
-        return EpochSums(self.device, total.tolist())
-
-    def _seconds(self) -> float:
-        return self.seconds + time.perf_counter() - self.began
-
-    def _write_facts(self) -> None:
-        if self.main:
-            facts = {
-                "machine": describe_machine(),
-                "seed": self.config.seed,
-                "precision": self.precision.name,
-                "processes": self.batches.world,
-                "data": describe_data(self.data),
-            }
-            write_json(self.folder.run, facts)
-        self.accelerator.wait_for_everyone()
+        if run.step:
+            progress.say(f"continuing after step {run.step} of {run.total_steps}")
+        with StopRequest() as stop:
+            while run.step < run.total_steps:
+                row = one_epoch(run, progress, stop)
+                tracker.log({k: v for k, v in row.items() if v is not None}, step=run.step)
+    tracker.finish()
 
 
-def split_off_validation(data: ImageData, fraction: float) -> tuple[ImageData, ImageData | None]:
-    """(training, validation) images; the same split in every run, whatever its seed."""
-    return (data, None) if fraction == 0 else stratified_split(data, fraction)
+def one_epoch(run: Run, progress: TrainingProgress, stop: StopRequest) -> dict[str, Any]:
+    """The steps to the end of the epoch; its row of metrics.
+
+    Raises:
+        RunStopped: a person asked to stop; what is done is saved.
+    """
+    run.wrapped.train()
+    run.start_clock()
+    per_epoch = run.batches.steps_per_epoch
+    epoch, done = divmod(run.step, per_epoch)
+    for left in reversed(range(per_epoch - done)):
+        run.do_step()
+        progress.step(f"epoch {epoch + 1}/{run.config.epochs}")
+        stopping = run.anyone(stop.requested)
+        if left and (stopping or run.step % run.config.checkpoint_every == 0):
+            run.save()
+        if left and stopping:
+            raise stopped(run)
+    row = run.close_epoch(epoch + 1)
+    progress.epoch(row, run.config.epochs)
+    if run.anyone(stop.requested) and run.step < run.total_steps:
+        raise stopped(run)
+    return row
+
+
+def stopped(run: Run) -> RunStopped:
+    """What a person who stopped a run is told."""
+    return RunStopped(
+        f"stopped after step {run.step} of {run.total_steps}, and saved; go on with: "
+        f"torchcaps train --resume {run.folder.path}",
+        exit_code=130,
+    )
+
+
+def finish_on_main(run: Run) -> RunResult:
+    """The first process measures and draws; the others only know the folder."""
+    if not run.main:
+        return RunResult(run.folder.path, None)
+    run.folder.write_metrics(run.history)
+    return finish(run.folder, run.model, run.data.test, run.history, run.config, run.autocast())

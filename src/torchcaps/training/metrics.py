@@ -1,7 +1,7 @@
 """What is measured on a labelled set, with its uncertainty."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -98,6 +98,7 @@ def evaluate(
     *,
     batch_size: int = 256,
     autocast: AbstractContextManager[object] | None = None,
+    watch: Callable[[Sequence[Tensor]], Iterable[Tensor]] = iter,
 ) -> Evaluation:
     """Run a model over a set, in order, in evaluation mode (which is then put back).
 
@@ -106,13 +107,14 @@ def evaluate(
         data: labelled images of the model's shape.
         batch_size: images at once; has no effect on the result but rounding.
         autocast: a context for the forward pass.
+        watch: goes through the batches, for a progress bar.
     """
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
     activations, losses, classification = [], 0.0, 0.0
     try:
-        for indices in torch.split(torch.arange(len(data)), batch_size):
+        for indices in watch(torch.split(torch.arange(len(data)), batch_size)):
             images, labels = (part.to(device) for part in data.batch(indices))
             with autocast or nullcontext():
                 output = model(images, labels)

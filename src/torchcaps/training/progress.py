@@ -1,8 +1,8 @@
 """What a person sees while a run goes on: a bar with the time left, and a line an epoch."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -12,6 +12,7 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
+    track,
 )
 
 from torchcaps.data import ImageData, TrainTest
@@ -19,7 +20,9 @@ from torchcaps.models import Classifier
 from torchcaps.models.interface import count_parameters
 from torchcaps.training.config import TrainConfig
 
-__all__ = ["TrainingProgress", "describe_run"]
+__all__ = ["TrainingProgress", "describe_run", "watched"]
+
+Item = TypeVar("Item")
 
 
 class TrainingProgress:
@@ -81,6 +84,13 @@ class TrainingProgress:
             f"{row['images_per_second']:.0f} images/s",
         ]
         self.say("   ".join(part for part in parts if part))
+
+
+def watched(items: Sequence[Item], description: str) -> Iterable[Item]:
+    """The items, with a bar on standard error while they are gone through, on a terminal only."""
+    console = Console(stderr=True)
+    disable = not console.is_terminal
+    return track(items, description, console=console, transient=True, disable=disable)
 
 
 def describe_run(
