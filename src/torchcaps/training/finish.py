@@ -93,7 +93,7 @@ def draw(
         path=path / "mistakes.png",
     )
     present = sorted(set(test.labels.tolist()))  # a class may have no image here
-    shown = torch.cat([(test.labels == k).nonzero()[:2, 0] for k in present[:8]])
+    shown = torch.cat([(test.labels == k).nonzero()[:2, 0] for k in present[:10]])
     images, labels = test.batch(shown)
     device = next(model.parameters()).device
     with torch.no_grad():
