@@ -1,5 +1,6 @@
 """The README's Python runs, its commands exist, and its pictures are there."""
 
+import csv
 import re
 import subprocess
 import sys
@@ -37,3 +38,18 @@ def test_its_commands_are_known_to_the_tool() -> None:
 @pytest.mark.parametrize("path", re.findall(r"\]\(([^)#:]+)\)", README))
 def test_what_it_links_to_exists(path: str) -> None:
     assert (ROOT / path).exists()
+
+
+def rows(name: str) -> list[dict[str, str]]:
+    with (ROOT / "benchmarks" / "results" / name).open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_measured_figure_is_that_of_its_row() -> None:
+    section = README.split("## What is measured")[1].split("\n## ")[0]
+    accuracies = {f"{float(row['held_out_accuracy']):.2%}" for row in rows("accuracy.csv")}
+    assert set(re.findall(r"\d+\.\d\d%", section)) == accuracies
+    ratios = {f"{float(row['times_plain']):.1f}×" for row in rows("training_speed.csv")}
+    named = set(re.findall(r"\d+\.\d×", section))
+    assert named
+    assert named <= ratios
