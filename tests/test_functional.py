@@ -116,6 +116,7 @@ def test_half_precision_losses_are_computed_in_float32() -> None:
         (torch.rand(2, 3), [0, 1], TypeError, "labels must be a tensor"),
         (torch.rand(2, 3), torch.tensor([0, 3]), ValueError, "0 to 2"),
         (torch.rand(2, 3), torch.tensor([0, -1]), ValueError, "0 to 2"),
+        (torch.rand(2, 2), torch.tensor([[1, 7], [0, 0]]), ValueError, "got up to 7"),
         (torch.ones(2, 3).long(), torch.tensor([0, 1]), TypeError, "activation must be"),
     ],
 )

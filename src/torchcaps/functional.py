@@ -95,7 +95,7 @@ def margin_loss(
         ValueError: shapes that do not fit. TypeError: labels of another kind.
 
     Reference: Sabour, Frosst, Hinton (2017), Eq 4. The authors' code takes half of it and averages
-    over classes; see `torchcaps.models.losses`.
+    over classes; see `CapsNet(loss_scale=…)`.
 
     Example:
         >>> lengths = torch.tensor([[0.9, 0.1, 0.1], [0.4, 0.1, 0.3]])
@@ -149,7 +149,11 @@ def class_targets(labels: Tensor, shape: torch.Size) -> Tensor:
     if not isinstance(labels, Tensor):
         raise TypeError(f"labels must be a tensor, got {type(labels).__name__}")
     batch, classes = shape
+    # On a GPU, or within a compiled graph, looking at the values would mean waiting for them.
+    looking = labels.device.type == "cpu" and not torch.compiler.is_compiling() and len(labels)
     if labels.shape == (batch, classes):
+        if looking and (labels.min() < 0 or labels.max() > 1):
+            raise ValueError(f"targets [B, J] must be in [0, 1], got up to {labels.max().item()}")
         return labels
     if labels.shape != (batch,):
         raise ValueError(
@@ -158,8 +162,7 @@ def class_targets(labels: Tensor, shape: torch.Size) -> Tensor:
         )
     if labels.dtype.is_floating_point or labels.dtype.is_complex or labels.dtype == torch.bool:
         raise TypeError(f"labels [B] must be integer class indices, got {labels.dtype}")
-    # On a GPU, or within a compiled graph, looking at the values would mean waiting for them.
-    if labels.device.type == "cpu" and not torch.compiler.is_compiling() and len(labels):
+    if looking:
         low, high = labels.min(), labels.max()
         if low < 0 or high >= classes:
             raise ValueError(f"labels must be 0 to {classes - 1}, got {int(low)} to {int(high)}")

@@ -246,8 +246,51 @@ def test_a_second_derivative_is_refused_in_words() -> None:
     pose, weight = (factor.requires_grad_() for factor in factors((1, 5, 2, 3, 2)))
     out = dynamic_routing(LinearVotes(pose, weight), backend="cpu").pose
     (first,) = torch.autograd.grad(out.sum(), pose, create_graph=True)
-    with pytest.raises(RuntimeError, match="routing_cpu_backward"):
+    with pytest.raises(RuntimeError, match="pass backend='reference'"):
         first.sum().backward()
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # torch's own
+def test_transforms_and_forward_mode_take_the_reference() -> None:
+    pose, weight = factors((1, 70, 4, 5, 6))
+    tangent = torch.randn_like(pose)
+
+    def route(x: Tensor, backend: str = "auto") -> Tensor:
+        return dynamic_routing(LinearVotes(x, weight), backend=backend).pose
+
+    _, found = torch.func.jvp(route, (pose,), (tangent,))
+    _, expected = torch.func.jvp(lambda x: route(x, "reference"), (pose,), (tangent,))
+    assert expected.abs().max() > 0.01
+    torch.testing.assert_close(found, expected)
+    gradient = torch.func.grad(lambda x: route(x).sum())(pose)
+    torch.testing.assert_close(
+        gradient, routed(pose, weight, torch.ones(1, 4, 5), 3)[1].float(), rtol=1e-4, atol=1e-6
+    )
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(pose, tangent)
+        out = torch.autograd.forward_ad.unpack_dual(route(dual)).tangent
+    torch.testing.assert_close(out, expected)
+
+
+def test_no_votes_are_kept_for_backward() -> None:
+    pose, weight = (factor.requires_grad_() for factor in factors((8, 256, 10, 16, 8)))
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        dynamic_routing(LinearVotes(pose, weight), backend="cpu")
+    votes = 8 * 256 * 10 * 16 * 4
+    factors_themselves = pose.nbytes + weight.nbytes
+    assert sum(kept.values()) - factors_themselves < votes / 10
+
+
+def test_it_works_on_shapes_alone() -> None:
+    pose, weight = (factor.to("meta") for factor in factors((2, 70, 3, 5, 6)))
+    assert dynamic_routing(LinearVotes(pose, weight)).pose.shape == (2, 3, 5)
 
 
 def test_auto_takes_it_where_it_can_and_says_why_where_it_cannot() -> None:

@@ -144,6 +144,11 @@ def test_wrong_class_and_wrong_path(folder: Path) -> None:
         load_model(folder / "absent")
 
 
+def test_a_misspelt_argument_is_not_blamed_on_the_file(folder: Path) -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'map_locaton'"):
+        load_model(folder, map_locaton="cpu")
+
+
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     with pytest.raises(InputError, match=r"did you mean capsnet_small\?"):
         create_model("capsnet-smal")

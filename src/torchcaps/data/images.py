@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -87,7 +88,12 @@ class ImageData:
             class_names = getattr(dataset, "classes", None)
         images, labels = read_items(dataset)
         if class_names is None:
-            class_names = [str(k) for k in range(int(labels.max()) + 1)]
+            if (largest := int(labels.max())) >= len(labels):
+                raise InputError(
+                    f"{name} has the label {largest} among {len(labels)} items; expected class "
+                    "numbers from 0 without large gaps (give class_names if this is one)"
+                )
+            class_names = [str(k) for k in range(largest + 1)]
         return cls(images, labels, _checked_names(class_names), name)
 
     def __len__(self) -> int:
@@ -97,7 +103,8 @@ class ImageData:
         """One image, float32 [C, H, W] in [0, 1], and its label."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"index {index} is outside the {len(self)} images of {self.name!r}")
-        return _as_float(self.images[index]), int(self.labels[index])
+        # A copy: what a caller does to an image must not reach the data.
+        return _as_float(self.images[index].clone()), int(self.labels[index])
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """The images at `indices` [B] int64, float32 [B, C, H, W] in [0, 1], and labels [B]."""
@@ -161,9 +168,9 @@ def _checked_names(names: Sequence[str]) -> tuple[str, ...]:
             raise TypeError(f"class_names holds {name!r} ({type(name).__name__}); expected strings")
         if not name.strip():
             raise InputError(f"class_names holds the blank name {name!r}; give every class a name")
-    repeated = next((name for name in names if names.count(name) > 1), None)
-    if repeated is not None:
-        raise InputError(f"class_names holds {repeated!r} twice; give every class its own name")
+    repeated = [name for name, times in Counter(names).items() if times > 1]
+    if repeated:
+        raise InputError(f"class_names holds {repeated[0]!r} twice; give every class its own name")
     return names
 
 

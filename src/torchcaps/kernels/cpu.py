@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from torchcaps.kernels.cpu_loops import LANES, UNROLL, iterate, iterate_backward
 
 __all__ = ["routing_cpu", "routing_cpu_backward"]
 
+_pools_lock = Lock()
 _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
 
@@ -39,8 +41,9 @@ def on_all_threads(function: Callable[..., None], length: int, *arguments: objec
         function(*arguments, 0, length)
         return
     key = (os.getpid(), threads)  # threads do not survive a fork
-    if key not in _pools:
-        _pools[key] = ThreadPoolExecutor(threads, thread_name_prefix="torchcaps")
+    with _pools_lock:
+        if key not in _pools:
+            _pools[key] = ThreadPoolExecutor(threads, thread_name_prefix="torchcaps")
     parts = [_pools[key].submit(function, *arguments, *cut) for cut in pairwise(cuts)]
     for part in parts:
         part.result()
@@ -156,6 +159,15 @@ def _(
     upstream: Tensor, pose: Tensor, weight: Tensor, history: Tensor, leaky: bool, detach: bool
 ) -> tuple[Tensor, Tensor]:
     return pose.new_empty(pose.shape), weight.new_empty(weight.shape)
+
+
+def _no_second_derivative(ctx: Any, *upstream: Tensor) -> None:
+    raise RuntimeError(
+        "the CPU routing kernel has first derivatives only: pass backend='reference'"
+    )
+
+
+routing_cpu_backward.register_autograd(_no_second_derivative)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from torchcaps.types import LinearVotes, Votes
 
-__all__ = ["choose_backend", "fused_total_input", "installed_backends"]
+__all__ = ["check_backend", "choose_backend", "fused_total_input", "installed_backends"]
 
 logger = logging.getLogger("torchcaps")
 NUMBA_IS_THERE = find_spec("numba") is not None  # finds it without importing it
@@ -21,9 +21,7 @@ def choose_backend(asked: str, votes: Votes) -> str:
     Raises:
         ValueError: an unknown name, or one that cannot run on these votes, with every reason.
     """
-    known = ("auto", *installed_backends())
-    if asked not in known:
-        raise ValueError(f"backend must be one of {', '.join(known)}, got {asked!r}")
+    check_backend(asked)
     if asked == "reference":
         return asked
     reasons = reasons_against_cpu(votes)
@@ -33,6 +31,13 @@ def choose_backend(asked: str, votes: Votes) -> str:
     if not torch.compiler.is_compiling():
         _say_once(chosen)
     return chosen
+
+
+def check_backend(name: str) -> None:
+    """Raise unless a backend has this name."""
+    known = ("auto", *installed_backends())
+    if name not in known:
+        raise ValueError(f"backend must be one of {', '.join(known)}, got {name!r}")
 
 
 def installed_backends() -> dict[str, str | None]:
@@ -45,6 +50,8 @@ def reasons_against_cpu(votes: Votes) -> list[str]:
     reasons = [] if (missing := _numba_is_missing()) is None else [missing]
     if torch.compiler.is_exporting():
         reasons.append("an exported program cannot hold it")
+    if _transformed():
+        reasons.append("it has reverse-mode derivatives only, outside torch.func")
     if not isinstance(votes, LinearVotes):
         return [*reasons, "it takes LinearVotes, and these are formed already"]
     if votes.pose.device.type != "cpu":
@@ -76,6 +83,14 @@ def fused_total_input(
     flat = pose.reshape(-1, *pose.shape[-2:])
     total: Tensor = routing_cpu(flat, weight, iterations, leaky, detach)[0]
     return total.view(*batch, *total.shape[1:])
+
+
+def _transformed() -> bool:
+    """Within a transform of torch.func, or a level of forward-mode differentiation."""
+    if torch.compiler.is_compiling():
+        return False
+    functorch = torch._C._are_functorch_transforms_active()
+    return functorch or torch.autograd.forward_ad._current_level >= 0
 
 
 def _numba_is_missing() -> str | None:

@@ -157,6 +157,9 @@ class Pretrained(
                 f"{model_id} holds a {architecture}, not a {cls.__name__}: "
                 f"load it with torchcaps.load_model or {architecture}.from_pretrained"
             )
+        for name in arguments:
+            if name not in inspect.signature(cls).parameters:
+                raise TypeError(f"from_pretrained() got an unexpected keyword argument {name!r}")
         try:
             check_kinds(cls, arguments)
             model = cls(**arguments)

@@ -1,13 +1,14 @@
 """Dynamic routing between capsules: Procedure 1 of Sabour, Frosst and Hinton (2017)."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from torchcaps.functional import agreement, squash
-from torchcaps.kernels.dispatch import choose_backend, fused_total_input
+from torchcaps.kernels.dispatch import check_backend, choose_backend, fused_total_input
 from torchcaps.types import Capsules, LinearVotes, Votes, check_float_tensor
 
 __all__ = ["DynamicRouting", "RoutingTrace", "dynamic_routing", "dynamic_routing_trace"]
@@ -75,13 +76,14 @@ def dynamic_routing(
             computed in float32, under autocast too.
         iterations: r ≥ 1. With r = 1 every c_ij stays 1/J.
         mask: `[..., I]` bool, False for padding: such a capsule has no effect on any output or
-            gradient, not even if it holds NaN. Default: all count.
+            gradient, not even if its pose is NaN. Default: all count.
         leaky: the softmax has one more term with logit 0, so that an input capsule may send its
             coupling nowhere (the authors' code, for CIFAR-10).
         detach: no gradient through any iteration but the last: c^r is a constant in backward. The
             default is the full gradient, as in the authors' code.
-        backend: "auto" (the fastest that can run), "cpu" (fused: takes `LinearVotes` in float32
-            or narrower and never holds the votes; first derivatives only) or "reference".
+        backend: "cpu" (fused: takes `LinearVotes` in float32 or narrower and never holds the
+            votes; first derivatives only), "reference" (plain torch), or "auto": the fused one
+            where it can run, else the reference.
 
     Returns:
         `Capsules(pose [..., J, D], activation [..., J])`, activation = |pose| in [0, 1], in the
@@ -102,7 +104,7 @@ def dynamic_routing(
     """
     check_routing_arguments(votes, iterations, mask)
     chosen = choose_backend(backend, votes)
-    with torch.autocast(votes_device(votes).type, enabled=False):
+    with no_autocast(votes):
         if chosen == "cpu":
             assert isinstance(votes, LinearVotes)
             pose = squash(fused_total_input(votes, iterations, mask, leaky, detach))
@@ -131,7 +133,7 @@ def dynamic_routing_trace(
                  [0.5000, 0.5000]]])
     """
     check_routing_arguments(votes, iterations, mask)
-    with torch.autocast(votes_device(votes).type, enabled=False):
+    with no_autocast(votes):
         steps = list(procedure_1(_u_hat(votes, mask), iterations, leaky=leaky))
     logits, coupling, pose = (torch.stack(kept).to(votes.dtype) for kept in zip(*steps))
     if mask is not None:
@@ -160,6 +162,7 @@ class DynamicRouting(nn.Module):
     ) -> None:
         super().__init__()
         check_iterations(iterations)
+        check_backend(backend)
         self.iterations = iterations
         self.leaky = leaky
         self.detach = detach
@@ -213,9 +216,12 @@ def check_routing_arguments(votes: Votes, iterations: int, mask: Tensor | None) 
         )
 
 
-def votes_device(votes: Votes) -> torch.device:
-    """The device on which routing runs."""
-    return votes.pose.device if isinstance(votes, LinearVotes) else votes.device
+def no_autocast(votes: Votes) -> AbstractContextManager[object]:
+    """A context in which sums are not taken in half precision."""
+    device = votes.pose.device if isinstance(votes, LinearVotes) else votes.device
+    if not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
 
 
 def _u_hat(votes: Votes, mask: Tensor | None) -> Tensor:

@@ -18,7 +18,8 @@ class Batches:
 
     Every epoch visits the images in a new random order; the last, incomplete batch of an epoch is
     left out (other images are, each time). Each process gets its slice of the global batch, so that
-    the number of processes changes nothing but rounding.
+    the number of processes changes nothing but rounding (and which units drop out, in a network
+    that has dropout).
 
     Args:
         data: the training images.

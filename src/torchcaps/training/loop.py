@@ -148,4 +148,4 @@ def finish_on_main(run: Run) -> RunResult:
     if not run.main:
         return RunResult(run.folder.path, None)
     run.folder.write_metrics(run.history)
-    return finish(run.folder, run.model, run.data.test, run.history, run.config, run.autocast())
+    return finish(run.folder, run.model, run.data.test, run.history, run.config)
