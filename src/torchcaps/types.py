@@ -124,6 +124,15 @@ class LinearVotes:
 Votes = Tensor | LinearVotes
 
 
+def check_counts(**counts: object) -> None:
+    """Raise, naming the argument, unless every value is a whole number of at least 1."""
+    for name, value in counts.items():
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"{name} must be an int, got {value!r}")
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+
+
 def check_float_tensor(name: str, value: object) -> None:
     """Raise `TypeError`, naming the argument, unless `value` is a floating-point tensor."""
     if not isinstance(value, Tensor):

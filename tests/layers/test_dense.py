@@ -59,6 +59,12 @@ def test_refuses() -> None:
         DenseCaps(5, 4, 0, 6)
     with pytest.raises(TypeError, match="routing must be a module"):
         DenseCaps(5, 4, 3, 6, routing=3)
+    with pytest.raises(TypeError, match=r"in_caps must be an int, got 5\.0"):
+        DenseCaps(5.0, 4, 3, 6)
+    with pytest.raises(TypeError, match="pose must be a tensor, got list"):
+        DenseCaps(5, 4, 3, 6)([1, 2])
+    with pytest.raises(ValueError, match="backend must be one of"):
+        DynamicRouting(3, backend="gpu")
     with pytest.raises(ValueError, match=r"expected poses \[..., 5, 4\]"):
         DenseCaps(5, 4, 3, 6)(torch.randn(2, 4, 5))
 

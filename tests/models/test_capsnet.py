@@ -134,10 +134,17 @@ def test_copies_are_independent_and_equal() -> None:
         ({"loss_scale": "mine"}, ValueError, "loss_scale must be one of paper, authors"),
         ({"num_classes": 0}, ValueError, "num_classes must be at least 1"),
         ({"channels": -1}, ValueError, "channels must be at least 1"),
-        ({"image_size": 0}, ValueError, "image height must be at least 1"),
+        ({"image_size": 0}, ValueError, "image_height must be at least 1"),
         ({"class_names": ["a", "b"]}, ValueError, "2 names for 10 classes"),
         ({"iterations": 0}, ValueError, "iterations must be at least 1"),
         ({"iteration": 3}, TypeError, "iteration"),
+        ({"kernel_size": -1}, ValueError, "kernel_size must be at least 1, got -1"),
+        ({"conv_stride": 0}, ValueError, "conv_stride must be at least 1"),
+        ({"conv_channels": 0}, ValueError, "conv_channels must be at least 1"),
+        ({"pose_dim": 16.0}, TypeError, "pose_dim must be an int, got 16.0"),
+        ({"image_size": 28.0}, TypeError, "image_height must be an int, got 28.0"),
+        ({"image_size": "28"}, TypeError, "image_height must be an int"),
+        ({"image_size": (1, 28, 28)}, ValueError, "a side or"),
     ],
 )
 def test_refuses(arguments: dict, error: type[Exception], message: str) -> None:

@@ -152,8 +152,8 @@ def test_module_carries_its_settings() -> None:
     [
         ({"iterations": 0}, ValueError, "iterations must be at least 1, got 0"),
         ({"iterations": -3}, ValueError, "at least 1"),
-        ({"iterations": 2.0}, TypeError, "iterations must be an int, got float"),
-        ({"iterations": True}, TypeError, "iterations must be an int, got bool"),
+        ({"iterations": 2.0}, TypeError, "iterations must be an int, got 2.0"),
+        ({"iterations": True}, TypeError, "iterations must be an int, got True"),
         ({"votes": torch.randn(3, 4)}, ValueError, r"votes must be \[..., I, J, D\]"),
         ({"votes": torch.ones(1, 3, 4, 2).long()}, TypeError, "votes must be a floating-point"),
         ({"votes": np.zeros((1, 3, 4, 2))}, TypeError, "votes must be a tensor, got ndarray"),

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from torchcaps.routing import DynamicRouting
-from torchcaps.types import Capsules, LinearVotes
+from torchcaps.types import Capsules, LinearVotes, check_counts, check_float_tensor
 
 __all__ = ["DenseCaps"]
 
@@ -49,14 +49,7 @@ class DenseCaps(nn.Module):
         bias: bool = False,
     ) -> None:
         super().__init__()
-        for name, value in (
-            ("in_caps", in_caps),
-            ("in_dim", in_dim),
-            ("out_caps", out_caps),
-            ("out_dim", out_dim),
-        ):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+        check_counts(in_caps=in_caps, in_dim=in_dim, out_caps=out_caps, out_dim=out_dim)
         if routing is not None and not isinstance(routing, nn.Module):
             raise TypeError(
                 f"routing must be a module such as DynamicRouting(3), got {type(routing).__name__}"
@@ -75,6 +68,7 @@ class DenseCaps(nn.Module):
     def votes(self, capsules: Capsules | Tensor) -> LinearVotes:
         """The votes that `forward` routes."""
         pose = capsules.pose if isinstance(capsules, Capsules) else capsules
+        check_float_tensor("pose", pose)
         in_caps, _, _, in_dim = self.weight.shape
         if pose.shape[-2:] != (in_caps, in_dim):
             raise ValueError(

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from torchcaps.functional import squash
-from torchcaps.types import Capsules
+from torchcaps.types import Capsules, check_counts
 
 __all__ = ["PrimaryCaps", "convolved_size"]
 
@@ -43,15 +43,9 @@ class PrimaryCaps(nn.Module):
         self, in_channels: int, types: int = 32, dim: int = 8, kernel_size: int = 9, stride: int = 2
     ) -> None:
         super().__init__()
-        for name, value in (
-            ("in_channels", in_channels),
-            ("types", types),
-            ("dim", dim),
-            ("kernel_size", kernel_size),
-            ("stride", stride),
-        ):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+        check_counts(
+            in_channels=in_channels, types=types, dim=dim, kernel_size=kernel_size, stride=stride
+        )
         self.types = types
         self.dim = dim
         self.conv = nn.Conv2d(in_channels, types * dim, kernel_size, stride)

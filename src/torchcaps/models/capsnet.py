@@ -12,7 +12,7 @@ from torchcaps.layers.primary import convolved_size
 from torchcaps.models.decoder import Decoder
 from torchcaps.models.interface import Classifier, Losses, ModelOutput
 from torchcaps.routing import DynamicRouting
-from torchcaps.types import Capsules
+from torchcaps.types import Capsules, check_counts
 
 __all__ = ["LOSS_SCALES", "CapsNet", "LossScale"]
 
@@ -111,6 +111,15 @@ class CapsNet(Classifier):
             raise ValueError(
                 f"loss_scale must be one of {', '.join(LOSS_SCALES)}, got {loss_scale!r}"
             )
+        check_counts(
+            conv_channels=conv_channels,
+            primary_types=primary_types,
+            primary_dim=primary_dim,
+            pose_dim=pose_dim,
+            kernel_size=kernel_size,
+            conv_stride=conv_stride,
+            primary_stride=primary_stride,
+        )
         smallest = (kernel_size - 1) * conv_stride + kernel_size
         if min(self.image_size) < smallest:
             height, width = self.image_size

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from torchcaps.models.pretrained import Pretrained
+from torchcaps.types import check_counts
 
 __all__ = ["Classifier", "Losses", "ModelOutput"]
 
@@ -55,18 +56,16 @@ class Classifier(Pretrained):
         class_names: Sequence[str] | None,
     ) -> None:
         super().__init__()
-        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+        sides = image_size if isinstance(image_size, (list, tuple)) else (image_size, image_size)
+        if len(sides) != 2:
+            raise ValueError(f"image_size must be a side or (height, width), got {image_size!r}")
+        height, width = sides
+        check_counts(
+            image_height=height, image_width=width, channels=channels, num_classes=num_classes
+        )
         self.image_size = (height, width)
         self.channels = channels
         self.num_classes = num_classes
-        for name, value in (
-            ("image height", height),
-            ("image width", width),
-            ("channels", channels),
-            ("num_classes", num_classes),
-        ):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
         names = [str(k) for k in range(num_classes)] if class_names is None else list(class_names)
         if len(names) != num_classes:
             raise ValueError(f"class_names has {len(names)} names for {num_classes} classes")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from torchcaps.functional import agreement, squash
 from torchcaps.kernels.dispatch import check_backend, choose_backend, fused_total_input
-from torchcaps.types import Capsules, LinearVotes, Votes, check_float_tensor
+from torchcaps.types import Capsules, LinearVotes, Votes, check_counts, check_float_tensor
 
 __all__ = ["DynamicRouting", "RoutingTrace", "dynamic_routing", "dynamic_routing_trace"]
 
@@ -161,7 +161,7 @@ class DynamicRouting(nn.Module):
         backend: str = "auto",
     ) -> None:
         super().__init__()
-        check_iterations(iterations)
+        check_counts(iterations=iterations)
         check_backend(backend)
         self.iterations = iterations
         self.leaky = leaky
@@ -190,17 +190,9 @@ class DynamicRouting(nn.Module):
         )
 
 
-def check_iterations(iterations: object) -> None:
-    """Raise unless `iterations` is a whole number ≥ 1."""
-    if isinstance(iterations, bool) or not isinstance(iterations, int):
-        raise TypeError(f"iterations must be an int, got {type(iterations).__name__}")
-    if iterations < 1:
-        raise ValueError(f"iterations must be at least 1, got {iterations}")
-
-
 def check_routing_arguments(votes: Votes, iterations: int, mask: Tensor | None) -> None:
     """Raise on votes, iterations or a mask that routing cannot take."""
-    check_iterations(iterations)
+    check_counts(iterations=iterations)
     if not isinstance(votes, LinearVotes):
         check_float_tensor("votes", votes)
     if len(votes.shape) < 3:
