@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import oracle
 import torchcaps
+from kept import bytes_kept_for_backward
 from torchcaps import (
     CapsNet,
     DenseCaps,
@@ -251,26 +252,13 @@ def weights_of_unit_variance(patch: Patch) -> None:
 # 14. Memory: a broadcast product copies W for every sample, and keeps the copies for backward.
 
 
-def bytes_kept_for_backward(votes: LinearVotes) -> int:
-    kept: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        pose = dynamic_routing(votes, backend="reference").pose
-    assert pose.requires_grad
-    return sum(kept.values())
-
-
 def check_no_copy_of_the_weights_is_kept_for_a_sample() -> None:
-    def votes(batch: int) -> LinearVotes:
+    def kept(batch: int) -> int:
         weight = torch.randn(96, 10, 16, 8, requires_grad=True)
-        return LinearVotes(torch.randn(batch, 96, 8), weight)
+        votes = LinearVotes(torch.randn(batch, 96, 8), weight)
+        return bytes_kept_for_backward(votes, backend="reference")
 
-    a_sample = (bytes_kept_for_backward(votes(24)) - bytes_kept_for_backward(votes(8))) / 16
+    a_sample = (kept(24) - kept(8)) / 16
     u_hat = 96 * 10 * 16 * 4
     assert a_sample < 2 * u_hat, f"{a_sample / u_hat:.1f} times the votes are kept for each sample"
 
