@@ -31,17 +31,26 @@ def squash(s: Tensor, dim: int = -1) -> Tensor:
         tensor([0.5769, 0.7692])
     """
     check_float_tensor("s", s)
-    x = _accumulated(s)
+    unit, length = direction_and_length(_accumulated(s), dim)
+    v = unit * (length / torch.hypot(length, torch.ones_like(length))).square()
+    return v.to(s.dtype)
+
+
+def direction_and_length(s: Tensor, dim: int = -1) -> tuple[Tensor, Tensor]:
+    """s / |s| and |s| (with `dim` kept), neither over- nor underflowing; 0 and 0 for a zero vector.
+
+    Example:
+        >>> direction_and_length(torch.tensor([3e30, 4e30]))
+        (tensor([0.6000, 0.8000]), tensor([5.0000e+30]))
+    """
     # The largest component is taken out before squaring; being a constant of the algebra (it
     # cancels), it needs no gradient.
-    scale = x.detach().abs().amax(dim, keepdim=True)
+    scale = s.detach().abs().amax(dim, keepdim=True)
     zero = scale == 0
-    x = x / scale.masked_fill(zero, 1)
+    x = s / scale.masked_fill(zero, 1)
     # In [1, √D] — and 1 for a zero vector, so that √ has a gradient there.
     norm = (x * x).sum(dim, keepdim=True).masked_fill(zero, 1).sqrt()
-    length = scale * norm
-    v = x / norm * (length / torch.hypot(length, torch.ones_like(length))).square()
-    return v.to(s.dtype)
+    return x / norm, scale * norm
 
 
 def agreement(votes: Votes, pose: Tensor) -> Tensor:

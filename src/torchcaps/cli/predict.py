@@ -57,6 +57,7 @@ class Predict:
     def _read(self, path: Path, model: "Classifier") -> tuple["Tensor", bool]:
         """(image [C, H, W] in [0, 1] of the model's shape, whether it was inverted)."""
         from torchcaps.data import read_image
+        from torchcaps.training.build import border_brightness
 
         if model.channels not in (1, 3):
             raise InputError(
@@ -66,7 +67,9 @@ class Predict:
         image = read_image(path, model.image_size, model.channels).float() / 255
         invert = self.invert == "yes"
         if self.invert == "auto":
-            invert = grounds_differ(model.metadata.get("border_brightness"), border_of(image))
+            invert = grounds_differ(
+                model.metadata.get("border_brightness"), border_brightness(image)
+            )
         return (1 - image if invert else image), invert
 
 
@@ -77,12 +80,6 @@ def free_name(folder: Path, stem: str, taken: list[str]) -> Path:
         number += 1
         picture = folder / f"{stem}-{number}-prediction.png"
     return picture
-
-
-def border_of(image: "Tensor") -> float:
-    """Mean brightness of the outermost pixels of `[C, H, W]`."""
-    inner = image[:, 1:-1, 1:-1]
-    return float((image.sum() - inner.sum()) / (image.numel() - inner.numel()))
 
 
 def grounds_differ(learned: float | None, seen: float) -> bool:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from torchcaps.functional import squash
+from torchcaps.functional import direction_and_length, squash
 from torchcaps.kernels.cpu_loops import LANES, UNROLL, iterate, iterate_backward, sweep
 
 __all__ = ["routing_cpu", "routing_cpu_backward"]
@@ -134,11 +134,7 @@ def uniform_coupling(J: int, leaky: bool) -> float:
 
 def squash_backward(s: Tensor, dv: Tensor) -> Tensor:
     """squash'(s)ᵀ dv: |v|/|s| across s, 2|s|/(1 + |s|²)² along it; zero at zero."""
-    scale = s.abs().amax(-1, keepdim=True)
-    zero = scale == 0
-    x = s / scale.masked_fill(zero, 1)
-    norm = (x * x).sum(-1, keepdim=True).masked_fill(zero, 1).sqrt()
-    unit, length = x / norm, scale * norm
+    unit, length = direction_and_length(s)
     hypotenuse = torch.hypot(length, torch.ones_like(length))
     across = length / hypotenuse / hypotenuse
     along = 2 * across / hypotenuse / hypotenuse

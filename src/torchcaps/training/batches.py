@@ -1,6 +1,7 @@
 """Which images a step sees, as a function of (seed, step) alone: what exact resume rests on."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -64,12 +65,16 @@ class Batches:
         start = position * self.batch_size
         share = self.batch_size // self.world
         mine = slice(self.rank * share, (self.rank + 1) * share)
-        images, labels = self.data.batch(self._order(epoch)[start : start + self.batch_size][mine])
+        order = epoch_order(self.seed, epoch, len(self.data))
+        images, labels = self.data.batch(order[start : start + self.batch_size][mine])
         if self.max_shift:
             offsets = shift_offsets(self.batch_size, self.max_shift, seed=self.seed, step=step)
             images = apply_shift(images, offsets[mine])
         return images, labels
 
-    def _order(self, epoch: int) -> Tensor:
-        generator = torch.Generator().manual_seed(mix_seed("order", self.seed, epoch))
-        return torch.randperm(len(self.data), generator=generator)
+
+@lru_cache(maxsize=1)  # asked for at every step
+def epoch_order(seed: int, epoch: int, images: int) -> Tensor:
+    """The order in which an epoch visits the images, `[images]`."""
+    generator = torch.Generator().manual_seed(mix_seed("order", seed, epoch))
+    return torch.randperm(images, generator=generator)
