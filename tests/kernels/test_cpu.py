@@ -15,10 +15,11 @@ from torch import Tensor
 from kept import bytes_kept_for_backward
 from torchcaps import LinearVotes, dynamic_routing
 from torchcaps.kernels import dispatch
-from torchcaps.kernels.cpu import routing_cpu, routing_cpu_backward
+from torchcaps.kernels.cpu import Blocks, routing_cpu, routing_cpu_backward
 
 DOUBLE = torch.float64
-# B, I, J, D, P: ones, odd ones, a tile of 64 input capsules and one more or less.
+# B, I, J, D, P: ones, odd ones, one more or less than two chunks of 32 input capsules, and batches
+# that fill a block of samples, or leave places empty: 4 samples, or as many as fill two registers.
 SHAPES = [
     (1, 1, 1, 1, 1),
     (1, 64, 10, 16, 8),
@@ -32,6 +33,9 @@ SHAPES = [
     (7, 20, 5, 4, 1),
     (2, 100, 3, 17, 12),
     (3, 12, 2, 8, 16),
+    (33, 5, 3, 4, 8),
+    (70, 33, 2, 7, 3),
+    (2, 5, 300, 9, 4),
 ]
 CASES = list(itertools.product(SHAPES, [1, 2, 3, 4, 5]))
 
@@ -108,6 +112,47 @@ def test_it_is_as_exact_as_eager_float32(shape: tuple[int, ...], iterations: int
 def test_every_option(iterations: int, leaky: bool, detach: bool, masked: bool) -> None:
     mask = torch.rand(3, 70) < 0.6 if masked else None
     assert_as_exact_as_eager((3, 70, 4, 5, 6), iterations, mask, leaky=leaky, detach=detach)
+
+
+@pytest.mark.parametrize("leaky", [False, True])
+@pytest.mark.parametrize("detach", [False, True])
+@pytest.mark.parametrize("shape", [(3, 65, 4, 5, 6), (40, 7, 3, 6, 4)], ids=str)
+@pytest.mark.usefixtures("poisoned")
+def test_float64_is_float64(shape: tuple[int, ...], leaky: bool, detach: bool) -> None:
+    pose, weight = (factor.double() for factor in factors(shape))
+    upstream = torch.randn(shape[0], *shape[2:4], dtype=DOUBLE)
+    options = {"leaky": leaky, "detach": detach}
+    ours = routed(pose, weight, upstream, 3, backend="cpu", **options)
+    exact = routed(pose, weight, upstream, 3, backend="reference", **options)
+    for found, true in zip(ours, exact):
+        torch.testing.assert_close(found, true, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("samples", [3, 40])
+@pytest.mark.parametrize("inputs", [1, 7, 150])
+@pytest.mark.usefixtures("poisoned")
+def test_weights_that_the_inputs_share(samples: int, inputs: int) -> None:
+    pose, weight = factors((samples, inputs, 4, 5, 6))
+    upstream = torch.randn(samples, 4, 5)
+    shared = weight[:1]
+    exact = routed(pose.double(), shared.double(), upstream, 3, backend="reference")
+    ours = routed(pose, shared, upstream, 3, backend="cpu")
+    for found, true in zip(ours, exact):
+        torch.testing.assert_close(found, true, rtol=1e-4, atol=1e-5)
+
+
+def test_expanded_weights_are_not_copied_and_have_a_gradient_each() -> None:
+    pose, weight = factors((40, 70, 4, 5, 6))
+    expanded = weight[:1].expand(70, -1, -1, -1)
+    assert Blocks(pose, expanded).w.data_ptr() == weight.data_ptr()
+    gradients = []
+    for votes_of in (expanded, expanded.contiguous()):
+        leaf = pose.clone().requires_grad_()
+        votes_of = votes_of.detach().requires_grad_()
+        out = dynamic_routing(LinearVotes(leaf, votes_of), backend="cpu").pose
+        gradients.append(torch.autograd.grad(out.square().sum(), (leaf, votes_of)))
+    for ours, expected in zip(*gradients):
+        torch.testing.assert_close(ours, expected)
 
 
 def test_a_bias_and_its_gradient() -> None:
@@ -274,9 +319,9 @@ def test_transforms_and_forward_mode_take_the_reference() -> None:
 
 
 def test_no_votes_are_kept_for_backward() -> None:
-    pose, weight = (factor.requires_grad_() for factor in factors((8, 256, 10, 16, 8)))
+    pose, weight = (factor.requires_grad_() for factor in factors((32, 256, 10, 16, 8)))
     kept = bytes_kept_for_backward(LinearVotes(pose, weight), backend="cpu")
-    votes = 8 * 256 * 10 * 16 * 4
+    votes = 32 * 256 * 10 * 16 * 4
     factors_themselves = pose.nbytes + weight.nbytes
     assert kept - factors_themselves < votes / 10
 
@@ -292,8 +337,6 @@ def test_auto_takes_it_where_it_can_and_says_why_where_it_cannot() -> None:
     assert dispatch.choose_backend("reference", LinearVotes(pose, weight)) == "reference"
     refused = {
         "it takes LinearVotes": torch.randn(2, 3, 4, 5),
-        "it computes in float32": LinearVotes(pose.double(), weight.double()),
-        "shared by the input capsules": LinearVotes(pose, weight[:1]),
         "there are no votes": LinearVotes(pose[:0], weight),
         "the votes are on meta": LinearVotes(pose.to("meta"), weight.to("meta")),
     }
@@ -301,8 +344,8 @@ def test_auto_takes_it_where_it_can_and_says_why_where_it_cannot() -> None:
         assert dispatch.choose_backend("auto", votes) == "reference"
         with pytest.raises(ValueError, match=reason):
             dispatch.choose_backend("cpu", votes)
-    both = LinearVotes(pose.double(), weight.double()[:1])
-    with pytest.raises(ValueError, match=r"float64; the weights are shared"):
+    both = LinearVotes(pose[:0].to("meta"), weight.to("meta"))
+    with pytest.raises(ValueError, match="the votes are on meta; there are no votes"):
         dynamic_routing(both, backend="cpu")
 
 

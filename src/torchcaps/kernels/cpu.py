@@ -3,10 +3,10 @@
 A^1 = 0 and A^{t+1} = A^t + v^t, so that the logits are b^t_ij = û_ij · A^t_j and are never stored.
 Backward, from {A^t, s^t} alone, for t = r … 1:
 ds^t = squash'(s^t)ᵀ dv^t,  dc_ij = û_ij · ds^t_j,  db_ij = c_ij (dc_ij − Σ_k c_ik dc_ik),
-dA^t_j = Σ_i db_ij û_ij,  dv^σ = Σ_{τ>σ} dA^τ; then, in one sweep over tiles,
+dA^t_j = Σ_i db_ij û_ij,  dv^σ = Σ_{τ>σ} dA^τ; then, in one sweep over the inputs,
 dû_ij = Σ_t (c^t_ij ds^t_j + db^t_ij A^t_j),  du_i = Σ_j W_ijᵀ dû_ij,  dW_ij = Σ_b dû_ij u_iᵀ.
 
-This file has the torch side: tiles, threads, the ops. The loops are in cpu_loops.py.
+This file has the torch side: blocks, threads, the ops. The loops are in cpu_loops.py.
 """
 
 import os
@@ -16,15 +16,26 @@ from itertools import pairwise
 from threading import Lock
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from torchcaps.functional import direction_and_length, squash
-from torchcaps.kernels.cpu_loops import LANES, UNROLL, iterate, iterate_backward, sweep
+from torchcaps.kernels.cpu_loops import (
+    first_iteration,
+    iterate,
+    iterate_backward,
+    pack,
+    sweep,
+    unpack,
+)
+from torchcaps.kernels.cpu_vectors import Lanes, register_bytes
 
 __all__ = ["routing_cpu", "routing_cpu_backward"]
+
+CHUNK = 32  # input capsules in one sum; their weights and poses stay in the cache meanwhile
+MOST_PARTS = 64  # of the gradient of weights that the input capsules share
+CACHE = 512 * 1024  # bytes of a core's own cache that the last sweep may take for its samples
 
 _pools_lock = Lock()
 _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
@@ -49,28 +60,55 @@ def on_all_threads(function: Callable[..., None], length: int, *arguments: objec
         part.result()
 
 
-class Tiles:
-    """Poses and weights of a call, laid out in tiles of input capsules, zero-padded."""
+def block_width(samples: int, bytes_each: int) -> int:
+    """Samples in a block: as many as fill two registers, or 4."""
+    return 4 if samples <= 4 else 2 * register_bytes() // bytes_each
+
+
+class Blocks:
+    """The poses and weights of a call as the loops take them: samples in blocks of L, side by side.
+
+    Names as in cpu_loops.py. What belongs to the output capsules of every sample is [N, R, L].
+    """
 
     def __init__(self, pose: Tensor, weight: Tensor) -> None:
-        self.inputs, self.J, self.D, self.P = weight.shape
-        self.batch = len(pose)
-        more_inputs, more_dims = -self.inputs % LANES, -self.P % UNROLL
-        padded = pad(weight, (0, more_dims, 0, 0, 0, 0, 0, more_inputs))
-        padded = padded.reshape(-1, LANES, self.J * self.D, self.P + more_dims)
-        self.w = padded.permute(0, 3, 2, 1).contiguous()  # [K, P, J·D, 64]
-        padded = pad(pose, (0, more_dims, 0, more_inputs))
-        padded = padded.reshape(self.batch, -1, LANES, self.P + more_dims)
-        self.u = padded.transpose(2, 3).contiguous()  # [B, K, P, 64]
+        self.samples, self.inputs, self.P = pose.shape
+        self.J, self.D = weight.shape[1:3]
+        width = block_width(self.samples, pose.element_size())
+        self.lanes = Lanes(width)
+        self.N = -(-self.samples // width)
+        self.u = pose.new_empty(self.inputs, self.N, self.P, width)
+        on_all_threads(pack, self.inputs, pose.numpy(), self.u.numpy())
+        if weight.stride(0) == 0:  # expanded over the inputs: one copy serves them all
+            weight = weight[:1]
+        self.w = weight.reshape(len(weight), self.J * self.D, self.P).contiguous()
 
-    def like_weight(self, tiles: Tensor) -> Tensor:
-        """[K, P, J·D, 64] back to [I, J, D, P]."""
-        whole = tiles.permute(0, 3, 2, 1).flatten(0, 1)[: self.inputs, :, : self.P]
-        return whole.reshape(self.inputs, self.J, self.D, self.P).contiguous()
+    def new_zeros(self, *leading: int) -> Tensor:
+        """[..., N, R, L] of zeros."""
+        return self.u.new_zeros(*leading, self.N, self.J * self.D, self.lanes.count)
 
-    def like_pose(self, tiles: Tensor) -> Tensor:
-        """[B, K, P, 64] back to [B, I, P]."""
-        return tiles.transpose(2, 3).flatten(1, 2)[:, : self.inputs, : self.P].contiguous()
+    def pack_outputs(self, x: Tensor) -> Tensor:
+        """[B, J, D] → [N, R, L]"""
+        missing = self.N * self.lanes.count - self.samples
+        padded = pad(x.flatten(1), (0, 0, 0, missing))
+        return padded.reshape(self.N, self.lanes.count, -1).mT.contiguous()
+
+    def unpack_outputs(self, x: Tensor) -> Tensor:
+        """[N, R, L] → [B, J, D]"""
+        rows = x.mT.reshape(-1, self.J, self.D)
+        return rows[: self.samples].clone(memory_format=torch.contiguous_format)
+
+    def by_capsule(self, x: Tensor) -> Tensor:
+        """[N, R, L] seen as [N, J, D, L]."""
+        return x.view(self.N, self.J, self.D, self.lanes.count)
+
+    def sum_over_inputs(self, loop: Callable[..., None], *arguments: object) -> Tensor:
+        """Σ_i of what a loop finds, [N, R, L]: by chunks, since long sums lose digits."""
+        chunks = -(-self.inputs // CHUNK)
+        parts = self.u.new_empty(chunks, self.N, self.J * self.D, self.lanes.count)
+        arrays = [x.numpy() if isinstance(x, Tensor) else x for x in (self.w, self.u, *arguments)]
+        on_all_threads(loop, chunks * self.N, self.lanes, *arrays, CHUNK, parts.numpy())
+        return parts.sum(dim=0)
 
 
 @torch.library.custom_op("torchcaps::routing_cpu", mutates_args=(), device_types="cpu")
@@ -80,26 +118,22 @@ def routing_cpu(
     """The total inputs s^r of the output capsules after r iterations.
 
     Args:
-        pose: u, `[B, I, P]`, float32.
-        weight: W, `[I, J, D, P]`, float32.
+        pose: u, `[B, I, P]`, float32 or float64.
+        weight: W, `[I, J, D, P]`, or `[1, J, D, P]` shared by the inputs; of the same dtype.
         iterations, leaky, detach: as in `dynamic_routing`; `detach` matters in backward alone.
 
     Returns:
-        s^r `[B, J, D]`, and what backward needs: A and s of every iteration, `[2, r, B, J·D]`.
+        s^r `[B, J, D]`, and what backward needs: A and s of every iteration, `[2, r, N, J·D, L]`
+        for N blocks of L samples.
     """
-    tiles = Tiles(pose, weight)
-    B, J, D = tiles.batch, tiles.J, tiles.D
-    history = pose.new_zeros(2, iterations, B, J * D)
+    blocks = Blocks(pose, weight)
+    history = blocks.new_zeros(2, iterations)
     a, s = history
-    # Uniform coupling makes the first iteration a matrix product; one a tile and pose component,
-    # because sums of 64 and then of the rest lose fewer digits than one long sum.
-    u, w = tiles.u.permute(1, 2, 0, 3).reshape(-1, B, LANES), tiles.w.view(-1, J * D, LANES)
-    s[0] = torch.bmm(u, w.mT).sum(dim=0) * uniform_coupling(J, leaky)
+    s[0] = blocks.sum_over_inputs(first_iteration, uniform_coupling(blocks, leaky))
     for t in range(1, iterations):
-        a[t] = a[t - 1] + squash(s[t - 1].view(B, J, D)).flatten(1)
-        arrays = (x.numpy() for x in (tiles.w, tiles.u, a[t], s[t]))
-        on_all_threads(iterate, B, *arrays, J, leaky)
-    return s[-1].view(B, J, D).clone(), history
+        a[t] = a[t - 1] + squash(blocks.by_capsule(s[t - 1]), dim=2).view_as(a[t])
+        s[t] = blocks.sum_over_inputs(iterate, a[t], blocks.J, leaky)
+    return blocks.unpack_outputs(s[-1]), history
 
 
 @torch.library.custom_op("torchcaps::routing_cpu_backward", mutates_args=(), device_types="cpu")
@@ -107,38 +141,43 @@ def routing_cpu_backward(
     upstream: Tensor, pose: Tensor, weight: Tensor, history: Tensor, leaky: bool, detach: bool
 ) -> tuple[Tensor, Tensor]:
     """The gradients of pose and weight from that of s^r (`upstream`, `[B, J, D]`)."""
-    tiles = Tiles(pose, weight)
-    B, J, D = tiles.batch, tiles.J, tiles.D
+    blocks = Blocks(pose, weight)
     a, s = history
     last = len(s) - 1
-    ds = torch.zeros_like(s)
-    ds[last] = upstream.flatten(1)
-    dv = torch.zeros_like(s[0])  # the sum of dA so far
+    ds = blocks.new_zeros(last + 1)
+    ds[last] = blocks.pack_outputs(upstream)
+    dv = blocks.new_zeros()  # the sum of dA so far
     for t in range(0 if detach else last, 0, -1):
-        arrays = (x.numpy() for x in (tiles.w, tiles.u, a[t], ds[t], dv))
-        on_all_threads(iterate_backward, B, *arrays, J, leaky)
-        ds[t - 1] = squash_backward(s[t - 1].view(B, J, D), dv.view(B, J, D)).flatten(1)
-    dw, du = torch.zeros_like(tiles.w), torch.empty_like(tiles.u)
-    first, uniform = last if detach else 0, np.float32(uniform_coupling(J, leaky))
-    arrays = (x.numpy() for x in (tiles.w, tiles.u, a, ds))
-    on_all_threads(
-        sweep, len(dw), *arrays, first, uniform, dw.numpy(), du.numpy(), J, leaky, detach
-    )
-    return tiles.like_pose(du), tiles.like_weight(dw)
+        dv += blocks.sum_over_inputs(iterate_backward, a[t], ds[t], blocks.J, leaky)
+        of_capsules = squash_backward(blocks.by_capsule(s[t - 1]), blocks.by_capsule(dv), dim=2)
+        ds[t - 1] = of_capsules.view_as(dv)
+    du = torch.empty_like(blocks.u)
+    # Where the inputs share W, parts of its gradient, added up after; else one part an input.
+    step = -(-blocks.inputs // MOST_PARTS) if len(weight) < blocks.inputs else 1
+    dw = weight.new_empty(-(-blocks.inputs // step), *blocks.w.shape[1:])
+    bytes_of_a_block = (2 * len(s) + 1) * ds[0, 0].nbytes
+    group = max(1, min(blocks.N, CACHE // bytes_of_a_block))
+    arrays = (x.numpy() for x in (blocks.w, blocks.u, a, ds))
+    options = (uniform_coupling(blocks, leaky), blocks.J, leaky, detach, group, step)
+    on_all_threads(sweep, len(dw), blocks.lanes, *arrays, *options, dw.numpy(), du.numpy())
+    d_pose = torch.empty(pose.shape, dtype=pose.dtype)
+    on_all_threads(unpack, blocks.samples, du.numpy(), d_pose.numpy())
+    dw = dw.view(-1, *weight.shape[1:])
+    return d_pose, dw if len(dw) == len(weight) else dw.sum(dim=0, keepdim=True)
 
 
-def uniform_coupling(J: int, leaky: bool) -> float:
-    """c_ij of the first iteration."""
-    return 1 / (J + 1 if leaky else J)
+def uniform_coupling(blocks: Blocks, leaky: bool) -> object:
+    """c_ij of the first iteration, a scalar of the votes' dtype."""
+    return blocks.u.numpy().dtype.type(1 / (blocks.J + 1 if leaky else blocks.J))
 
 
-def squash_backward(s: Tensor, dv: Tensor) -> Tensor:
+def squash_backward(s: Tensor, dv: Tensor, dim: int) -> Tensor:
     """squash'(s)ᵀ dv: |v|/|s| across s, 2|s|/(1 + |s|²)² along it; zero at zero."""
-    unit, length = direction_and_length(s)
+    unit, length = direction_and_length(s, dim)
     hypotenuse = torch.hypot(length, torch.ones_like(length))
     across = length / hypotenuse / hypotenuse
     along = 2 * across / hypotenuse / hypotenuse
-    parallel = (unit * dv).sum(-1, keepdim=True) * unit
+    parallel = (unit * dv).sum(dim, keepdim=True) * unit
     return across * (dv - parallel) + along * parallel
 
 
@@ -147,7 +186,9 @@ def _(
     pose: Tensor, weight: Tensor, iterations: int, leaky: bool, detach: bool
 ) -> tuple[Tensor, Tensor]:
     B, (_, J, D, _) = pose.shape[0], weight.shape
-    return pose.new_empty(B, J, D), pose.new_empty(2, iterations, B, J * D)
+    width = block_width(B, pose.element_size())
+    blocks = pose.new_empty(2, iterations, (B + width - 1) // width, J * D, width)
+    return pose.new_empty(B, J, D), blocks
 
 
 @routing_cpu_backward.register_fake

@@ -1,223 +1,363 @@
 """The loops of the CPU kernel, compiled by Numba.
 
-They work on tiles of 64 input capsules, *innermost*: the votes of a tile, [J·D, 64], stay in the
-cache, and logits, softmax and weighted sums run along the 64 without a horizontal step. The tile's
-weights stay in the cache over all samples of a thread, which recompute their votes from them in
-every iteration: arithmetic is cheaper here than memory.
+They take one input capsule and one block of samples at a time. The samples of a block lie side by
+side in vectors (cpu_vectors.py), so that votes, logits, softmax and sums need no horizontal step,
+weights are read in the layout that they have, and a weight read once serves the whole block. The
+votes of an input capsule for a block, [J·D, L], stay in the cache; every iteration forms them anew,
+since arithmetic is cheaper here than memory.
 
-Names: w, u weights [P, J·D, 64] and poses [P, 64] of a tile; x its votes û [J·D, 64]; a, s, ds the
-A, s, ds of one sample, each [J·D]; c coupling [J, 64]; g first dc, then db.
+Names: I input capsules, K chunks of them, N blocks of L samples, R = J·D; w weights [I or 1, R, P],
+u poses [I, N, P, L]; x votes û [R, L] of an input capsule; a, s, ds the A, s, ds of a block [R, L];
+c coupling [J, L]; g first dc, then db.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numba
 import numpy as np
-from llvmlite import ir
-from numba.extending import intrinsic
 
-__all__ = ["LANES", "UNROLL", "iterate", "iterate_backward", "sweep"]
+from torchcaps.kernels.cpu_vectors import (
+    add,
+    add_totals,
+    divide,
+    exp,
+    fma,
+    load,
+    maximum,
+    multiply,
+    store,
+    subtract,
+    total,
+    zeros,
+)
 
-LANES = 64  # input capsules in a tile; fewer, and the compiler unrolls instead of vectorising
-UNROLL = 4  # the input dimension is padded to a multiple of it
-# Never "nnan" and "ninf": a NaN must come out as a NaN. "reassoc" only where a sum has to be taken
-# in another order: it would undo the two-step reduction in `exp`, and most of its digits with it.
-FAST = {"contract", "nsz"}
-ANY_ORDER = {*FAST, "reassoc"}
+__all__ = ["first_iteration", "iterate", "iterate_backward", "pack", "sweep", "unpack"]
+
+FEW = 32  # terms of a sum taken one after the other; longer ones would lose digits
 
 
-def compiled(function: Callable[..., Any], fastmath: set[str] = FAST) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile when first called, and keep the result on disk where that can be written."""
-    options = {"nogil": True, "fastmath": fastmath, "error_model": "numpy"}
+    options = {"nogil": True, "error_model": "numpy"}
     try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no folder to keep it in
         return numba.njit(**options)(function)
 
 
-@intrinsic
-def float_of_bits(_: Any, bits: Any) -> Any:
-    """The float32 with these bits."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.FloatType())
-
-    return numba.types.float32(numba.types.int32), generate
+@compiled
+def scratch(rows, like):
+    """[rows, L], not initialised, in the dtype of `like` and from the start of a cache line."""
+    lanes = like.shape[-1]
+    size, line = rows * lanes, 64 // like.itemsize
+    memory = np.empty(size + line, like.dtype)
+    skip = -(memory.ctypes.data // like.itemsize) % line
+    return memory[skip : skip + size].reshape(rows, lanes)
 
 
 @compiled
-def exp(x):
-    """e^x for x ≤ 0 in float32, in a form that vectorises: 2^k times a polynomial.
+def pack(pose, u, start, stop):
+    """u [I, N, P, L] ← pose [B, I, P], the missing samples of the last block zero."""
+    # Eight input capsules at a time, so that whole cache lines of a sample are read.
+    L = u.shape[3]
+    for begin in range(start, stop, 8):
+        for n in range(u.shape[1]):
+            for m in range(L):
+                b = n * L + m
+                for i in range(begin, min(stop, begin + 8)):
+                    for p in range(u.shape[2]):
+                        u[i, n, p, m] = pose[b, i, p] if b < pose.shape[0] else 0
 
-    Coefficients of Cephes (Moshier 1989); relative error below 2e-7, and exactly 0 from −87 down.
+
+@compiled
+def unpack(u, pose, start, stop):
+    """pose [B, I, P] ← u [I, N, P, L]"""
+    L = u.shape[3]
+    for b in range(start, stop):
+        for i in range(pose.shape[1]):
+            for p in range(pose.shape[2]):
+                pose[b, i, p] = u[i, b // L, p, b % L]
+
+
+@compiled
+def first_iteration(lanes, w, u, uniform, step, s, start, stop):
+    """s[k, n] = uniform · Σ_i W_i u_i, the items k·N + n from start to stop.
+
+    k counts chunks of `step` input capsules.
     """
-    vanishes = x < np.float32(-87)
-    x = max(x, np.float32(-87))
-    k = np.floor(x * np.float32(1.44269504) + np.float32(0.5))
-    f = x - k * np.float32(0.693359375) + k * np.float32(2.12194440e-4)
-    p = np.float32(1.9875691500e-4)
-    p = p * f + np.float32(1.3981999507e-3)
-    p = p * f + np.float32(8.3334519073e-3)
-    p = p * f + np.float32(4.1665795894e-2)
-    p = p * f + np.float32(1.6666665459e-1)
-    p = p * f + np.float32(5.0000001201e-1)
-    p = p * f * f + f + np.float32(1)
-    power = p * float_of_bits((np.int32(k) + np.int32(127)) << np.int32(23))
-    return np.float32(0) if vanishes else power
+    I, N, P, _ = u.shape
+    own = 1 if w.shape[0] > 1 else 0
+    few = max(1, FEW // P)
+    for item in range(start, stop):
+        k, n = item // N, item % N
+        s[k, n] = 0
+        end = min(I, (k + 1) * step)
+        for begin in range(k * step, end, few):
+            inputs = slice(begin, min(end, begin + few))
+            add_votes(lanes, w[inputs] if own else w, u[inputs, n], uniform, s[k, n])
 
 
 @compiled
-def form_votes(w, u, x):
-    """x[jd] = Σ_p w[p, jd] u[p]"""
-    for jd in range(x.shape[0]):
-        for n in range(LANES):
-            x[jd, n] = (
-                w[0, jd, n] * u[0, n]
-                + w[1, jd, n] * u[1, n]
-                + w[2, jd, n] * u[2, n]
-                + w[3, jd, n] * u[3, n]
-            )
-        for p in range(UNROLL, w.shape[0], UNROLL):
-            for n in range(LANES):
-                x[jd, n] += (
-                    w[p, jd, n] * u[p, n]
-                    + w[p + 1, jd, n] * u[p + 1, n]
-                    + w[p + 2, jd, n] * u[p + 2, n]
-                    + w[p + 3, jd, n] * u[p + 3, n]
-                )
+def add_votes(lanes, w, u, uniform, s):
+    """s[r] += uniform · Σ_i Σ_p w[i, r, p] u[i, p]"""
+    I, P = u.shape[:2]
+    R = w.shape[1]
+    own = 1 if w.shape[0] > 1 else 0
+    for r in range(0, R - R % 8, 8):
+        x0 = x1 = x2 = x3 = x4 = x5 = x6 = x7 = zeros(lanes, w)
+        for i in range(I):
+            wi = w[own * i]
+            for p in range(P):
+                up = load(lanes, u[i], p)
+                x0 = fma(wi[r, p], up, x0)
+                x1 = fma(wi[r + 1, p], up, x1)
+                x2 = fma(wi[r + 2, p], up, x2)
+                x3 = fma(wi[r + 3, p], up, x3)
+                x4 = fma(wi[r + 4, p], up, x4)
+                x5 = fma(wi[r + 5, p], up, x5)
+                x6 = fma(wi[r + 6, p], up, x6)
+                x7 = fma(wi[r + 7, p], up, x7)
+        store(s, r, fma(uniform, x0, load(lanes, s, r)))
+        store(s, r + 1, fma(uniform, x1, load(lanes, s, r + 1)))
+        store(s, r + 2, fma(uniform, x2, load(lanes, s, r + 2)))
+        store(s, r + 3, fma(uniform, x3, load(lanes, s, r + 3)))
+        store(s, r + 4, fma(uniform, x4, load(lanes, s, r + 4)))
+        store(s, r + 5, fma(uniform, x5, load(lanes, s, r + 5)))
+        store(s, r + 6, fma(uniform, x6, load(lanes, s, r + 6)))
+        store(s, r + 7, fma(uniform, x7, load(lanes, s, r + 7)))
+    for r in range(R - R % 8, R):
+        x0 = zeros(lanes, w)
+        for i in range(I):
+            wi = w[own * i]
+            for p in range(P):
+                x0 = fma(wi[r, p], load(lanes, u[i], p), x0)
+        store(s, r, fma(uniform, x0, load(lanes, s, r)))
 
 
 @compiled
-def dot(x, a, out):
+def form_votes(lanes, w, u, a, x, c):
+    """x[r] = Σ_p w[r, p] u[p], and the logits c[j] = Σ_d x[j, d] a[j, d] on the way."""
+    R, P = w.shape
+    D = R // c.shape[0]
+    for j in range(c.shape[0]):
+        logit = zeros(lanes, w)
+        whole = (j + 1) * D - D % 4
+        for r in range(j * D, whole, 4):
+            x0 = x1 = x2 = x3 = zeros(lanes, w)
+            for p in range(P):
+                up = load(lanes, u, p)
+                x0 = fma(w[r, p], up, x0)
+                x1 = fma(w[r + 1, p], up, x1)
+                x2 = fma(w[r + 2, p], up, x2)
+                x3 = fma(w[r + 3, p], up, x3)
+            store(x, r, x0)
+            store(x, r + 1, x1)
+            store(x, r + 2, x2)
+            store(x, r + 3, x3)
+            more = fma(x1, load(lanes, a, r + 1), multiply(x0, load(lanes, a, r)))
+            rest = fma(x3, load(lanes, a, r + 3), multiply(x2, load(lanes, a, r + 2)))
+            logit = add(logit, add(more, rest))
+        for r in range(whole, (j + 1) * D):
+            x0 = zeros(lanes, w)
+            for p in range(P):
+                x0 = fma(w[r, p], load(lanes, u, p), x0)
+            store(x, r, x0)
+            logit = fma(x0, load(lanes, a, r), logit)
+        store(c, j, logit)
+
+
+@compiled
+def dot(lanes, x, a, out):
     """out[j] = Σ_d x[j, d] a[j, d]"""
-    D = a.shape[0] // out.shape[0]
+    D = x.shape[0] // out.shape[0]
     for j in range(out.shape[0]):
-        for n in range(LANES):
-            out[j, n] = x[j * D, n] * a[j * D]
-        for jd in range(j * D + 1, (j + 1) * D):
-            for n in range(LANES):
-                out[j, n] += x[jd, n] * a[jd]
+        even = odd = zeros(lanes, x)
+        for r in range(j * D, (j + 1) * D - 1, 2):
+            even = fma(load(lanes, x, r), load(lanes, a, r), even)
+            odd = fma(load(lanes, x, r + 1), load(lanes, a, r + 1), odd)
+        if D % 2:
+            r = (j + 1) * D - 1
+            even = fma(load(lanes, x, r), load(lanes, a, r), even)
+        store(out, j, add(even, odd))
 
 
 @compiled
-def softmax(c, leaky, top, total):
+def softmax(lanes, c, leaky):
     """c ← softmax of c over the outputs; leaky: with one more logit, 0."""
-    none_of_them = np.float32(0) if leaky else np.float32(-np.inf)
-    for n in range(LANES):
-        top[n] = none_of_them
+    top = zeros(lanes, c) if leaky else load(lanes, c, 0)
     for j in range(c.shape[0]):
-        for n in range(LANES):
-            top[n] = max(top[n], c[j, n])
-    for n in range(LANES):
-        total[n] = exp(-top[n]) if leaky else np.float32(0)
+        top = maximum(top, load(lanes, c, j))
+    sum_of_all = exp(subtract(zeros(lanes, c), top)) if leaky else zeros(lanes, c)
+    for begin in range(0, c.shape[0], FEW):
+        sum_of_few = zeros(lanes, c)
+        for j in range(begin, min(c.shape[0], begin + FEW)):
+            power = exp(subtract(load(lanes, c, j), top))
+            sum_of_few = add(sum_of_few, power)
+            store(c, j, power)
+        sum_of_all = add(sum_of_all, sum_of_few)
     for j in range(c.shape[0]):
-        for n in range(LANES):
-            c[j, n] = exp(c[j, n] - top[n])
-            total[n] += c[j, n]
-    for j in range(c.shape[0]):
-        for n in range(LANES):
-            c[j, n] /= total[n]
+        store(c, j, divide(load(lanes, c, j), sum_of_all))
 
 
 @compiled
-def softmax_backward(c, g, total):
+def softmax_backward(lanes, c, g):
     """g ← c (g − Σ_k c_k g_k)"""
-    for n in range(LANES):
-        total[n] = np.float32(0)
+    mean = zeros(lanes, c)
+    for begin in range(0, c.shape[0], FEW):
+        of_few = zeros(lanes, c)
+        for j in range(begin, min(c.shape[0], begin + FEW)):
+            of_few = fma(load(lanes, c, j), load(lanes, g, j), of_few)
+        mean = add(mean, of_few)
     for j in range(c.shape[0]):
-        for n in range(LANES):
-            total[n] += c[j, n] * g[j, n]
-    for j in range(c.shape[0]):
-        for n in range(LANES):
-            g[j, n] = c[j, n] * (g[j, n] - total[n])
-
-
-@partial(compiled, fastmath=ANY_ORDER)
-def add_weighted_sum(c, x, s):
-    """s[j, d] += Σ_n c[j, n] x[j, d, n]"""
-    D = s.shape[0] // c.shape[0]
-    for j in range(c.shape[0]):
-        for jd in range(j * D, (j + 1) * D):
-            total = np.float32(0)
-            for n in range(LANES):
-                total += c[j, n] * x[jd, n]
-            s[jd] += total
+        store(g, j, multiply(load(lanes, c, j), subtract(load(lanes, g, j), mean)))
 
 
 @compiled
-def iterate(w, u, a, s, J, leaky, start, stop):
-    """One iteration for the samples from start to stop: s += Σ_i softmax(û · a) û."""
-    x = np.empty((w.shape[2], LANES), np.float32)
-    c = np.empty((J, LANES), np.float32)
-    top, total = np.empty(LANES, np.float32), np.empty(LANES, np.float32)
-    for k in range(w.shape[0]):
-        for b in range(start, stop):
-            form_votes(w[k], u[b, k], x)
-            dot(x, a[b], c)
-            softmax(c, leaky, top, total)
-            add_weighted_sum(c, x, s[b])
+def add_weighted(lanes, c, x, s):
+    """s[j, d] += c[j] x[j, d]"""
+    D = x.shape[0] // c.shape[0]
+    for j in range(c.shape[0]):
+        cj = load(lanes, c, j)
+        for r in range(j * D, (j + 1) * D):
+            store(s, r, fma(cj, load(lanes, x, r), load(lanes, s, r)))
 
 
 @compiled
-def iterate_backward(w, u, a, ds, da, J, leaky, start, stop):
-    """One iteration back for the samples from start to stop: da += Σ_i db û."""
-    x = np.empty((w.shape[2], LANES), np.float32)
-    c, g = np.empty((J, LANES), np.float32), np.empty((J, LANES), np.float32)
-    top, total = np.empty(LANES, np.float32), np.empty(LANES, np.float32)
-    for k in range(w.shape[0]):
-        for b in range(start, stop):
-            form_votes(w[k], u[b, k], x)
-            dot(x, a[b], c)
-            softmax(c, leaky, top, total)
-            dot(x, ds[b], g)
-            softmax_backward(c, g, total)
-            add_weighted_sum(g, x, da[b])
+def iterate(lanes, w, u, a, J, leaky, step, s, start, stop):
+    """s[k, n] = Σ_i softmax(û_i · a) û_i, the items k·N + n from start to stop."""
+    I, N = u.shape[:2]
+    own = 1 if w.shape[0] > 1 else 0
+    x, c = scratch(w.shape[1], u), scratch(J, u)
+    for item in range(start, stop):
+        k, n = item // N, item % N
+        s[k, n] = 0
+        for i in range(k * step, min(I, (k + 1) * step)):
+            form_votes(lanes, w[own * i], u[i, n], a[n], x, c)
+            softmax(lanes, c, leaky)
+            add_weighted(lanes, c, x, s[k, n])
 
 
 @compiled
-def sweep(w, u, a, ds, first, uniform, dw, du, J, leaky, detach, start, stop):
-    """dW and du of the tiles from start to stop, given a and ds of all iterations.
+def iterate_backward(lanes, w, u, a, ds, J, leaky, step, da, start, stop):
+    """da[k, n] = Σ_i db_i û_i, the items k·N + n from start to stop."""
+    I, N = u.shape[:2]
+    own = 1 if w.shape[0] > 1 else 0
+    x, c, g = scratch(w.shape[1], u), scratch(J, u), scratch(J, u)
+    for item in range(start, stop):
+        k, n = item // N, item % N
+        da[k, n] = 0
+        for i in range(k * step, min(I, (k + 1) * step)):
+            form_votes(lanes, w[own * i], u[i, n], a[n], x, c)
+            softmax(lanes, c, leaky)
+            dot(lanes, x, ds[n], g)
+            softmax_backward(lanes, c, g)
+            add_weighted(lanes, g, x, da[k, n])
 
-    `first` is the iteration to begin with: the last where earlier ones are detached.
+
+@compiled
+def sweep(lanes, w, u, a, ds, uniform, J, leaky, detach, group, step, dw, du, start, stop):
+    """du, and dw[k] = Σ_n dû_i uᵀ over chunk k of `step` inputs, the chunks from start to stop.
+
+    a, ds [r, N, R, L] of all iterations. The samples are taken `group` blocks at a time, so that
+    their a and ds, and their dû of one input capsule, stay in the cache.
     """
-    JD = w.shape[2]
-    D = JD // J
-    x, dx = np.empty((JD, LANES), np.float32), np.empty((JD, LANES), np.float32)
-    c, g = np.empty((J, LANES), np.float32), np.empty((J, LANES), np.float32)
-    top, total = np.empty(LANES, np.float32), np.empty(LANES, np.float32)
+    I, N, _, L = u.shape
+    R = w.shape[1]
+    own = 1 if w.shape[0] > 1 else 0
+    x, c, g = scratch(R, u), scratch(J, u), scratch(J, u)
+    dx = scratch(group * R, u).reshape(group, R, L)
     for k in range(start, stop):
-        for b in range(u.shape[0]):
-            for jd in range(JD):
-                of_first = uniform * ds[0, b, jd] if first == 0 else np.float32(0)
-                for n in range(LANES):
-                    dx[jd, n] = of_first
-            if a.shape[0] > 1:
-                form_votes(w[k], u[b, k], x)
-            for t in range(max(first, 1), a.shape[0]):
-                dot(x, a[t, b], c)
-                softmax(c, leaky, top, total)
-                if detach:
-                    g[:] = 0
-                else:
-                    dot(x, ds[t, b], g)
-                    softmax_backward(c, g, total)
-                for j in range(J):
-                    for jd in range(j * D, (j + 1) * D):
-                        along_c, along_b = ds[t, b, jd], a[t, b, jd]
-                        for n in range(LANES):
-                            dx[jd, n] += c[j, n] * along_c + g[j, n] * along_b
-            add_to_factors(w[k], u[b, k], dx, dw[k], du[b, k])
+        dw[k] = 0
+    for begin in range(0, N, group):
+        end = min(N, begin + group)
+        for k in range(start, stop):
+            for i in range(k * step, min(I, (k + 1) * step)):
+                wi = w[own * i]
+                for n in range(begin, end):
+                    votes_backward(
+                        lanes, wi, u[i, n], a[:, n], ds[:, n], uniform, leaky, detach, x, c, g,
+                        dx[n - begin],
+                    )  # fmt: skip
+                    pose_backward(lanes, wi, dx[n - begin], du[i, n])
+                weight_backward(lanes, dx, u[i, begin:end], dw[k])
 
 
 @compiled
-def add_to_factors(w, u, dx, dw, du):
-    """du[p] = Σ_jd w[p, jd] dx[jd];  dw[p, jd] += dx[jd] u[p]"""
-    for p in range(w.shape[0]):
-        for n in range(LANES):
-            du[p, n] = 0
-        for jd in range(w.shape[1]):
-            for n in range(LANES):
-                du[p, n] += w[p, jd, n] * dx[jd, n]
-                dw[p, jd, n] += u[p, n] * dx[jd, n]
+def votes_backward(lanes, w, u, a, ds, uniform, leaky, detach, x, c, g, dx):
+    """dx = uniform · ds^1 + Σ_{t > 1} (c^t ds^t + db^t a^t), of which `detach` keeps c^r ds^r."""
+    last = a.shape[0] - 1
+    for r in range(dx.shape[0]):  # where detached, ds^1 is zero unless it is the last
+        store(dx, r, multiply(uniform, load(lanes, ds[0], r)))
+    if last == 0:
+        return
+    form_votes(lanes, w, u, a[last], x, c)
+    for t in range(last, last - 1 if detach else 0, -1):
+        if t < last:
+            dot(lanes, x, a[t], c)
+        softmax(lanes, c, leaky)
+        if detach:
+            g[:] = 0
+        else:
+            dot(lanes, x, ds[t], g)
+            softmax_backward(lanes, c, g)
+        add_outer(lanes, c, ds[t], g, a[t], dx)
+
+
+@compiled
+def add_outer(lanes, c, ds, g, a, dx):
+    """dx[j, d] += c[j] ds[j, d] + g[j] a[j, d]"""
+    D = dx.shape[0] // c.shape[0]
+    for j in range(c.shape[0]):
+        cj, gj = load(lanes, c, j), load(lanes, g, j)
+        for r in range(j * D, (j + 1) * D):
+            part = fma(gj, load(lanes, a, r), load(lanes, dx, r))
+            store(dx, r, fma(cj, load(lanes, ds, r), part))
+
+
+@compiled
+def pose_backward(lanes, w, dx, du):
+    """du[p] = Σ_r w[r, p] dx[r]"""
+    R, P = w.shape
+    for p in range(0, P - P % 4, 4):
+        u0 = u1 = u2 = u3 = zeros(lanes, w)
+        for r in range(R):
+            dxr = load(lanes, dx, r)
+            u0 = fma(w[r, p], dxr, u0)
+            u1 = fma(w[r, p + 1], dxr, u1)
+            u2 = fma(w[r, p + 2], dxr, u2)
+            u3 = fma(w[r, p + 3], dxr, u3)
+        store(du, p, u0)
+        store(du, p + 1, u1)
+        store(du, p + 2, u2)
+        store(du, p + 3, u3)
+    for p in range(P - P % 4, P):
+        u0 = zeros(lanes, w)
+        for r in range(R):
+            u0 = fma(w[r, p], load(lanes, dx, r), u0)
+        store(du, p, u0)
+
+
+@compiled
+def weight_backward(lanes, dx, u, dw):
+    """dw[r, p] += Σ_n dx[n, r] · u[n, p], summed over the samples of every block n"""
+    R, P = dw.shape
+    pairs, fours = R - R % 2, P - P % 4
+    for r in range(0, pairs, 2):
+        for p in range(0, fours, 4):
+            x0 = x1 = x2 = x3 = x4 = x5 = x6 = x7 = zeros(lanes, dw)
+            for n in range(u.shape[0]):
+                even, odd = load(lanes, dx[n], r), load(lanes, dx[n], r + 1)
+                u0, u1 = load(lanes, u[n], p), load(lanes, u[n], p + 1)
+                u2, u3 = load(lanes, u[n], p + 2), load(lanes, u[n], p + 3)
+                x0, x4 = fma(even, u0, x0), fma(odd, u0, x4)
+                x1, x5 = fma(even, u1, x1), fma(odd, u1, x5)
+                x2, x6 = fma(even, u2, x2), fma(odd, u2, x6)
+                x3, x7 = fma(even, u3, x3), fma(odd, u3, x7)
+            add_totals(dw, r, p, x0, x1, x2, x3, x4, x5, x6, x7)
+    for r in range(R):
+        for p in range(fours if r < pairs else 0, P):
+            x0 = zeros(lanes, dw)
+            for n in range(u.shape[0]):
+                x0 = fma(load(lanes, dx[n], r), load(lanes, u[n], p), x0)
+            dw[r, p] += total(x0)

@@ -56,10 +56,6 @@ def reasons_against_cpu(votes: Votes) -> list[str]:
         return [*reasons, "it takes LinearVotes, and these are formed already"]
     if votes.pose.device.type != "cpu":
         reasons.append(f"the votes are on {votes.pose.device}")
-    if torch.promote_types(votes.dtype, torch.float32) != torch.float32:
-        reasons.append(f"it computes in float32, and the votes are {votes.dtype}")
-    if votes.weight.shape[0] != votes.pose.shape[-2]:
-        reasons.append("the weights are shared by the input capsules")
     if 0 in votes.pose.shape or 0 in votes.weight.shape:
         reasons.append("there are no votes")
     return reasons
@@ -68,10 +64,10 @@ def reasons_against_cpu(votes: Votes) -> list[str]:
 def fused_total_input(
     votes: LinearVotes, iterations: int, mask: Tensor | None, leaky: bool, detach: bool
 ) -> Tensor:
-    """s^r `[..., J, D]` by the CPU kernel, in float32."""
+    """s^r `[..., J, D]` by the CPU kernel, in float32 or wider."""
     from torchcaps.kernels.cpu import routing_cpu
 
-    votes = votes.to(torch.float32)
+    votes = votes.to(torch.promote_types(votes.dtype, torch.float32))
     pose, weight = votes.pose, votes.weight
     if votes.bias is not None:  # a vote for a pose component that is always 1
         pose = torch.cat([pose, pose.new_ones(*pose.shape[:-1], 1)], dim=-1)

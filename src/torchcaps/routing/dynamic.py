@@ -81,9 +81,9 @@ def dynamic_routing(
             coupling nowhere (the authors' code, for CIFAR-10).
         detach: no gradient through any iteration but the last: c^r is a constant in backward. The
             default is the full gradient, as in the authors' code.
-        backend: "cpu" (fused: takes `LinearVotes` in float32 or narrower and never holds the
-            votes; first derivatives only), "reference" (plain torch), or "auto": the fused one
-            where it can run, else the reference.
+        backend: "cpu" (fused: takes `LinearVotes` and never holds the votes; first derivatives
+            only), "reference" (plain torch), or "auto": the fused one where it can run, else the
+            reference.
 
     Returns:
         `Capsules(pose [..., J, D], activation [..., J])`, activation = |pose| in [0, 1], in the
