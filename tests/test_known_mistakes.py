@@ -234,8 +234,8 @@ def check_a_batch_of_one_keeps_its_axis() -> None:
 
 
 def squeezed(patch: Patch) -> None:
-    right = dynamic.squash
-    patch.setattr(dynamic, "squash", lambda s: right(s).squeeze())
+    right = dynamic.fused_pose
+    patch.setattr(dynamic, "fused_pose", lambda *arguments: right(*arguments).squeeze())
 
 
 # 13. W drawn from N(0, 1).

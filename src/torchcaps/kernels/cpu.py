@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from torchcaps.functional import direction_and_length, squash
 from torchcaps.kernels.cpu_loops import (
+    add_pose,
+    add_squash_backward,
     first_iteration,
     iterate,
     iterate_backward,
@@ -41,12 +42,15 @@ _pools_lock = Lock()
 _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
 
-def on_all_threads(function: Callable[..., None], length: int, *arguments: object) -> None:
+def on_all_threads(
+    function: Callable[..., None], length: int, *arguments: object, numbers: int
+) -> None:
     """Call function(*arguments, start, stop) on as many parts of `length` as torch has threads.
 
+    Fewer where that would give a thread less than 32,768 of the `numbers` to work on, as in torch.
     Every part writes places of its own, so the number of threads changes no bit of the result.
     """
-    threads = min(torch.get_num_threads(), length)
+    threads = min(torch.get_num_threads(), length, numbers // 32768 + 1)
     cuts = [length * part // max(threads, 1) for part in range(threads + 1)]
     if threads <= 1:
         function(*arguments, 0, length)
@@ -54,14 +58,16 @@ def on_all_threads(function: Callable[..., None], length: int, *arguments: objec
     key = (os.getpid(), threads)  # threads do not survive a fork
     with _pools_lock:
         if key not in _pools:
-            _pools[key] = ThreadPoolExecutor(threads, thread_name_prefix="torchcaps")
-    parts = [_pools[key].submit(function, *arguments, *cut) for cut in pairwise(cuts)]
+            _pools[key] = ThreadPoolExecutor(threads - 1, thread_name_prefix="torchcaps")
+    own, *others = pairwise(cuts)
+    parts = [_pools[key].submit(function, *arguments, *cut) for cut in others]
+    function(*arguments, *own)
     for part in parts:
         part.result()
 
 
 def block_width(samples: int, bytes_each: int) -> int:
-    """Samples in a block: as many as fill two registers, or 4."""
+    """Samples in a block: as many as fill two registers; 4 where there are no more."""
     return 4 if samples <= 4 else 2 * register_bytes() // bytes_each
 
 
@@ -78,14 +84,15 @@ class Blocks:
         self.lanes = Lanes(width)
         self.N = -(-self.samples // width)
         self.u = pose.new_empty(self.inputs, self.N, self.P, width)
-        on_all_threads(pack, self.inputs, pose.numpy(), self.u.numpy())
+        packing = (pack, self.inputs, pose.numpy(), self.u.numpy())
+        on_all_threads(*packing, numbers=self.u.numel())
         if weight.stride(0) == 0:  # expanded over the inputs: one copy serves them all
             weight = weight[:1]
         self.w = weight.reshape(len(weight), self.J * self.D, self.P).contiguous()
 
-    def new_zeros(self, *leading: int) -> Tensor:
-        """[..., N, R, L] of zeros."""
-        return self.u.new_zeros(*leading, self.N, self.J * self.D, self.lanes.count)
+    def new_empty(self, *leading: int) -> Tensor:
+        """[..., N, R, L], not initialised."""
+        return self.u.new_empty(*leading, self.N, self.J * self.D, self.lanes.count)
 
     def pack_outputs(self, x: Tensor) -> Tensor:
         """[B, J, D] → [N, R, L]"""
@@ -98,24 +105,31 @@ class Blocks:
         rows = x.mT.reshape(-1, self.J, self.D)
         return rows[: self.samples].clone(memory_format=torch.contiguous_format)
 
-    def by_capsule(self, x: Tensor) -> Tensor:
-        """[N, R, L] seen as [N, J, D, L]."""
-        return x.view(self.N, self.J, self.D, self.lanes.count)
-
-    def sum_over_inputs(self, loop: Callable[..., None], *arguments: object) -> Tensor:
-        """Σ_i of what a loop finds, [N, R, L]: by chunks, since long sums lose digits."""
+    def sum_by_chunks(self, loop: Callable[..., None], *arguments: object) -> Tensor:
+        """Σ_i of what a loop finds, by chunks of input capsules, [chunks, N, R, L]."""
         chunks = -(-self.inputs // CHUNK)
-        parts = self.u.new_empty(chunks, self.N, self.J * self.D, self.lanes.count)
-        arrays = [x.numpy() if isinstance(x, Tensor) else x for x in (self.w, self.u, *arguments)]
-        on_all_threads(loop, chunks * self.N, self.lanes, *arrays, CHUNK, parts.numpy())
-        return parts.sum(dim=0)
+        parts = self.new_empty(chunks)
+        self.run(loop, chunks * self.N, *arguments, CHUNK, parts)
+        return parts
+
+    def run(self, loop: Callable[..., None], length: int, *arguments: object) -> None:
+        """Call a loop over the votes on all threads."""
+        arrays = (x.numpy() if isinstance(x, Tensor) else x for x in (self.w, self.u, *arguments))
+        votes = self.u[..., 0, :].numel() * self.J * self.D
+        on_all_threads(loop, length, self.lanes, *arrays, numbers=votes * self.P)
+
+    def settle(self, loop: Callable[..., None], parts: Tensor, *arguments: Tensor) -> None:
+        """Call a loop over the output capsules on all threads."""
+        arrays = (x.numpy() for x in (parts, *arguments))
+        numbers = max(parts.numel(), arguments[0].numel())
+        on_all_threads(loop, self.N * self.J, self.lanes, *arrays, self.J, numbers=numbers)
 
 
 @torch.library.custom_op("torchcaps::routing_cpu", mutates_args=(), device_types="cpu")
 def routing_cpu(
     pose: Tensor, weight: Tensor, iterations: int, leaky: bool, detach: bool
 ) -> tuple[Tensor, Tensor]:
-    """The total inputs s^r of the output capsules after r iterations.
+    """The poses v^r of the output capsules after r iterations.
 
     Args:
         pose: u, `[B, I, P]`, float32 or float64.
@@ -123,45 +137,51 @@ def routing_cpu(
         iterations, leaky, detach: as in `dynamic_routing`; `detach` matters in backward alone.
 
     Returns:
-        s^r `[B, J, D]`, and what backward needs: A and s of every iteration, `[2, r, N, J·D, L]`
+        v^r `[B, J, D]`, and what backward needs: A and s of every iteration, `[2, r, N, J·D, L]`
         for N blocks of L samples.
     """
     blocks = Blocks(pose, weight)
-    history = blocks.new_zeros(2, iterations)
+    history = blocks.new_empty(2, iterations)
     a, s = history
-    s[0] = blocks.sum_over_inputs(first_iteration, uniform_coupling(blocks, leaky))
-    for t in range(1, iterations):
-        a[t] = a[t - 1] + squash(blocks.by_capsule(s[t - 1]), dim=2).view_as(a[t])
-        s[t] = blocks.sum_over_inputs(iterate, a[t], blocks.J, leaky)
-    return blocks.unpack_outputs(s[-1]), history
+    zero, v = blocks.new_empty().zero_(), blocks.new_empty()
+    a[0] = zero
+    for t in range(iterations):
+        if t == 0:
+            parts = blocks.sum_by_chunks(first_iteration, uniform_coupling(blocks, leaky))
+        else:
+            parts = blocks.sum_by_chunks(iterate, a[t], blocks.J, leaky)
+        then = (a[t], s[t], a[t + 1]) if t < iterations - 1 else (zero, s[t], v)
+        blocks.settle(add_pose, parts, *then)
+    return blocks.unpack_outputs(v), history
 
 
 @torch.library.custom_op("torchcaps::routing_cpu_backward", mutates_args=(), device_types="cpu")
 def routing_cpu_backward(
     upstream: Tensor, pose: Tensor, weight: Tensor, history: Tensor, leaky: bool, detach: bool
 ) -> tuple[Tensor, Tensor]:
-    """The gradients of pose and weight from that of s^r (`upstream`, `[B, J, D]`)."""
+    """The gradients of pose and weight from that of v^r (`upstream`, `[B, J, D]`)."""
     blocks = Blocks(pose, weight)
     a, s = history
     last = len(s) - 1
-    ds = blocks.new_zeros(last + 1)
-    ds[last] = blocks.pack_outputs(upstream)
-    dv = blocks.new_zeros()  # the sum of dA so far
+    ds = blocks.new_empty(last + 1).zero_()
+    nothing = blocks.new_empty(0)
+    dv = blocks.pack_outputs(upstream)
+    blocks.settle(add_squash_backward, nothing, s[last], dv, ds[last])
+    dv.zero_()  # from here on the sum of dA so far
     for t in range(0 if detach else last, 0, -1):
-        dv += blocks.sum_over_inputs(iterate_backward, a[t], ds[t], blocks.J, leaky)
-        of_capsules = squash_backward(blocks.by_capsule(s[t - 1]), blocks.by_capsule(dv), dim=2)
-        ds[t - 1] = of_capsules.view_as(dv)
+        parts = blocks.sum_by_chunks(iterate_backward, a[t], ds[t], blocks.J, leaky)
+        blocks.settle(add_squash_backward, parts, s[t - 1], dv, ds[t - 1])
     du = torch.empty_like(blocks.u)
     # Where the inputs share W, parts of its gradient, added up after; else one part an input.
     step = -(-blocks.inputs // MOST_PARTS) if len(weight) < blocks.inputs else 1
     dw = weight.new_empty(-(-blocks.inputs // step), *blocks.w.shape[1:])
     bytes_of_a_block = (2 * len(s) + 1) * ds[0, 0].nbytes
     group = max(1, min(blocks.N, CACHE // bytes_of_a_block))
-    arrays = (x.numpy() for x in (blocks.w, blocks.u, a, ds))
     options = (uniform_coupling(blocks, leaky), blocks.J, leaky, detach, group, step)
-    on_all_threads(sweep, len(dw), blocks.lanes, *arrays, *options, dw.numpy(), du.numpy())
+    blocks.run(sweep, len(dw), a, ds, *options, dw, du)
     d_pose = torch.empty(pose.shape, dtype=pose.dtype)
-    on_all_threads(unpack, blocks.samples, du.numpy(), d_pose.numpy())
+    unpacking = (unpack, blocks.samples, du.numpy(), d_pose.numpy())
+    on_all_threads(*unpacking, numbers=du.numel())
     dw = dw.view(-1, *weight.shape[1:])
     return d_pose, dw if len(dw) == len(weight) else dw.sum(dim=0, keepdim=True)
 
@@ -169,16 +189,6 @@ def routing_cpu_backward(
 def uniform_coupling(blocks: Blocks, leaky: bool) -> object:
     """c_ij of the first iteration, a scalar of the votes' dtype."""
     return blocks.u.numpy().dtype.type(1 / (blocks.J + 1 if leaky else blocks.J))
-
-
-def squash_backward(s: Tensor, dv: Tensor, dim: int) -> Tensor:
-    """squash'(s)ᵀ dv: |v|/|s| across s, 2|s|/(1 + |s|²)² along it; zero at zero."""
-    unit, length = direction_and_length(s, dim)
-    hypotenuse = torch.hypot(length, torch.ones_like(length))
-    across = length / hypotenuse / hypotenuse
-    along = 2 * across / hypotenuse / hypotenuse
-    parallel = (unit * dv).sum(dim, keepdim=True) * unit
-    return across * (dv - parallel) + along * parallel
 
 
 @routing_cpu.register_fake

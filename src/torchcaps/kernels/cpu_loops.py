@@ -18,6 +18,7 @@ import numba
 import numpy as np
 
 from torchcaps.kernels.cpu_vectors import (
+    absolute,
     add,
     add_totals,
     divide,
@@ -26,13 +27,24 @@ from torchcaps.kernels.cpu_vectors import (
     load,
     maximum,
     multiply,
+    nonzero,
+    square_root,
     store,
     subtract,
     total,
     zeros,
 )
 
-__all__ = ["first_iteration", "iterate", "iterate_backward", "pack", "sweep", "unpack"]
+__all__ = [
+    "add_pose",
+    "add_squash_backward",
+    "first_iteration",
+    "iterate",
+    "iterate_backward",
+    "pack",
+    "sweep",
+    "unpack",
+]
 
 FEW = 32  # terms of a sum taken one after the other; longer ones would lose digits
 
@@ -136,12 +148,12 @@ def add_votes(lanes, w, u, uniform, s):
 
 
 @compiled
-def form_votes(lanes, w, u, a, x, c):
-    """x[r] = Σ_p w[r, p] u[p], and the logits c[j] = Σ_d x[j, d] a[j, d] on the way."""
+def form_votes(lanes, w, u, a, ds, x, c, g):
+    """x[r] = Σ_p w[r, p] u[p], and what `dots` gives on the way; without ds (None) there is no g."""
     R, P = w.shape
     D = R // c.shape[0]
     for j in range(c.shape[0]):
-        logit = zeros(lanes, w)
+        of_a = of_ds = zeros(lanes, w)
         whole = (j + 1) * D - D % 4
         for r in range(j * D, whole, 4):
             x0 = x1 = x2 = x3 = zeros(lanes, w)
@@ -155,31 +167,42 @@ def form_votes(lanes, w, u, a, x, c):
             store(x, r + 1, x1)
             store(x, r + 2, x2)
             store(x, r + 3, x3)
-            more = fma(x1, load(lanes, a, r + 1), multiply(x0, load(lanes, a, r)))
-            rest = fma(x3, load(lanes, a, r + 3), multiply(x2, load(lanes, a, r + 2)))
-            logit = add(logit, add(more, rest))
+            of_a = add(of_a, dot_of_four(lanes, a, r, x0, x1, x2, x3))
+            if ds is not None:
+                of_ds = add(of_ds, dot_of_four(lanes, ds, r, x0, x1, x2, x3))
         for r in range(whole, (j + 1) * D):
             x0 = zeros(lanes, w)
             for p in range(P):
                 x0 = fma(w[r, p], load(lanes, u, p), x0)
             store(x, r, x0)
-            logit = fma(x0, load(lanes, a, r), logit)
-        store(c, j, logit)
+            of_a = fma(x0, load(lanes, a, r), of_a)
+            if ds is not None:
+                of_ds = fma(x0, load(lanes, ds, r), of_ds)
+        store(c, j, of_a)
+        if ds is not None:
+            store(g, j, of_ds)
 
 
 @compiled
-def dot(lanes, x, a, out):
-    """out[j] = Σ_d x[j, d] a[j, d]"""
-    D = x.shape[0] // out.shape[0]
-    for j in range(out.shape[0]):
-        even = odd = zeros(lanes, x)
-        for r in range(j * D, (j + 1) * D - 1, 2):
-            even = fma(load(lanes, x, r), load(lanes, a, r), even)
-            odd = fma(load(lanes, x, r + 1), load(lanes, a, r + 1), odd)
-        if D % 2:
-            r = (j + 1) * D - 1
-            even = fma(load(lanes, x, r), load(lanes, a, r), even)
-        store(out, j, add(even, odd))
+def dot_of_four(lanes, a, r, x0, x1, x2, x3):
+    """x0 a[r] + x1 a[r + 1] + x2 a[r + 2] + x3 a[r + 3]"""
+    first = fma(x1, load(lanes, a, r + 1), multiply(x0, load(lanes, a, r)))
+    second = fma(x3, load(lanes, a, r + 3), multiply(x2, load(lanes, a, r + 2)))
+    return add(first, second)
+
+
+@compiled
+def dots(lanes, x, a, ds, c, g):
+    """c[j] = Σ_d x[j, d] a[j, d],  g[j] = Σ_d x[j, d] ds[j, d]"""
+    D = x.shape[0] // c.shape[0]
+    for j in range(c.shape[0]):
+        of_a = of_ds = zeros(lanes, x)
+        for r in range(j * D, (j + 1) * D):
+            xr = load(lanes, x, r)
+            of_a = fma(xr, load(lanes, a, r), of_a)
+            of_ds = fma(xr, load(lanes, ds, r), of_ds)
+        store(c, j, of_a)
+        store(g, j, of_ds)
 
 
 @compiled
@@ -224,6 +247,84 @@ def add_weighted(lanes, c, x, s):
 
 
 @compiled
+def add_pose(lanes, parts, a, s, a_next, J, start, stop):
+    """s = Σ_k parts[k] and a_next = a + squash(s), the items n·J + j from start to stop.
+
+    squash(s) = s/|s| · (|s| / √(1 + |s|²))², right from 1e-30 to 1e30.
+    """
+    D = s.shape[1] // J
+    for item in range(start, stop):
+        n, here = item // J, slice(item % J * D, (item % J + 1) * D)
+        sj, aj, out = s[n, here], a[n, here], a_next[n, here]
+        for d in range(D):
+            store(sj, d, sum_of_parts(lanes, parts[:, n, here], d))
+        scale, norm, length, hypotenuse = measure(lanes, sj)
+        ratio = divide(length, hypotenuse)
+        for d in range(D):
+            unit = divide(divide(load(lanes, sj, d), scale), norm)
+            store(out, d, fma(multiply(unit, ratio), ratio, load(lanes, aj, d)))
+
+
+@compiled
+def add_squash_backward(lanes, parts, s, dv, ds, J, start, stop):
+    """dv += Σ_k parts[k] and ds = squash'(s)ᵀ dv, the items n·J + j from start to stop.
+
+    |v|/|s| across s and 2|s|/(1 + |s|²)² along it; zero at zero.
+    """
+    D = s.shape[1] // J
+    for item in range(start, stop):
+        n, here = item // J, slice(item % J * D, (item % J + 1) * D)
+        sj, dvj, out = s[n, here], dv[n, here], ds[n, here]
+        scale, norm, length, hypotenuse = measure(lanes, sj)
+        across = divide(divide(length, hypotenuse), hypotenuse)
+        along = divide(divide(multiply(2, across), hypotenuse), hypotenuse)
+        shadow = zeros(lanes, s)
+        for d in range(D):
+            upstream = add(load(lanes, dvj, d), sum_of_parts(lanes, parts[:, n, here], d))
+            store(dvj, d, upstream)
+            unit = divide(divide(load(lanes, sj, d), scale), norm)
+            store(out, d, unit)
+            shadow = fma(unit, upstream, shadow)
+        for d in range(D):
+            parallel = multiply(load(lanes, out, d), shadow)
+            rest = multiply(across, subtract(load(lanes, dvj, d), parallel))
+            store(out, d, fma(along, parallel, rest))
+
+
+@compiled
+def sum_of_parts(lanes, parts, row):
+    """Σ_k parts[k, row]"""
+    sum_of_all = zeros(lanes, parts)
+    for begin in range(0, parts.shape[0], FEW):
+        sum_of_few = zeros(lanes, parts)
+        for k in range(begin, min(parts.shape[0], begin + FEW)):
+            sum_of_few = add(sum_of_few, load(lanes, parts[k], row))
+        sum_of_all = add(sum_of_all, sum_of_few)
+    return sum_of_all
+
+
+@compiled
+def measure(lanes, s):
+    """A scale and a norm with |s| = scale · norm, |s|, and √(1 + |s|²), none of which overflows.
+
+    scale and norm are 1 for a zero vector.
+    """
+    top = zeros(lanes, s)
+    for d in range(s.shape[0]):
+        top = maximum(top, absolute(load(lanes, s, d)))
+    scale = nonzero(top)
+    square = zeros(lanes, s)
+    for d in range(s.shape[0]):
+        x = divide(load(lanes, s, d), scale)
+        square = fma(x, x, square)
+    norm = nonzero(square_root(square))
+    length = multiply(top, norm)
+    larger = maximum(length, 1)
+    x, y = divide(length, larger), divide(1, larger)
+    return scale, norm, length, multiply(larger, square_root(fma(x, x, multiply(y, y))))
+
+
+@compiled
 def iterate(lanes, w, u, a, J, leaky, step, s, start, stop):
     """s[k, n] = Σ_i softmax(û_i · a) û_i, the items k·N + n from start to stop."""
     I, N = u.shape[:2]
@@ -233,7 +334,7 @@ def iterate(lanes, w, u, a, J, leaky, step, s, start, stop):
         k, n = item // N, item % N
         s[k, n] = 0
         for i in range(k * step, min(I, (k + 1) * step)):
-            form_votes(lanes, w[own * i], u[i, n], a[n], x, c)
+            form_votes(lanes, w[own * i], u[i, n], a[n], None, x, c, None)
             softmax(lanes, c, leaky)
             add_weighted(lanes, c, x, s[k, n])
 
@@ -248,9 +349,8 @@ def iterate_backward(lanes, w, u, a, ds, J, leaky, step, da, start, stop):
         k, n = item // N, item % N
         da[k, n] = 0
         for i in range(k * step, min(I, (k + 1) * step)):
-            form_votes(lanes, w[own * i], u[i, n], a[n], x, c)
+            form_votes(lanes, w[own * i], u[i, n], a[n], ds[n], x, c, g)
             softmax(lanes, c, leaky)
-            dot(lanes, x, ds[n], g)
             softmax_backward(lanes, c, g)
             add_weighted(lanes, g, x, da[k, n])
 
@@ -265,7 +365,9 @@ def sweep(lanes, w, u, a, ds, uniform, J, leaky, detach, group, step, dw, du, st
     I, N, _, L = u.shape
     R = w.shape[1]
     own = 1 if w.shape[0] > 1 else 0
-    x, c, g = scratch(R, u), scratch(J, u), scratch(J, u)
+    r = a.shape[0]
+    x = scratch(R, u)
+    c, g = scratch(r * J, u).reshape(r, J, L), scratch(r * J, u).reshape(r, J, L)
     dx = scratch(group * R, u).reshape(group, R, L)
     for k in range(start, stop):
         dw[k] = 0
@@ -285,34 +387,48 @@ def sweep(lanes, w, u, a, ds, uniform, J, leaky, detach, group, step, dw, du, st
 
 @compiled
 def votes_backward(lanes, w, u, a, ds, uniform, leaky, detach, x, c, g, dx):
-    """dx = uniform · ds^1 + Σ_{t > 1} (c^t ds^t + db^t a^t), of which `detach` keeps c^r ds^r."""
+    """dx = uniform · ds^1 + Σ_{t > 1} (c^t ds^t + db^t a^t), of which `detach` keeps c^r ds^r.
+
+    c, g: [r, J, L], room for the c and db of every iteration.
+    """
     last = a.shape[0] - 1
-    for r in range(dx.shape[0]):  # where detached, ds^1 is zero unless it is the last
-        store(dx, r, multiply(uniform, load(lanes, ds[0], r)))
-    if last == 0:
-        return
-    form_votes(lanes, w, u, a[last], x, c)
-    for t in range(last, last - 1 if detach else 0, -1):
+    first = max(last, 1) if detach else 1
+    if last > 0:
+        form_votes(lanes, w, u, a[last], ds[last], x, c[last], g[last])
+    for t in range(first, last + 1):
         if t < last:
-            dot(lanes, x, a[t], c)
-        softmax(lanes, c, leaky)
+            dots(lanes, x, a[t], ds[t], c[t], g[t])
+        softmax(lanes, c[t], leaky)
         if detach:
-            g[:] = 0
+            g[t] = 0
         else:
-            dot(lanes, x, ds[t], g)
-            softmax_backward(lanes, c, g)
-        add_outer(lanes, c, ds[t], g, a[t], dx)
-
-
-@compiled
-def add_outer(lanes, c, ds, g, a, dx):
-    """dx[j, d] += c[j] ds[j, d] + g[j] a[j, d]"""
-    D = dx.shape[0] // c.shape[0]
-    for j in range(c.shape[0]):
-        cj, gj = load(lanes, c, j), load(lanes, g, j)
-        for r in range(j * D, (j + 1) * D):
-            part = fma(gj, load(lanes, a, r), load(lanes, dx, r))
-            store(dx, r, fma(cj, load(lanes, ds, r), part))
+            softmax_backward(lanes, c[t], g[t])
+    # Where detached, ds^1 is zero unless it is the last.
+    D = dx.shape[0] // c.shape[1]
+    for j in range(c.shape[1]):
+        whole = (j + 1) * D - D % 4
+        for r in range(j * D, whole, 4):
+            x0, x1 = load(lanes, ds[0], r), load(lanes, ds[0], r + 1)
+            x2, x3 = load(lanes, ds[0], r + 2), load(lanes, ds[0], r + 3)
+            x0, x1 = multiply(uniform, x0), multiply(uniform, x1)
+            x2, x3 = multiply(uniform, x2), multiply(uniform, x3)
+            for t in range(first, last + 1):
+                ct, gt = load(lanes, c[t], j), load(lanes, g[t], j)
+                at, dst = a[t], ds[t]
+                x0 = fma(ct, load(lanes, dst, r), fma(gt, load(lanes, at, r), x0))
+                x1 = fma(ct, load(lanes, dst, r + 1), fma(gt, load(lanes, at, r + 1), x1))
+                x2 = fma(ct, load(lanes, dst, r + 2), fma(gt, load(lanes, at, r + 2), x2))
+                x3 = fma(ct, load(lanes, dst, r + 3), fma(gt, load(lanes, at, r + 3), x3))
+            store(dx, r, x0)
+            store(dx, r + 1, x1)
+            store(dx, r + 2, x2)
+            store(dx, r + 3, x3)
+        for r in range(whole, (j + 1) * D):
+            x0 = multiply(uniform, load(lanes, ds[0], r))
+            for t in range(first, last + 1):
+                x0 = fma(load(lanes, g[t], j), load(lanes, a[t], r), x0)
+                x0 = fma(load(lanes, c[t], j), load(lanes, ds[t], r), x0)
+            store(dx, r, x0)
 
 
 @compiled

@@ -25,6 +25,7 @@ from numba.extending import (
 
 __all__ = [
     "Lanes",
+    "absolute",
     "add",
     "add_totals",
     "divide",
@@ -33,7 +34,9 @@ __all__ = [
     "load",
     "maximum",
     "multiply",
+    "nonzero",
     "register_bytes",
+    "square_root",
     "store",
     "subtract",
     "total",
@@ -169,13 +172,21 @@ def operation(count: int, emit: Callable[..., Any]) -> Any:
     return intrinsic(lambda _, a, b, c: declare((a, b, c)))
 
 
-def emit_fma(builder: Any, kind: ir.VectorType, a: Any, b: Any, c: Any) -> Any:
-    bits = 32 if kind.element == ir.FloatType() else 64
-    name = f"llvm.fma.v{kind.count}f{bits}"
-    function = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(kind, [kind, kind, kind]), name
-    )
-    return builder.call(function, [a, b, c])
+def of_llvm(name: str) -> Callable[..., Any]:
+    """One of LLVM's functions of vectors."""
+
+    def emit(builder: Any, kind: ir.VectorType, *values: Any) -> Any:
+        bits = 32 if kind.element == ir.FloatType() else 64
+        signature = ir.FunctionType(kind, [kind] * len(values))
+        function = cgutils.get_or_insert_function(
+            builder.module, signature, f"llvm.{name}.v{kind.count}f{bits}"
+        )
+        return builder.call(function, values)
+
+    return emit
+
+
+emit_fma = of_llvm("fma")
 
 
 def emit_maximum(builder: Any, kind: ir.VectorType, a: Any, b: Any) -> Any:
@@ -210,12 +221,19 @@ def emit_exp(builder: Any, kind: ir.VectorType, x: Any) -> Any:
     return builder.select(vanishes, constant(kind, 0.0), power)
 
 
+def emit_nonzero(builder: Any, kind: ir.VectorType, x: Any) -> Any:
+    return builder.select(builder.fcmp_ordered("==", x, constant(kind, 0)), constant(kind, 1), x)
+
+
 add = operation(2, lambda builder, _, a, b: builder.fadd(a, b))
 subtract = operation(2, lambda builder, _, a, b: builder.fsub(a, b))
 multiply = operation(2, lambda builder, _, a, b: builder.fmul(a, b))
 divide = operation(2, lambda builder, _, a, b: builder.fdiv(a, b))
 fma = operation(3, emit_fma)  # a·b + c
 maximum = operation(2, emit_maximum)  # b where either is a NaN
+absolute = operation(1, of_llvm("fabs"))
+square_root = operation(1, of_llvm("sqrt"))
+nonzero = operation(1, emit_nonzero)  # 1 in place of 0
 exp = operation(1, emit_exp)  # e^x for x ≤ 0; exactly 0 from −87 (float64: −708) down
 
 

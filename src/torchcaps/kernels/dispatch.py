@@ -8,7 +8,7 @@ from torch import Tensor
 
 from torchcaps.types import LinearVotes, Votes
 
-__all__ = ["check_backend", "choose_backend", "fused_total_input", "installed_backends"]
+__all__ = ["check_backend", "choose_backend", "fused_pose", "installed_backends"]
 
 logger = logging.getLogger("torchcaps")
 NUMBA_IS_THERE = find_spec("numba") is not None  # finds it without importing it
@@ -61,10 +61,10 @@ def reasons_against_cpu(votes: Votes) -> list[str]:
     return reasons
 
 
-def fused_total_input(
+def fused_pose(
     votes: LinearVotes, iterations: int, mask: Tensor | None, leaky: bool, detach: bool
 ) -> Tensor:
-    """s^r `[..., J, D]` by the CPU kernel, in float32 or wider."""
+    """v^r `[..., J, D]` by the CPU kernel, in float32 or wider."""
     from torchcaps.kernels.cpu import routing_cpu
 
     votes = votes.to(torch.promote_types(votes.dtype, torch.float32))
@@ -77,8 +77,8 @@ def fused_total_input(
         pose = pose.masked_fill(~mask.unsqueeze(-1), 0)
     batch = pose.shape[:-2]
     flat = pose.reshape(-1, *pose.shape[-2:])
-    total: Tensor = routing_cpu(flat, weight, iterations, leaky, detach)[0]
-    return total.view(*batch, *total.shape[1:])
+    routed: Tensor = routing_cpu(flat, weight, iterations, leaky, detach)[0]
+    return routed.view(*batch, *routed.shape[1:])
 
 
 def _transformed() -> bool:

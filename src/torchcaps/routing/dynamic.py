@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from torchcaps.functional import agreement, squash
-from torchcaps.kernels.dispatch import check_backend, choose_backend, fused_total_input
+from torchcaps.kernels.dispatch import check_backend, choose_backend, fused_pose
 from torchcaps.types import Capsules, LinearVotes, Votes, check_counts, check_float_tensor
 
 __all__ = ["DynamicRouting", "RoutingTrace", "dynamic_routing", "dynamic_routing_trace"]
@@ -107,7 +107,7 @@ def dynamic_routing(
     with no_autocast(votes):
         if chosen == "cpu":
             assert isinstance(votes, LinearVotes)
-            pose = squash(fused_total_input(votes, iterations, mask, leaky, detach))
+            pose = fused_pose(votes, iterations, mask, leaky, detach)
         else:
             for _, _, v in procedure_1(_u_hat(votes, mask), iterations, leaky=leaky, detach=detach):
                 pose = v
