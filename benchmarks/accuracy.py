@@ -12,7 +12,7 @@ import sys
 from csv import DictReader
 from pathlib import Path
 
-from rows import append
+from torchcaps.benchmark.rows import append_rows
 
 RESULTS = Path(__file__).parent / "results" / "accuracy.csv"
 
@@ -46,4 +46,4 @@ def row(folder: Path) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    append(RESULTS, [row(Path(name)) for name in sys.argv[1:]])
+    append_rows(RESULTS, [row(Path(name)) for name in sys.argv[1:]])

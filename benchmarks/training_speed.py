@@ -17,8 +17,8 @@ from pathlib import Path
 
 import torch
 
-from rows import append
 from torchcaps import create_model
+from torchcaps.benchmark.rows import append_rows
 from torchcaps.data import ImageData
 from torchcaps.data.split import TrainTest
 from torchcaps.training.config import TrainConfig
@@ -123,7 +123,7 @@ def main() -> None:
                 f"step {row['step_ms']:.1f} ms [{row['step_ms_q25']:.1f}, {row['step_ms_q75']:.1f}]"
                 f"   {row['times_plain']:.2f}× plain"
             )
-    append(RESULTS, rows)
+    append_rows(RESULTS, rows)
 
 
 if __name__ == "__main__":

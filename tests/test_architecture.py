@@ -20,6 +20,7 @@ FLOORS = [
     {"layers"},
     {"models", "data"},
     {"training"},
+    {"benchmark"},
     {"cli"},
     {"__main__"},
 ]
@@ -27,11 +28,13 @@ FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 # Packages that are loaded when they are needed, and who may import them at all.
 OPTIONAL = {
     "numba": {"kernels"},
+    "llvmlite": {"kernels"},
+    "triton": {"kernels"},
     "PIL": {"data"},
     "pooch": {"data"},
     "rich": {"data", "training"},
     "accelerate": {"training"},
-    "matplotlib": {"training"},
+    "matplotlib": {"training", "benchmark"},
     "tyro": {"cli"},
 }
 NEVER = {"pickle", "torchvision", "dill", "joblib"}

@@ -413,6 +413,12 @@ OTHERS = {
         lambda at: ["eval", [at.copy(), at.write("copy/run.json", "{")][0]],
         "run.json is damaged",
     ),
+    "bench: no GPU": (lambda at: ["bench", "--device", "cuda"], "torch sees no GPU here"),
+    "bench: budget": (lambda at: ["bench", "--budget", "0"], "must be more than 0 seconds, got 0"),
+    "bench: threads": (lambda at: ["bench", "--threads", "0"], "--threads must be at least 1"),
+    "bench: out is a file": (
+        lambda at: ["bench", "--out", at.write("o.txt")], "o.txt is a file: name a folder",
+    ),
     "predict: no image": (lambda at: ["predict", at.run], "name at least one image after"),
     "predict: image gone": (lambda at: ["predict", at.run, at.here / "x.png"], "x.png cannot be"),
     "predict: a folder": (lambda at: ["predict", at.run, at.here], "cannot be read: Is a"),

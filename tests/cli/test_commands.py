@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from small_runs import NAMES, arguments_of, listing, tiny_config, tiny_data, weights_of
+from torchcaps.cli.bench import Bench
 from torchcaps.cli.eval import Eval
 from torchcaps.cli.info import Info
 from torchcaps.cli.predict import Predict
@@ -24,6 +25,33 @@ def digit(index=0, inverted=False):
     """One of the test images, as a picture of 17×17."""
     image = tiny_data().test.images[index, 0].numpy()
     return Image.fromarray(255 - image if inverted else image)
+
+
+# --- bench
+@pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # torch's own
+def test_bench_prints_a_table_and_leaves_rows_and_a_chart(torchcaps, tmp_path, monkeypatch):
+    from torchcaps.benchmark import shapes
+
+    small = dataclasses.replace(shapes.SHAPES["mnist_b1"], I=40)
+    monkeypatch.setitem(shapes.SHAPES, "mnist_b1", small)
+    for _ in range(2):
+        answer = torchcaps("bench", "--shapes", "mnist_b1", "--budget", "0.01", "--out", tmp_path)
+        assert answer.code == 0, answer.err
+    assert "mnist_b1: 1 × 40×8 → 10×16, 3 iterations" in answer.out
+    assert re.search(r"einsum compiled +[\d.]+ ms", answer.out)
+    assert answer.out.endswith(f"rows and chart: {tmp_path}\n")
+    assert len((tmp_path / "routing.csv").read_text().splitlines()) == 1 + 2 * 8
+    with Image.open(tmp_path / "routing.png") as picture:
+        assert picture.width == 1200
+
+
+def test_the_names_that_bench_takes_are_those_of_the_shapes():
+    from typing import get_args
+
+    from torchcaps.benchmark.shapes import SHAPES
+    from torchcaps.cli.bench import Name
+
+    assert get_args(Name) == tuple(SHAPES)
 
 
 # --- help
@@ -47,11 +75,11 @@ def test_help_imports_no_torch():
 def test_help_names_the_commands(torchcaps):
     answer = torchcaps("--help")
     assert answer.code == 0
-    for name in ("train", "eval", "predict", "info"):
+    for name in ("train", "eval", "predict", "info", "bench"):
         assert re.search(rf"\b{name}\b", answer.out)
 
 
-@pytest.mark.parametrize("command", [Train, Eval, Predict, Info])
+@pytest.mark.parametrize("command", [Train, Eval, Predict, Info, Bench])
 def test_every_option_is_explained(torchcaps, command):
     answer = torchcaps(command.__name__.lower(), "--help")
     assert answer.code == 0

@@ -1,4 +1,4 @@
-"""The command line: `torchcaps train | eval | predict | info`, one command a file."""
+"""The command line: `torchcaps train | eval | predict | info | bench`, one command a file."""
 
 import os
 import sys
@@ -47,6 +47,7 @@ def parse(arguments: Sequence[str]) -> Any:
         raise InputError(
             "the command line needs more packages: pip install 'torchcaps[train]'"
         ) from error
+    from torchcaps.cli.bench import Bench
     from torchcaps.cli.eval import Eval
     from torchcaps.cli.info import Info
     from torchcaps.cli.predict import Predict
@@ -60,6 +61,7 @@ def parse(arguments: Sequence[str]) -> Any:
         | Annotated[Eval, command("eval")]
         | Annotated[Predict, command("predict")]
         | Annotated[Info, command("info")]
+        | Annotated[Bench, command("bench")]
     )
     return tyro.cli(
         commands,

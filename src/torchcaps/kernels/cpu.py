@@ -28,7 +28,6 @@ from torchcaps.kernels.cpu_loops import (
     iterate_backward,
     pack,
     sweep,
-    unpack,
 )
 from torchcaps.kernels.cpu_vectors import Lanes, register_bytes
 
@@ -152,6 +151,7 @@ def routing_cpu(
             parts = blocks.sum_by_chunks(iterate, a[t], blocks.J, leaky)
         then = (a[t], s[t], a[t + 1]) if t < iterations - 1 else (zero, s[t], v)
         blocks.settle(add_pose, parts, *then)
+        del parts  # before there are new ones
     return blocks.unpack_outputs(v), history
 
 
@@ -171,17 +171,15 @@ def routing_cpu_backward(
     for t in range(0 if detach else last, 0, -1):
         parts = blocks.sum_by_chunks(iterate_backward, a[t], ds[t], blocks.J, leaky)
         blocks.settle(add_squash_backward, parts, s[t - 1], dv, ds[t - 1])
-    du = torch.empty_like(blocks.u)
+        del parts
+    d_pose = torch.empty(pose.shape, dtype=pose.dtype)
     # Where the inputs share W, parts of its gradient, added up after; else one part an input.
     step = -(-blocks.inputs // MOST_PARTS) if len(weight) < blocks.inputs else 1
     dw = weight.new_empty(-(-blocks.inputs // step), *blocks.w.shape[1:])
     bytes_of_a_block = (2 * len(s) + 1) * ds[0, 0].nbytes
     group = max(1, min(blocks.N, CACHE // bytes_of_a_block))
     options = (uniform_coupling(blocks, leaky), blocks.J, leaky, detach, group, step)
-    blocks.run(sweep, len(dw), a, ds, *options, dw, du)
-    d_pose = torch.empty(pose.shape, dtype=pose.dtype)
-    unpacking = (unpack, blocks.samples, du.numpy(), d_pose.numpy())
-    on_all_threads(*unpacking, numbers=du.numel())
+    blocks.run(sweep, len(dw), a, ds, *options, dw, d_pose)
     dw = dw.view(-1, *weight.shape[1:])
     return d_pose, dw if len(dw) == len(weight) else dw.sum(dim=0, keepdim=True)
 

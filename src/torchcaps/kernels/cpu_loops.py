@@ -43,7 +43,6 @@ __all__ = [
     "iterate_backward",
     "pack",
     "sweep",
-    "unpack",
 ]
 
 FEW = 32  # terms of a sum taken one after the other; longer ones would lose digits
@@ -80,16 +79,6 @@ def pack(pose, u, start, stop):
                 for i in range(begin, min(stop, begin + 8)):
                     for p in range(u.shape[2]):
                         u[i, n, p, m] = pose[b, i, p] if b < pose.shape[0] else 0
-
-
-@compiled
-def unpack(u, pose, start, stop):
-    """pose [B, I, P] ← u [I, N, P, L]"""
-    L = u.shape[3]
-    for b in range(start, stop):
-        for i in range(pose.shape[1]):
-            for p in range(pose.shape[2]):
-                pose[b, i, p] = u[i, b // L, p, b % L]
 
 
 @compiled
@@ -149,7 +138,7 @@ def add_votes(lanes, w, u, uniform, s):
 
 @compiled
 def form_votes(lanes, w, u, a, ds, x, c, g):
-    """x[r] = Σ_p w[r, p] u[p], and what `dots` gives on the way; without ds (None) there is no g."""
+    """x[r] = Σ_p w[r, p] u[p], and what `dots` gives on the way; without ds (None) no g."""
     R, P = w.shape
     D = R // c.shape[0]
     for j in range(c.shape[0]):
@@ -356,17 +345,17 @@ def iterate_backward(lanes, w, u, a, ds, J, leaky, step, da, start, stop):
 
 
 @compiled
-def sweep(lanes, w, u, a, ds, uniform, J, leaky, detach, group, step, dw, du, start, stop):
-    """du, and dw[k] = Σ_n dû_i uᵀ over chunk k of `step` inputs, the chunks from start to stop.
+def sweep(lanes, w, u, a, ds, uniform, J, leaky, detach, group, step, dw, d_pose, start, stop):
+    """d_pose [B, I, P], and dw[k] = Σ_i dû_i u_iᵀ, for the chunks k of `step` inputs from start on.
 
     a, ds [r, N, R, L] of all iterations. The samples are taken `group` blocks at a time, so that
     their a and ds, and their dû of one input capsule, stay in the cache.
     """
-    I, N, _, L = u.shape
+    I, N, P, L = u.shape
     R = w.shape[1]
     own = 1 if w.shape[0] > 1 else 0
     r = a.shape[0]
-    x = scratch(R, u)
+    x, du = scratch(R, u), scratch(P, u)
     c, g = scratch(r * J, u).reshape(r, J, L), scratch(r * J, u).reshape(r, J, L)
     dx = scratch(group * R, u).reshape(group, R, L)
     for k in range(start, stop):
@@ -381,7 +370,10 @@ def sweep(lanes, w, u, a, ds, uniform, J, leaky, detach, group, step, dw, du, st
                         lanes, wi, u[i, n], a[:, n], ds[:, n], uniform, leaky, detach, x, c, g,
                         dx[n - begin],
                     )  # fmt: skip
-                    pose_backward(lanes, wi, dx[n - begin], du[i, n])
+                    pose_backward(lanes, wi, dx[n - begin], du)
+                    for m in range(n * L, min((n + 1) * L, d_pose.shape[0])):
+                        for p in range(P):
+                            d_pose[m, i, p] = du[p, m - n * L]
                 weight_backward(lanes, dx, u[i, begin:end], dw[k])
 
 
