@@ -1,10 +1,12 @@
-"""Images a second of `torchcaps train`, beside a plain eager float32 loop of the same network.
+"""Images a second of `torchcaps train`, beside plain eager float32 loops of the same network.
 
     python benchmarks/training_speed.py [--models capsnet_small capsnet] [--batch-size 64]
 
-Both train the same architecture on batches of MNIST-shaped noise, in one process, taking turns step
-by step. The rows — median and quartiles of the time of a step, machine, versions, commit — are
-appended to benchmarks/results/training_speed.csv.
+All train the same architecture on batches of MNIST-shaped noise, in one process, taking turns step
+by step: torchcaps in float32 and bf16, and loops that one writes without thinking of speed, with
+einsum and with broadcast routing. The rows — median and quartiles of the time of a step, the share of
+it that routing takes, machine, versions, commit — are appended to
+benchmarks/results/training_speed.csv.
 """
 
 import argparse
@@ -13,18 +15,26 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
+from torch.profiler import profile
 
-from torchcaps import create_model
+from torchcaps import Capsules, LinearVotes, create_model
+from torchcaps.benchmark.contenders import CONTENDERS
 from torchcaps.benchmark.rows import append_rows
+from torchcaps.benchmark.shapes import Problem
 from torchcaps.data import ImageData
 from torchcaps.data.split import TrainTest
 from torchcaps.training.config import TrainConfig
 from torchcaps.training.run import Run
 from torchcaps.training.run_folder import describe_machine
 
+ROUTING = {
+    f"torchcaps::routing_{device}{part}" for device in ("cpu", "cuda") for part in ("", "_backward")
+}
 RESULTS = Path(__file__).parent / "results" / "training_speed.csv"
 
 
@@ -42,11 +52,11 @@ def our_step(config: TrainConfig, data: TrainTest) -> Callable[[], None]:
     return run.do_step
 
 
-def plain_step(config: TrainConfig, data: TrainTest) -> Callable[[], None]:
-    """What one writes without thinking of speed: eager, float32, routing by einsum."""
+def plain_step(config: TrainConfig, data: TrainTest, routing: str) -> Callable[[], None]:
+    """What one writes without thinking of speed: eager, float32, routing by einsum or broadcast."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = create_model(config.model).to(device)
-    model.classes.routing.backend = "reference"
+    model.classes.routing = PlainRouting(routing)
     optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
     images = (data.train.images.float() / 255).to(device)
     labels = data.train.labels.to(device)
@@ -61,6 +71,32 @@ def plain_step(config: TrainConfig, data: TrainTest) -> Callable[[], None]:
         optimizer.step()
 
     return step
+
+
+class PlainRouting(torch.nn.Module):
+    """Dynamic routing as one of the usual ways has it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.route = CONTENDERS[name]
+
+    def forward(self, votes: LinearVotes, mask: Tensor | None = None) -> Capsules:
+        pose = self.route(Problem(votes.pose, votes.weight, mask, votes.pose, iterations=3))
+        return Capsules(pose, pose.norm(dim=-1))
+
+
+def share_of_routing(step: Callable[[], None]) -> float:
+    """The part of a step's time that the fused routing ops take, forward and backward."""
+    with profile() as profiler:
+        begun = time.perf_counter()
+        for _ in range(5):
+            step()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        taken = 1e6 * (time.perf_counter() - begun)
+    routing = [event for event in profiler.key_averages() if event.key in ROUTING]
+    spent = sum(max(event.cpu_time_total, event.device_time_total) for event in routing)
+    return float(spent / taken)
 
 
 def measure(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
@@ -91,16 +127,20 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             data = noise(1024)
             config = TrainConfig(
-                model=name,
-                batch_size=options.batch_size,
-                epochs=10**6,
-                validation=0,
-                out=Path(folder),
+                model=name, batch_size=options.batch_size, epochs=10**6, validation=0
             )
-            times = measure(
-                {"torchcaps": our_step(config, data), "plain eager fp32": plain_step(config, data)},
-                options.rounds,
-            )
+            ours = {
+                f"torchcaps {precision}": our_step(
+                    replace(config, precision=precision, out=Path(folder) / precision), data
+                )
+                for precision in ("fp32", "bf16")
+            }
+            plain = {
+                f"plain eager fp32, {routing}": plain_step(config, data, routing)
+                for routing in ("einsum", "broadcast")
+            }
+            times = measure(ours | plain, options.rounds)
+            shares = {loop: share_of_routing(step) for loop, step in ours.items()}
         median = {loop: statistics.median(values) for loop, values in times.items()}
         for loop, values in times.items():
             low, _, high = statistics.quantiles(values, n=4)
@@ -113,15 +153,19 @@ def main() -> None:
                 "step_ms_q25": round(1e3 * low, 2),
                 "step_ms_q75": round(1e3 * high, 2),
                 "images_per_second": round(options.batch_size / median[loop], 1),
-                "times_plain": round(median["plain eager fp32"] / median[loop], 3),
+                "times_einsum": round(median["plain eager fp32, einsum"] / median[loop], 3),
+                "times_broadcast": round(median["plain eager fp32, broadcast"] / median[loop], 3),
+                "routing_share": round(shares[loop], 4) if loop in shares else None,
                 "rounds": options.rounds,
                 **machine,
             }
             rows.append(row)
+            share = "" if loop not in shares else f", routing {shares[loop]:.1%} of it"
             print(
-                f"{name:14} {loop:17} {row['images_per_second']:8.1f} images/s   "
+                f"{name:14} {loop:27} {row['images_per_second']:8.1f} images/s   "
                 f"step {row['step_ms']:.1f} ms [{row['step_ms_q25']:.1f}, {row['step_ms_q75']:.1f}]"
-                f"   {row['times_plain']:.2f}× plain"
+                f"   {row['times_einsum']:.2f}× einsum, {row['times_broadcast']:.2f}× broadcast"
+                f"{share}"
             )
     append_rows(RESULTS, rows)
 

@@ -18,7 +18,7 @@ from torchcaps.kernels import dispatch
 from torchcaps.kernels.cpu import Blocks, routing_cpu, routing_cpu_backward
 
 DOUBLE = torch.float64
-# B, I, J, D, P: ones, odd ones, one more or less than two chunks of 32 input capsules, and batches
+# B, I, J, D, P: ones, odd ones, one more or less than a chunk of 64 input capsules, and batches
 # that fill a block of samples, or leave places empty: 4 samples, or as many as fill two registers.
 SHAPES = [
     (1, 1, 1, 1, 1),
@@ -155,8 +155,10 @@ def test_expanded_weights_are_not_copied_and_have_a_gradient_each() -> None:
         torch.testing.assert_close(ours, expected)
 
 
-def test_a_bias_and_its_gradient() -> None:
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_bias_and_its_gradient(shared: bool) -> None:
     pose, weight = factors((2, 70, 3, 5, 6))
+    weight = weight[:1] if shared else weight
     mask = torch.rand(2, 70) < 0.6
     for shape in [(3, 5), (70, 3, 5)]:
         found = []

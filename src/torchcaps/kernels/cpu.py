@@ -33,7 +33,7 @@ from torchcaps.kernels.cpu_vectors import Lanes, register_bytes
 
 __all__ = ["routing_cpu", "routing_cpu_backward"]
 
-CHUNK = 32  # input capsules in one sum; their weights and poses stay in the cache meanwhile
+CHUNK = 64  # input capsules in one sum; their weights and poses stay in the cache meanwhile
 MOST_PARTS = 64  # of the gradient of weights that the input capsules share
 CACHE = 512 * 1024  # bytes of a core's own cache that the last sweep may take for its samples
 

@@ -81,9 +81,9 @@ def dynamic_routing(
             coupling nowhere (the authors' code, for CIFAR-10).
         detach: no gradient through any iteration but the last: c^r is a constant in backward. The
             default is the full gradient, as in the authors' code.
-        backend: "cpu" (fused: takes `LinearVotes` and never holds the votes; first derivatives
-            only), "reference" (plain torch), or "auto": the fused one where it can run, else the
-            reference.
+        backend: "cpu" and "cuda" (fused: take `LinearVotes` on that device, "cuda" not in float64,
+            and never hold the votes; first derivatives only), "reference" (plain torch), or "auto":
+            the fused one where it can run, else the reference.
 
     Returns:
         `Capsules(pose [..., J, D], activation [..., J])`, activation = |pose| in [0, 1], in the
@@ -105,9 +105,9 @@ def dynamic_routing(
     check_routing_arguments(votes, iterations, mask)
     chosen = choose_backend(backend, votes)
     with no_autocast(votes):
-        if chosen == "cpu":
+        if chosen != "reference":
             assert isinstance(votes, LinearVotes)
-            pose = fused_pose(votes, iterations, mask, leaky, detach)
+            pose = fused_pose(chosen, votes, iterations, mask, leaky, detach)
         else:
             for _, _, v in procedure_1(_u_hat(votes, mask), iterations, leaky=leaky, detach=detach):
                 pose = v
