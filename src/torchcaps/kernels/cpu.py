@@ -12,10 +12,10 @@ This file has the torch side: blocks, threads, the ops. The loops are in cpu_loo
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from threading import Lock
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -35,34 +35,34 @@ __all__ = ["routing_cpu", "routing_cpu_backward"]
 
 CHUNK = 64  # input capsules in one sum; their weights and poses stay in the cache meanwhile
 MOST_PARTS = 64  # of the gradient of weights that the input capsules share
-CACHE = 512 * 1024  # bytes of a core's own cache that the last sweep may take for its samples
+CACHE = 640 * 1024  # bytes of a core's own cache that the last sweep may take for its samples
 
 _pools_lock = Lock()
 _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
 
 def on_all_threads(
-    function: Callable[..., None], length: int, *arguments: object, numbers: int
+    function: Callable[..., None], items: int, *arguments: object, numbers: int
 ) -> None:
-    """Call function(*arguments, start, stop) on as many parts of `length` as torch has threads.
+    """Call function(*arguments, counter, items) on as many threads as torch has.
 
-    Fewer where that would give a thread less than 32,768 of the `numbers` to work on, as in torch.
-    Every part writes places of its own, so the number of threads changes no bit of the result.
+    The threads share out the items by the counter as they go, so that one that is held up holds up
+    no other. Every item has places of its own to write to: who does it changes no bit of what comes
+    out. Fewer threads where there are less than 32,768 of the `numbers` for each, as in torch.
     """
-    threads = min(torch.get_num_threads(), length, numbers // 32768 + 1)
-    cuts = [length * part // max(threads, 1) for part in range(threads + 1)]
+    counter = np.zeros(1, np.int64)
+    threads = min(torch.get_num_threads(), items, numbers // 32768 + 1)
     if threads <= 1:
-        function(*arguments, 0, length)
+        function(*arguments, counter, items)
         return
     key = (os.getpid(), threads)  # threads do not survive a fork
     with _pools_lock:
         if key not in _pools:
             _pools[key] = ThreadPoolExecutor(threads - 1, thread_name_prefix="torchcaps")
-    own, *others = pairwise(cuts)
-    parts = [_pools[key].submit(function, *arguments, *cut) for cut in others]
-    function(*arguments, *own)
-    for part in parts:
-        part.result()
+    helpers = [_pools[key].submit(function, *arguments, counter, items) for _ in range(threads - 1)]
+    function(*arguments, counter, items)
+    for helper in helpers:
+        helper.result()
 
 
 def block_width(samples: int, bytes_each: int) -> int:
@@ -83,7 +83,7 @@ class Blocks:
         self.lanes = Lanes(width)
         self.N = -(-self.samples // width)
         self.u = pose.new_empty(self.inputs, self.N, self.P, width)
-        packing = (pack, self.inputs, pose.numpy(), self.u.numpy())
+        packing = (pack, -(-self.inputs // 8), pose.numpy(), self.u.numpy())
         on_all_threads(*packing, numbers=self.u.numel())
         if weight.stride(0) == 0:  # expanded over the inputs: one copy serves them all
             weight = weight[:1]
@@ -111,11 +111,11 @@ class Blocks:
         self.run(loop, chunks * self.N, *arguments, CHUNK, parts)
         return parts
 
-    def run(self, loop: Callable[..., None], length: int, *arguments: object) -> None:
+    def run(self, loop: Callable[..., None], items: int, *arguments: object) -> None:
         """Call a loop over the votes on all threads."""
         arrays = (x.numpy() if isinstance(x, Tensor) else x for x in (self.w, self.u, *arguments))
         votes = self.u[..., 0, :].numel() * self.J * self.D
-        on_all_threads(loop, length, self.lanes, *arrays, numbers=votes * self.P)
+        on_all_threads(loop, items, self.lanes, *arrays, numbers=votes * self.P)
 
     def settle(self, loop: Callable[..., None], parts: Tensor, *arguments: Tensor) -> None:
         """Call a loop over the output capsules on all threads."""
@@ -142,8 +142,9 @@ def routing_cpu(
     blocks = Blocks(pose, weight)
     history = blocks.new_empty(2, iterations)
     a, s = history
-    zero, v = blocks.new_empty().zero_(), blocks.new_empty()
-    a[0] = zero
+    zero, v = blocks.new_empty(), blocks.new_empty()
+    zero.numpy().fill(0)
+    a[0].numpy().fill(0)
     for t in range(iterations):
         if t == 0:
             parts = blocks.sum_by_chunks(first_iteration, uniform_coupling(blocks, leaky))
@@ -163,11 +164,12 @@ def routing_cpu_backward(
     blocks = Blocks(pose, weight)
     a, s = history
     last = len(s) - 1
-    ds = blocks.new_empty(last + 1).zero_()
+    ds = blocks.new_empty(last + 1)
+    ds.numpy().fill(0)  # not by torch, whose threads would go on spinning and be in the way
     nothing = blocks.new_empty(0)
     dv = blocks.pack_outputs(upstream)
     blocks.settle(add_squash_backward, nothing, s[last], dv, ds[last])
-    dv.zero_()  # from here on the sum of dA so far
+    dv.numpy().fill(0)  # from here on the sum of dA so far
     for t in range(0 if detach else last, 0, -1):
         parts = blocks.sum_by_chunks(iterate_backward, a[t], ds[t], blocks.J, leaky)
         blocks.settle(add_squash_backward, parts, s[t - 1], dv, ds[t - 1])
@@ -178,8 +180,9 @@ def routing_cpu_backward(
     dw = weight.new_empty(-(-blocks.inputs // step), *blocks.w.shape[1:])
     bytes_of_a_block = (2 * len(s) + 1) * ds[0, 0].nbytes
     group = max(1, min(blocks.N, CACHE // bytes_of_a_block))
-    options = (uniform_coupling(blocks, leaky), blocks.J, leaky, detach, group, step)
-    blocks.run(sweep, len(dw), a, ds, *options, dw, d_pose)
+    many = 1 if step > 1 else 16
+    options = (uniform_coupling(blocks, leaky), blocks.J, leaky, detach, group, step, many)
+    blocks.run(sweep, -(-len(dw) // many), a, ds, *options, dw, d_pose)
     dw = dw.view(-1, *weight.shape[1:])
     return d_pose, dw if len(dw) == len(weight) else dw.sum(dim=0, keepdim=True)
 

@@ -8,7 +8,8 @@ since arithmetic is cheaper here than memory.
 
 Names: I input capsules, K chunks of them, N blocks of L samples, R = J·D; w weights [I or 1, R, P],
 u poses [I, N, P, L]; x votes û [R, L] of an input capsule; a, s, ds the A, s, ds of a block [R, L];
-c coupling [J, L]; g first dc, then db.
+c coupling [J, L]; g first dc, then db. The threads of a call share `counter`: each claims the next
+of `stop` items until none is left. (A generator would say it shorter; Numba's cache breaks them.)
 """
 
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from torchcaps.kernels.cpu_vectors import (
     absolute,
     add,
     add_totals,
+    claim,
     divide,
     exp,
     fma,
@@ -68,35 +70,39 @@ def scratch(rows, like):
 
 
 @compiled
-def pack(pose, u, start, stop):
+def pack(pose, u, counter, stop):
     """u [I, N, P, L] ← pose [B, I, P], the missing samples of the last block zero."""
-    # Eight input capsules at a time, so that whole cache lines of a sample are read.
-    L = u.shape[3]
-    for begin in range(start, stop, 8):
+    # Eight input capsules an item, so that whole cache lines of a sample are read.
+    I, L = u.shape[0], u.shape[3]
+    item = claim(counter)
+    while item < stop:
         for n in range(u.shape[1]):
             for m in range(L):
                 b = n * L + m
-                for i in range(begin, min(stop, begin + 8)):
+                for i in range(8 * item, min(I, 8 * item + 8)):
                     for p in range(u.shape[2]):
                         u[i, n, p, m] = pose[b, i, p] if b < pose.shape[0] else 0
+        item = claim(counter)
 
 
 @compiled
-def first_iteration(lanes, w, u, uniform, step, s, start, stop):
-    """s[k, n] = uniform · Σ_i W_i u_i, the items k·N + n from start to stop.
+def first_iteration(lanes, w, u, uniform, step, s, counter, stop):
+    """s[k, n] = uniform · Σ_i W_i u_i, the items k·N + n.
 
     k counts chunks of `step` input capsules.
     """
     I, N, P, _ = u.shape
     own = 1 if w.shape[0] > 1 else 0
     few = max(1, FEW // P)
-    for item in range(start, stop):
+    item = claim(counter)
+    while item < stop:
         k, n = item // N, item % N
         s[k, n] = 0
         end = min(I, (k + 1) * step)
         for begin in range(k * step, end, few):
             inputs = slice(begin, min(end, begin + few))
             add_votes(lanes, w[inputs] if own else w, u[inputs, n], uniform, s[k, n])
+        item = claim(counter)
 
 
 @compiled
@@ -236,13 +242,14 @@ def add_weighted(lanes, c, x, s):
 
 
 @compiled
-def add_pose(lanes, parts, a, s, a_next, J, start, stop):
-    """s = Σ_k parts[k] and a_next = a + squash(s), the items n·J + j from start to stop.
+def add_pose(lanes, parts, a, s, a_next, J, counter, stop):
+    """s = Σ_k parts[k] and a_next = a + squash(s), the items n·J + j.
 
     squash(s) = s/|s| · (|s| / √(1 + |s|²))², right from 1e-30 to 1e30.
     """
     D = s.shape[1] // J
-    for item in range(start, stop):
+    item = claim(counter)
+    while item < stop:
         n, here = item // J, slice(item % J * D, (item % J + 1) * D)
         sj, aj, out = s[n, here], a[n, here], a_next[n, here]
         for d in range(D):
@@ -252,16 +259,18 @@ def add_pose(lanes, parts, a, s, a_next, J, start, stop):
         for d in range(D):
             unit = divide(divide(load(lanes, sj, d), scale), norm)
             store(out, d, fma(multiply(unit, ratio), ratio, load(lanes, aj, d)))
+        item = claim(counter)
 
 
 @compiled
-def add_squash_backward(lanes, parts, s, dv, ds, J, start, stop):
-    """dv += Σ_k parts[k] and ds = squash'(s)ᵀ dv, the items n·J + j from start to stop.
+def add_squash_backward(lanes, parts, s, dv, ds, J, counter, stop):
+    """dv += Σ_k parts[k] and ds = squash'(s)ᵀ dv, the items n·J + j.
 
     |v|/|s| across s and 2|s|/(1 + |s|²)² along it; zero at zero.
     """
     D = s.shape[1] // J
-    for item in range(start, stop):
+    item = claim(counter)
+    while item < stop:
         n, here = item // J, slice(item % J * D, (item % J + 1) * D)
         sj, dvj, out = s[n, here], dv[n, here], ds[n, here]
         scale, norm, length, hypotenuse = measure(lanes, sj)
@@ -278,6 +287,7 @@ def add_squash_backward(lanes, parts, s, dv, ds, J, start, stop):
             parallel = multiply(load(lanes, out, d), shadow)
             rest = multiply(across, subtract(load(lanes, dvj, d), parallel))
             store(out, d, fma(along, parallel, rest))
+        item = claim(counter)
 
 
 @compiled
@@ -314,27 +324,30 @@ def measure(lanes, s):
 
 
 @compiled
-def iterate(lanes, w, u, a, J, leaky, step, s, start, stop):
-    """s[k, n] = Σ_i softmax(û_i · a) û_i, the items k·N + n from start to stop."""
+def iterate(lanes, w, u, a, J, leaky, step, s, counter, stop):
+    """s[k, n] = Σ_i softmax(û_i · a) û_i, the items k·N + n."""
     I, N = u.shape[:2]
     own = 1 if w.shape[0] > 1 else 0
     x, c = scratch(w.shape[1], u), scratch(J, u)
-    for item in range(start, stop):
+    item = claim(counter)
+    while item < stop:
         k, n = item // N, item % N
         s[k, n] = 0
         for i in range(k * step, min(I, (k + 1) * step)):
             form_votes(lanes, w[own * i], u[i, n], a[n], None, x, c, None)
             softmax(lanes, c, leaky)
             add_weighted(lanes, c, x, s[k, n])
+        item = claim(counter)
 
 
 @compiled
-def iterate_backward(lanes, w, u, a, ds, J, leaky, step, da, start, stop):
-    """da[k, n] = Σ_i db_i û_i, the items k·N + n from start to stop."""
+def iterate_backward(lanes, w, u, a, ds, J, leaky, step, da, counter, stop):
+    """da[k, n] = Σ_i db_i û_i, the items k·N + n."""
     I, N = u.shape[:2]
     own = 1 if w.shape[0] > 1 else 0
     x, c, g = scratch(w.shape[1], u), scratch(J, u), scratch(J, u)
-    for item in range(start, stop):
+    item = claim(counter)
+    while item < stop:
         k, n = item // N, item % N
         da[k, n] = 0
         for i in range(k * step, min(I, (k + 1) * step)):
@@ -342,14 +355,18 @@ def iterate_backward(lanes, w, u, a, ds, J, leaky, step, da, start, stop):
             softmax(lanes, c, leaky)
             softmax_backward(lanes, c, g)
             add_weighted(lanes, g, x, da[k, n])
+        item = claim(counter)
 
 
 @compiled
-def sweep(lanes, w, u, a, ds, uniform, J, leaky, detach, group, step, dw, d_pose, start, stop):
-    """d_pose [B, I, P], and dw[k] = Σ_i dû_i u_iᵀ, for the chunks k of `step` inputs from start on.
+def sweep(
+    lanes, w, u, a, ds, uniform, J, leaky, detach, group, step, many, dw, d_pose, counter, stop
+):
+    """d_pose [B, I, P], and dw[k] = Σ_i dû_i u_iᵀ over chunk k of `step` inputs.
 
-    a, ds [r, N, R, L] of all iterations. The samples are taken `group` blocks at a time, so that
-    their a and ds, and their dû of one input capsule, stay in the cache.
+    An item is `many` chunks. a, ds [r, N, R, L] are of all iterations. The samples are taken
+    `group` blocks at a time, so that their a and ds, and their dû of one input capsule, stay in the
+    cache.
     """
     I, N, P, L = u.shape
     R = w.shape[1]
@@ -358,23 +375,27 @@ def sweep(lanes, w, u, a, ds, uniform, J, leaky, detach, group, step, dw, d_pose
     x, du = scratch(R, u), scratch(P, u)
     c, g = scratch(r * J, u).reshape(r, J, L), scratch(r * J, u).reshape(r, J, L)
     dx = scratch(group * R, u).reshape(group, R, L)
-    for k in range(start, stop):
-        dw[k] = 0
-    for begin in range(0, N, group):
-        end = min(N, begin + group)
-        for k in range(start, stop):
-            for i in range(k * step, min(I, (k + 1) * step)):
-                wi = w[own * i]
-                for n in range(begin, end):
-                    votes_backward(
-                        lanes, wi, u[i, n], a[:, n], ds[:, n], uniform, leaky, detach, x, c, g,
-                        dx[n - begin],
-                    )  # fmt: skip
-                    pose_backward(lanes, wi, dx[n - begin], du)
-                    for m in range(n * L, min((n + 1) * L, d_pose.shape[0])):
-                        for p in range(P):
-                            d_pose[m, i, p] = du[p, m - n * L]
-                weight_backward(lanes, dx, u[i, begin:end], dw[k])
+    item = claim(counter)
+    while item < stop:
+        chunks = range(item * many, min(dw.shape[0], (item + 1) * many))
+        for k in chunks:
+            dw[k] = 0
+        for begin in range(0, N, group):
+            end = min(N, begin + group)
+            for k in chunks:
+                for i in range(k * step, min(I, (k + 1) * step)):
+                    wi = w[own * i]
+                    for n in range(begin, end):
+                        votes_backward(
+                            lanes, wi, u[i, n], a[:, n], ds[:, n], uniform, leaky, detach, x, c, g,
+                            dx[n - begin],
+                        )  # fmt: skip
+                        pose_backward(lanes, wi, dx[n - begin], du)
+                        for m in range(n * L, min((n + 1) * L, d_pose.shape[0])):
+                            for p in range(P):
+                                d_pose[m, i, p] = du[p, m - n * L]
+                    weight_backward(lanes, dx, u[i, begin:end], dw[k])
+        item = claim(counter)
 
 
 @compiled

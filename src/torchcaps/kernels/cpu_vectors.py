@@ -4,6 +4,8 @@ A `Vector` holds the same quantity for `lanes` samples: as many as fill two regi
 machine. LLVM maps it to whatever registers there are, so the loops in cpu_loops.py say which values
 stay in one, instead of hoping that the compiler finds out. Every operation takes a scalar wherever
 it takes a vector, and means the same number for all samples.
+
+Numba's cache on disk looks at the date of cpu_loops.py alone: after a change here, touch that file.
 """
 
 import math
@@ -28,6 +30,7 @@ __all__ = [
     "absolute",
     "add",
     "add_totals",
+    "claim",
     "divide",
     "exp",
     "fma",
@@ -126,6 +129,17 @@ def store(_: Any, array: types.Array, index: Any, vector: Vector) -> tuple[Any, 
         return context.get_dummy_value()
 
     return types.none(array, types.int64, vector), generate
+
+
+@intrinsic
+def claim(_: Any, counter: types.Array) -> tuple[Any, Generator]:
+    """counter[0]++ as one step that no other thread comes between; the value before."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        address = context.make_array(counter)(context, builder, arguments[0]).data
+        return builder.atomic_rmw("add", address, ir.Constant(ir.IntType(64), 1), "monotonic")
+
+    return types.int64(counter), generate
 
 
 @intrinsic
