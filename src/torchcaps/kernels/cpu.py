@@ -35,6 +35,7 @@ __all__ = ["routing_cpu", "routing_cpu_backward"]
 
 CHUNK = 64  # input capsules in one sum; their weights and poses stay in the cache meanwhile
 MOST_PARTS = 64  # of the gradient of weights that the input capsules share
+WORTH_A_THREAD = 800_000  # steps of a loop, some 0.3 ms: below, waking a thread costs more
 CACHE = 640 * 1024  # bytes of a core's own cache that the last sweep may take for its samples
 
 _pools_lock = Lock()
@@ -42,16 +43,16 @@ _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
 
 def on_all_threads(
-    function: Callable[..., None], items: int, *arguments: object, numbers: int
+    function: Callable[..., None], items: int, *arguments: object, steps: int
 ) -> None:
     """Call function(*arguments, counter, items) on as many threads as torch has.
 
     The threads share out the items by the counter as they go, so that one that is held up holds up
     no other. Every item has places of its own to write to: who does it changes no bit of what comes
-    out. Fewer threads where there are less than 32,768 of the `numbers` for each, as in torch.
+    out. Fewer threads where each would have less than `WORTH_A_THREAD` of the `steps`.
     """
     counter = np.zeros(1, np.int64)
-    threads = min(torch.get_num_threads(), items, numbers // 32768 + 1)
+    threads = min(torch.get_num_threads(), items, steps // WORTH_A_THREAD)
     if threads <= 1:
         function(*arguments, counter, items)
         return
@@ -62,7 +63,8 @@ def on_all_threads(
     helpers = [_pools[key].submit(function, *arguments, counter, items) for _ in range(threads - 1)]
     function(*arguments, counter, items)
     for helper in helpers:
-        helper.result()
+        if not helper.cancel():  # one that has not begun yet finds nothing left to do
+            helper.result()
 
 
 def block_width(samples: int, bytes_each: int) -> int:
@@ -84,7 +86,7 @@ class Blocks:
         self.N = -(-self.samples // width)
         self.u = pose.new_empty(self.inputs, self.N, self.P, width)
         packing = (pack, -(-self.inputs // 8), pose.numpy(), self.u.numpy())
-        on_all_threads(*packing, numbers=self.u.numel())
+        on_all_threads(*packing, steps=2 * self.u.numel())
         if weight.stride(0) == 0:  # expanded over the inputs: one copy serves them all
             weight = weight[:1]
         self.w = weight.reshape(len(weight), self.J * self.D, self.P).contiguous()
@@ -114,14 +116,14 @@ class Blocks:
     def run(self, loop: Callable[..., None], items: int, *arguments: object) -> None:
         """Call a loop over the votes on all threads."""
         arrays = (x.numpy() if isinstance(x, Tensor) else x for x in (self.w, self.u, *arguments))
-        votes = self.u[..., 0, :].numel() * self.J * self.D
-        on_all_threads(loop, items, self.lanes, *arrays, numbers=votes * self.P)
+        products = self.u[..., 0].numel() * self.J * self.D
+        on_all_threads(loop, items, self.lanes, *arrays, steps=products)
 
     def settle(self, loop: Callable[..., None], parts: Tensor, *arguments: Tensor) -> None:
         """Call a loop over the output capsules on all threads."""
         arrays = (x.numpy() for x in (parts, *arguments))
-        numbers = max(parts.numel(), arguments[0].numel())
-        on_all_threads(loop, self.N * self.J, self.lanes, *arrays, self.J, numbers=numbers)
+        steps = (len(parts) + 20) * arguments[0][..., 0].numel()
+        on_all_threads(loop, self.N * self.J, self.lanes, *arrays, self.J, steps=steps)
 
 
 @torch.library.custom_op("torchcaps::routing_cpu", mutates_args=(), device_types="cpu")
