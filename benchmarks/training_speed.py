@@ -4,8 +4,8 @@
 
 All train the same architecture on batches of MNIST-shaped noise, in one process, taking turns step
 by step: torchcaps in float32 and bf16, and loops that one writes without thinking of speed, with
-einsum and with broadcast routing. The rows — median and quartiles of the time of a step, the share of
-it that routing takes, machine, versions, commit — are appended to
+einsum and with broadcast routing. The rows — median and quartiles of the time of a step, the share
+of it that routing takes, machine, versions, commit — are appended to
 benchmarks/results/training_speed.csv.
 """
 

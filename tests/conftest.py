@@ -1,6 +1,7 @@
 """Shared by all tests: quiet threads, and small real data."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,15 @@ import torch
 
 # Tests run side by side; more threads than cores would only wait for each other.
 torch.set_num_threads(1)
+
+# Without a GPU its kernels run in Triton's interpreter, which has to be asked for before anything
+# else (torch.compile does) imports Triton. Processes that tests start need not have it.
+if find_spec("triton") is not None and not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
+    import torchcaps.kernels.cuda
+
+    assert torchcaps.kernels.cuda.INTERPRETED
+    del os.environ["TRITON_INTERPRET"]
 
 
 @pytest.fixture(scope="session")

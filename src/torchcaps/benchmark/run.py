@@ -29,6 +29,7 @@ __all__ = ["check", "measure"]
 
 Rows = list[dict[str, Any]]
 SAMPLES_CHECKED = 20  # of a large batch; every sample is routed by itself
+SLOW = 5.0  # seconds of a call beyond which the first one counts, compilation or not
 DIRECTIONS = ("forward", "forward+backward")
 
 
@@ -47,7 +48,7 @@ def measure(
         shape: the layer.
         device: "cpu" or "cuda".
         budget: seconds for the rounds, in each of which every contender runs once in both
-            directions, in turn. Never fewer than 5 rounds, nor more than 50.
+            directions, in turn. Never fewer than 2 rounds, nor more than 50.
         contenders: names among `CONTENDERS`.
         say, watch: where words go, and what shows the rounds going by.
 
@@ -58,6 +59,7 @@ def measure(
     rates = machine_rates(device)
     problem = shape.draw(device, torch.float32)
     calls: dict[tuple[str, str], Callable[[], object]] = {}
+    once: dict[tuple[str, str], float] = {}
     rows = []
     for name in contenders:
         if lacking := _lacking(name, shape, device):
@@ -68,14 +70,15 @@ def measure(
             for direction in DIRECTIONS
         }
         try:
-            for call in both.values():
-                call()  # compiles what has to be compiled
+            for key, call in both.items():
+                once[key] = seconds(call, device)  # compiles what has to be compiled
+                if once[key] < SLOW:
+                    once[key] = seconds(call, device)
         except BackendCompilerFailed as error:
             say(f"{shape.name}: {name} is left out: {str(error).splitlines()[0]}")
             continue
         calls |= both
-    once = [seconds(call, device) for call in calls.values()]
-    rounds = int(min(50, max(5, budget / sum(once))))
+    rounds = int(min(50, max(2, budget / sum(once[key] for key in calls))))
     times: dict[tuple[str, str], list[float]] = {key: [] for key in calls}
     for _ in watch(range(rounds)):
         for key, call in calls.items():

@@ -11,6 +11,7 @@ from torchcaps.types import LinearVotes, Votes
 __all__ = ["check_backend", "choose_backend", "fused_pose", "installed_backends"]
 
 logger = logging.getLogger("torchcaps")
+LARGEST_D = 512  # components of an output capsule in a tile of the GPU kernel
 FUSED = {"cuda": "triton", "cpu": "numba"}  # fastest first, and what each is written in
 THERE = {name: find_spec(package) is not None for name, package in FUSED.items()}  # not imported
 _said: set[str] = set()
@@ -62,6 +63,8 @@ def reasons_against(backend: str, votes: Votes) -> list[str]:
         reasons.append("the GPU is older than compute capability 8.0")
     if backend == "cuda" and votes.dtype == torch.float64:
         reasons.append("it computes in float32, and the votes are float64")
+    if backend == "cuda" and votes.shape[-1] > LARGEST_D:
+        reasons.append(f"it takes output capsules of up to {LARGEST_D} components")
     if 0 in votes.pose.shape or 0 in votes.weight.shape:
         reasons.append("there are no votes")
     return reasons

@@ -1,0 +1,300 @@
+"""Dynamic routing on NVIDIA GPUs without the prediction vectors.
+
+A^1 = 0 and A^{t+1} = A^t + v^t, so that the logits are b^t_ij = û_ij · A^t_j and are never stored;
+backward goes from {A^t, s^t} alone, by the equations in `cpu.py`. Votes are formed tile by tile in
+registers and never leave them. A sum that several programs share is written in parts and added up
+by another launch, never with atomics: the same call gives the same bits.
+
+This file has the torch side: blocks, launches, the ops. The loops are in cuda_loops.py.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+import triton
+from torch import Tensor
+
+from torchcaps.kernels import cuda_loops as loops
+
+__all__ = ["launch_blocks", "routing_cuda", "routing_cuda_backward"]
+
+# In Triton's interpreter (tests without a GPU) bf16 is computed and rounded wrongly.
+INTERPRETED = not isinstance(loops.iterate, triton.JITFunction)
+TILE = 4096  # votes of a tile; also numbers of a tile of weights
+WIDEST = 512  # components of all outputs that one tile may hold; beyond, two sweeps an iteration
+WIDEST_SWEEP = 256  # … in the last sweep, which has more to hold
+NARROW = 128  # components of some of the outputs, where a tile cannot hold all
+PROGRAMS = 528  # to run at once: four on each of the 132 multiprocessors of an H100
+LONGEST_SUM = 512  # inputs added up in a row; a longer sum would lose digits
+PARTS = 2**25  # numbers that the parts of a sum may take together: 128 MB
+
+
+class Blocks(NamedTuple):
+    """What a program has in hand: BB samples, JB outputs of DP ≥ D components, PB of P."""
+
+    BB: int
+    JB: int
+    DP: int
+    PB: int
+    num_warps: int
+    num_stages: int
+
+
+def launch_blocks(B: int, J: int, D: int, P: int, *, sweep: bool = False) -> Blocks:
+    """The blocks of a shape, found by compiling for sm_80 and sm_90: nothing spills.
+
+    A tile has BB × JB·DP votes. 16 samples are the fewest that tensor cores multiply; more than 32
+    leave no room. 1024 votes of a warp are 32 registers of a thread, and three to four such tiles
+    (x, A, s; ds) are held at once beside the weights and their two halves. The last sweep also
+    holds dx and dW, hence half the votes. Weights come in blocks of 16 input components, or
+    more where the tile is narrow; where that takes several steps, they need registers too.
+    `num_stages` keeps the weights on their way within the 99 KB that every GPU since sm_80 has.
+    """
+    DP = triton.next_power_of_2(D)
+    JB = max(triton.next_power_of_2(J), 16 // DP)
+    widest = WIDEST_SWEEP if sweep else WIDEST
+    if widest < JB * DP:
+        JB = max(1, NARROW // DP, 16 // DP)
+    width = JB * DP
+    BB = max(16, min(32, TILE // width, triton.next_power_of_2(B)))
+    PB = max(16, min(triton.next_power_of_2(P), TILE // width))
+    warps = BB * width // (512 if sweep else 1024)
+    return Blocks(
+        BB,
+        JB,
+        DP,
+        PB,
+        num_warps=max(8 if sweep or P > PB else 4, warps),
+        num_stages=2 if P > PB or width * PB > 8192 else 3,
+    )
+
+
+class Call:
+    """The factors of a call, and its launches."""
+
+    def __init__(self, pose: Tensor, weight: Tensor, leaky: bool) -> None:
+        self.pose, self.weight = pose, weight
+        (self.B, self.I, self.P), (_, self.J, self.D, _) = pose.shape, weight.shape
+        self.leaky, self.uniform = leaky, 1 / (self.J + 1 if leaky else self.J)
+        self.blocks = launch_blocks(self.B, self.J, self.D, self.P)
+        self.sample_blocks = triton.cdiv(self.B, self.blocks.BB)
+        self.output_blocks = triton.cdiv(self.J, self.blocks.JB)
+        self.shared = len(weight) == 1  # by all inputs
+        (self.u_b, u_i, u_p), (w_i, *w_strides) = pose.stride(), weight.stride()
+        self.constants: dict[str, Any] = {
+            **dict(zip("JDP", (self.J, self.D, self.P))),
+            **dict(zip(("U_I", "U_P", "W_I"), (u_i, u_p, 0 if self.shared else w_i))),
+            **dict(zip(("W_J", "W_D", "W_P"), w_strides)),
+            "EXACT": exact(pose.dtype),
+            "UPCAST": INTERPRETED,
+        }
+
+    def new(self, *shape: int) -> Tensor:
+        return torch.empty(shape, dtype=torch.float32, device=self.pose.device)
+
+    def new_sums(self, iterations: int) -> Tensor:
+        """Room for lse and Σ_k c_k dc_k of every sample and input."""
+        return self.new(iterations, 2, self.I, self.B)
+
+    def launch(
+        self,
+        kernel: Any,
+        programs: int,
+        blocks: Blocks,
+        arguments: tuple[object, ...],
+        **constants: object,
+    ) -> None:
+        constants = {**self.constants, **blocks._asdict(), **constants}
+        kernel[(programs,)](self.pose, self.weight, *arguments, **constants)
+
+    def sum_over_inputs(
+        self, a: Tensor | None, ds: Tensor | None = None, sums: Tensor | None = None
+    ) -> Tensor:
+        """Parts [chunks, B, J, D] of Σ_i c_ij û_ij (without `a`: c uniform), or with `ds` of
+        Σ_i db_ij û_ij.
+        """
+        blocks = self.sample_blocks * self.output_blocks
+        chunks = max(PROGRAMS // blocks, triton.cdiv(self.I, LONGEST_SUM))
+        chunks = max(1, min(chunks, self.I, PARTS // (self.B * self.J * self.D)))
+        inputs = triton.cdiv(self.I, chunks)
+        chunks = triton.cdiv(self.I, inputs)
+        partial = self.new(chunks, self.B, self.J, self.D)
+        given = (partial if tensor is None else tensor for tensor in (a, ds, sums))
+        self.launch(
+            loops.iterate,
+            blocks * chunks,
+            self.blocks,
+            (*given, partial, self.B, self.I, inputs, self.uniform, self.u_b),
+            LEAKY=self.leaky,
+            GIVEN=self.output_blocks > 1,
+            UNIFORM=a is None,
+            BACKWARD=ds is not None,
+        )
+        return partial
+
+    def sum_over_outputs(self, a: Tensor, ds: Tensor | None, sums: Tensor) -> None:
+        """Write lse, and with `ds` Σ_k c_k dc_k, to `sums`."""
+        self.launch(
+            loops.sum_over_outputs,
+            self.sample_blocks * self.I,
+            self.blocks,
+            (a, a if ds is None else ds, sums, self.B, self.I, self.u_b),
+            LEAKY=self.leaky,
+            BACKWARD=ds is not None,
+        )
+
+    def finish(self, kernel: Any, partial: Tensor, *arguments: Tensor, **constants: bool) -> None:
+        """Add the parts up, and take the step that follows."""
+        chunks, rows, DP = len(partial), self.B * self.J, self.blocks.DP
+        block = min(32, triton.next_power_of_2(chunks))
+        rows_of_one = max(1, 2048 // (block * DP))
+        kernel[(triton.cdiv(rows, rows_of_one),)](
+            *(partial, *arguments, rows, chunks, self.D, rows_of_one, DP, block), **constants
+        )
+
+    def sweep(self, a: Tensor, ds: Tensor, sums: Tensor, detach: bool) -> tuple[Tensor, Tensor]:
+        """The gradients of pose and weight."""
+        B, I, J, D, P = self.B, self.I, self.J, self.D, self.P
+        blocks = launch_blocks(B, J, D, P, sweep=True)
+        QB = max(16, min(32, triton.next_power_of_2(P)))
+        walks, depths = triton.cdiv(J, blocks.JB), triton.cdiv(P, QB)
+        # dW in parts: of the samples, and of the inputs where they share the weights.
+        chunks = I
+        if self.shared:
+            chunks = max(1, min(I, PROGRAMS // (walks * depths), PARTS // (J * D * P)))
+        inputs = triton.cdiv(I, chunks)
+        chunks = triton.cdiv(I, inputs)
+        parts = min(PROGRAMS // (walks * depths * chunks), PARTS // (chunks * J * D * P))
+        samples = triton.cdiv(triton.cdiv(B, blocks.BB), max(1, parts)) * blocks.BB
+        parts = triton.cdiv(B, samples)
+        summed = parts > 1 or chunks > len(self.weight)
+        # The interpreter cuts bf16 off, torch rounds it.
+        dtype = torch.float32 if INTERPRETED else self.pose.dtype
+        du = self.pose.new_empty(B, I, P, dtype=dtype)
+        dw = self.pose.new_empty(chunks, parts, J, D, P, dtype=torch.float32 if summed else dtype)
+
+        def launch(programs: int, inputs: int, samples: int, **constants: object) -> None:
+            self.launch(
+                loops.sweep,
+                programs * depths,
+                blocks,
+                (a, ds, sums, du, dw, B, I, inputs, samples, self.uniform, self.u_b),
+                UNIFORM=not detach or len(ds) == 1,
+                FIRST=max(1, len(ds) - 1) if detach else 1,
+                ITERATIONS=len(ds),
+                DETACH=detach,
+                QB=QB,
+                CUTS=min(blocks.num_warps, blocks.JB * blocks.DP // 16),
+                **constants,
+            )
+
+        every = walks * blocks.JB
+        if walks == 1:
+            launch(chunks * parts, inputs, samples, WALK=every, DU=True, DW=True)
+        else:  # a program adds up either dW over samples or du over outputs
+            launch(I * triton.cdiv(B, blocks.BB), 1, blocks.BB, WALK=every, DU=True, DW=False)
+            launch(chunks * parts * walks, inputs, samples, WALK=blocks.JB, DU=False, DW=True)
+        if summed:
+            dw = dw.view(len(self.weight), -1, J, D, P).sum(dim=1)
+        return du.to(self.pose.dtype), dw.to(self.pose.dtype).view(self.weight.shape)
+
+
+def exact(dtype: torch.dtype) -> bool:
+    """Whether products are to have all digits of float32, as those of torch would."""
+    return dtype == torch.float32 and torch.backends.cuda.matmul.fp32_precision != "tf32"
+
+
+@torch.library.custom_op("torchcaps::routing_cuda", mutates_args=(), device_types=("cuda", "cpu"))
+def routing_cuda(
+    pose: Tensor, weight: Tensor, iterations: int, leaky: bool, detach: bool
+) -> tuple[Tensor, Tensor]:
+    """The poses v^r of the output capsules after r iterations.
+
+    Args:
+        pose: u, `[B, I, P]`, float32, bfloat16 or float16, with any strides.
+        weight: W, `[I, J, D, P]`, or `[1, J, D, P]`, shared by all inputs; dtype of `pose`.
+        iterations, leaky, detach: as in `dynamic_routing`; `detach` matters in backward alone.
+
+    Returns:
+        v^r `[B, J, D]`, float32, and what backward needs, `[2, r, B, J, D]`: A^2 … A^r with v^r
+        behind them, and s^1 … s^r.
+    """
+    with torch.cuda.device(pose.get_device()):
+        call = Call(pose, weight, leaky)
+        history = call.new(2, iterations, call.B, call.J, call.D)
+        sums = call.new_sums(1)[0] if call.output_blocks > 1 else None
+        a, s = history
+        for t in range(iterations):
+            first, last = t == 0, t == iterations - 1
+            if sums is not None and not first:
+                call.sum_over_outputs(a[t - 1], None, sums)
+            partial = call.sum_over_inputs(None if first else a[t - 1], sums=sums)
+            tensors = a[t] if first else a[t - 1], s[t], a[t]
+            call.finish(loops.finish, partial, *tensors, ALONE=first or last)
+    return a[-1].clone(), history
+
+
+@torch.library.custom_op(
+    "torchcaps::routing_cuda_backward", mutates_args=(), device_types=("cuda", "cpu")
+)
+def routing_cuda_backward(
+    upstream: Tensor, pose: Tensor, weight: Tensor, history: Tensor, leaky: bool, detach: bool
+) -> tuple[Tensor, Tensor]:
+    """The gradients of pose and weight, in their dtype, from that of v^r (`upstream`)."""
+    with torch.cuda.device(pose.get_device()):
+        call = Call(pose, weight, leaky)
+        a, s = history
+        last = len(a) - 1  # iterations are counted from 0
+        ds, dv = call.new(last + 1, call.B, call.J, call.D), call.new(call.B, call.J, call.D)
+        whole = upstream.float().contiguous()[None]
+        call.finish(loops.finish_backward, whole, dv, s[last], ds[last], LAST=True)
+        sums = call.new_sums(last)
+        for t in range(last, 0, -1):
+            if call.output_blocks > 1 or detach:
+                call.sum_over_outputs(a[t - 1], None if detach else ds[t], sums[t - 1])
+            if detach:  # c^r is a constant, and earlier iterations have no gradient
+                break
+            partial = call.sum_over_inputs(a[t - 1], ds[t], sums[t - 1])
+            tensors = dv, s[t - 1], ds[t - 1]
+            call.finish(loops.finish_backward, partial, *tensors, LAST=t == last)
+        return call.sweep(a, ds, sums, detach)
+
+
+@routing_cuda.register_fake
+def _(
+    pose: Tensor, weight: Tensor, iterations: int, leaky: bool, detach: bool
+) -> tuple[Tensor, Tensor]:
+    B, (_, J, D, _) = pose.shape[0], weight.shape
+    v = pose.new_empty(B, J, D, dtype=torch.float32)
+    return v, v.new_empty(2, iterations, B, J, D)
+
+
+@routing_cuda_backward.register_fake
+def _(
+    upstream: Tensor, pose: Tensor, weight: Tensor, history: Tensor, leaky: bool, detach: bool
+) -> tuple[Tensor, Tensor]:
+    return pose.new_empty(pose.shape), weight.new_empty(weight.shape)
+
+
+def _no_second_derivative(ctx: Any, *upstream: Tensor) -> None:
+    raise RuntimeError(
+        "the CUDA routing kernel has first derivatives only: pass backend='reference'"
+    )
+
+
+routing_cuda_backward.register_autograd(_no_second_derivative)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    pose, weight, _, leaky, detach = inputs
+    ctx.save_for_backward(pose, weight, output[1])
+    ctx.options = (leaky, detach)
+
+
+def _backward(ctx: Any, upstream: Tensor, of_history: Tensor) -> tuple[Tensor | None, ...]:
+    pose, weight, history = ctx.saved_tensors
+    gradients = routing_cuda_backward(upstream, pose, weight, history, *ctx.options)
+    return (*gradients, None, None, None)
+
+
+routing_cuda.register_autograd(_backward, setup_context=_keep)
