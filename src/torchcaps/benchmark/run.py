@@ -2,6 +2,7 @@
 
 import datetime
 import statistics
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -29,6 +30,7 @@ __all__ = ["check", "measure"]
 
 Rows = list[dict[str, Any]]
 SAMPLES_CHECKED = 20  # of a large batch; every sample is routed by itself
+REST = 0.02  # seconds before a call, in which the last one's threads stop spinning
 SLOW = 5.0  # seconds of a call beyond which the first one counts, compilation or not
 DIRECTIONS = ("forward", "forward+backward")
 
@@ -56,6 +58,7 @@ def measure(
         RunStopped: our result is wrong; nothing is timed then.
     """
     check(shape, device)
+    torch.compiler.reset()  # or it falls back to eager after too many shapes
     rates = machine_rates(device)
     problem = shape.draw(device, torch.float32)
     calls: dict[tuple[str, str], Callable[[], object]] = {}
@@ -82,6 +85,7 @@ def measure(
     times: dict[tuple[str, str], list[float]] = {key: [] for key in calls}
     for _ in watch(range(rounds)):
         for key, call in calls.items():
+            time.sleep(REST)
             times[key].append(seconds(call, device))
     backend = choose_backend("auto", LinearVotes(problem.pose, problem.weight))
     for (name, direction), call in calls.items():
