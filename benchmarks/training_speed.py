@@ -143,7 +143,7 @@ def main() -> None:
             shares = {loop: share_of_routing(step) for loop, step in ours.items()}
         median = {loop: statistics.median(values) for loop, values in times.items()}
         for loop, values in times.items():
-            low, _, high = statistics.quantiles(values, n=4)
+            low, _, high = statistics.quantiles(values, n=4, method="inclusive")
             row = {
                 "date": datetime.date.today().isoformat(),
                 "model": name,

@@ -50,7 +50,7 @@ def measure(
         shape: the layer.
         device: "cpu" or "cuda".
         budget: seconds for the rounds, in each of which every contender runs once in both
-            directions, in turn. Never fewer than 2 rounds, nor more than 50.
+            directions, in turn. Never fewer than 3 rounds, nor more than 50.
         contenders: names among `CONTENDERS`.
         say, watch: where words go, and what shows the rounds going by.
 
@@ -81,7 +81,7 @@ def measure(
             say(f"{shape.name}: {name} is left out: {str(error).splitlines()[0]}")
             continue
         calls |= both
-    rounds = int(min(50, max(2, budget / sum(once[key] for key in calls))))
+    rounds = int(min(50, max(3, budget / sum(once[key] for key in calls))))
     times: dict[tuple[str, str], list[float]] = {key: [] for key in calls}
     for _ in watch(range(rounds)):
         for key, call in calls.items():
@@ -160,7 +160,7 @@ def _lacking(name: str, shape: Shape, device: str) -> str | None:
 
 
 def _row(shape: Shape, direction: str, times: list[float], rates: Machine) -> dict[str, Any]:
-    low, median, high = statistics.quantiles(times, n=4)
+    low, median, high = statistics.quantiles(times, n=4, method="inclusive")
     backward = direction != "forward"
     floor = rates.floor(shape.operations(backward), shape.traffic(backward))
     return {
