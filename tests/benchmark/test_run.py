@@ -1,4 +1,3 @@
-import csv
 import dataclasses
 
 import pytest
@@ -9,7 +8,7 @@ from torchcaps.benchmark import contenders, run
 from torchcaps.benchmark.chart import draw_chart
 from torchcaps.benchmark.contenders import CONTENDERS
 from torchcaps.benchmark.measure import Machine, extra_memory
-from torchcaps.benchmark.rows import append_rows
+from torchcaps.benchmark.rows import append_rows, read_rows
 from torchcaps.benchmark.shapes import SHAPES, Shape
 from torchcaps.errors import InputError, RunStopped
 
@@ -107,8 +106,7 @@ def test_rows_are_added_to_those_that_are_there(tmp_path):
     path = tmp_path / "new" / "rows.csv"
     append_rows(path, [{"a": 1, "b": None}])
     append_rows(path, [{"a": 2, "b": "x, y"}])
-    with path.open() as file:
-        assert list(csv.DictReader(file)) == [{"a": "1", "b": ""}, {"a": "2", "b": "x, y"}]
+    assert read_rows(path) == [{"a": 1, "b": None}, {"a": 2, "b": "x, y"}]
     with pytest.raises(InputError, match="has other columns than these results"):
         append_rows(path, [{"a": 3}])
     assert len(path.read_text().splitlines()) == 3

@@ -9,7 +9,7 @@ from typing import Any
 from torchcaps.errors import InputError
 from torchcaps.storage import write_text
 
-__all__ = ["append_rows"]
+__all__ = ["append_rows", "read_rows"]
 
 
 def append_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -31,3 +31,16 @@ def append_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     writer.writerows(rows)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, before + text.getvalue())
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file, numbers as numbers and empty cells as None."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return [{key: _value(text) for key, text in row.items()} for row in csv.DictReader(file)]
+
+
+def _value(text: str) -> Any:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return text

@@ -31,7 +31,7 @@ class Bench:
     threads: int | None = None
     """CPU threads; default: what torch takes."""
     out: Path | None = None
-    """Folder for routing.csv, which grows, and routing.png; default: a new one under runs/."""
+    """Folder for routing.csv, which grows, and its chart; default: a new one under runs/."""
 
     def run(self) -> None:
         """Measure, print, and write."""
@@ -50,13 +50,11 @@ class Bench:
         device = self._device(torch.cuda.is_available())
         names = self.shapes or [n for n, s in SHAPES.items() if device == "cuda" or not s.gpu_only]
         folder = self._folder()
-        rows: list[dict[str, Any]] = []
         for name in names:
             watch = partial(watched, description=f"measuring {name}")
             measured = measure(SHAPES[name], device=device, budget=self.budget, watch=watch)
             print(as_text(measured), flush=True)
-            rows += [row | describe_machine() for row in measured]
-            self._write(folder, rows[-len(measured) :], rows)
+            self._write(folder, [row | describe_machine() for row in measured])
         print(f"rows and chart: {folder}")
 
     def _device(self, there_is_a_gpu: bool) -> str:
@@ -73,12 +71,19 @@ class Bench:
         return folder
 
     @staticmethod
-    def _write(folder: Path, new: list[dict[str, Any]], rows: list[dict[str, Any]]) -> None:
+    def _write(folder: Path, new: list[dict[str, Any]]) -> None:
         from torchcaps.benchmark.chart import draw_chart
-        from torchcaps.benchmark.rows import append_rows
+        from torchcaps.benchmark.rows import append_rows, read_rows
 
-        append_rows(folder / "routing.csv", new)
-        draw_chart(rows, path=folder / "routing.png")
+        path = folder / "routing.csv"
+        append_rows(path, new)
+        # The chart shows the last measurement of everything on this device.
+        latest = {
+            (row["shape"], row["direction"], row["contender"]): row
+            for row in read_rows(path)
+            if row["gpu"] == new[0]["gpu"]
+        }
+        draw_chart(list(latest.values()), path=folder / "routing.png")
 
 
 def as_text(rows: list[dict[str, Any]]) -> str:
