@@ -20,7 +20,7 @@ FLOORS = [
     {"layers"},
     {"models", "data"},
     {"training"},
-    {"benchmark"},
+    {"benchmark", "experiments"},
     {"cli"},
     {"__main__"},
 ]
@@ -32,9 +32,9 @@ OPTIONAL = {
     "triton": {"kernels"},
     "PIL": {"data"},
     "pooch": {"data"},
-    "rich": {"data", "training"},
+    "rich": {"data", "training", "experiments"},
     "accelerate": {"training"},
-    "matplotlib": {"training", "benchmark"},
+    "matplotlib": {"training", "benchmark", "experiments"},
     "tyro": {"cli"},
 }
 NEVER = {"pickle", "torchvision", "dill", "joblib"}

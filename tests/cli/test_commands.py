@@ -14,6 +14,7 @@ from torchcaps.cli.bench import Bench
 from torchcaps.cli.eval import Eval
 from torchcaps.cli.info import Info
 from torchcaps.cli.predict import Predict
+from torchcaps.cli.reproduce import Reproduce
 from torchcaps.cli.train import Train
 from torchcaps.models import load_model
 from torchcaps.training.metrics import evaluate
@@ -64,7 +65,7 @@ def test_help_imports_no_torch():
         "heavy = {'torch', 'matplotlib', 'accelerate', 'numba'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else code)"
     )
-    for arguments in (["--help"], ["train", "--help"]):
+    for arguments in (["--help"], ["train", "--help"], ["reproduce", "--help"]):
         done = subprocess.run(
             [sys.executable, "-c", code, *arguments], capture_output=True, text=True
         )
@@ -75,18 +76,18 @@ def test_help_imports_no_torch():
 def test_help_names_the_commands(torchcaps):
     answer = torchcaps("--help")
     assert answer.code == 0
-    for name in ("train", "eval", "predict", "info", "bench"):
+    for name in ("train", "eval", "predict", "info", "bench", "reproduce"):
         assert re.search(rf"\b{name}\b", answer.out)
 
 
-@pytest.mark.parametrize("command", [Train, Eval, Predict, Info, Bench])
+@pytest.mark.parametrize("command", [Train, Eval, Predict, Info, Bench, Reproduce])
 def test_every_option_is_explained(torchcaps, command):
     answer = torchcaps(command.__name__.lower(), "--help")
     assert answer.code == 0
     text = re.sub("[│╭╰╮╯─]", " ", answer.out)
-    blocks = re.split(r"\n\s+(?=-|PATH|\[\[PATH)", text)  # an option and its words
+    blocks = re.split(r"\n\s+(?=-|PATH|\[\[PATH|\[STR)", text)  # an option and its words
     for field in dataclasses.fields(command):
-        head = {"checkpoint": "PATH ", "images": "[[PATH"}.get(
+        head = {"checkpoint": "PATH ", "images": "[[PATH", "name": "[STR"}.get(
             field.name, "--" + field.name.replace("_", "-")
         )
         block = next(block for block in blocks if block.startswith(head))
@@ -272,6 +273,24 @@ def test_images_of_one_name_do_not_overwrite_each_other(torchcaps, trained, tmp_
     )
     assert answer.code == 0, answer.err
     assert len(list((tmp_path / "drawn").iterdir())) == 4
+
+
+# --- reproduce
+def test_reproduce_ends_with_figures_and_report(torchcaps, tmp_path):
+    answer = torchcaps("reproduce", "agreement", "--out", tmp_path / "out")
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out.startswith("[1/3] dot-product-seed0 ")
+    assert "scalar product of unit vectors: -1.00 opposed" in answer.out
+    assert answer.out.endswith(f"report: {tmp_path / 'out' / 'report.md'}\n")
+    again = torchcaps("reproduce", "agreement", "--out", tmp_path / "out")
+    assert again.out == answer.out[answer.out.index("scalar") :]  # nothing is computed again
+
+
+def test_reproduce_lists_what_there_is(torchcaps):
+    answer = torchcaps("reproduce", "--list")
+    assert answer.code == 0
+    for name in ("agreement", "iterations", "routing-logits", "cifar-loss", "table1", "dimensions"):
+        assert re.search(rf"^{name}: .+\n  smoke .+\n  cpu .+\n  paper ", answer.out, re.MULTILINE)
 
 
 # --- odds and ends

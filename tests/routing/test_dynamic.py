@@ -160,7 +160,7 @@ def test_module_carries_its_settings() -> None:
         ({"mask": torch.ones(2, 5)}, TypeError, "mask must be a bool tensor"),
         ({"mask": [True]}, TypeError, "mask must be a bool tensor"),
         ({"mask": torch.ones(5, dtype=torch.bool)}, ValueError, r"mask must be \[..., I\]"),
-        ({"backend": "cudnn"}, ValueError, "backend must be one of auto, cpu, reference"),
+        ({"backend": "cudnn"}, ValueError, "backend must be one of auto, cuda, cpu, reference"),
         ({"iteration": 3}, TypeError, "unexpected keyword"),
     ],
 )

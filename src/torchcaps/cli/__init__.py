@@ -1,4 +1,4 @@
-"""The command line: `torchcaps train | eval | predict | info | bench`, one command a file."""
+"""The command line: `torchcaps train | eval | predict | info | bench | reproduce`: a file each."""
 
 import os
 import sys
@@ -51,6 +51,7 @@ def parse(arguments: Sequence[str]) -> Any:
     from torchcaps.cli.eval import Eval
     from torchcaps.cli.info import Info
     from torchcaps.cli.predict import Predict
+    from torchcaps.cli.reproduce import Reproduce
     from torchcaps.cli.train import Train, train_defaults
 
     def command(name: str, **kwargs: Any) -> Any:
@@ -62,6 +63,7 @@ def parse(arguments: Sequence[str]) -> Any:
         | Annotated[Predict, command("predict")]
         | Annotated[Info, command("info")]
         | Annotated[Bench, command("bench")]
+        | Annotated[Reproduce, command("reproduce")]
     )
     return tyro.cli(
         commands,

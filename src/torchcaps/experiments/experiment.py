@@ -1,0 +1,133 @@
+"""What an experiment is: scales to run it at, cells to compute, and a report of their rows."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from torchcaps.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from torchcaps.experiments.lab import Lab
+
+__all__ = ["Arrays", "Cell", "Experiment", "Outcome", "Report", "Results", "Row", "Scale"]
+
+Row = dict[str, Any]  # JSON values
+Arrays = Mapping[str, npt.NDArray[np.generic]]
+ScaleName = Literal["smoke", "cpu", "paper"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training or computation of an experiment, told apart by name and seed.
+
+    `options` are those in which its training differs from the experiment's others.
+    """
+
+    name: str
+    seed: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """The name of its files."""
+        return f"{self.name}-seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large an experiment is run.
+
+    Attributes:
+        minutes: what it takes, about: on two cores (`smoke`: on one), for `paper` on a GPU.
+        seeds: trainings of each kind.
+        training: what all trainings share; None where nothing is trained.
+        images: training images that are used, drawn once; None for all of them.
+        held_out: the same of the held-out images.
+        iterations: the numbers of routing iterations that are compared.
+    """
+
+    minutes: float
+    seeds: int = 1
+    training: TrainConfig | None = None
+    images: int | None = None
+    held_out: int | None = None
+    iterations: tuple[int, ...] = ()
+
+    @property
+    def config(self) -> TrainConfig:
+        """What all trainings share, where there are any."""
+        assert self.training is not None
+        return self.training
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a cell gave: a flat row, and arrays too large for one."""
+
+    row: Row
+    arrays: Arrays = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Results:
+    """All that a report is made from.
+
+    Attributes:
+        folder: where pictures go.
+        rows: those of the cells, in order, each with its `cell` and `seed` first.
+        arrays: the arrays of a row's cell.
+    """
+
+    folder: Path
+    scale: Scale
+    rows: Sequence[Row]
+    arrays: Callable[[Row], Arrays]
+
+    def of(self, cell: str) -> list[Row]:
+        """The rows of one kind of cell, by seed."""
+        return [row for row in self.rows if row["cell"] == cell]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a person is told: the main figures, one a line, and the whole in Markdown."""
+
+    figures: Sequence[str]
+    body: str
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment, as its file describes it.
+
+    Attributes:
+        name: as on the command line.
+        about: the docstring of its file: first what it shows, then what is claimed and where.
+        scales: by name.
+        cells: all that has to be computed at a scale.
+        compute: computes one of them.
+        report: makes pictures and text from the rows.
+        differs: in what the setup is not that of the original.
+    """
+
+    name: str
+    about: str
+    scales: Mapping[ScaleName, Scale]
+    cells: Callable[[Scale], Sequence[Cell]]
+    compute: Callable[[Cell, "Lab"], Outcome]
+    report: Callable[[Results], Report]
+    differs: Callable[[Scale], Sequence[str]]
+
+    @property
+    def shows(self) -> str:
+        """What it shows, in a line."""
+        return self.about.strip().splitlines()[0]
+
+    @property
+    def claim(self) -> str:
+        """What is claimed, and where."""
+        return "\n".join(self.about.strip().splitlines()[1:]).strip()

@@ -1,0 +1,102 @@
+"""What the cells of an experiment work with: the data, and trainings on them."""
+
+import dataclasses
+import shutil
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from torchcaps.data import ImageData, TrainTest, load_data
+from torchcaps.errors import InputError
+from torchcaps.experiments.experiment import Cell, Scale
+from torchcaps.experiments.folder import ExperimentFolder
+from torchcaps.experiments.progress import ExperimentProgress
+from torchcaps.experiments.training import AfterEpoch, Change, Trained, train_or_go_on
+
+__all__ = ["CIFAR10", "Lab"]
+
+CIFAR10 = "cifar10"
+
+
+class Lab:
+    """Data that are read when first asked for, and trainings that go on where they stopped.
+
+    Args:
+        folder: of the experiment.
+        scale: how large it is run.
+        data_dir: where the files of a data set lie.
+        progress: what is told of steps.
+    """
+
+    def __init__(
+        self,
+        folder: ExperimentFolder,
+        scale: Scale,
+        data_dir: Path | None,
+        progress: ExperimentProgress,
+    ) -> None:
+        self.folder = folder
+        self.scale = scale
+        self.data_dir = data_dir
+        self.progress = progress
+
+    @cached_property
+    def data(self) -> TrainTest:
+        """The images to learn from and the held-out ones, as many as the scale says."""
+        whole = load(self.scale.config.data, self.data_dir)
+        counts = (self.scale.images, self.scale.held_out)
+        return TrainTest(*(choice(part, count) for part, count in zip(whole, counts)))
+
+    def train(
+        self,
+        cell: Cell,
+        *,
+        change: Change | None = None,
+        after_epoch: AfterEpoch | None = None,
+    ) -> Trained:
+        """Train with the scale's config, the cell's own options and its seed.
+
+        Args:
+            cell: what is trained, and where it is put down.
+            change: gives the model to train from the config's.
+            after_epoch: looks at the model before training and after each epoch.
+        """
+        run = self.folder.run_of(cell)
+        config = dataclasses.replace(
+            self.scale.config, seed=cell.seed, out=run, data_dir=self.data_dir, **cell.options
+        )
+        trained = train_or_go_on(
+            config, self.data, self.progress, change=change, after_epoch=after_epoch
+        )
+        if change is not None:  # as saved, it would be loaded as the model that the config names
+            shutil.rmtree(run / "model")
+        return trained
+
+
+def load(name: str, data_dir: Path | None) -> TrainTest:
+    """As `load_data`, and "cifar10" is the folder of class folders that `data_dir` names."""
+    if name != CIFAR10:
+        return load_data(name, data_dir)
+    if data_dir is None:
+        raise InputError(
+            "cifar10 is not downloaded: name the folder that holds its images as "
+            "train/CLASS/… and test/CLASS/… with --data-dir"
+        )
+    parts = load_data(str(data_dir))
+    if parts.train.num_classes != 10 or parts.train.image_size != (32, 32):
+        raise InputError(
+            f"{data_dir} does not hold CIFAR-10: expected ten classes of 32×32 images, found "
+            f"{parts.train}"
+        )
+    lossy = any(path.suffix.lower() in {".jpg", ".jpeg"} for path in data_dir.rglob("*.*"))
+    title = "CIFAR-10 (JPEG)" if lossy else "CIFAR-10"
+    return TrainTest(*(dataclasses.replace(part, name=title) for part in parts))
+
+
+def choice(data: ImageData, count: int | None) -> ImageData:
+    """So many of the images, always the same ones; all where there are no more."""
+    if count is None or count >= len(data):
+        return data
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))
+    return data.subset(order[:count].sort().values)

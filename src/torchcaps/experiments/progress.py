@@ -1,0 +1,94 @@
+"""What a person sees while an experiment goes on."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from torchcaps.training.progress import TrainingProgress
+
+__all__ = ["ExperimentProgress"]
+
+TRAINING = 0.75  # of the time of a cell, about; the rest is measuring
+
+
+class ExperimentProgress(TrainingProgress):
+    """A bar over the cells with the time left, on a terminal only, and a line for each one done.
+
+    Args:
+        cells: how many there are.
+        done: how many of them were there before.
+    """
+
+    def __init__(self, cells: int, done: int) -> None:
+        super().__init__(cells)
+        self._cells, self._done, self._first = cells, done, done
+        self._name, self._steps, self._began = "", 1, time.perf_counter()
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("cells ·"),
+            TimeElapsedColumn(),
+            TextColumn("· left"),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+            speed_estimate_period=3600,
+        )
+        self._task = self._bar.add_task("", total=cells, completed=done)
+
+    @contextmanager
+    def cell(self, name: str) -> Iterator[None]:
+        """While a cell is computed; ends with its line."""
+        self._name, started = name, time.perf_counter()
+        self._bar.update(self._task, description=name)
+        yield
+        self._done += 1
+        self._bar.update(self._task, completed=self._done)
+        now = time.perf_counter()
+        left = (now - self._began) / (self._done - self._first) * (self._cells - self._done)
+        self.say(
+            f"[{self._done}/{self._cells}] {name}   {now - started:.1f} s   {duration(left)} left"
+        )
+
+    def training(self, steps: int) -> None:
+        """The cell now begins so many steps of training."""
+        self._steps = max(1, steps)
+
+    def step(self, description: str) -> None:
+        """One more step is done."""
+        words = f"{self._name}, {description}"
+        self._bar.update(self._task, advance=TRAINING / self._steps, description=words)
+
+    def epoch(self, row: Mapping[str, Any], epochs: int) -> None:
+        """Nothing: a line for each cell is enough."""
+
+    @contextmanager
+    def measuring(self) -> Iterator[None]:
+        """While something else may draw a bar of its own."""
+        self._bar.stop()
+        yield
+        self._bar.start()
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words, roughly.
+
+    Example:
+        >>> duration(45), duration(900), duration(7000)
+        ('45 s', '15 min', '1.9 h')
+    """
+    if seconds < 99:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5940 else f"{seconds / 3600:.1f} h"

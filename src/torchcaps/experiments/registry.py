@@ -1,0 +1,66 @@
+"""Experiments by name."""
+
+import difflib
+from collections.abc import Sequence
+
+from torchcaps.errors import InputError
+from torchcaps.experiments import (
+    agreement,
+    cifar_loss,
+    dimensions,
+    iterations,
+    reconstructions,
+    routing_logits,
+    table1,
+)
+from torchcaps.experiments.experiment import Experiment, Scale
+from torchcaps.experiments.progress import duration
+
+__all__ = ["EXPERIMENTS", "cost", "find_experiment", "listing"]
+
+ALL: Sequence[Experiment] = [
+    module.EXPERIMENT
+    for module in (
+        agreement, iterations, routing_logits, cifar_loss, table1, reconstructions, dimensions
+    )
+]  # fmt: skip
+EXPERIMENTS = {experiment.name: experiment for experiment in ALL}
+
+
+def find_experiment(name: str) -> Experiment:
+    """The experiment of a name.
+
+    Raises:
+        InputError: there is none; answered with the nearest.
+    """
+    if name not in EXPERIMENTS:
+        near = difflib.get_close_matches(name.lower(), EXPERIMENTS, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise InputError(
+            f"no experiment is called {name!r}: {hint}known are {', '.join(EXPERIMENTS)}"
+        )
+    return EXPERIMENTS[name]
+
+
+def listing() -> str:
+    """All experiments with what they show and what they cost at each scale."""
+    lines = []
+    for experiment in EXPERIMENTS.values():
+        lines.append(f"{experiment.name}: {experiment.shows}")
+        lines += [
+            f"  {name:<6} {cost(experiment, scale)}" for name, scale in experiment.scales.items()
+        ]
+    return "\n".join(lines)
+
+
+def cost(experiment: Experiment, scale: Scale) -> str:
+    """Trainings, images and time of a scale, in words."""
+    time = f"about {duration(60 * scale.minutes)}"
+    if scale.training is None:
+        return f"nothing to train, {time}"
+    config, cells = scale.training, experiment.cells(scale)
+    images = f"{scale.images:,}" if scale.images is not None else "all training"
+    return (
+        f"{len(cells)} trainings of {config.epochs} epochs over {images} images of "
+        f"{config.data}, {time}"
+    )

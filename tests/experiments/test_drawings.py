@@ -1,0 +1,86 @@
+"""What is measured on drawings, and what a change of one dimension does."""
+
+import numpy as np
+import pytest
+import torch
+
+from torchcaps.data import ImageData
+from torchcaps.experiments.dimensions import TWEAKS, effects_of, tweaked
+from torchcaps.experiments.reconstructions import drawing_error, drawn, mean_image_error
+from torchcaps.experiments.shape_measures import MEASURES, measure_shapes
+from torchcaps.models import CapsNet
+
+
+def line(width=3, lean=0.0, length=24, at=(16, 16)):
+    """A bright line of so many pixels' width, leaning to the right for `lean` pixels a pixel up."""
+    rows, columns = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
+    up = at[0] - rows
+    away = (columns - at[1] - lean * up).abs()
+    inside = (width / 2 + 0.5 - away).clamp(0, 1) * (up.abs() <= length / 2)
+    return inside[None, None]
+
+
+def measures(**shape):
+    return dict(zip(MEASURES, measure_shapes(line(**shape))[0].tolist()))
+
+
+def test_measures_of_lines():
+    upright = measures()
+    assert upright["slant"] == pytest.approx(0)
+    assert (upright["right"], upright["down"]) == pytest.approx((16, 16))
+    assert measures(lean=0.5)["slant"] == pytest.approx(0.5, abs=0.02)
+    assert measures(lean=-0.5)["slant"] == pytest.approx(-0.5, abs=0.02)
+    moved = measures(at=(13, 18))
+    assert (moved["right"], moved["down"]) == pytest.approx((18, 13))
+    for other in ("size", "slant", "stroke width"):
+        assert moved[other] == pytest.approx(upright[other])
+    # A line of length n has n · w of ink and an outline of 2 (n + w).
+    for width in (2, 4):
+        assert measures(width=width)["stroke width"] == pytest.approx(25 * width / (25 + width))
+    assert measures(length=12)["size"] < 0.6 * upright["size"]
+
+
+def test_effects_and_correlations():
+    """Two images whose second measure rises with dimension 1, and falls with dimension 0."""
+    steps = torch.arange(11.0, dtype=torch.float64)
+    found = torch.zeros(2, 2, 11, 2, dtype=torch.float64)
+    found[0] += 3
+    found[1] += 7  # s.d. of 3 and 7: √8
+    found[:, 1, :, 1] += 0.4 * (steps - 5)
+    found[:, 0, :, 1] -= 0.2 * (steps - 5)
+    effect, correlation = effects_of(found)
+    assert effect[1].tolist() == pytest.approx([0, 4 / 8**0.5])
+    assert effect[0].tolist() == pytest.approx([0, -2 / 8**0.5])
+    assert correlation[:, 1].tolist() == pytest.approx([-1, 1])
+    assert correlation[:, 0].tolist() == pytest.approx([0, 0])
+
+
+@pytest.fixture
+def model():
+    return CapsNet(17, 1, 3, conv_channels=4, primary_types=2, decoder_hidden=(8, 8)).eval()
+
+
+def test_one_dimension_of_one_class_is_changed(model):
+    pose, labels = torch.rand(2, 3, 16), torch.tensor([2, 0])
+    drawings = tweaked(model, pose, labels)
+    assert drawings.shape == (2, 16, 11, 1, 17, 17)
+    changed = pose.clone()
+    changed[1, 0, 6] -= 0.25
+    with torch.no_grad():
+        expected = model.decoder(changed, labels)[1]
+        same = model.decoder(pose, labels)[0]
+    torch.testing.assert_close(drawings[1, 6, 0], expected)
+    torch.testing.assert_close(drawings[0, :, 5], same.expand(16, -1, -1, -1))
+    assert TWEAKS.tolist() == pytest.approx(np.arange(-0.25, 0.26, 0.05).tolist(), abs=1e-6)
+
+
+def test_errors_of_drawings(model):
+    images = torch.rand(6, 1, 17, 17)
+    data = ImageData(images, torch.arange(6) % 3, ("a", "b", "c"), "toy")
+    labels = data.labels
+    expected = (drawn(model, images, labels) - images).square().sum() / 6
+    assert drawing_error(model, data) == pytest.approx(expected.item(), rel=1e-5)
+    grey = (labels / 4)[:, None, None, None].expand_as(images)  # another for each class
+    train = ImageData(torch.cat([grey / 2, 1.5 * grey]), labels.repeat(2), data.class_names, "toy")
+    expected = (grey - images).square().sum() / 6
+    assert mean_image_error(train, data) == pytest.approx(expected.item(), rel=1e-5)
