@@ -75,7 +75,7 @@ def _bars(
     for key, at in places.items():
         if key not in measured:
             axes.text(
-                0, at, " does not fit in memory", va="center", fontsize=7, color=COLOURS[key[1]]
+                0, at, " not measured", va="center", fontsize=7, color=COLOURS[key[1]]
             )
     axes.set(xlabel="times torchcaps", yticks=[places[shape, "einsum"] - 0.5 for shape in shapes])
     axes.set_yticklabels(shapes)
