@@ -74,9 +74,7 @@ def _bars(
     measured = {(row["shape"], row["contender"]) for row in rows}
     for key, at in places.items():
         if key not in measured:
-            axes.text(
-                0, at, " not measured", va="center", fontsize=7, color=COLOURS[key[1]]
-            )
+            axes.text(0, at, " not measured", va="center", fontsize=7, color=COLOURS[key[1]])
     axes.set(xlabel="times torchcaps", yticks=[places[shape, "einsum"] - 0.5 for shape in shapes])
     axes.set_yticklabels(shapes)
     axes.tick_params(axis="y", length=0)
