@@ -2,13 +2,14 @@
 
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["atomic_path", "write_bytes", "write_json", "write_text"]
+__all__ = ["atomic_path", "locked", "write_bytes", "write_json", "write_text"]
 
 
 @contextmanager
@@ -44,6 +45,33 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(target.parent)
+
+
+@contextmanager
+def locked(path: str | os.PathLike[str]) -> Iterator[bool]:
+    """Hold a file as a lock, or find that another process does; a kill lets go of it.
+
+    Windows has no such locks: there every process is told that it holds it.
+
+    Example:
+        >>> import tempfile, pathlib
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "a.lock"
+        >>> with locked(path) as mine, locked(path) as another:
+        ...     print(mine, another)
+        True False
+    """
+    if sys.platform == "win32":
+        yield True
+        return
+    import fcntl
+
+    with open(path, "wb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:

@@ -13,6 +13,8 @@ from torchcaps.experiments.agreement import (
     three_to_two,
     two_capsules,
 )
+from torchcaps.experiments.experiment import Results
+from torchcaps.experiments.folder import ExperimentFolder
 from torchcaps.experiments.registry import EXPERIMENTS
 from torchcaps.experiments.run import reproduce
 
@@ -71,3 +73,21 @@ def test_the_report_says_the_numbers(tmp_path):
     text = (folder / "report.md").read_text()
     lengths = " | ".join(f"{v.norm():.3f}" for v in trace.pose[:, 1])
     assert f"| length of v_2 | {lengths} |" in text
+
+
+def test_the_verdicts_follow_the_rows(tmp_path):
+    experiment = EXPERIMENTS["agreement"]
+    folder, _ = reproduce(experiment, out=tmp_path / "out")
+    kept, scale = ExperimentFolder(folder), experiment.scales["smoke"]
+    rows = [kept.row(cell) for cell in experiment.cells(scale)]
+    moved, begins = experiment.report(Results(folder, scale, rows, kept.arrays)).findings
+    assert (moved.verdict, begins.verdict) == ("borne out", "borne out")
+    last = len(VOTES)
+    for name, value, answers in (
+        (f"c_{last}1 at iteration 5", 0.6, ("contradicted", "borne out")),
+        ("c_11 at iteration 1", 0.4, ("borne out", "contradicted")),
+        ("largest deviation of a sum from 1", 0.1, ("borne out", "contradicted")),
+    ):
+        other = [row | {name: value} if name in row else row for row in rows]
+        found = experiment.report(Results(folder, scale, other, kept.arrays)).findings
+        assert tuple(finding.verdict for finding in found) == answers, name

@@ -121,6 +121,15 @@ def test_the_report_follows_its_rows(tmp_path):
     assert "| random | 6 | 2 | 0.29 | 0.62, 0.62 |" in report.body
     assert "| 10 | 20.00 ± 0.00 | 20.00 to 20.00 | +10.00 | 10.00 to 10.00 |" in report.body
     assert "is known to be 1.79 to 40.42 % (Wilson)" in report.body
+    best, overfit = report.findings
+    assert best.ours == "r = 3: 10.00 ± 0.00 %, least at r = 3: 10.00 ± 0.00 %"
+    assert overfit.ours == "r = 10: error +10.00 points from r = 3 (10.00 to 10.00)"
+    assert (best.verdict, overfit.verdict) == ("borne out", "not decided")
+    # what is published of a cell is enough
+    only = lambda row: iterations_report.slim(arrays(row))  # noqa: E731
+    again = iterations_report.report(Results(tmp_path, scale, made, only))
+    assert again == report
+    assert only(made[0]).keys() == {"wrong"}
 
 
 def test_the_rules_stand_in_the_report():

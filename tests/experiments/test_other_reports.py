@@ -8,6 +8,7 @@ import oracle
 from small_runs import tiny_data
 from torchcaps.experiments import routing_logits, table1
 from torchcaps.experiments.cifar_loss import lower_with_three
+from torchcaps.experiments.statistics import summarise
 from torchcaps.models import BaselineCNN, create_model
 
 
@@ -52,18 +53,21 @@ def test_a_sentence_names_iterations_two_and_five():
 
 
 @pytest.mark.parametrize(
-    ("above", "said"),
+    ("above", "low", "high", "answer"),
     [
-        ([0.02, 0.021, 0.022], "+0.0210 (95 % interval 0.0185 to 0.0235): as published"),
-        ([-0.02, -0.021, -0.022], "-0.0210 (95 % interval -0.0235 to -0.0185): the reverse of"),
-        ([-0.02, 0.02, 0.03], ": not decided"),
-        ([0.5], "by +0.5000: not decided, one seed has no spread"),
+        ([0.02, 0.021, 0.022], 0.0185, 0.0235, "as published"),
+        ([-0.02, -0.021, -0.022], -0.0235, -0.0185, "the reverse of what is published"),
+        ([-0.02, 0.02, 0.03], -0.0557, 0.0757, "not decided"),
+        ([0.5], -np.inf, np.inf, "not decided, one seed has no spread"),
     ],
 )
-def test_the_loss_of_one_iteration_beside_three(above, said):
+def test_the_loss_of_one_iteration_beside_three(above, low, high, answer):
     three = np.tile([2.0, 1.0], (len(above), 1))
     one = three + np.array([[-5.0, a] for a in above])  # only the last epoch counts
-    assert said in lower_with_three({1: one, 3: three})
+    spread, said = lower_with_three({1: one, 3: three})
+    assert said == answer
+    assert spread.mean == pytest.approx(np.mean(above))
+    assert (spread.low, spread.high) == pytest.approx((low, high), abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +83,8 @@ def test_table1_compares_seed_by_seed(errors, said):
     """With 10, 11, 12 thousandths of the best line."""
     pair = ("r1-reconstruction", table1.BEST)
     values = dict(zip(pair, ([e / 1000 for e in errors], [0.01, 0.011, 0.012])))
-    assert said in table1.compared(values, *pair)
+    lines = [table1.LINES[name] for name in pair]
+    assert said in table1.compared(*lines, *values.values())
 
 
 def test_the_small_baseline_has_weights_of_the_seed():
@@ -91,3 +96,36 @@ def test_the_small_baseline_has_weights_of_the_seed():
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
     assert weights[0].shape[0] == 64
+
+
+@pytest.mark.parametrize(
+    ("errors", "answer"),
+    [
+        ([0.012, 0.0121, 0.0122], "higher"),
+        ([0.002, 0.0021, 0.0022], "lower"),
+        ([0.002, 0.0025, 0.0031], "reached"),
+        ([0.5], "not decided, one seed"),
+    ],
+)
+def test_where_the_published_error_lies(errors, answer):
+    assert table1.reached(summarise(errors)) == answer
+
+
+def test_a_finding_says_what_the_sentence_says():
+    pair = ("r1-reconstruction", table1.BEST)
+    found = table1.finding(dict(zip(pair, ([0.03, 0.031, 0.0323], [0.01, 0.011, 0.012]))), *pair)
+    assert found.claim == (
+        "CapsNet, r = 1, reconstruction errs more than CapsNet, r = 3, reconstruction"
+    )
+    assert found.published == "0.29 and 0.25 %"
+    assert found.ours == "by +2.01 points (95 % interval 1.97 to 2.05)"
+    assert found.verdict == "as published"
+
+
+def test_the_change_of_b_beside_the_published_one():
+    falling = 0.07 * 10.0 ** -np.arange(9)
+    found = routing_logits.finding(falling)
+    assert found.ours == "0.007 at iteration 2, 7e-06 at iteration 5"
+    assert found.published == "0.007 at iteration 2, 1e-05 at iteration 5"
+    assert found.verdict == "as published"
+    assert routing_logits.finding(falling[::-1]).verdict == "it does not fall so"

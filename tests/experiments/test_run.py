@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import os
 import re
+import time
 
 import numpy as np
 import pytest
@@ -12,9 +14,11 @@ from small_runs import NAMES
 from torchcaps.errors import InputError, RunStopped
 from torchcaps.experiments import iterations
 from torchcaps.experiments.experiment import Report
-from torchcaps.experiments.folder import settings
+from torchcaps.experiments.folder import ExperimentFolder, settings
 from torchcaps.experiments.registry import EXPERIMENTS, find_experiment
 from torchcaps.experiments.run import default_folder, reproduce
+from torchcaps.experiments.training import Trained
+from torchcaps.storage import locked
 from torchcaps.training.run import Run
 
 TIMES = {"seconds_per_step"}
@@ -145,6 +149,62 @@ def test_folders_and_arguments_that_will_not_do(small, agreement, tmp_path, monk
     assert not (tmp_path / "new").exists()
 
 
+def test_a_cell_that_another_process_has_is_left_to_it(agreement, tmp_path):
+    out = tmp_path / "out"
+    computed = []
+
+    def compute(cell, lab):
+        computed.append(cell.name)
+        return EXPERIMENTS["agreement"].compute(cell, lab)
+
+    watched = dataclasses.replace(agreement, compute=compute)
+    folder = ExperimentFolder(out)
+    folder.check(agreement, "smoke", agreement.scales["smoke"])
+    folder.begin(None)
+    with locked(out / "cells" / "capsule-seed0.lock") as mine:
+        assert mine
+        with pytest.raises(RunStopped, match=r"done, but 1 of 3 cells in .* another") as stopped:
+            reproduce(watched, out=out)
+    assert stopped.value.exit_code == 0
+    assert len(computed) == 2
+    assert not (out / "report.md").exists()
+    reproduce(watched, out=out)
+    assert computed[2:] == ["capsule"]
+    assert (out / "report.md").exists()
+    assert [path.name for path in (out / "cells").glob("*.lock")] == []
+
+
+def test_a_cell_that_another_process_has_just_finished_is_not_computed_again(agreement, tmp_path):
+    """Between the list of what is left and the claim."""
+    out = tmp_path / "out"
+    computed = []
+
+    def compute(cell, lab):
+        if not computed:  # a second process comes, and does everything else
+            computed.append(cell.name)
+            with pytest.raises(RunStopped, match="1 of 3 cells"):
+                reproduce(watched, out=out)
+        else:
+            computed.append(cell.name)
+        return EXPERIMENTS["agreement"].compute(cell, lab)
+
+    watched = dataclasses.replace(agreement, compute=compute)
+    reproduce(watched, out=out)
+    assert sorted(computed) == sorted(cell.name for cell in agreement.cells(None))
+
+
+def test_only_temporary_files_that_are_nobodys_are_removed(agreement, tmp_path):
+    folder, _ = reproduce(agreement, out=tmp_path / "out")
+    old, new = folder / "cells" / ".partial-old.json", folder / "cells" / ".partial-new.json"
+    for path in (old, new):
+        path.write_text("{")
+    os.utime(old, (time.time() - 2 * 3600,) * 2)
+    (folder / "cells" / "capsule-seed0.json").unlink()
+    reproduce(agreement, out=folder)
+    assert not old.exists()
+    assert new.exists()
+
+
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"row": {}}', b"\xff"])
 def test_a_damaged_cell_is_named(agreement, tmp_path, content):
     folder, _ = reproduce(agreement, out=tmp_path / "out")
@@ -170,3 +230,8 @@ def test_names():
         find_experiment("iteration")
     assert default_folder("iterations", "cpu", None).as_posix() == "runs/iterations-cpu"
     assert default_folder("a", "cpu", "/data/b.npz").as_posix() == "runs/a-cpu-b"
+
+
+def test_the_time_of_a_step_is_that_of_the_quickest_epoch():
+    history = [{"seconds": 10.0}, {"seconds": 4.0}]
+    assert Trained(None, None, history, steps=8).seconds_per_step == 1

@@ -7,12 +7,8 @@ CPU = torch.device("cpu")
 
 
 def step(sums: EpochSums, number: int, total: float, images: int = 4, right: int = 3) -> None:
-    labels = torch.zeros(images, dtype=torch.int64)
-    activation = torch.zeros(images, 2)
-    activation[:right, 0] = 1
-    activation[right:, 1] = 1
     losses = Losses(torch.tensor(total), torch.tensor(total / 2), torch.tensor(total / 4))
-    sums.add(losses, activation, labels, number)
+    sums.add(losses, torch.arange(images) < right, number)
 
 
 def test_means_weigh_every_image_alike():

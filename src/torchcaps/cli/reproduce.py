@@ -35,8 +35,8 @@ class Reproduce:
     threads: int | None = None
     """CPU threads; default: what torch takes."""
     out: Path | None = None
-    """Folder for the results; one that is not finished is gone on with. Default: one under runs/
-    that the same command finds again."""
+    """Folder for the results; one that is not finished is gone on with, by several processes at
+    once if you start them. Default: one under runs/ that the same command finds again."""
 
     def run(self) -> None:
         """Compute what is left, and end by printing the main figures and the folder."""

@@ -12,13 +12,14 @@ class MissingPackage(InputError, ImportError):
     """A package of an optional extra is not installed."""
 
 
-def require(module: str, package: str, purpose: str) -> ModuleType:
+def require(module: str, package: str, purpose: str, extra: str = "train") -> ModuleType:
     """Import `module`, or say which extra brings it.
 
     Args:
         module: what to import, "PIL.Image".
         package: what pip calls it, "pillow".
         purpose: what it is needed for; begins the sentence.
+        extra: the optional extra of this package that brings it.
 
     Raises:
         MissingPackage: it cannot be imported.
@@ -32,5 +33,5 @@ def require(module: str, package: str, purpose: str) -> ModuleType:
     except ImportError as error:
         raise MissingPackage(
             f"{purpose} needs {package}, which cannot be imported ({error}); "
-            'install it with: pip install "torchcaps[train]"'
+            f'install it with: pip install "torchcaps[{extra}]"'
         ) from error

@@ -28,6 +28,7 @@ from torchcaps.experiments.experiment import (
     Arrays,
     Cell,
     Experiment,
+    Finding,
     Outcome,
     Report,
     Results,
@@ -142,7 +143,23 @@ def report(results: Results) -> Report:
         f"iterations the smallest is {smallest:.3f}, and no sum differs from 1 by more than "
         f"{deviation:.0e}",
     ]
-    return Report(figures, body(layer, pair, steps))
+    moved = before[0] > after[0] and before[1] < after[1]
+    begins = layer["c_11 at iteration 1"]
+    findings = [
+        Finding(
+            "An input that opposes v_1 and agrees with v_2 loses c_1 and gains c_2",
+            "drawn by hand",
+            f"c_1 {before[0]:.2f} → {after[0]:.2f}, c_2 {before[1]:.2f} → {after[1]:.2f}",
+            "borne out" if moved else "contradicted",
+        ),
+        Finding(
+            "With two outputs every c begins at 0.5; those of an input capsule sum to 1",
+            "0.5; 1",
+            f"{begins:.2f}; 1 to within {deviation:.0e}",
+            "borne out" if begins == 0.5 and deviation < 1e-12 else "contradicted",
+        ),
+    ]
+    return Report(figures, body(layer, pair, steps), findings)
 
 
 def body(layer: Row, pair: Row, steps: int) -> str:
@@ -158,6 +175,9 @@ def body(layer: Row, pair: Row, steps: int) -> str:
     last = len(VOTES)
     return "\n\n".join(
         [
+            "![Votes and poses of two capsules, and the coupling by iteration](two_capsules.png)",
+            f"Coupling moves to the output that is agreed with. Input capsule {last}:",
+            over_time(pair, [f"c_{last}1", f"c_{last}2", "length of v_1", "length of v_2"], steps),
             "## Similarity",
             "![Two vectors from opposed to aligned, with their scalar product](dot_product.png)",
             "## What one capsule computes",
@@ -165,10 +185,6 @@ def body(layer: Row, pair: Row, steps: int) -> str:
             "## Three inputs, two outputs",
             "![Coupling coefficients of each iteration](coupling.png)",
             over_time(layer, [n for i in (1, 2, 3) for n in (f"c_{i}1", f"c_{i}2")], ITERATIONS),
-            "## Coupling moves to the output that is agreed with",
-            "![Votes and poses of two capsules, and the coupling by iteration](two_capsules.png)",
-            f"Input capsule {last}:",
-            over_time(pair, [f"c_{last}1", f"c_{last}2", "length of v_1", "length of v_2"], steps),
         ]
     )
 

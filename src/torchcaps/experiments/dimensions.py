@@ -20,8 +20,10 @@ from torch import Tensor
 
 from torchcaps.experiments.charts import headline
 from torchcaps.experiments.experiment import (
+    Arrays,
     Cell,
     Experiment,
+    Finding,
     Outcome,
     Report,
     Results,
@@ -30,8 +32,9 @@ from torchcaps.experiments.experiment import (
     ScaleName,
 )
 from torchcaps.experiments.lab import Lab
-from torchcaps.experiments.markdown import table
+from torchcaps.experiments.markdown import plus_minus, table
 from torchcaps.experiments.shape_measures import MEASURES, measure_shapes
+from torchcaps.experiments.statistics import summarise
 from torchcaps.models import CapsNet
 from torchcaps.training.config import TrainConfig
 from torchcaps.training.pictures.style import WIDTH, Path, figure
@@ -40,6 +43,7 @@ __all__ = ["EXPERIMENT", "effects_of", "tweaked"]
 
 TWEAKS = 0.05 * torch.arange(-5, 6)
 IMAGES = 20  # of each class, at most
+NOTABLE = 2  # standard deviations
 Array = npt.NDArray[np.generic]
 
 
@@ -110,10 +114,13 @@ def compute(cell: Cell, lab: Lab) -> Outcome:
 
 def report(results: Results) -> Report:
     """The strongest dimension of every class for every measure."""
-    row = results.rows[0]
-    arrays = results.arrays(row)
+    arrays = results.arrays(results.rows[0])
+    strongest = {
+        name: summarise([row[f"strongest effect on {name}"] for row in results.rows])
+        for name in MEASURES
+    }
     effects, correlations = arrays["effects"], arrays["correlations"]  # [J, D, M]
-    draw_tweaks(effects, arrays["examples"], path=results.folder / "tweaks.png")
+    draw_tweaks(effects, slim(arrays)["examples"], path=results.folder / "tweaks.png")
     best = np.abs(effects).argmax(axis=1)  # [J, M]
     lines = [
         [k]
@@ -124,17 +131,44 @@ def report(results: Results) -> Report:
         for k in range(len(effects))
     ]
     figures = [
-        f"{name}: the strongest dimension of a class changes it by "
-        f"{row[f'strongest effect on {name}']:.1f} standard deviations, on average over the classes"
-        for name in MEASURES
+        f"{name}: the strongest dimension of a class changes it by {plus_minus(spread, 1, 1)} "
+        "standard deviations, on average over the classes"
+        for name, spread in strongest.items()
     ]
+    beyond = [name for name, spread in strongest.items() if spread.mean > NOTABLE]
+    finding = Finding(
+        "Dimensions of a class capsule stand for properties such as stroke width and slant",
+        "shown in a figure",
+        ", ".join(f"{name} {plus_minus(spread, 1, 1)}" for name, spread in strongest.items())
+        + " standard deviations by the strongest",
+        f"{len(beyond)} of {len(MEASURES)} changed by more than {NOTABLE:g}",
+    )
     parts = [
         "![One dimension changed from −0.25 to 0.25, for each measure](tweaks.png)",
         "For every class and measure the dimension with the strongest effect: its number, the "
-        "effect, and in brackets the correlation (first seed).",
+        "effect, and in brackets the correlation. Picture and table are of the first seed: which "
+        "dimension stands for what is another in each training.",
         table(["class", *MEASURES], lines),
     ]
-    return Report(figures, "\n\n".join(parts))
+    return Report(figures, "\n\n".join(parts), [finding])
+
+
+def most_changed(effects: Array) -> list[tuple[int, int]]:
+    """(class, dimension) with the strongest effect on each measure, from [J, D, M]."""
+    sizes = np.abs(effects)
+    places = [
+        np.unravel_index(int(sizes[..., m].argmax()), sizes.shape[:2]) for m in range(len(MEASURES))
+    ]
+    return [(int(k), int(d)) for k, d in places]
+
+
+def slim(arrays: Arrays) -> Arrays:
+    """Of the drawings those that are shown, in 256 shades; the rest is zero."""
+    shown = np.zeros_like(arrays["examples"], dtype=np.uint8)
+    for m, (k, _) in enumerate(most_changed(arrays["effects"])):
+        drawn = arrays["examples"][k, m]
+        shown[k, m] = drawn if drawn.dtype == np.uint8 else (255 * drawn).round()
+    return {**arrays, "examples": shown}
 
 
 def draw_tweaks(effects: Array, examples: Array, *, path: Path) -> None:
@@ -142,17 +176,18 @@ def draw_tweaks(effects: Array, examples: Array, *, path: Path) -> None:
 
     Args:
         effects: [J, D, M].
-        examples: [J, M, 11, H, W], a class's drawings along its strongest dimension for a measure.
+        examples: [J, M, 11, H, W], a class's drawings along its strongest dimension for a measure,
+            in 256 shades.
         path: the PNG file to write.
     """
+    places = most_changed(effects)
     with figure(WIDTH, 0.62 * len(MEASURES) + 0.75, path=path) as page:
         page.set_layout_engine("constrained")
         panels = page.subplots(len(MEASURES), 1, squeeze=False)[:, 0]
         for m, (axes, name) in enumerate(zip(panels, MEASURES)):
-            sizes = np.abs(effects[:, :, m])
-            k, d = np.unravel_index(int(sizes.argmax()), sizes.shape)
+            k, d = places[m]
             strip = np.concatenate(list(examples[k, m]), axis=1)
-            axes.imshow(strip, cmap="gray", vmin=0, vmax=1)
+            axes.imshow(strip, cmap="gray", vmin=0, vmax=255)
             width = strip.shape[1] / len(TWEAKS)
             ticks = (np.arange(len(TWEAKS)) + 0.5) * width
             last = axes is panels[-1]
@@ -195,4 +230,5 @@ EXPERIMENT = Experiment(
     compute=compute,
     report=report,
     differs=differs,
+    slim=slim,
 )

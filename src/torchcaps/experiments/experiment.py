@@ -13,7 +13,17 @@ from torchcaps.training.config import TrainConfig
 if TYPE_CHECKING:
     from torchcaps.experiments.lab import Lab
 
-__all__ = ["Arrays", "Cell", "Experiment", "Outcome", "Report", "Results", "Row", "Scale"]
+__all__ = [
+    "Arrays",
+    "Cell",
+    "Experiment",
+    "Finding",
+    "Outcome",
+    "Report",
+    "Results",
+    "Row",
+    "Scale",
+]
 
 Row = dict[str, Any]  # JSON values
 Arrays = Mapping[str, npt.NDArray[np.generic]]
@@ -48,6 +58,9 @@ class Scale:
         images: training images that are used, drawn once; None for all of them.
         held_out: the same of the held-out images.
         iterations: the numbers of routing iterations that are compared.
+        network: what is trained, in words, where it is not what `training` names.
+        level: accuracy on images kept aside at which networks are compared, where they are so.
+        wanted: what a run at this scale is asked to show, while nobody has made one.
     """
 
     minutes: float
@@ -56,6 +69,9 @@ class Scale:
     images: int | None = None
     held_out: int | None = None
     iterations: tuple[int, ...] = ()
+    network: str | None = None
+    level: float | None = None
+    wanted: str = ""
 
     @property
     def config(self) -> TrainConfig:
@@ -93,11 +109,35 @@ class Results:
 
 
 @dataclass(frozen=True)
+class Finding:
+    """A claim and what was measured of it, each in a few words: a line of a summary.
+
+    Attributes:
+        claim: what is said.
+        published: the figure it is said with.
+        ours: the same figure as measured, with its spread.
+        verdict: how the two stand to each other, by a rule that looks at no result beforehand.
+    """
+
+    claim: str
+    published: str
+    ours: str
+    verdict: str
+
+
+@dataclass(frozen=True)
 class Report:
-    """What a person is told: the main figures, one a line, and the whole in Markdown."""
+    """What a person is told.
+
+    Attributes:
+        figures: the main figures, one a line.
+        body: the whole in Markdown; what stands before its first heading is the main result.
+        findings: the claims, for a summary of all experiments.
+    """
 
     figures: Sequence[str]
     body: str
+    findings: Sequence[Finding] = ()
 
 
 @dataclass(frozen=True)
@@ -112,6 +152,7 @@ class Experiment:
         compute: computes one of them.
         report: makes pictures and text from the rows.
         differs: in what the setup is not that of the original.
+        slim: what the report needs of the arrays of a cell; results that are published keep this.
     """
 
     name: str
@@ -121,6 +162,7 @@ class Experiment:
     compute: Callable[[Cell, "Lab"], Outcome]
     report: Callable[[Results], Report]
     differs: Callable[[Scale], Sequence[str]]
+    slim: Callable[[Arrays], Arrays] = dict
 
     @property
     def shows(self) -> str:

@@ -4,7 +4,9 @@ import csv
 import io
 import json
 import shutil
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import numpy as np
 
 from torchcaps.errors import InputError
 from torchcaps.experiments.experiment import Arrays, Cell, Experiment, Outcome, Row, Scale
-from torchcaps.storage import atomic_path, write_json, write_text
+from torchcaps.storage import atomic_path, locked, write_json, write_text
 from torchcaps.training.config import config_to_dict
 from torchcaps.training.run_folder import describe_machine
 
@@ -21,6 +23,7 @@ __all__ = ["ExperimentFolder"]
 
 # Where a thing lies and on how many threads it runs is not what is computed.
 NOT_SETTINGS = {"data_dir", "out", "threads", "seed", "tensorboard"}
+ABANDONED = 3600  # seconds after which a temporary file is nobody's: to write one takes seconds
 
 
 class ExperimentFolder:
@@ -78,12 +81,23 @@ class ExperimentFolder:
                 )
         self.cells.mkdir(parents=True, exist_ok=True)
         for partial in [*self.path.glob(".partial-*"), *self.cells.glob(".partial-*")]:
-            partial.unlink()
+            with suppress(FileNotFoundError):  # another process has just renamed it
+                if time.time() - partial.stat().st_mtime > ABANDONED:
+                    partial.unlink()
         write_json(self.facts, self._expected | {"data": data})
 
     def run_of(self, cell: Cell) -> Path:
         """The run folder of a cell's training."""
         return self.path / "runs" / cell.key
+
+    @contextmanager
+    def claimed(self, cell: Cell) -> Iterator[bool]:
+        """Whether the cell is left to this process, and to no other while the block lasts."""
+        path = self.cells / f"{cell.key}.lock"
+        with locked(path) as mine:
+            yield mine and self.row(cell) is None
+            if mine:
+                path.unlink(missing_ok=True)
 
     def row(self, cell: Cell) -> Row | None:
         """The row of a finished cell, versions and machine at its end; None of another one."""
@@ -160,7 +174,8 @@ class ExperimentFolder:
 
 def settings(scale: Scale) -> dict[str, Any]:
     """What determines the results of a scale, flat; the number of seeds is not among it."""
-    values = {k: v for k, v in asdict(scale).items() if k not in {"minutes", "seeds", "training"}}
+    aside = {"minutes", "seeds", "training", "wanted"}
+    values = {k: v for k, v in asdict(scale).items() if k not in aside}
     values["compared_iterations"] = values.pop("iterations")  # a training has `iterations` too
     if scale.training is not None:
         trained = config_to_dict(scale.training)

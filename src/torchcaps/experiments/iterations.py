@@ -18,7 +18,7 @@ import numpy as np
 
 from torchcaps.experiments.experiment import Cell, Experiment, Outcome, Row, Scale, ScaleName
 from torchcaps.experiments.fixed_coupling import with_fixed_coupling
-from torchcaps.experiments.iterations_report import RANDOM, report
+from torchcaps.experiments.iterations_report import RANDOM, report, slim
 from torchcaps.experiments.lab import Lab
 from torchcaps.experiments.routing_facts import look_at_routing
 from torchcaps.models import CapsNet
@@ -122,4 +122,5 @@ EXPERIMENT = Experiment(
     compute=compute,
     report=report,
     differs=differs,
+    slim=slim,
 )

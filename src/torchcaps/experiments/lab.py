@@ -13,6 +13,7 @@ from torchcaps.experiments.experiment import Cell, Scale
 from torchcaps.experiments.folder import ExperimentFolder
 from torchcaps.experiments.progress import ExperimentProgress
 from torchcaps.experiments.training import AfterEpoch, Change, Trained, train_or_go_on
+from torchcaps.training.config import TrainConfig
 
 __all__ = ["CIFAR10", "Lab"]
 
@@ -48,29 +49,44 @@ class Lab:
         counts = (self.scale.images, self.scale.held_out)
         return TrainTest(*(choice(part, count) for part, count in zip(whole, counts)))
 
+    def config_of(self, cell: Cell) -> TrainConfig:
+        """The scale's config with the cell's own options, its seed and its run folder."""
+        return dataclasses.replace(
+            self.scale.config,
+            seed=cell.seed,
+            out=self.folder.run_of(cell),
+            data_dir=self.data_dir,
+            **cell.options,
+        )
+
     def train(
         self,
         cell: Cell,
         *,
+        data: TrainTest | None = None,
         change: Change | None = None,
         after_epoch: AfterEpoch | None = None,
+        look_every: int | None = None,
     ) -> Trained:
-        """Train with the scale's config, the cell's own options and its seed.
+        """Train as `config_of` the cell says.
 
         Args:
             cell: what is trained, and where it is put down.
+            data: what to train on in place of `self.data`.
             change: gives the model to train from the config's.
             after_epoch: looks at the model before training and after each epoch.
+            look_every: steps after which it looks, in place of epochs.
         """
-        run = self.folder.run_of(cell)
-        config = dataclasses.replace(
-            self.scale.config, seed=cell.seed, out=run, data_dir=self.data_dir, **cell.options
-        )
         trained = train_or_go_on(
-            config, self.data, self.progress, change=change, after_epoch=after_epoch
+            self.config_of(cell),
+            self.data if data is None else data,
+            self.progress,
+            change=change,
+            after_epoch=after_epoch,
+            look_every=look_every,
         )
         if change is not None:  # as saved, it would be loaded as the model that the config names
-            shutil.rmtree(run / "model")
+            shutil.rmtree(self.folder.run_of(cell) / "model")
         return trained
 
 

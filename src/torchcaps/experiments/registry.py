@@ -5,10 +5,13 @@ from collections.abc import Sequence
 
 from torchcaps.errors import InputError
 from torchcaps.experiments import (
+    affine,
     agreement,
     cifar_loss,
     dimensions,
     iterations,
+    mistakes,
+    multimnist,
     reconstructions,
     routing_logits,
     table1,
@@ -21,7 +24,8 @@ __all__ = ["EXPERIMENTS", "cost", "find_experiment", "listing"]
 ALL: Sequence[Experiment] = [
     module.EXPERIMENT
     for module in (
-        agreement, iterations, routing_logits, cifar_loss, table1, reconstructions, dimensions
+        agreement, iterations, routing_logits, cifar_loss, table1, reconstructions, dimensions,
+        mistakes, multimnist, affine,
     )
 ]  # fmt: skip
 EXPERIMENTS = {experiment.name: experiment for experiment in ALL}
@@ -61,6 +65,6 @@ def cost(experiment: Experiment, scale: Scale) -> str:
     config, cells = scale.training, experiment.cells(scale)
     images = f"{scale.images:,}" if scale.images is not None else "all training"
     return (
-        f"{len(cells)} trainings of {config.epochs} epochs over {images} images of "
-        f"{config.data}, {time}"
+        f"{len(cells)} training{'s' if len(cells) > 1 else ''} of {config.epochs} epochs over "
+        f"{images} images of {config.data}, {time}"
     )

@@ -25,6 +25,7 @@ from torchcaps.experiments.charts import headline, legend_above, log_scale
 from torchcaps.experiments.experiment import (
     Cell,
     Experiment,
+    Finding,
     Outcome,
     Report,
     Results,
@@ -126,7 +127,17 @@ def report(results: Results) -> Report:
         "A fall is called linear on a logarithmic scale here where a straight line through the "
         "logarithms from iteration 2 on explains 95 % of their variance, and falls.",
     ]
-    return Report(figures, "\n\n".join(parts))
+    return Report(figures, "\n\n".join(parts), [finding(late["logit"])])
+
+
+def finding(values: npt.NDArray[np.float64]) -> Finding:
+    """The published figure is of the change of b."""
+    return Finding(
+        "The change of a routing logit falls about linearly on a logarithmic scale",
+        ", ".join(f"{value:g} at iteration {t}" for t, value in PUBLISHED.items()),
+        ", ".join(f"{number(values[t - 1])} at iteration {t}" for t in PUBLISHED),
+        "as published" if log_linear(values[1:]) else "it does not fall so",
+    )
 
 
 def sentence(name: str, values: npt.NDArray[np.float64]) -> str:

@@ -12,7 +12,9 @@ from torchcaps.experiments.experiment import (
     Cell,
     Experiment,
     Outcome,
+    Report,
     Results,
+    Row,
     Scale,
     ScaleName,
 )
@@ -22,7 +24,7 @@ from torchcaps.experiments.progress import ExperimentProgress
 from torchcaps.experiments.written import write_report
 from torchcaps.training.build import describe_data
 
-__all__ = ["reproduce"]
+__all__ = ["adapted", "default_folder", "reproduce", "write_up"]
 
 
 def reproduce(
@@ -36,6 +38,8 @@ def reproduce(
 ) -> tuple[Path, Sequence[str]]:
     """Compute what is left of an experiment, and write its report.
 
+    Several processes may be given the same folder at once: each takes cells that no other has.
+
     Args:
         experiment: from `find_experiment`.
         scale_name: smoke, cpu or paper.
@@ -48,8 +52,8 @@ def reproduce(
         The folder, and the main figures as lines.
 
     Raises:
-        InputError: an argument or the folder is wrong. RunStopped: interrupted; what is finished
-            stays.
+        InputError: an argument or the folder is wrong. RunStopped: interrupted, or the last cells
+            are with another process; what is finished stays.
     """
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise InputError("an experiment runs in one process: call it without torchrun")
@@ -63,13 +67,32 @@ def reproduce(
         if left:  # what is wrong with the data is said before anything is written
             folder.begin(None if scale.training is None else describe_data(lab.data))
         for cell in left:
-            with progress.cell(cell.key):
-                folder.keep(cell, computed(experiment, cell, lab))
+            with folder.claimed(cell) as mine:
+                if mine:
+                    with progress.cell(cell.key):
+                        folder.keep(cell, computed(experiment, cell, lab))
     rows = [row for cell in cells if (row := folder.row(cell)) is not None]
+    if len(rows) < len(cells):
+        raise RunStopped(
+            f"done, but {len(cells) - len(rows)} of {len(cells)} cells in {folder.path} are with "
+            "another process: the last one to end writes the report",
+            exit_code=0,
+        )
+    return folder.path, write_up(folder, experiment, scale_name, scale, rows).figures
+
+
+def write_up(
+    folder: ExperimentFolder,
+    experiment: Experiment,
+    scale_name: str,
+    scale: Scale,
+    rows: Sequence[Row],
+) -> Report:
+    """Write results.csv, pictures and report.md from the rows of finished cells."""
     folder.write_results(rows)
     report = experiment.report(Results(folder.path, scale, rows, folder.arrays))
     write_report(folder, experiment, scale_name, scale, rows, report)
-    return folder.path, report.figures
+    return report
 
 
 def adapted(

@@ -19,10 +19,18 @@ from torchcaps.training.metrics import Evaluation
 from torchcaps.training.run import Run
 from torchcaps.training.run_folder import RunFolder
 
-__all__ = ["AfterEpoch", "Change", "Trained", "train_or_go_on"]
+__all__ = [
+    "AfterEpoch",
+    "Change",
+    "ChangedRun",
+    "Trained",
+    "to_the_last_step",
+    "train_or_go_on",
+]
 
 Change = Callable[[Classifier], Classifier]  # the model that is trained in place of the config's
-AfterEpoch = Callable[[Classifier, int], None]  # looks at the model after an epoch; 0: before any
+# Looks at the model; is told how many looks came before: none is the one before any step.
+AfterEpoch = Callable[[Classifier, int], None]
 
 
 @dataclass(frozen=True)
@@ -36,12 +44,20 @@ class Trained:
 
     @property
     def seconds_per_step(self) -> float:
-        """On average over the whole training."""
-        return float(sum(row["seconds"] for row in self.history)) / self.steps
+        """In the quickest epoch: what else the machine has to do only ever adds to it."""
+        quickest = min(float(row["seconds"]) for row in self.history)
+        return quickest * len(self.history) / self.steps
 
 
 class ChangedRun(Run):
-    """A run that may train another model than its config names, and look at it after each epoch."""
+    """A run that may train another model than its config names, and look at it now and then.
+
+    Args:
+        config, data: as for any run.
+        change: gives the model to train from the config's.
+        after_epoch: looks at the model before any step, and after each epoch.
+        look_every: steps after which it looks, in place of epochs.
+    """
 
     def __init__(
         self,
@@ -49,24 +65,33 @@ class ChangedRun(Run):
         data: TrainTest,
         change: Change | None,
         after_epoch: AfterEpoch | None,
+        look_every: int | None = None,
     ) -> None:
         super().__init__(config, data)
         self._after_epoch = after_epoch
+        self._look_every = look_every
         if change is not None:
             self.model = change(self.model)
             self.model.to(self.device, memory_format=self.precision.memory_format)  # type: ignore[call-overload]
             self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
 
-    def look(self, epoch: int) -> None:
+    def look(self, number: int) -> None:
         """Let the experiment look at the model; the clock of the epoch stands still."""
         if self._after_epoch is not None:
             before = time.perf_counter()
-            self._after_epoch(self.model, epoch)
+            self._after_epoch(self.model, number)
             self.began += time.perf_counter() - before
+
+    def do_step(self) -> None:
+        """Look before a checkpoint: after a kill in between, the step is done again."""
+        super().do_step()
+        if self._look_every is not None and self.step % self._look_every == 0:
+            self.look(self.step // self._look_every)
 
     def close_epoch(self, epoch: int) -> dict[str, Any]:
         """Look before the checkpoint: after a kill in between, the epoch is done again."""
-        self.look(epoch)
+        if self._look_every is None:
+            self.look(epoch)
         return super().close_epoch(epoch)
 
 
@@ -77,6 +102,7 @@ def train_or_go_on(
     *,
     change: Change | None = None,
     after_epoch: AfterEpoch | None = None,
+    look_every: int | None = None,
 ) -> Trained:
     """Train as `config` says, or go on with what lies in its folder `out`.
 
@@ -84,22 +110,27 @@ def train_or_go_on(
         InputError: an option or the data do not fit, or the run there is damaged.
         RunStopped: interrupted, or a loss that is not finite.
     """
-    folder = RunFolder(Path(str(config.out)))
     with torch.random.fork_rng():
-        run = ChangedRun(config, data, change, after_epoch)
-        if folder.config.is_file():
-            run.go_on(folder, folder.path)
-        else:
-            run.begin()
-        progress.training(run.total_steps - run.step)
-        run.prepare()
-        if run.step == 0:
-            run.look(0)
-        with StopRequest() as stop:
-            while run.step < run.total_steps:
-                one_epoch(run, progress, stop)
-        run.folder.write_metrics(run.history)
+        run = ChangedRun(config, data, change, after_epoch, look_every)
+        to_the_last_step(run, progress)
         with progress.measuring():
             held_out = finish(run.folder, run.model, data.test, run.history, config).held_out
     assert held_out is not None
     return Trained(run.model.eval(), held_out, run.history, run.total_steps)
+
+
+def to_the_last_step(run: ChangedRun, progress: ExperimentProgress) -> None:
+    """All steps of a run, or what is left of them in its folder `out`."""
+    folder = RunFolder(Path(str(run.config.out)))
+    if folder.config.is_file():
+        run.go_on(folder, folder.path)
+    else:
+        run.begin()
+    progress.training(run.total_steps - run.step)
+    run.prepare()
+    if run.step == 0:
+        run.look(0)
+    with StopRequest() as stop:
+        while run.step < run.total_steps:
+            one_epoch(run, progress, stop)
+    run.folder.write_metrics(run.history)

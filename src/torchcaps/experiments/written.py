@@ -9,7 +9,9 @@ from torchcaps.experiments.folder import ExperimentFolder
 from torchcaps.experiments.markdown import table
 from torchcaps.storage import write_text
 
-__all__ = ["write_report"]
+__all__ = ["origins", "setup", "write_report"]
+
+WEIGHTS = "of the last epoch; no held-out image was looked at before"
 
 
 def write_report(
@@ -34,7 +36,7 @@ def write_report(
         "## What differs from the original",
         "\n".join(differs),
         "## Record",
-        record(folder, rows),
+        record(rows),
     ]
     write_text(folder.path / "report.md", "\n\n".join(part for part in parts if part) + "\n")
 
@@ -53,7 +55,7 @@ def setup(scale_name: str, scale: Scale, data: dict[str, Any] | None) -> list[li
             f"{data['name']}: {data['train']:,} training and {data['test']:,} held-out images "
             f"of {shape}",
         ],
-        ["network", config.model],
+        ["network", scale.network or config.model],
         ["seeds", scale.seeds],
         ["epochs, batch", f"{config.epochs}, {config.batch_size}"],
         [
@@ -62,16 +64,19 @@ def setup(scale_name: str, scale: Scale, data: dict[str, Any] | None) -> list[li
             f"{config.final_learning_rate:.3g} of it",
         ],
         ["shifts", f"up to {config.max_shift} pixels"],
-        ["weights", "of the last epoch; no held-out image was looked at before"],
+        ["weights", WEIGHTS if scale.level is None else f"{WEIGHTS}, but once, at the level"],
     ]
 
 
-def record(folder: ExperimentFolder, rows: Sequence[Row]) -> str:
-    """Versions and machines that the rows come from."""
-    kinds = {
-        name: ", ".join(dict.fromkeys(str(row.get(name) or "none") for row in rows))
-        for name in ("torchcaps", "commit", "torch", "numpy", "python", "cpu", "gpu", "threads")
-    }
+def record(rows: Sequence[Row]) -> str:
+    """Where the rows are, and what they come from."""
     return "A row a cell, with seed, versions and commit: [results.csv](results.csv).\n\n" + table(
-        ["", ""], kinds.items()
+        ["", ""], origins(rows)
     ).replace("--:", "---")
+
+
+def origins(rows: Sequence[Row]) -> list[list[object]]:
+    """Versions and machines that rows come from, as rows of a table."""
+    names = ("torchcaps", "commit", "torch", "numpy", "python", "cpu", "gpu", "threads")
+    kinds = {name: dict.fromkeys(str(row.get(name) or "none") for row in rows) for name in names}
+    return [[name, ", ".join(values)] for name, values in kinds.items()]

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
-from torch import nn
+from torch import Tensor, nn
 
 from torchcaps.data import ImageData, TrainTest, stratified_split
 from torchcaps.errors import InputError, RunStopped
+from torchcaps.models import Losses
 from torchcaps.seeding import mix_seed
 from torchcaps.storage import write_json
 from torchcaps.training.batches import Batches
@@ -127,20 +128,25 @@ class Run:
         config = self.config
         # Dropout too is a function of (seed, step): no state of a generator has to be saved.
         torch.manual_seed(mix_seed("step", config.seed, self.step, self.batches.rank))
-        images, labels = self.batches.batch(self.step)
-        images = images.to(self.device, memory_format=self.precision.memory_format)
-        labels = labels.to(self.device)
         decay: float = config.final_learning_rate ** (self.step / self.total_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = config.learning_rate * decay
-        with self.autocast():
-            output = self.wrapped(images, labels)
-        losses = self.model.loss(output, images, labels)
+        losses, right = self.answer_batch()
         self.optimizer.zero_grad()
         self.accelerator.backward(losses.total)
         self.optimizer.step()
-        self.sums.add(losses, output.activation, labels, self.step)
+        self.sums.add(losses, right, self.step)
         self.step += 1
+
+    def answer_batch(self) -> tuple[Losses, Tensor]:
+        """The losses of this step's batch, and which of its images are answered rightly, `[b]`."""
+        images, labels = self.batches.batch(self.step)
+        images = images.to(self.device, memory_format=self.precision.memory_format)
+        labels = labels.to(self.device)
+        with self.autocast():
+            output = self.wrapped(images, labels)
+        right = output.activation.argmax(dim=1) == labels
+        return self.model.loss(output, images, labels), right
 
     def close_epoch(self, epoch: int) -> dict[str, Any]:
         """Validate, save, and give the epoch's row of metrics."""

@@ -24,10 +24,10 @@ class EpochSums:
         self._first_bad = torch.full((), -1, device=device)
 
     @torch.no_grad()
-    def add(self, losses: Losses, activation: Tensor, labels: Tensor, step: int) -> None:
-        """Take in a step: its mean losses, activations `[B, J]` and labels `[B]`."""
-        images = len(labels)
-        correct = (activation.argmax(dim=1) == labels).sum()
+    def add(self, losses: Losses, right: Tensor, step: int) -> None:
+        """Take in a step: its mean losses, and which of its images were answered rightly, `[B]`."""
+        images = len(right)
+        correct = right.sum()
         self._sums += torch.stack(
             [torch.full_like(correct, images), *(images * loss for loss in losses), correct]
         )
