@@ -29,7 +29,7 @@ def test_its_commands_are_known_to_the_tool() -> None:
         line.split()[1] for block in blocks("sh") for line in block.splitlines()
         if line.startswith("torchcaps ")
     }  # fmt: skip
-    assert commands == {"train", "eval", "predict", "info", "bench", "reproduce"}
+    assert commands == {"train", "eval", "predict", "info", "explore", "bench", "reproduce"}
     targets = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^make (\w+)", README, re.MULTILINE):
         assert f"\n{target}: " in targets
@@ -62,3 +62,15 @@ def test_every_measured_figure_is_that_of_its_row() -> None:
     named = set(re.findall(r"\d+\.\d×", section))
     assert named
     assert named <= ratios
+
+
+def test_every_figure_with_a_spread_is_of_a_published_report() -> None:
+    figure = r"\d+\.\d\d ± \d+\.\d\d %"
+    section = README.split("## What is measured")[1].split("\n## ")[0].replace("\n", " ")
+    reports = (ROOT / "results").glob("*/report.md")
+    reported = {
+        f"{value} %" for path in reports for value in re.findall(figure[:-2], path.read_text())
+    }
+    named = set(re.findall(figure, section))
+    assert named
+    assert named <= reported
