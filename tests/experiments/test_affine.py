@@ -122,7 +122,7 @@ def test_an_interrupted_training_gives_the_same_rows(small, tmp_path, monkeypatc
     assert again == figures
 
 
-def test_parts_do_not_mix(small, tmp_path, monkeypatch):
+def test_parts_do_not_mix_and_are_looked_at_while_training(small, tmp_path, monkeypatch):
     """Digits kept aside are not trained on, held-out ones neither; the seed changes no part."""
     seen = []
     digits_of = affine.digits_of
@@ -132,7 +132,7 @@ def test_parts_do_not_mix(small, tmp_path, monkeypatch):
         return seen[-1][1]
 
     monkeypatch.setattr(affine, "digits_of", watched)
-    reproduce(small, out=tmp_path / "out")
+    folder, _ = reproduce(small, out=tmp_path / "out")
     lab, digits = seen[0]
     assert all(other is digits for _, other in seen)
     learnt, aside = digits.learnt.train, digits.validation[0]
@@ -142,6 +142,9 @@ def test_parts_do_not_mix(small, tmp_path, monkeypatch):
     assert learnt.image_size == digits.affine.image_size == (40, 40)
     boxes = {image.sum(dtype=torch.int64).item() for image in learnt.images}
     assert not boxes & {image.sum(dtype=torch.int64).item() for image in aside.images}
+    for kept in rows(folder).values():  # three looks an epoch, of as many steps
+        assert len(kept["aside_moved"]) == len(kept["aside_transformed"]) == 6
+        assert kept["matched_images"] == 16 * kept["matched_look"]
 
 
 def test_the_published_digits_are_found_in_the_data_folder_or_beside_it(tmp_path, monkeypatch):

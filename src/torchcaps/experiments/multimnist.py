@@ -118,7 +118,7 @@ def differs(scale: Scale) -> Sequence[str]:
     """From the paper's training."""
     config = scale.config
     lines = [
-        "An epoch is as many pairs as there are digits; no pair comes twice. The paper has 1,000 "
+        "An epoch is as many pairs as there are digits, every one drawn anew. The paper has 1,000 "
         "fixed pairs for each digit (60 million) and does not say how many were seen.",
         f"{PAIRS_A_DIGIT} held-out pairs for each held-out digit, where the paper has 1,000.",
         f"Shifts of up to {config.max_shift} pixels, as in the paper; the authors' script has 6 on "

@@ -39,7 +39,7 @@ def report(results: Results) -> Report:
     parts = [
         "![Wrong pairs of every network, with the published figures](errors.png)",
         error_table(rows, errors),
-        f"{rows[BEST][0]['training_pairs']:,} pairs to learn from, each made once; "
+        f"{rows[BEST][0]['training_pairs']:,} pairs to learn from, each drawn anew; "
         f"{rows[BEST][0]['pairs']:,} held-out pairs, the same for all. Mean ± standard deviation "
         "over the seeds; last epoch; Student's intervals.",
         f"## Paired test against {LINES[BEST].label}",
@@ -101,7 +101,7 @@ def error_table(rows: Mapping[str, Sequence[Row]], errors: Mapping[str, Sequence
     ]
     header = [
         "wrong pairs", "published, %", "ours, %", "95 % interval", "digits missed, %",
-        "in training, last epoch, %", "parameters", "training step, ms",
+        "in training, last epoch, %", "parameters", "quickest training step, ms",
     ]  # fmt: skip
     return table(header, body)
 
