@@ -5,12 +5,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: train test check clean
+.PHONY: train test check reproduce clean browser
 
 train: .venv/has-train
 	$(BIN)/torchcaps train $(ARGS)
 
-test: .venv/has-dev
+test: .venv/has-dev browser
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal --cov=torchcaps --cov-report= $(ARGS)
 	$(BIN)/coverage report --fail-under=95 --include='*/routing/*,*/layers/*,*/functional.py,*/types.py'
 
@@ -18,6 +18,17 @@ check: .venv/has-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+# Everything of docs/reproduction.md, at the scale cpu: hours on two cores. See scripts/reproduce.sh.
+reproduce: .venv/has-train
+	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/reproduce.sh
+
+# The tests of the explorer drive Chromium, the system's own: they are skipped where there is none.
+browser:
+	@command -v chromium || command -v chromium-browser || command -v google-chrome || \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get; \
+		then apt-get update && apt-get install -y --no-install-recommends chromium fonts-liberation; else false; fi || \
+		echo "no Chromium here: install it to run the tests of the explorer too"
 
 clean:
 	rm -rf .venv

@@ -20,7 +20,7 @@ FLOORS = [
     {"layers"},
     {"models", "data"},
     {"training"},
-    {"benchmark", "experiments"},
+    {"benchmark", "experiments", "explorer"},
     {"cli"},
     {"__main__"},
 ]
@@ -32,6 +32,7 @@ OPTIONAL = {
     "triton": {"kernels"},
     "PIL": {"data"},
     "pooch": {"data"},
+    "scipy": {"data"},
     "rich": {"data", "training", "experiments"},
     "accelerate": {"training"},
     "matplotlib": {"training", "benchmark", "experiments"},

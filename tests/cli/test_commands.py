@@ -12,6 +12,7 @@ from PIL import Image
 from small_runs import NAMES, arguments_of, listing, tiny_config, tiny_data, weights_of
 from torchcaps.cli.bench import Bench
 from torchcaps.cli.eval import Eval
+from torchcaps.cli.explore import Explore
 from torchcaps.cli.info import Info
 from torchcaps.cli.predict import Predict
 from torchcaps.cli.reproduce import Reproduce
@@ -76,18 +77,18 @@ def test_help_imports_no_torch():
 def test_help_names_the_commands(torchcaps):
     answer = torchcaps("--help")
     assert answer.code == 0
-    for name in ("train", "eval", "predict", "info", "bench", "reproduce"):
+    for name in ("train", "eval", "predict", "explore", "info", "bench", "reproduce"):
         assert re.search(rf"\b{name}\b", answer.out)
 
 
-@pytest.mark.parametrize("command", [Train, Eval, Predict, Info, Bench, Reproduce])
+@pytest.mark.parametrize("command", [Train, Eval, Predict, Explore, Info, Bench, Reproduce])
 def test_every_option_is_explained(torchcaps, command):
     answer = torchcaps(command.__name__.lower(), "--help")
     assert answer.code == 0
     text = re.sub("[│╭╰╮╯─]", " ", answer.out)
-    blocks = re.split(r"\n\s+(?=-|PATH|\[\[PATH|\[STR)", text)  # an option and its words
+    blocks = re.split(r"\n\s+(?=-|PATH|\[\[PATH|\[\{None|\[STR)", text)  # an option and its words
     for field in dataclasses.fields(command):
-        head = {"checkpoint": "PATH ", "images": "[[PATH", "name": "[STR"}.get(
+        head = {"checkpoint": ("PATH ", "[{None}|PATH] "), "images": "[[PATH", "name": "[STR"}.get(
             field.name, "--" + field.name.replace("_", "-")
         )
         block = next(block for block in blocks if block.startswith(head))

@@ -1,4 +1,4 @@
-"""The command line: `torchcaps train | eval | predict | info | bench | reproduce`: a file each."""
+"""The command line: `torchcaps train | eval | predict | explore | …`: a file each."""
 
 import os
 import sys
@@ -49,6 +49,7 @@ def parse(arguments: Sequence[str]) -> Any:
         ) from error
     from torchcaps.cli.bench import Bench
     from torchcaps.cli.eval import Eval
+    from torchcaps.cli.explore import Explore
     from torchcaps.cli.info import Info
     from torchcaps.cli.predict import Predict
     from torchcaps.cli.reproduce import Reproduce
@@ -61,6 +62,7 @@ def parse(arguments: Sequence[str]) -> Any:
         Annotated[Train, command("train", default=train_defaults(arguments))]
         | Annotated[Eval, command("eval")]
         | Annotated[Predict, command("predict")]
+        | Annotated[Explore, command("explore")]
         | Annotated[Info, command("info")]
         | Annotated[Bench, command("bench")]
         | Annotated[Reproduce, command("reproduce")]

@@ -4,9 +4,13 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torchcaps.errors import InputError
 from torchcaps.training.config import TrainConfig, read_train_config
+
+if TYPE_CHECKING:
+    from torchcaps.training.finish import RunResult
 
 __all__ = ["Train", "train_defaults"]
 
@@ -38,9 +42,12 @@ class Train(TrainConfig):
         low, high = result.held_out.interval
         print(
             f"held-out accuracy: {result.held_out.accuracy:.2%} of {len(result.held_out.labels)} "
-            f"images (95 % interval {low:.2%} to {high:.2%})\n"
-            f"folder: {result.folder}"
+            f"images (95 % interval {low:.2%} to {high:.2%})",
+            flush=True,
         )
+        for line in (page_of(result), f"folder: {result.folder}"):
+            if line:
+                print(line)
 
     def options(self) -> TrainConfig:
         """The options alone, as config.json holds them."""
@@ -57,6 +64,27 @@ class Train(TrainConfig):
                     f"--resume continues {self.resume} with that run's own options: "
                     f"leave out --{name.replace('_', '-')}"
                 )
+
+
+def page_of(result: "RunResult") -> str:
+    """Write the explorer of a capsule network into its run folder; what to say of it.
+
+    The run is done and its files are there: where the page cannot be made, that is only said.
+    """
+    from torchcaps.cli.explore import PAGE
+    from torchcaps.explorer import write_explorer
+    from torchcaps.models import CapsNet, load_model
+
+    assert result.held_out is not None
+    path = result.folder / PAGE
+    try:
+        model = load_model(result.folder / "model")
+        if not isinstance(model, CapsNet):
+            return ""
+        write_explorer(model, path, result.test, result.held_out.predictions)
+    except (InputError, OSError) as error:
+        return f"explorer: none ({error})"
+    return f"explorer: {path}"
 
 
 def train_defaults(arguments: Sequence[str]) -> Train:

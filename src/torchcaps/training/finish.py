@@ -29,10 +29,12 @@ class RunResult:
         folder: of the run.
         held_out: what the last epoch's weights answered on the held-out images (None on the other
             processes of a distributed run).
+        test: those images (None there too).
     """
 
     folder: Path
     held_out: Evaluation | None
+    test: ImageData | None = None
 
 
 def finish(
@@ -66,7 +68,7 @@ def finish(
     model.save_pretrained(folder.model)
     draw(folder, model, test, held_out, history)
     write_json(folder.result, result)
-    return RunResult(folder.path, held_out)
+    return RunResult(folder.path, held_out, test)
 
 
 def draw(

@@ -1,0 +1,53 @@
+"""`torchcaps explore`."""
+
+import os
+import sys
+import webbrowser
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from torchcaps.errors import InputError
+
+__all__ = ["PAGE", "Explore"]
+
+PAGE = "explorer.html"
+
+
+@dataclass
+class Explore:
+    """Make a page on which you draw an image and watch a trained network route it, and open it.
+
+    The page is one file with the weights inside: it needs no server, and asks nobody for anything.
+    """
+
+    checkpoint: Annotated[Path | None, tyro.conf.Positional] = None
+    """Folder of a run, or of a saved model; default: the digits network of the package."""
+    out: Path | None = None
+    """File to write; default: explorer.html in the run folder, or here."""
+    open: bool = True
+    """Open the page in your browser, where there is a screen."""
+
+    def run(self) -> None:
+        """Write the page, say where, and open it."""
+        from torchcaps.cli.checkpoint import load_checkpoint, run_of_model
+        from torchcaps.explorer import SHIPPED, held_out_images, write_explorer
+
+        run = None if self.checkpoint is None else run_of_model(self.checkpoint)
+        path = self.out or (Path() if run is None else run.path) / PAGE
+        if path.is_dir():
+            raise InputError(f"--out {path} is a folder: name a file, such as {path / PAGE}")
+        model = load_checkpoint(self.checkpoint or SHIPPED)
+        write_explorer(model, path, held_out_images(model, run))
+        print(f"explorer: {path}")
+        if self.open and has_screen():
+            webbrowser.open(path.resolve().as_uri())
+
+
+def has_screen() -> bool:
+    """Whether a browser could show itself."""
+    if sys.platform in ("win32", "darwin"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

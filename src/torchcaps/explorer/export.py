@@ -1,0 +1,164 @@
+"""A model and some images → one file: the page, its script and style, and the weights."""
+
+import base64
+import copy
+import json
+import math
+import re
+from collections.abc import Mapping
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torchcaps.data import ImageData
+from torchcaps.errors import InputError
+from torchcaps.explorer.bundle import bundle
+from torchcaps.explorer.samples import choose_samples, no_samples
+from torchcaps.models import CapsNet, Classifier
+from torchcaps.routing import DynamicRouting
+from torchcaps.storage import write_text
+
+__all__ = ["page_data", "page_text", "write_explorer"]
+
+MOST_ITERATIONS = 100  # beyond which a page would not come to an end
+PLACEHOLDER = re.compile(r"/\*torchcaps:(?:style|script)\*/|<!--torchcaps:data-->")
+
+
+def write_explorer(
+    model: Classifier,
+    path: Path,
+    held_out: ImageData | None = None,
+    predictions: Tensor | None = None,
+) -> None:
+    """Write the page of a model: one file that needs no server and asks nobody for anything.
+
+    Args:
+        model: a `CapsNet`; the page has its weights in fp16.
+        path: of the file, which is written atomically; its folder is made where there is none.
+        held_out: images that the model was not trained on, for the strip; default: none.
+        predictions: [N], what the model said of all of them, where that is known.
+
+    Raises:
+        InputError: a model without capsules, or weights that the page cannot hold.
+    """
+    text = page_text(page_data(model, held_out, predictions))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, text)
+
+
+def page_data(
+    model: Classifier, held_out: ImageData | None = None, predictions: Tensor | None = None
+) -> dict[str, Any]:
+    """What the page knows, as JSON values; arguments as in `write_explorer`."""
+    if not isinstance(model, CapsNet):
+        raise InputError(
+            f"the explorer shows capsules, and a {type(model).__name__} has none: name a CapsNet"
+        )
+    iterations = routing_of(model).iterations
+    if iterations > MOST_ITERATIONS:
+        raise InputError(
+            f"the model routes in {iterations} iterations, and the explorer shows at most "
+            f"{MOST_ITERATIONS}: correct iterations in its config.json"
+        )
+    rounded = copy.deepcopy(model).cpu().eval().half().float()
+    tensors = {name: packed(name, value) for name, value in rounded.state_dict().items()}
+    samples = no_samples(rounded)
+    if held_out is not None:
+        samples = choose_samples(rounded, held_out, predictions)
+    metadata = facts(model.metadata)
+    return {
+        "title": title(metadata),
+        "config": architecture(rounded),
+        "metadata": metadata,
+        "tensors": tensors,
+        "samples": samples.as_json(),
+    }
+
+
+def architecture(model: CapsNet) -> dict[str, Any]:
+    """What the page's engine builds the network from."""
+    kernel, conv_stride = model.conv.kernel_size[0], model.conv.stride[0]
+    decoder = [] if model.decoder is None else list(model.decoder.layers)
+    widths = [layer.out_features for layer in decoder if isinstance(layer, torch.nn.Linear)]
+    return {
+        "image_size": list(model.image_size),
+        "channels": model.channels,
+        "class_names": list(model.class_names),
+        "conv_channels": model.conv.out_channels,
+        "primary_types": model.primary.types,
+        "primary_dim": model.primary.dim,
+        "pose_dim": model.classes.weight.shape[2],
+        "iterations": routing_of(model).iterations,
+        "leaky": routing_of(model).leaky,
+        "routing_bias": model.classes.bias is not None,
+        "kernel_size": kernel,
+        "conv_stride": conv_stride,
+        "primary_stride": model.primary.conv.stride[0],
+        "reconstruct": model.decoder is not None,
+        "decoder_hidden": widths[:-1],
+        "primary_grid": list(model.primary_grid),
+    }
+
+
+def routing_of(model: CapsNet) -> DynamicRouting:
+    """The routing of the class capsules, which is the one that the page has."""
+    routing = model.classes.routing
+    if not isinstance(routing, DynamicRouting):
+        raise InputError(
+            f"the explorer shows dynamic routing, and this model has {type(routing).__name__}"
+        )
+    return routing
+
+
+def packed(name: str, tensor: Tensor) -> dict[str, Any]:
+    """A tensor as base64 of little-endian fp16."""
+    if not tensor.isfinite().all():
+        raise InputError(
+            f"the model's {name} holds numbers that are not finite, or beyond the 65,504 of fp16, "
+            "the page's format: train it anew, or copy it again from its source"
+        )
+    halves = tensor.contiguous().numpy().astype("<f2")
+    return {"shape": list(tensor.shape), "data": base64.b64encode(halves.tobytes()).decode()}
+
+
+def facts(metadata: object) -> dict[str, str | int | float | bool]:
+    """The entries of a model's metadata that are single values; they may be anybody's."""
+    if not isinstance(metadata, Mapping):
+        return {}
+    return {
+        str(key): value
+        for key, value in metadata.items()
+        if isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
+    }
+
+
+def title(metadata: Mapping[str, str | int | float | bool]) -> str:
+    """A line that says what the network was trained on, and what it reaches."""
+    said = [str(metadata[key]) for key in ("data", "held_out_accuracy") if key in metadata]
+    return ": ".join(said) or "a capsule network"
+
+
+def page_text(data: Mapping[str, Any]) -> str:
+    """The page with this in it."""
+    with as_file(files("torchcaps.explorer") / "page") as folder:
+        worker = bundle(folder, "worker.js")
+        script = bundle(folder, "main.js")
+        style = (folder / "style.css").read_text(encoding="utf-8")
+        frame = (folder / "index.html").read_text(encoding="utf-8")
+    parts = {
+        "/*torchcaps:style*/": style,
+        "/*torchcaps:script*/": f"globalThis.torchcapsWorkerSource = {embedded(worker)};\n{script}",
+        "<!--torchcaps:data-->": '<script type="application/json" id="torchcaps-data">'
+        f"{embedded(data)}</script>",
+    }
+    # In one go: what is put in is not searched for placeholders.
+    return PLACEHOLDER.sub(lambda found: parts[found[0]], frame)
+
+
+def embedded(value: object) -> str:
+    """JSON that can end no element of HTML, open no comment, and be read as JavaScript too."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))  # ASCII alone
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")

@@ -1,0 +1,58 @@
+"""A page that holds the engine alone, and a way to call it from Python with arrays."""
+
+import base64
+import json
+from pathlib import Path
+
+import numpy as np
+
+import torchcaps.explorer.export
+from torchcaps.explorer.bundle import bundle
+
+PAGE = Path(torchcaps.explorer.export.__file__).parent / "page"
+ENTRY = """
+import { bytesFromBase64, floatsFromBase64 } from "./half.js";
+import { addProducts } from "./matrix.js";
+import { allVotes, evaluate, primaryCapsules, readModel, reconstruct, votesOf } from "./network.js";
+import { agreement, entropies, lengths, meanChange, route, softmax, squash } from "./routing.js";
+import { startEngine } from "./engine.js";
+
+globalThis.engine = {
+  addProducts, agreement, allVotes, bytesFromBase64, entropies, evaluate, floatsFromBase64, lengths,
+  meanChange, primaryCapsules, readModel, reconstruct, route, softmax, squash, startEngine, votesOf,
+  // A promise that is never kept fails the test instead of stopping it.
+  within: (promise) => Promise.race([promise, new Promise((_, reject) => {
+    setTimeout(() => reject(new Error("no answer within 60 s")), 60000);
+  })]),
+  // Arrays travel as base64 of float32.
+  floats: (text) => new Float32Array(bytesFromBase64(text).buffer),
+  text: (array) => {
+    const bytes = new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
+    let letters = "";
+    for (let k = 0; k < bytes.length; k += 4096) {
+      letters += String.fromCharCode(...bytes.subarray(k, k + 4096));
+    }
+    return btoa(letters);
+  },
+};
+"""
+
+
+def write_engine_page(folder: Path) -> Path:
+    """The modules as the explorer has them, under an entry of our own."""
+    for module in PAGE.glob("*.js"):
+        (folder / module.name).write_bytes(module.read_bytes())
+    (folder / "entry.js").write_text(ENTRY)
+    worker = json.dumps(bundle(folder, "worker.js")).replace("<", "\\u003c")
+    script = f"globalThis.torchcapsWorkerSource = {worker};\n{bundle(folder, 'entry.js')}"
+    path = folder / "engine.html"
+    path.write_text(f'<!doctype html><meta charset="utf-8"><script>{script}</script>')
+    return path
+
+
+def to_text(array: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(array, "<f4").tobytes()).decode()
+
+
+def from_text(text: str, *shape: int) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(text), "<f4").reshape(shape)

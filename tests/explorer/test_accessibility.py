@@ -1,0 +1,60 @@
+"""axe-core finds nothing serious: light and dark, narrow and wide, in the states of the page."""
+
+import pytest
+
+import torchcaps
+from explored import SEVEN, settle, stroke
+from torchcaps.explorer import SHIPPED, held_out_images, write_explorer
+
+axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory):
+    model = torchcaps.load_model(SHIPPED)
+    path = tmp_path_factory.mktemp("axe") / "page.html"
+    write_explorer(model, path, held_out_images(model))
+    return path
+
+
+def findings(page):
+    """What axe-core has to say, but for what it itself calls minor or moderate."""
+    found = axe.run(page, options={"resultTypes": ["violations", "incomplete"]}).response
+    for rule in found["violations"]:
+        nodes = [node["html"][:120] for node in rule["nodes"]]
+        print(rule["impact"], rule["id"], len(nodes), nodes[:3])
+    print(f"axe-core {found['testEngine']['version']}: {len(found['violations'])} findings, "
+          f"{len(found['passes'])} rules passed")  # fmt: skip
+    return [rule["id"] for rule in found["violations"] if rule["impact"] in ("serious", "critical")]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1440])
+def test_axe_finds_nothing_serious(open_page, page_file, scheme, width):
+    size = {"width": width, "height": 900}
+    page = open_page(page_file, viewport=size, color_scheme=scheme, reduced_motion="reduce")
+    settle(page)
+    assert findings(page) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_while_the_page_is_used(open_page, page_file, scheme):
+    page = open_page(page_file, color_scheme=scheme, reduced_motion="reduce")
+    settle(page)
+    page.click("#clear")
+    settle(page)
+    assert findings(page) == []
+    stroke(page, *SEVEN)
+    page.evaluate("torchcaps.store.set({ input: 5, output: 2, step: 6, colourBy: 'agreement' })")
+    page.locator("[data-term=entropy]").first.focus()
+    settle(page)
+    assert findings(page) == []
+
+
+def test_axe_would_find_something(open_page, page_file):
+    page = open_page(page_file)
+    settle(page)
+    page.evaluate("document.getElementById('scrubber').removeAttribute('aria-label')")
+    page.evaluate("document.querySelector('.scrub .unseen').remove()")
+    page.evaluate("document.getElementById('truth').style.color = '#ddd'")
+    assert {"label", "color-contrast"} & set(findings(page))

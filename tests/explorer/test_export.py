@@ -1,0 +1,298 @@
+"""The page is one file with everything in it, and no text of a model can break out of its place."""
+
+import base64
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+
+from torchcaps.data import ImageData, apply_shift, load_data
+from torchcaps.errors import InputError
+from torchcaps.explorer import SHIPPED, held_out_images, write_explorer
+from torchcaps.explorer.export import embedded, page_data, page_text
+from torchcaps.explorer.samples import choose_samples
+from torchcaps.models import BaselineCNN, CapsNet, load_model
+
+HOSTILE = [
+    "<img src=x onerror=alert(1)>",
+    "</script><script>alert(2)</script>",
+    "<!-- <script>",
+    "]]>",
+    "\u2028\u2029",
+    "\"\\'`${alert(3)}",
+    "\ud800",
+    "/*torchcaps:script*/<!--torchcaps:data-->",
+    "&lt;b&gt;",
+    "<svg/onload=alert(4)>",
+]
+
+
+def tiny(**options):
+    defaults = {"image_size": 17, "conv_channels": 4, "primary_types": 2, "decoder_hidden": [5]}
+    return CapsNet(**{**defaults, **options}).eval()
+
+
+class Elements(HTMLParser):
+    """The elements of a page, and the text of the scripts."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.opened, self.scripts, self.within = [], [], None
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.opened.append((tag, dict(attributes)))
+        self.within = tag
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag):
+        self.within = None
+
+    def handle_data(self, text):
+        if self.within == "script":
+            self.scripts[-1] += text
+
+
+def data_in(text):
+    """What the page's own script reads."""
+    elements = Elements(text)
+    ids = [a.get("id") for tag, a in elements.opened if tag == "script"]
+    return json.loads(elements.scripts[ids.index("torchcaps-data")])
+
+
+# --- what is in it
+def test_the_weights_come_out_as_fp16_has_them():
+    model = tiny()
+    data = data_in(page_text(page_data(model)))
+    assert set(data["tensors"]) == set(model.state_dict())
+    for name, value in model.state_dict().items():
+        tensor = data["tensors"][name]
+        halves = np.frombuffer(base64.b64decode(tensor["data"]), "<f2").reshape(tensor["shape"])
+        np.testing.assert_array_equal(halves, value.half().numpy())
+
+
+def test_the_config_describes_the_network():
+    model = tiny(image_size=[21, 30], channels=3, num_classes=4, leaky=True, routing_bias=True,
+                 kernel_size=5, conv_stride=2, primary_stride=1, primary_dim=3, pose_dim=6,
+                 iterations=2)  # fmt: skip
+    config = page_data(model)["config"]
+    assert config == {
+        "image_size": [21, 30], "channels": 3, "class_names": ["0", "1", "2", "3"],
+        "conv_channels": 4, "primary_types": 2, "primary_dim": 3, "pose_dim": 6, "iterations": 2,
+        "leaky": True, "routing_bias": True, "kernel_size": 5, "conv_stride": 2,
+        "primary_stride": 1, "reconstruct": True, "decoder_hidden": [5],
+        "primary_grid": list(model.primary_grid),
+    }  # fmt: skip
+    bare = page_data(tiny(reconstruct=False))["config"]
+    assert (bare["reconstruct"], bare["decoder_hidden"]) == (False, [])
+
+
+def test_the_model_itself_is_not_changed():
+    model = tiny()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    page_data(model)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert next(model.parameters()).dtype == torch.float32
+
+
+def test_nothing_in_the_page_points_elsewhere(open_page, tmp_path):
+    write_explorer(load_model(SHIPPED), tmp_path / "page.html", load_data("mnist5k").test)
+    text = (tmp_path / "page.html").read_text()
+    for tag, attributes in Elements(text).opened:
+        for name in ("src", "href", "action", "data", "srcset", "poster"):
+            assert re.match(r"$|#|data:|blob:", attributes.get(name) or ""), (tag, attributes)
+    page = open_page(tmp_path / "page.html")  # which fails at any request, error or warning
+    found = page.evaluate(
+        """async () => {
+          const { data, startEngine } = globalThis.torchcaps;
+          const bytes = Uint8Array.from(atob(data.samples.images), (c) => c.charCodeAt(0));
+          const image = Float32Array.from(bytes.subarray(0, 784), (x) => x / 255);
+          const result = await startEngine(data).evaluate(image, 3);
+          return [result.shown, data.samples.labels[0], data.samples.kinds[0]];
+        }"""
+    )
+    assert found[0] == found[1]
+    assert found[2] == "right"
+
+
+# --- texts that would be markup
+def hostile_model():
+    model = tiny(num_classes=len(HOSTILE), class_names=HOSTILE)
+    model.metadata = {text: text for text in HOSTILE} | {"data": HOSTILE[1]}
+    return model
+
+
+def test_hostile_texts_stay_texts():
+    model = hostile_model()
+    text = page_text(page_data(model))
+    harmless = page_text(page_data(tiny()))
+    assert Elements(text).opened == Elements(harmless).opened  # not one element more
+    data = data_in(text)
+    assert data["config"]["class_names"] == HOSTILE
+    assert data["title"] == HOSTILE[1]
+    assert data["metadata"] == model.metadata
+
+
+def test_hostile_texts_in_a_browser(open_page, tmp_path):
+    write_explorer(hostile_model(), tmp_path / "page.html")
+    page = open_page(tmp_path / "page.html")
+    page.on("dialog", lambda dialog: pytest.fail(f"ran: {dialog.message}"))
+    page.wait_for_timeout(500)
+    # The lone surrogate cannot be told through the protocol.
+    names = page.evaluate("torchcaps.data.config.class_names.map((name) => name.toWellFormed())")
+    assert names == [name.replace("\ud800", "\ufffd") for name in HOSTILE]
+    assert page.evaluate("document.querySelectorAll('img[src=x], svg[onload]').length") == 0
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_embedded_text_is_json_and_script_and_safe_html(text):
+    written = embedded({"text": text})
+    assert json.loads(written) == {"text": text}
+    assert written.isascii()
+    assert not set("<>&") & set(written)
+
+
+def test_metadata_of_any_kind():
+    """They come from a file that anybody may have written."""
+    model = tiny()
+    model.metadata = {"a": [1], "b": None, "c": float("nan"), "d": 0.5, "e": {"f": 1}, "g": "h"}
+    assert page_data(model)["metadata"] == {"d": 0.5, "g": "h"}
+    for metadata in (None, [], "text"):
+        model.metadata = metadata
+        assert page_data(model)["metadata"] == {}
+
+
+# --- what cannot be shown
+def test_a_network_without_capsules():
+    model = BaselineCNN(image_size=8, conv_channels=(2, 2, 2), hidden=(3, 3))
+    with pytest.raises(InputError, match="a BaselineCNN has none: name a CapsNet"):
+        page_data(model)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e6])
+def test_weights_that_fp16_cannot_hold(tmp_path, value):
+    model = tiny()
+    with torch.no_grad():
+        model.conv.weight[0, 0, 0, 0] = value
+    with pytest.raises(InputError, match=r"the model's conv\.weight holds numbers that are not"):
+        write_explorer(model, tmp_path / "page.html")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_routing():
+    model = tiny()
+    model.classes.routing = torch.nn.Identity()
+    with pytest.raises(InputError, match="shows dynamic routing, and this model has Identity"):
+        page_data(model)
+
+
+def test_more_iterations_than_a_page_can_bear(tmp_path):
+    """A config.json may say anything; nothing is begun that would not come to an end."""
+    with pytest.raises(InputError, match="routes in 1000000000 iterations, and the explorer shows"):
+        write_explorer(tiny(iterations=10**9), tmp_path / "page.html")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_page_that_is_there_stays_if_the_new_one_cannot_be_written(tmp_path, monkeypatch):
+    path = tmp_path / "page.html"
+    path.write_text("old")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("torchcaps.storage.os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_explorer(tiny(), path)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+# --- the strip
+def pixels(samples):
+    shape = (-1, samples["channels"], samples["height"], samples["width"])
+    return np.frombuffer(base64.b64decode(samples["images"]), np.uint8).reshape(shape)
+
+
+def test_the_strip_of_the_shipped_network():
+    model, test = load_model(SHIPPED), load_data("mnist5k").test
+    samples = page_data(model, test)["samples"]
+    images = pixels(samples)
+    kinds = np.array(samples["kinds"])
+    counts = {kind: int((kinds == kind).sum()) for kind in ("right", "wrong", "overlap")}
+    assert counts["right"] == 20
+    assert counts["wrong"] >= 1
+    assert counts["overlap"] == 6
+    assert len(images) == len(kinds) == len(samples["labels"]) == len(samples["labels2"])
+    said = model.predict(torch.from_numpy(images.astype("float32")) / 255).tolist()
+    originals = {image.tobytes(): int(k) for image, k in zip(test.images.numpy(), test.labels)}
+    rows = zip(images, samples["labels"], samples["labels2"], kinds, said)
+    for image, label, label2, kind, answer in rows:
+        if kind == "overlap":
+            assert label != label2
+            assert image.tobytes() not in originals
+        else:
+            assert label2 is None
+            assert originals[image.tobytes()] == label
+            assert (answer == label) == (kind == "right")
+    right = [label for label, kind in zip(samples["labels"], kinds) if kind == "right"]
+    assert sorted(right) == sorted([*range(10)] * 2)
+
+
+def test_an_overlap_is_two_shifted_digits():
+    """Of the classes that it says: found by trying all digits, shifted in all ways."""
+    test = load_data("mnist5k").test
+    samples = choose_samples(load_model(SHIPPED), test)
+    k = samples.kinds.index("overlap")
+    image, classes = samples.images[k, 0], (samples.labels[k], samples.labels2[k])
+    offsets = torch.cartesian_prod(torch.arange(-4, 5), torch.arange(-4, 5))
+    hidden = []  # all shifted digits of each class that are nowhere brighter than the image
+    for label in classes:
+        digits = test.images[test.labels == label]
+        shifted = torch.cat([apply_shift(digits, o.expand(len(digits), 2)) for o in offsets])[:, 0]
+        hidden.append(shifted[(shifted <= image).flatten(1).all(dim=1)])
+    assert any(torch.equal(torch.maximum(a, b), image) for a in hidden[0] for b in hidden[1])
+
+
+def test_overlaps_on_a_light_ground_are_dark():
+    test = load_data("mnist5k").test
+    turned = ImageData(255 - test.images, test.labels, test.class_names, "light")
+    model = load_model(SHIPPED)
+    dark, light = (choose_samples(model, data, test.labels) for data in (test, turned))
+    overlaps = torch.tensor([kind == "overlap" for kind in dark.kinds])
+    assert torch.equal(255 - light.images[-6:], dark.images[overlaps])
+
+
+def test_colour_has_no_overlaps_and_floats_become_bytes():
+    model = tiny(channels=3, num_classes=2)
+    images = ImageData(torch.rand(12, 3, 17, 17), torch.arange(12) % 2, ("0", "1"), "colour")
+    samples = choose_samples(model, images)
+    assert set(samples.kinds) <= {"right", "wrong"}
+    assert samples.images.dtype == torch.uint8
+    where = [
+        k
+        for k in range(12)
+        if torch.equal((images.images[k] * 255).round().byte(), samples.images[0])
+    ]
+    assert len(where) == 1
+
+
+def test_one_image_is_enough():
+    model = tiny()
+    images = ImageData(torch.rand(1, 1, 17, 17), torch.tensor([3]), model.class_names, "one")
+    assert len(choose_samples(model, images).images) == 1
+
+
+def test_images_of_another_kind_are_not_taken():
+    assert held_out_images(load_model(SHIPPED)).name == "mnist5k"
+    assert held_out_images(tiny()) is None
+    assert (
+        held_out_images(CapsNet(conv_channels=2, primary_types=1, class_names=list("abcdefghij")))
+        is None
+    )
+    samples = page_data(tiny())["samples"]
+    assert (samples["images"], samples["labels"], samples["kinds"]) == ("", [], [])

@@ -1,0 +1,130 @@
+"""The page for other networks: sizes, colour, no decoder, and names that mean harm."""
+
+import numpy as np
+import pytest
+import torch
+
+from explored import SEVEN, coupling, drawn, lengths, set_range, settle, state, stroke, texts
+from torchcaps.data import ImageData
+from torchcaps.explorer import write_explorer
+from torchcaps.models import CapsNet
+
+TINY = {"image_size": 17, "conv_channels": 4, "primary_types": 2, "decoder_hidden": [6]}
+NASTY = (
+    "<img src=x onerror=document.title='taken'>",
+    "</script><script>document.title='taken'</script>",
+    "<!-- ${document.title='taken'}",
+    "a name of so many words that it cannot possibly stand beside a bar, and with a\nbreak",
+)
+
+
+def images_of(model: CapsNet) -> ImageData:
+    images = torch.randint(256, (12, model.channels, *model.image_size), dtype=torch.uint8)
+    return ImageData(images, torch.arange(12) % model.num_classes, model.class_names, "noise")
+
+
+@pytest.fixture
+def open_model(open_page, tmp_path):
+    def open_it(model, held_out=None, **options):
+        write_explorer(model, tmp_path / "page.html", held_out)
+        page = open_page(tmp_path / "page.html", **{"reduced_motion": "reduce", **options})
+        settle(page)
+        return page
+
+    return open_it
+
+
+def test_names_are_text_and_nothing_else(open_model):
+    model = CapsNet(**TINY, num_classes=4, class_names=NASTY)
+    model.metadata = {"data": "<img src=y onerror=document.title='taken'></title>"}
+    page = open_model(model, images_of(model), viewport={"width": 360, "height": 700})
+    assert texts(page, ".bar-name") == list(NASTY)
+    page.locator("#outputs button").nth(1).click()
+    page.locator("#strip button").last.click()
+    page.locator("#steps").scroll_into_view_if_needed()
+    settle(page)
+    assert page.locator("img, script:not([type]) ~ script").count() == 0
+    assert page.title() == "Draw a digit and watch it being routed"
+    assert "<img src=y" in page.locator("#title").text_content()
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+def test_a_model_in_colour_and_not_square(open_model):
+    model = CapsNet(**{**TINY, "image_size": (18, 25)}, channels=3, num_classes=2)
+    page = open_model(model, images_of(model))
+    assert drawn(page, "#preview").shape == (18, 25)
+    board = page.locator("#board").bounding_box()
+    assert board["width"] / board["height"] == pytest.approx(25 / 18, rel=0.02)
+    assert page.locator("#fit").input_value() == "whole"
+    page.click("#clear")
+    page.fill("#ink", "#ff0000")
+    stroke(page, *SEVEN)
+    red, green, blue = np.array(state(page, "image")).reshape(3, 18, 25)
+    assert red.max() > 0.9
+    assert green.max() == blue.max() == 0
+    page.select_option("#fit", "centre")
+    settle(page)
+    assert np.array(state(page, "image")).reshape(3, -1).max(axis=1).tolist() == [1, 1, 1]
+    assert len(lengths(page)) == 2
+
+
+def test_a_model_without_a_decoder(open_model):
+    page = open_model(CapsNet(**TINY, reconstruct=False))
+    assert "without a decoder" in page.locator("#drawing-parts").text_content()
+    assert page.locator("#drawing-parts input").count() == 0
+    stroke(page, *SEVEN)
+    assert len(lengths(page)) == 10
+
+
+def test_a_page_without_samples_starts_empty(open_model):
+    page = open_model(CapsNet(**TINY))
+    assert page.locator("#strip button").count() == 0
+    assert state(page, "result") is None
+    assert page.locator("#verdict").text_content() == "Nothing drawn yet."
+    assert page.locator("#board-hint").is_visible()
+    set_range(page, "#scrubber", 1)  # nothing to show, and nothing breaks
+    page.locator("#outputs button").nth(3).click()
+    page.click("#play")
+    stroke(page, *SEVEN)
+    assert not page.locator("#board-hint").is_visible()
+    assert sum(lengths(page)) > 0
+
+
+def test_leaky_routing_starts_with_one_share_more(open_model):
+    model = CapsNet(**TINY, num_classes=3, leaky=True, iterations=2)
+    page = open_model(model, images_of(model))
+    assert np.allclose(coupling(page, 1), 0.25)
+    set_range(page, "#scrubber", 0)
+    page.locator("#steps").scroll_into_view_if_needed()
+    settle(page)
+    assert texts(page, "#numbers-table tbody td:nth-of-type(2)") == ["0.250"] * 3
+    assert "0.250" in page.locator(".legend-middle").text_content()
+
+
+def test_more_iterations_than_the_page_offers(open_model):
+    model = CapsNet(**TINY, iterations=40)
+    page = open_model(model, images_of(model))
+    assert state(page, "iterations") == 10
+
+
+def test_thousands_of_capsules(open_model):
+    model = CapsNet(image_size=40, conv_channels=8, primary_types=12, decoder_hidden=[6])
+    page = open_model(model, images_of(model))
+    count = page.evaluate("torchcaps.store.state.facts.I")
+    assert count == 12 * 12 * 12
+    page.keyboard.press("Tab")
+    page.locator(".cell-cursor").focus()
+    page.keyboard.press("End")
+    assert page.locator(".cell-cursor").get_attribute("aria-label").startswith("type 12, row 12")
+    assert page.locator("#cells *").count() == 2  # one cell is in the page, not thousands
+    lines = drawn(page, "#picture")
+    assert (lines > 0).any()
+
+
+def test_samples_that_the_model_gets_wrong_are_marked(open_model):
+    model = CapsNet(**TINY, num_classes=3)
+    page = open_model(model, images_of(model))
+    kinds = page.evaluate("torchcaps.samples.map((sample) => sample.kind)")
+    for kind in set(kinds):
+        row = page.locator(f".strip-{kind} + .strip-row button")
+        assert row.count() == kinds.count(kind)

@@ -1,0 +1,218 @@
+"""What the page's engine computes in a browser is what the PyTorch model computes."""
+
+import base64
+
+import numpy as np
+import pytest
+import torch
+
+from engine_page import from_text, to_text, write_engine_page
+from torchcaps.data import load_data
+from torchcaps.explorer import SHIPPED
+from torchcaps.explorer.export import page_data
+from torchcaps.models import CapsNet, create_model, load_model
+from torchcaps.routing import dynamic_routing_trace
+
+TOLERANCE = 1e-4
+ITERATIONS = (1, 2, 3, 4, 5)
+
+ALL_OF_IT = """
+([images, size, iterations]) => {
+  const E = globalThis.engine, model = globalThis.model, { I, J, D } = model;
+  const pixels = E.floats(images);
+  return Array.from({ length: pixels.length / size }, (_, n) => {
+    const primary = E.primaryCapsules(model, pixels.subarray(n * size, (n + 1) * size));
+    const votes = E.allVotes(model, primary);
+    return { primary: E.text(primary), runs: iterations.map((r) => {
+      const trace = E.route(votes, I, J, D, r, model.config.leaky);
+      const pose = trace.poses[r - 1];
+      const found = E.lengths(pose, D);
+      const shown = found.indexOf(Math.max(...found));
+      const drawn = E.reconstruct(model, pose, shown);
+      return { shown, logits: trace.logits.map(E.text), coupling: trace.coupling.map(E.text),
+        poses: trace.poses.map(E.text), lengths: E.text(found), drawn: drawn && E.text(drawn) };
+    }) };
+  });
+}
+"""
+
+
+@pytest.fixture
+def engine(open_page, tmp_path):
+    return open_page(write_engine_page(tmp_path))
+
+
+def rounded(model):
+    """The model with its weights as fp16 has them."""
+    return model.eval().half().float()
+
+
+def load_into(page, model):
+    data = page_data(model)
+    page.evaluate("(data) => { globalThis.model = engine.readModel(data); }", data)
+
+
+@torch.no_grad()
+def largest_differences(page, model, images, iterations=ITERATIONS):
+    """Run the images through both; name → largest absolute difference."""
+    load_into(page, model)
+    size = images[0].numel()
+    found = dict.fromkeys(["primary", "logits", "coupling", "poses", "lengths", "drawn"], 0.0)
+
+    def compare(name, text, expected):
+        ours = from_text(text, *expected.shape)
+        assert np.isfinite(ours).all()
+        found[name] = max(found[name], float(np.abs(ours - expected.numpy()).max()))
+
+    for some in images.split(25):
+        answers = page.evaluate(ALL_OF_IT, [to_text(some.numpy()), size, list(iterations)])
+        primary = model.primary_capsules(some)
+        traces = dynamic_routing_trace(model.classes.votes(primary), max(iterations),
+                                       leaky=model.classes.routing.leaky)  # fmt: skip
+        for n, answer in enumerate(answers):
+            compare("primary", answer["primary"], primary.pose[n])
+            for r, run in zip(iterations, answer["runs"]):
+                assert len(run["logits"]) == len(run["coupling"]) == len(run["poses"]) == r
+                for t in range(r):
+                    compare("logits", run["logits"][t], traces.logits[t, n])
+                    compare("coupling", run["coupling"][t], traces.coupling[t, n])
+                    compare("poses", run["poses"][t], traces.pose[t, n])
+                pose = traces.pose[r - 1, n]
+                lengths = pose.norm(dim=-1)
+                compare("lengths", run["lengths"], lengths)
+                assert lengths[run["shown"]] >= lengths.max() - 1e-5
+                if model.decoder is None:
+                    assert run["drawn"] is None
+                else:
+                    drawn = model.decoder(pose[None], torch.tensor([run["shown"]]))
+                    compare("drawn", run["drawn"], drawn[0])
+    return found
+
+
+def check(found):
+    print(found)
+    assert max(found.values()) <= TOLERANCE, found
+
+
+def digits(count):
+    return load_data("mnist5k").test.batch(torch.arange(0, 1000, 1000 // count))[0]
+
+
+def test_the_shipped_network_on_200_digits(engine):
+    check(largest_differences(engine, rounded(load_model(SHIPPED)), digits(200)))
+
+
+def test_random_weights_on_200_digits(engine):
+    check(largest_differences(engine, rounded(create_model("capsnet_small")), digits(200)))
+
+
+def test_the_network_of_the_paper(engine):
+    check(largest_differences(engine, rounded(create_model("capsnet")), digits(4)))
+
+
+SMALL = {"conv_channels": 6, "primary_types": 3, "num_classes": 3}
+OTHERS = {
+    "colour": {**SMALL, "image_size": 20, "channels": 3},
+    "not square": {**SMALL, "image_size": [19, 30], "channels": 2},
+    "leaky": {**SMALL, "image_size": 20, "leaky": True},
+    "bias": {**SMALL, "image_size": 20, "routing_bias": True},
+    "strides": {**SMALL, "image_size": [41, 37], "conv_stride": 2, "primary_stride": 3},
+    "kernel": {**SMALL, "image_size": 23, "kernel_size": 4},
+    "dimensions": {**SMALL, "image_size": 17, "primary_dim": 5, "pose_dim": 7},
+    "no decoder": {**SMALL, "image_size": 17, "reconstruct": False},
+    "decoder without hidden layers": {**SMALL, "image_size": 17, "decoder_hidden": []},
+    "deep decoder": {**SMALL, "image_size": 17, "decoder_hidden": [9, 6, 13]},
+    "one class": {**SMALL, "image_size": 17, "num_classes": 1},
+    "all at once": {
+        "image_size": [27, 33], "channels": 3, "num_classes": 5, "conv_channels": 7,
+        "primary_types": 2, "primary_dim": 3, "pose_dim": 9, "leaky": True, "routing_bias": True,
+        "kernel_size": 5, "conv_stride": 2, "primary_stride": 2, "decoder_hidden": [10],
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_networks(engine, name):
+    model = CapsNet(**OTHERS[name])
+    for parameter in model.parameters():  # louder than at the start, so that routing has to move
+        torch.nn.init.normal_(parameter, std=0.3)
+    found = largest_differences(
+        engine, rounded(model), torch.rand(6, model.channels, *model.image_size)
+    )
+    check(found)
+
+
+def test_evaluate_is_all_of_it(engine):
+    model = rounded(load_model(SHIPPED))
+    load_into(engine, model)
+    image = digits(5)[:1]
+    answer = engine.evaluate(
+        """(image) => {
+          const found = engine.evaluate(model, engine.floats(image), 4);
+          return { ...found, primary: null, pose: engine.text(found.trace.poses[3]),
+            iterations: found.trace.sums.length, lengths: engine.text(found.lengths),
+            reconstruction: engine.text(found.reconstruction), trace: null };
+        }""",
+        to_text(image.numpy()),
+    )
+    with torch.no_grad():
+        model.classes.routing.iterations = 4
+        output = model(image)
+    assert answer["iterations"] == 4
+    assert answer["shown"] == output.activation.argmax().item()
+    for name, expected in [("pose", output.pose), ("lengths", output.activation),
+                           ("reconstruction", output.reconstruction)]:  # fmt: skip
+        assert np.abs(from_text(answer[name], *expected.shape) - expected.numpy()).max() < TOLERANCE
+
+
+def test_votes_of_one_capsule(engine):
+    model = CapsNet(image_size=20, routing_bias=True, **SMALL)
+    torch.nn.init.normal_(model.classes.bias)
+    model = rounded(model)
+    load_into(engine, model)
+    primary = torch.rand(model.classes.weight.shape[0], 8)
+    with torch.no_grad():
+        votes = model.classes.votes(primary[None]).materialize()[0]
+    for i in (0, 5, len(votes) - 1):
+        text = engine.evaluate(
+            "([primary, i]) => engine.text(engine.votesOf(model, engine.floats(primary), i))",
+            [to_text(primary.numpy()), i],
+        )
+        assert np.abs(from_text(text, *votes[i].shape) - votes[i].numpy()).max() < 1e-5
+
+
+def test_every_fp16_number(engine):
+    halves = np.arange(65536, dtype="<u2").view("<f2")
+    text = engine.evaluate(
+        "(text) => engine.text(engine.floatsFromBase64(text))",
+        base64.b64encode(halves.tobytes()).decode(),
+    )
+    np.testing.assert_array_equal(from_text(text, -1), halves.astype(np.float32))
+
+
+def test_extreme_sums_are_squashed_without_nan(engine):
+    rows = np.array([[0, 0], [1e-30, 0], [3e30, 4e30], [3, 4]], np.float32)
+    text = engine.evaluate("(s) => engine.text(engine.squash(engine.floats(s), 2))", to_text(rows))
+    expected = [[0, 0], [0, 0], [0.6, 0.8], [75 / 130, 100 / 130]]
+    np.testing.assert_allclose(from_text(text, 4, 2), expected, atol=1e-6)
+
+
+def test_entropy_and_change(engine):
+    """Against the definitions, on votes that routing sharpens."""
+    votes = torch.randn(40, 4, 6)
+    for leaky in (False, True):
+        trace = dynamic_routing_trace(votes, 4, leaky=leaky)
+        found = engine.evaluate(
+            """([votes, leaky]) => {
+              const trace = engine.route(engine.floats(votes), 40, 4, 6, 4, leaky);
+              return { entropies: engine.entropies(trace), changes: engine.meanChange(trace) };
+            }""",
+            [to_text(votes.numpy()), leaky],
+        )
+        c = trace.coupling.double()
+        if leaky:
+            c = torch.cat([c, 1 - c.sum(-1, keepdim=True)], dim=-1)
+        entropies = -(c * c.log()).sum(-1).mean(-1)
+        assert found["entropies"] == pytest.approx(entropies.tolist(), abs=1e-5)
+        changes = trace.logits.diff(dim=0).abs().mean(dim=(1, 2))
+        assert found["changes"] == pytest.approx(changes.tolist(), abs=1e-5)
