@@ -65,9 +65,9 @@ def softmaxed_over_batch(activation: Tensor, batch_size: int) -> Tensor:
     """The class of every image, `[N]`, where lengths `[N, J]` are softmaxed over the batch first.
 
     Example:
-        >>> lengths = torch.tensor([[0.1, 0.8], [0.2, 0.9]])
+        >>> lengths = torch.tensor([[0.1, 0.8], [0.2, 0.6]])
         >>> softmaxed_over_batch(lengths, 2), softmaxed_over_batch(lengths, 1)
-        (tensor([0, 1]), tensor([0, 0]))
+        (tensor([1, 0]), tensor([0, 0]))
     """
     parts = [part.softmax(dim=0) for part in torch.split(activation, batch_size)]
     return torch.cat(parts).argmax(dim=1)
