@@ -74,3 +74,9 @@ def test_every_figure_with_a_spread_is_of_a_published_report() -> None:
     named = set(re.findall(figure, section))
     assert named
     assert named <= reported
+
+
+def test_the_explorers_times_are_those_of_its_rows() -> None:
+    section = README.split("## Watch it think")[1].split("\n## ")[0]
+    measured = [f"{float(row['stroke_ms']):.0f}" for row in rows("explorer.csv")]
+    assert re.findall(r"(\d+) ms", section) == measured

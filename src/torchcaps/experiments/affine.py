@@ -34,6 +34,7 @@ from torchcaps.experiments.experiment import (
     Row,
     Scale,
     ScaleName,
+    paper_training,
 )
 from torchcaps.experiments.lab import Lab
 from torchcaps.experiments.pooled_cnn import PooledCNN
@@ -216,7 +217,7 @@ SCALES: dict[ScaleName, Scale] = {
     ),
     "paper": Scale(
         150, 3,
-        training(data="mnist", model="capsnet", epochs=50, batch_size=128, learning_rate=0.001),
+        paper_training(max_shift=MOVED),
         level=0.9923,
     ),
 }  # fmt: skip

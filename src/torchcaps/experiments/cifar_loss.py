@@ -22,6 +22,7 @@ from torchcaps.experiments.experiment import (
     Row,
     Scale,
     ScaleName,
+    paper_training,
 )
 from torchcaps.experiments.lab import CIFAR10, Lab
 from torchcaps.experiments.markdown import interval, plus_minus, table
@@ -154,9 +155,7 @@ SCALES: dict[ScaleName, Scale] = {
         0.5, 2, training(data="mnist5k", epochs=4), images=1000, held_out=400, iterations=(1, 3)
     ),
     "cpu": Scale(25, 3, training(data=CIFAR10, epochs=8), images=12_000, iterations=(1, 3)),
-    "paper": Scale(
-        90, 3, training(data=CIFAR10, model="capsnet", epochs=50, batch_size=128), iterations=(1, 3)
-    ),
+    "paper": Scale(90, 3, paper_training(data=CIFAR10, reconstruct=False), iterations=(1, 3)),
 }
 EXPERIMENT = Experiment(
     name="cifar-loss",

@@ -30,6 +30,7 @@ from torchcaps.experiments.experiment import (
     Row,
     Scale,
     ScaleName,
+    paper_training,
 )
 from torchcaps.experiments.lab import Lab
 from torchcaps.experiments.markdown import plus_minus, table
@@ -220,7 +221,7 @@ def training(**options: object) -> TrainConfig:
 SCALES: dict[ScaleName, Scale] = {
     "smoke": Scale(0.6, 1, training(data="mnist5k", epochs=8), images=1500, held_out=500),
     "cpu": Scale(5, 1, training(data="mnist", epochs=20), images=12_000),
-    "paper": Scale(30, 1, training(data="mnist", model="capsnet", epochs=50, batch_size=128)),
+    "paper": Scale(30, 1, paper_training(loss_scale="authors")),
 }
 EXPERIMENT = Experiment(
     name="dimensions",

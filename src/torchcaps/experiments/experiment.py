@@ -23,6 +23,7 @@ __all__ = [
     "Results",
     "Row",
     "Scale",
+    "paper_training",
 ]
 
 Row = dict[str, Any]  # JSON values
@@ -78,6 +79,25 @@ class Scale:
         """What all trainings share, where there are any."""
         assert self.training is not None
         return self.training
+
+
+def paper_training(**options: Any) -> TrainConfig:
+    """The paper's network and batch, on MNIST, from the learning rate of the authors' code.
+
+    Example:
+        >>> config = paper_training(iterations=1)
+        >>> config.model, config.batch_size, config.learning_rate, config.iterations
+        ('capsnet', 128, 0.001, 1)
+    """
+    shared = {
+        "data": "mnist",
+        "model": "capsnet",
+        "epochs": 50,
+        "batch_size": 128,
+        "learning_rate": 0.001,
+        "validation": 0.0,
+    }
+    return TrainConfig(**{**shared, **options})
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from torchcaps.experiments.experiment import Cell, Experiment, Outcome, Row, Scale, ScaleName
+from torchcaps.experiments.experiment import (
+    Cell,
+    Experiment,
+    Outcome,
+    Row,
+    Scale,
+    ScaleName,
+    paper_training,
+)
 from torchcaps.experiments.fixed_coupling import with_fixed_coupling
 from torchcaps.experiments.iterations_report import RANDOM, report, slim
 from torchcaps.experiments.lab import Lab
@@ -103,14 +111,7 @@ SCALES: dict[ScaleName, Scale] = {
     "paper": Scale(
         600,
         5,
-        TrainConfig(
-            data="mnist",
-            model="capsnet",
-            epochs=50,
-            batch_size=128,
-            learning_rate=0.001,
-            validation=0.0,
-        ),
+        paper_training(),
         iterations=ALL,
     ),
 }

@@ -15,7 +15,15 @@ beside them; the wrong axis also together with W from N(0, 1), since the two are
 
 from collections.abc import Sequence
 
-from torchcaps.experiments.experiment import Cell, Experiment, Outcome, Row, Scale, ScaleName
+from torchcaps.experiments.experiment import (
+    Cell,
+    Experiment,
+    Outcome,
+    Row,
+    Scale,
+    ScaleName,
+    paper_training,
+)
 from torchcaps.experiments.lab import Lab, choice
 from torchcaps.experiments.mistakes_measured import (
     answers,
@@ -111,14 +119,7 @@ SCALES: dict[ScaleName, Scale] = {
     "paper": Scale(
         900,
         3,
-        TrainConfig(
-            data="mnist",
-            model="capsnet",
-            epochs=50,
-            batch_size=128,
-            learning_rate=0.001,
-            validation=0.0,
-        ),
+        paper_training(),
         wanted="what each mistake costs the paper's network once it is trained to the end",
     ),
 }

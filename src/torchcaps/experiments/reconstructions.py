@@ -28,6 +28,7 @@ from torchcaps.experiments.experiment import (
     Row,
     Scale,
     ScaleName,
+    paper_training,
 )
 from torchcaps.experiments.lab import Lab
 from torchcaps.experiments.markdown import plus_minus, table
@@ -195,9 +196,7 @@ SCALES: dict[ScaleName, Scale] = {
         0.8, 1, TrainConfig(data="mnist5k", epochs=5, validation=0.0), images=1500, held_out=500
     ),
     "cpu": Scale(9, 1, TrainConfig(data="mnist", epochs=20, validation=0.0), images=12_000),
-    "paper": Scale(
-        60, 1, TrainConfig(data="mnist", model="capsnet", epochs=50, batch_size=128, validation=0.0)
-    ),
+    "paper": Scale(60, 1, paper_training()),
 }
 EXPERIMENT = Experiment(
     name="reconstructions",

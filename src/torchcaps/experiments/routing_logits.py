@@ -31,6 +31,7 @@ from torchcaps.experiments.experiment import (
     Results,
     Scale,
     ScaleName,
+    paper_training,
 )
 from torchcaps.experiments.lab import Lab
 from torchcaps.experiments.markdown import number, table
@@ -215,7 +216,7 @@ def training(**options: object) -> TrainConfig:
 SCALES: dict[ScaleName, Scale] = {
     "smoke": Scale(0.4, 1, training(data="mnist5k", epochs=6), images=2000, held_out=500),
     "cpu": Scale(12, 3, training(data="mnist", epochs=20), images=12_000),
-    "paper": Scale(60, 1, training(data="mnist", model="capsnet", epochs=500, batch_size=128)),
+    "paper": Scale(60, 1, paper_training(epochs=500, iterations=3)),
 }
 EXPERIMENT = Experiment(
     name="routing-logits",

@@ -20,6 +20,7 @@ from torchcaps.experiments.experiment import (
     Row,
     Scale,
     ScaleName,
+    paper_training,
 )
 from torchcaps.experiments.lab import Lab
 from torchcaps.experiments.lines import Line, compared, draw_errors, paired_table, verdict
@@ -191,15 +192,7 @@ SCALES: dict[ScaleName, Scale] = {
     "paper": Scale(
         1500,
         3,
-        TrainConfig(
-            data="mnist",
-            model="capsnet",
-            epochs=EPOCHS,
-            batch_size=128,
-            learning_rate=0.001,
-            final_learning_rate=0.96 ** (STEPS / 2000),
-            validation=0.0,
-        ),
+        paper_training(epochs=EPOCHS, final_learning_rate=0.96 ** (STEPS / 2000)),
         wanted="r = 3 with reconstruction at most 0.36 % after the last epoch, three seeds",
     ),
 }
