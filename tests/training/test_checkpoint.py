@@ -14,6 +14,7 @@ from torchcaps.training.checkpoint import (
     save_checkpoint,
     snapshot,
 )
+from torchcaps.training.optimizer import adam
 
 COUNTERS = {"history": [{"epoch": 1, "loss": 0.1 + 0.2, "validation": None}], "sums": [1.0, 1e-300]}
 
@@ -35,7 +36,7 @@ def network(seed):
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(12, 2))
     model.to(memory_format=torch.channels_last)
-    return model, torch.optim.Adam(model.parameters())
+    return model, adam(model, 0.001)
 
 
 def train(model, optimizer, steps):

@@ -16,6 +16,7 @@ from torchcaps.training.finish import finish
 from torchcaps.training.interrupt import StopRequest
 from torchcaps.training.loop import one_epoch
 from torchcaps.training.metrics import Evaluation
+from torchcaps.training.optimizer import adam
 from torchcaps.training.run import Run
 from torchcaps.training.run_folder import RunFolder
 
@@ -73,7 +74,7 @@ class ChangedRun(Run):
         if change is not None:
             self.model = change(self.model)
             self.model.to(self.device, memory_format=self.precision.memory_format)  # type: ignore[call-overload]
-            self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
+            self.optimizer = adam(self.model, config.learning_rate)
 
     def look(self, number: int) -> None:
         """Let the experiment look at the model; the clock of the epoch stands still."""

@@ -196,3 +196,9 @@ def restore(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[st
         index, key = name.split(".", 1)
         state.setdefault(int(index), {})[key] = tensor
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    # A fused update walks over the weights and over what it remembers of them in the order in which
+    # they lie in memory: both must have the same strides.
+    for weight, remembered in optimizer.state.items():
+        for key, tensor in remembered.items():
+            if tensor.shape == weight.shape:
+                remembered[key] = torch.empty_like(weight).copy_(tensor)

@@ -21,6 +21,7 @@ from torchcaps.training.build import build_model, describe_data
 from torchcaps.training.checkpoint import find_checkpoint, restore, save_checkpoint, snapshot
 from torchcaps.training.config import TrainConfig
 from torchcaps.training.metrics import evaluate
+from torchcaps.training.optimizer import adam
 from torchcaps.training.precision import choose_precision
 from torchcaps.training.run_folder import RunFolder, describe_machine
 from torchcaps.training.sums import EpochSums
@@ -57,7 +58,7 @@ class Run:
         self.total_steps = config.epochs * self.batches.steps_per_epoch
         self.model = build_model(config, training)
         self.model.to(self.device, memory_format=self.precision.memory_format)  # type: ignore[call-overload]
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
+        self.optimizer = adam(self.model, config.learning_rate)
         self.step = 0
         self.history: list[dict[str, Any]] = []
         self.sums = EpochSums(self.device)
