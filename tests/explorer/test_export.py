@@ -24,7 +24,7 @@ HOSTILE = [
     "\u2028\u2029",
     "\"\\'`${alert(3)}",
     "\ud800",
-    "/*torchcaps:script*/<!--torchcaps:data-->",
+    "/*torchcaps:script*/<!--torchcaps:data-->#torchcaps:script-hash#",
     "&lt;b&gt;",
     "<svg/onload=alert(4)>",
 ]
@@ -147,6 +147,20 @@ def test_hostile_texts_in_a_browser(open_page, tmp_path):
     names = page.evaluate("torchcaps.data.config.class_names.map((name) => name.toWellFormed())")
     assert names == [name.replace("\ud800", "\ufffd") for name in HOSTILE]
     assert page.evaluate("document.querySelectorAll('img[src=x], svg[onload]').length") == 0
+
+
+def test_no_script_but_the_page_s_own_runs(open_page, tmp_path):
+    """The policy names that one by its hash: should a text break out after all, it runs nothing."""
+    text = page_text(page_data(tiny()))
+    foreign = "<script>globalThis.foreign = 1</script><img src='data:,' onerror='foreign = 1'>"
+    (tmp_path / "page.html").write_text(text.replace("</body>", f"{foreign}</body>"))
+    page = open_page(tmp_path / "page.html")
+    page.wait_for_timeout(300)
+    assert page.evaluate("typeof foreign") == "undefined"
+    assert page.evaluate("typeof torchcaps") == "object"
+    refused = [fault for fault in page.faults if "Content Security Policy" in fault]
+    assert len(refused) == len(page.faults) == 2
+    page.faults.clear()
 
 
 @pytest.mark.parametrize("text", HOSTILE)

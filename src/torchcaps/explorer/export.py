@@ -2,6 +2,7 @@
 
 import base64
 import copy
+import hashlib
 import json
 import math
 import re
@@ -24,7 +25,9 @@ from torchcaps.storage import write_text
 __all__ = ["page_data", "page_text", "write_explorer"]
 
 MOST_ITERATIONS = 100  # beyond which a page would not come to an end
-PLACEHOLDER = re.compile(r"/\*torchcaps:(?:style|script)\*/|<!--torchcaps:data-->")
+PLACEHOLDER = re.compile(
+    r"/\*torchcaps:(?:style|script)\*/|<!--torchcaps:data-->|#torchcaps:script-hash#"
+)
 
 
 def write_explorer(
@@ -145,12 +148,15 @@ def page_text(data: Mapping[str, Any]) -> str:
     """The page with this in it."""
     with as_file(files("torchcaps.explorer") / "page") as folder:
         worker = bundle(folder, "worker.js")
-        script = bundle(folder, "main.js")
+        main = bundle(folder, "main.js")
         style = (folder / "style.css").read_text(encoding="utf-8")
         frame = (folder / "index.html").read_text(encoding="utf-8")
+    script = f"globalThis.torchcapsWorkerSource = {embedded(worker)};\n{main}"
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     parts = {
+        "#torchcaps:script-hash#": f"sha256-{digest}",
         "/*torchcaps:style*/": style,
-        "/*torchcaps:script*/": f"globalThis.torchcapsWorkerSource = {embedded(worker)};\n{script}",
+        "/*torchcaps:script*/": script,
         "<!--torchcaps:data-->": '<script type="application/json" id="torchcaps-data">'
         f"{embedded(data)}</script>",
     }
