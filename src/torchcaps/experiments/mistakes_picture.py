@@ -14,7 +14,7 @@ from torchcaps.training.pictures.style import BLUE, GREEN, INK, WIDTH, WRONG, Pa
 __all__ = ["draw_costs"]
 
 Kinds = Mapping[str, Sequence[Row]]
-TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
+TICKS = (0.1, 0.3, 1, 3, 10, 30, 100)
 
 
 def draw_costs(kinds: Kinds, *, path: Path) -> None:
@@ -42,8 +42,8 @@ def draw_costs(kinds: Kinds, *, path: Path) -> None:
         entropy.set(xlabel="entropy of c / log J", xlim=(-0.05, 1.05))
         drawn = [row["drawing_error"] for own in kinds.values() for row in own]
         drawings.set(xlabel="error of a drawing", xlim=(0, 1.08 * max(drawn)))
-        errors.legend(loc="lower left", bbox_to_anchor=(-0.03, 1), ncols=2, borderpad=0,
-                      columnspacing=1.0, handletextpad=0.3)  # fmt: skip
+        # One below the other: a legend wider than its panel would push the panels apart.
+        errors.legend(loc="lower left", bbox_to_anchor=(-0.03, 1), borderpad=0, handletextpad=0.3)
         for axes in panels:
             axes.grid(visible=True)
             axes.tick_params(axis="y", length=0)
