@@ -76,6 +76,16 @@ def test_every_figure_with_a_spread_is_of_a_published_report() -> None:
     assert named <= reported
 
 
+def test_every_figure_beside_the_papers_is_of_a_published_report() -> None:
+    figure = r"(?<!± )\b\d+\.\d\d (?:%|points)"
+    told = README.split("What the paper and those who explain it claim")[1].replace("\n", " ")
+    reports = (ROOT / "results").glob("*/report.md")
+    reported = {value for path in reports for value in re.findall(figure, path.read_text())}
+    named = set(re.findall(figure, told))
+    assert named
+    assert named <= reported
+
+
 def test_the_explorers_times_are_those_of_its_rows() -> None:
     section = README.split("## Watch it think")[1].split("\n## ")[0]
     measured = [f"{float(row['stroke_ms']):.0f}" for row in rows("explorer.csv")]
