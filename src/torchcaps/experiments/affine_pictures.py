@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy.typing as npt
 import torch
+from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
 from torchcaps.experiments.charts import headline, legend_above
 from torchcaps.experiments.experiment import Arrays
@@ -58,9 +59,14 @@ def draw_curves(
             for k, (moved, transformed) in enumerate(curves[name]):
                 axes.plot(
                     100 * (1 - moved), 100 * (1 - transformed), color=colour, marker=marker,
-                    markersize=4, linewidth=1.0, alpha=0.8, label=line.label if k == 0 else None,
+                    markersize=3, linewidth=0.8, alpha=0.8, label=line.label if k == 0 else None,
                 )  # fmt: skip
         axes.axvline(100 * (1 - level), color=INK, linestyle=":", linewidth=1.2, label="level")
+        if all(moved.max() < 1 for own in curves.values() for moved, _ in own):  # no zero error
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(FixedLocator((0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)))
+            axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axes.xaxis.set_minor_locator(NullLocator())
         axes.set(
             xlabel="error on digits that are only moved, %", ylabel="error on transformed digits, %"
         )

@@ -71,9 +71,9 @@ def report(results: Results) -> Report:
             measured="error, %", path=results.folder / "errors.png",
         )  # fmt: skip
         parts.insert(3, "![Error of every network on transformed digits](errors.png)")
-    figures = [*summaries(reached), *said]
-    return Report(figures or [f"no training reaches {100 * level:g} %"], "\n\n".join(parts),
-                  findings(errors) if seeds else [])  # fmt: skip
+    figures = [*summaries(reached), *said] or [f"no training reaches {100 * level:g} %"]
+    figures += [moved_or_transformed(LINES[name], own) for name, own in rows.items()]
+    return Report(figures, "\n\n".join(parts), findings(errors) if seeds else [])
 
 
 def common_seeds(reached: Mapping[str, Sequence[Row]]) -> set[int]:
@@ -103,6 +103,15 @@ def summaries(reached: Mapping[str, Sequence[Row]]) -> list[str]:
                 f"{placed} % of the moved ones{known}"
             )
     return lines
+
+
+def moved_or_transformed(line: Line, rows: Sequence[Row]) -> str:
+    """How much of the error on transformed digits is there when they are only moved as far."""
+    affine, far = (spread_of(rows, f"{kind}_error") for kind in ("affine", "far"))
+    return (
+        f"{line.label}, after the last epoch: {affine} % of the transformed digits wrong, and "
+        f"{far} % of digits moved as far but not transformed"
+    )
 
 
 def findings(errors: Mapping[str, Sequence[float]]) -> list[Finding]:
