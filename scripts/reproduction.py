@@ -38,8 +38,8 @@ two. `make reproduce` runs everything at the scale `cpu` and makes the page anew
 At the scale `cpu` a smaller network is trained for few epochs on a part of the training images, on
 two cores: its errors are larger than published ones, and what it shows of the differences between
 them need not hold of the whole. What is left for `paper`, on a GPU, stands at the end of each part.
-± is one standard deviation over the seeds. An answer is *not decided* where the 95 % interval over
-the seeds leaves room for another, and always where there is one seed."""
+± is one standard deviation over the seeds. Which of two networks errs less is *not decided* where
+the 95 % interval over the seeds leaves room for both, and always where there is one seed."""
 
 Reports = Sequence[tuple[Published, Report]]
 

@@ -12,7 +12,12 @@ from small_runs import tiny_data
 from torchcaps.experiments import iterations, iterations_report
 from torchcaps.experiments.experiment import Cell, Results, Scale
 from torchcaps.experiments.fixed_coupling import FixedCoupling, with_fixed_coupling
-from torchcaps.experiments.iterations_verdicts import best_at_three, difference, overfitting
+from torchcaps.experiments.iterations_verdicts import (
+    best_at_three,
+    deciding,
+    difference,
+    overfitting,
+)
 from torchcaps.experiments.lab import choice
 from torchcaps.experiments.routing_facts import look_at_routing
 from torchcaps.experiments.run import reproduce
@@ -69,12 +74,20 @@ def test_one_seed_decides_nothing():
 @pytest.mark.parametrize(
     ("errors", "gaps", "answer", "words"),
     [
-        ((10, 12, 13), (10, 11, 12), "borne out", "r = 5, 10 err more, further from the training"),
-        ((10, 12, 13), (10, 10, 9), "not decided", "r = 5, 10 err more, but no further from the"),
-        ((10, 10, 13), (10, 10, 12), "borne out", "r = 10 errs more, further"),
+        ((10, 12, 13), (10, 11, 12), "borne out", "r = 5, 10 err more, with a wider gap"),
+        ((10, 12, 13), (10, 10, 9), "not decided", "r = 5, 10 err more, but without a wider"),
+        ((10, 10, 13), (10, 10, 12), "borne out", "r = 10 errs more, with a wider gap"),
         ((10, 8, 10), (10, 12, 12), "contradicted", "r = 5 errs less than r = 3"),
-        ((10, 8, 13), (10, 12, 12), "not decided", "r = 10 errs more, further"),
+        ((10, 8, 13), (10, 12, 12), "not decided", "r = 10 errs more, with a wider gap"),
         ((10, 10, 10), (10, 12, 12), "not decided", "r = 5, 10 cannot be told apart from r = 3"),
+        ((10, 8, 10), (-2, -2, -2), "not testable", "no network has a larger loss on held-out im"),
+        ((10, 8, 10), (-2, -2, 1), "contradicted", "r = 5 errs less than r = 3"),
+        (
+            (10, 12, 900),
+            (-2, -2, -2),
+            "not decided",
+            "loss (at chance in 3 of 6 trainings)",
+        ),
     ],
 )
 def test_overfitting(errors, gaps, answer, words):
@@ -82,6 +95,15 @@ def test_overfitting(errors, gaps, answer, words):
     assert verdict.answer == answer
     assert f"overfit”: {answer}. " in verdict.sentence
     assert words in verdict.sentence
+
+
+def test_the_deciding_number_of_iterations():
+    made = rows({3: 10, 5: 12, 7: 8, 10: 30})
+    chosen, spread = deciding(made)
+    assert (chosen, round(spread.mean, 6), spread.count) == (7, -0.002, 3)
+    assert deciding(rows({3: 10, 5: 12, 10: 30}))[0] == 10
+    unclear = rows({3: 10, 5: 10, 10: 10})
+    assert deciding(unclear)[0] == 10
 
 
 def test_fewer_iterations_are_no_matter_of_overfitting():

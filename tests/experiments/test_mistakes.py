@@ -285,24 +285,24 @@ def test_answers_follow_the_rows(reported):
     assert report.figures[0] == "the right network: 1.10 ± 0.10 % test error"
     assert lines["wrong-axis"] == (
         "softmax over the input capsules: 1.10 ± 0.10 %, +0.00 points (0.00 to 0.00): accuracy "
-        "does not reveal it; an input capsule gives away 0.035 in all, in place of 1"
+        "does not tell it apart; the coupling of an input capsule sums to 0.035, in place of 1"
     )
-    # differences 10, 10, 10.2 thousandths: mean 10.0667, s = .11547, t = 4.303, ± .2869
-    assert "2.11 ± 0.11 %, +1.01 points (0.98 to 1.04): costs accuracy" in lines["scrambled"]
+    # differences 10, 10, 10.2 thousandths: mean 10.0667, s = .11547, t(1 − 0.05/18, 2) = 13.36
+    assert "2.11 ± 0.11 %, +1.01 points (0.92 to 1.10): costs accuracy" in lines["scrambled"]
     assert lines["squash-classes"].endswith(": errs less")
-    # 10, −1 and 8 thousandths more: ± 1.46
-    said = "margin loss not squared: 1.67 ± 0.58 %, +0.57 points (-0.89 to 2.02): accuracy does not"
+    # 10, −1 and 8 thousandths more: s = 5.859, ± 45.2
+    said = "margin loss not squared: 1.67 ± 0.58 %, +0.57 points (-3.95 to 5.09): accuracy does not"
     assert lines["not-squared"].startswith(said)
     assert (
-        "; 0.0 % of the answers change with the other images of the batch, 40.0 % without"
+        "; 0.0 % of the answers change in another mixed batch, 40.0 % alone"
         in (lines["batch-averaged"])
     )
-    assert "change with" not in "".join(v for k, v in lines.items() if k != "batch-averaged")
+    assert "answers change" not in "".join(v for k, v in lines.items() if k != "batch-averaged")
     assert "drawing 51.0 ± 0.0, of the right network 30.0 ± 0.0" in lines["weak-reconstruction"]
     assert report.figures[-1].endswith("30.00 ± 0.00 % in batches of 64, 90.00 ± 0.00 % for an "
                                        "image alone")  # fmt: skip
     assert [finding.verdict for finding in report.findings] == [
-        "accuracy does not reveal it", "borne out", "no better than the mean image"
+        "accuracy does not tell it apart", "borne out", "no better than the mean image"
     ]  # fmt: skip
     # another image wrong in each of three seeds: 3 against 3
     scrambled = next(line for line in report.body.splitlines() if line.startswith("| primary"))

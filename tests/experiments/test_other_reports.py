@@ -45,7 +45,7 @@ def test_a_sentence_names_iterations_two_and_five():
     """The change of the change begins at iteration 2, the others at iteration 1."""
     falling = 10.0 ** -np.arange(9)
     words = routing_logits.sentence("logit", falling)
-    assert "0.1 at iteration 2, 0.0001 at iteration 5, 0.001 of it (published: 0.0014)" in words
+    assert "0.1 at iteration 2, 0.0001 at iteration 5, 0.001 times that (published" in words
     assert words.endswith("; linear on a logarithmic scale")
     words = routing_logits.sentence("second", falling[:8])
     assert "change of that change: 1 at iteration 2, 0.001 at iteration 5" in words

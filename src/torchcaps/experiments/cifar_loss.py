@@ -133,7 +133,7 @@ def differs(scale: Scale) -> Sequence[str]:
     lines = [
         "The paper trains on 24×24 crops, with 64 types of primary capsules and a class for none "
         "of the above; here on whole images, without the two.",
-        "No reconstruction, as in the paper.",
+        "No reconstruction, as in the authors' code.",
     ]
     if config.data != CIFAR10:
         lines.append(f"Trained on {config.data} in place of CIFAR-10.")

@@ -91,7 +91,7 @@ def differs(scale: Scale) -> Sequence[str]:
         "without shifts and on held-out images.",
         "The held-out images are looked at with other numbers of iterations too, after training; "
         "nothing was chosen by them.",
-        "Images in colour are trained without reconstruction, as in the paper.",
+        "Images in colour are trained without reconstruction, as in the authors' code.",
     ]
     if config.model == "capsnet_small":
         lines.append(

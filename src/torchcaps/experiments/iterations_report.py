@@ -7,7 +7,13 @@ import numpy as np
 from torchcaps.experiments import iterations_verdicts
 from torchcaps.experiments.experiment import Arrays, Finding, Report, Results, Row
 from torchcaps.experiments.iterations_pictures import draw_coupling, draw_errors, draw_matrix
-from torchcaps.experiments.iterations_verdicts import BEST, best_at_three, difference, overfitting
+from torchcaps.experiments.iterations_verdicts import (
+    BEST,
+    best_at_three,
+    deciding,
+    difference,
+    overfitting,
+)
 from torchcaps.experiments.markdown import (
     interval,
     number,
@@ -68,8 +74,8 @@ def findings(kinds: Kinds, config: TrainConfig | None) -> list[Finding]:
     """The two claims."""
     by_r = {int(kind): rows for kind, rows in kinds.items() if kind != RANDOM}
     errors = {r: column(rows, "test_error") for r, rows in by_r.items()}
-    least, most = min(errors, key=lambda r: errors[r].mean), max(by_r)
-    more = difference(by_r[most], by_r[BEST], "test_error")
+    least = min(errors, key=lambda r: errors[r].mean)
+    chosen, more = deciding(by_r)
     known = "" if more.deviation is None else f" ({interval(more)})"
     mnist = config is not None and config.data == "mnist"
     return [
@@ -83,7 +89,7 @@ def findings(kinds: Kinds, config: TrainConfig | None) -> list[Finding]:
         Finding(
             "More iterations overfit",
             "no figure",
-            f"r = {most}: error {100 * more.mean:+.2f} points from r = 3{known}",
+            f"r = {chosen}: error {100 * more.mean:+.2f} points from r = 3{known}",
             overfitting(by_r).answer,
         ),
     ]

@@ -8,9 +8,11 @@ intervals of a claim hold together at 95 % (Bonferroni: each is at 1 − 0.05/n 
   else *not decided*.
 - "More iterations overfit" is about every r above 3. Such an r *overfits* if it errs more than
   r = 3 on held-out images, and its margin loss rises further from training to held-out images. The
-  claim is *borne out* if one overfits and none errs less, *contradicted* if one errs less and none
-  overfits, and *not decided* otherwise; an r that errs more without the wider gap is named as
-  worse, not as overfitting.
+  claim is *borne out* if one overfits and none errs less. It is *contradicted* if one errs less and
+  none overfits, in trainings that can show it: where no r has a larger loss on held-out images than
+  on training images there is nothing that could overfit more, and the claim is *not testable*. It
+  is *not decided* otherwise. An r that errs more without the wider gap is named as worse, not as
+  overfitting, and as *at chance* where its errors say so.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,9 +21,10 @@ from dataclasses import dataclass
 from torchcaps.experiments.experiment import Row
 from torchcaps.experiments.statistics import Summary, summarise
 
-__all__ = ["Verdict", "best_at_three", "difference", "overfitting"]
+__all__ = ["Verdict", "best_at_three", "deciding", "difference", "overfitting"]
 
 BEST = 3
+CHANCE = 0.88  # error above which a network of ten classes has learned nothing
 ByIterations = Mapping[int, Sequence[Row]]  # rows by seed
 
 
@@ -70,21 +73,57 @@ def overfitting(rows: ByIterations) -> Verdict:
     if overfit and not less:
         answer = "borne out"
     elif less and not overfit:
-        answer = "contradicted"
+        answer = "contradicted" if _fits_closer(rows) else "not testable"
     else:
         answer = "not decided"
     parts = []
     if overfit:
-        parts.append(f"{_named(overfit)} err{_s(overfit)} more, further from the training loss")
+        parts.append(
+            f"{_named(overfit)} err{_s(overfit)} more, with a wider gap between the losses"
+        )
     if worse:
-        parts.append(f"{_named(worse)} err{_s(worse)} more, but no further from the training loss")
+        parts.append(
+            f"{_named(worse)} err{_s(worse)} more, but without a wider gap between training and "
+            f"held-out loss{_at_chance(rows, worse)}"
+        )
     if less:
         parts.append(f"{_named(less)} err{_s(less)} less than r = {BEST}")
     if unclear:
         parts.append(
             f"{_named(unclear)} cannot be told apart from r = {BEST}{_within(errors, unclear)}"
         )
+    if answer == "not testable":
+        parts.append("no network has a larger loss on held-out images than on training images")
     return Verdict(answer, f"“More iterations overfit”: {answer}. " + _sentence(parts))
+
+
+def deciding(rows: ByIterations) -> tuple[int, Summary]:
+    """The r above 3 that `overfitting` is answered by, and its error less that of r = 3.
+
+    One that surely errs less, else one that surely errs more, else the highest; at the level at
+    which the intervals of all of them hold together.
+    """
+    higher = [r for r in rows if r > BEST]
+    errors = _differences(rows, higher, "test_error")
+    less, more, _ = _sorted_out(errors)
+    chosen = max(less or more or [max(higher)], key=lambda r: abs(errors[r].mean))
+    return chosen, errors[chosen]
+
+
+def _fits_closer(rows: ByIterations) -> list[int]:
+    """Those of 3 and more whose loss is surely larger on held-out images."""
+    those = [r for r in rows if r >= BEST]
+    level = 1 - 0.05 / len(those)
+    gaps = {r: summarise([row["loss_gap"] for row in rows[r]], level) for r in those}
+    return _sorted_out(gaps)[1]
+
+
+def _at_chance(rows: ByIterations, those: Sequence[int]) -> str:
+    """How many trainings have learned nothing."""
+    trainings = [row["test_error"] > CHANCE for r in those for row in rows[r]]
+    if not any(trainings):
+        return ""
+    return f" (at chance in {sum(trainings)} of {len(trainings)} trainings)"
 
 
 def _differences(rows: ByIterations, those: Sequence[int], name: str) -> dict[int, Summary]:

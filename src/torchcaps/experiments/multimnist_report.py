@@ -79,7 +79,9 @@ def findings(
             "shown in a figure",
             f"of drawings of digits that are there it reads back {plus_minus(there)} %, of those "
             f"that are not {plus_minus(absent)} %",
-            "as published" if absent.mean < there.mean / 2 else "not as published",
+            "it draws a blur, read back less than half as often"
+            if absent.mean < there.mean / 2
+            else "not as published",
         ),
     ]
 

@@ -2,8 +2,8 @@
 
 The paper (Sabour, Frosst, Hinton 2017, Fig 3) shows digits of the MNIST test set and what CapsNet
 with three routing iterations draws from the sixteen numbers of their class capsule: the details of
-the digit are kept, noise is smoothed away. For two mistakes it shows the drawing of the predicted
-and of the true class, which shows why they were confused.
+the digit are kept, noise is smoothed away. For one mistake it shows the drawing of the predicted
+and that of the true class, which shows why they were confused.
 
 Here also the error of the drawing is measured, beside that of drawing the mean image of the class,
 and with both weights of the reconstruction loss: the paper's, and that of the authors' code, in

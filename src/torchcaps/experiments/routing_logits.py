@@ -151,7 +151,7 @@ def sentence(name: str, values: npt.NDArray[np.float64]) -> str:
     published = f" (published: {PUBLISHED[5] / PUBLISHED[2]:.2g})" if name == "logit" else ""
     return (
         f"{quantity.label}: {number(second)} at iteration 2, {number(fifth)} at iteration 5, "
-        f"{number(ratio)} of it{published}; {shape}"
+        f"{number(ratio)} times that{published}; {shape}"
     )
 
 
