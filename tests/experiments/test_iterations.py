@@ -154,6 +154,15 @@ def test_the_report_follows_its_rows(tmp_path):
     assert only(made[0]).keys() == {"wrong"}
 
 
+def test_what_is_lost_without_routing():
+    own = [{"test_error": e, "test_error_with_1": e + d} for e, d in ((0.1, 0.01), (0.12, 0.03))]
+    text = iterations_report.unrouted({"1": own, "3": own, "random": own})
+    # t(0.975, 1) = 12.706, s = 1.414 points: ± 12.71
+    line = "| 3 | 11.00 ± 1.41 | 13.00 ± 2.83 | +2.00 | -10.71 to 14.71 |"
+    assert text.splitlines()[2:4] == [line, ""]
+    assert iterations_report.unrouted({"3": own}) == ""
+
+
 def test_the_rules_stand_in_the_report():
     text = iterations_report.iterations_verdicts.__doc__
     assert text.split("\n", 2)[2].strip().startswith("A difference between two numbers")

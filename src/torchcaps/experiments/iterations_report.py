@@ -64,10 +64,13 @@ def report(results: Results) -> Report:
         routing_table(kinds),
         "## Evaluated with other numbers of iterations",
         "![Test error of networks trained with one r and evaluated with another](matrix.png)",
+        unrouted(kinds),
         "## Rules of the two answers",
         (iterations_verdicts.__doc__ or "").split("\n", 2)[2].strip(),
     ]
-    return Report(figures, "\n\n".join(parts), findings(kinds, results.scale.training))
+    return Report(
+        figures, "\n\n".join(filter(None, parts)), findings(kinds, results.scale.training)
+    )
 
 
 def findings(kinds: Kinds, config: TrainConfig | None) -> list[Finding]:
@@ -163,6 +166,24 @@ def slim(arrays: Arrays) -> Arrays:
     if "wrong" in arrays:
         return arrays
     return {"wrong": arrays["labels"] != arrays["predictions"]}
+
+
+def unrouted(kinds: Kinds) -> str:
+    """What the networks that were trained with routing lose when they are evaluated without."""
+    if "1" not in kinds:
+        return ""
+    lines = []
+    for kind, rows in kinds.items():
+        if kind not in ("1", RANDOM):
+            more = summarise([row["test_error_with_1"] - row["test_error"] for row in rows])
+            lines.append([kind, plus_minus(column(rows, "test_error")),
+                          plus_minus(column(rows, "test_error_with_1")),
+                          f"{100 * more.mean:+.2f}", interval(more)])  # fmt: skip
+    header = ["trained with r", "test error, %", "evaluated with r = 1, %", "more", "95 % interval"]
+    return table(header, lines) + (
+        "\n\nWithout routing c is uniform. Where nothing is lost, what a larger r gains it gains in "
+        "training, and not by routing the image that is answered."
+    )
 
 
 def routing_table(kinds: Kinds) -> str:
