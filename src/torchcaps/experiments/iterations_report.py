@@ -181,8 +181,8 @@ def unrouted(kinds: Kinds) -> str:
                           f"{100 * more.mean:+.2f}", interval(more)])  # fmt: skip
     header = ["trained with r", "test error, %", "evaluated with r = 1, %", "more", "95 % interval"]
     return table(header, lines) + (
-        "\n\nWithout routing c is uniform. Where nothing is lost, what a larger r gains it gains in "
-        "training, and not by routing the image that is answered."
+        "\n\nWithout routing c is uniform. Where nothing is lost, what a larger r gains it gains "
+        "in training, and not by routing the image that is answered."
     )
 
 
