@@ -14,9 +14,9 @@ torch.set_num_threads(1)
 # else (torch.compile does) imports Triton. Processes that tests start need not have it.
 if find_spec("triton") is not None and not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
-    import torchcaps.kernels.cuda
+    import torchcaps.kernels.dynamic_cuda.op
 
-    assert torchcaps.kernels.cuda.INTERPRETED
+    assert torchcaps.kernels.dynamic_cuda.op.INTERPRETED
     del os.environ["TRITON_INTERPRET"]
 
 

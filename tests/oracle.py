@@ -10,12 +10,12 @@ import numpy as np
 Array = np.ndarray
 
 
-def squash(s: Array) -> Array:
-    """Eq 1 for one vector."""
+def squash(s: Array, half: float = 1.0) -> Array:
+    """Eq 1 for one vector; with another `half`, |s|² / (half + |s|²) · s / |s|."""
     length = math.sqrt(math.fsum(float(x) ** 2 for x in s))
     if length == 0:
         return np.zeros_like(s)
-    return np.array([length**2 / (1 + length**2) * float(x) / length for x in s])
+    return np.array([length**2 / (half + length**2) * float(x) / length for x in s])
 
 
 def votes(u: Array, W: Array, bias: Array | None = None) -> Array:
@@ -37,30 +37,6 @@ def softmax(x: list[float], leaky: bool) -> list[float]:
     powers = [math.exp(value - top) for value in x]
     total = math.fsum(powers) + (math.exp(-top) if leaky else 0.0)
     return [power / total for power in powers]
-
-
-def procedure_1(u_hat: Array, r: int, *, mask: Array | None = None, leaky: bool = False) -> dict:
-    """Procedure 1 for û [B, I, J, D]; {"b", "c"}: [r, B, I, J], "v": [r, B, J, D]."""
-    B, I, J, D = u_hat.shape
-    trace = {"b": np.zeros((r, B, I, J)), "c": np.zeros((r, B, I, J)), "v": np.zeros((r, B, J, D))}
-    for n in range(B):
-        real = [i for i in range(I) if mask is None or mask[n, i]]
-        b = {(i, j): 0.0 for i in real for j in range(J)}  # line 2
-        for t in range(r):  # line 3
-            c = {}
-            for i in real:  # line 4
-                for j, value in enumerate(softmax([b[i, k] for k in range(J)], leaky)):
-                    c[i, j] = value
-            for j in range(J):  # lines 5 and 6
-                s = [math.fsum(c[i, j] * u_hat[n, i, j, d] for i in real) for d in range(D)]
-                trace["v"][t, n, j] = squash(np.array(s))
-            for (i, j), logit in b.items():
-                trace["b"][t, n, i, j] = logit
-                trace["c"][t, n, i, j] = c[i, j]
-            for i, j in b:  # line 7
-                v = trace["v"][t, n, j]
-                b[i, j] += math.fsum(u_hat[n, i, j, d] * v[d] for d in range(D))
-    return trace
 
 
 def margin_loss(lengths: Array, labels: Array) -> float:

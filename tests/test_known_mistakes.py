@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import oracle
 import torchcaps
 from kept import bytes_kept_for_backward
+from routing.oracles import dynamic as dynamic_oracle
 from torchcaps import (
     CapsNet,
     DenseCaps,
@@ -25,7 +25,7 @@ from torchcaps import (
     reconstruction_loss,
     squash,
 )
-from torchcaps.models.interface import Classifier
+from torchcaps.models.classifier import Classifier
 from torchcaps.routing import dynamic
 
 Patch = pytest.MonkeyPatch
@@ -87,7 +87,7 @@ def logits_averaged_over_the_batch(patch: Patch) -> None:
 
 def check_every_capsule_is_squashed_by_itself() -> None:
     votes = torch.randn(2, 5, 3, 4, dtype=torch.float64)
-    expected = oracle.procedure_1(votes.numpy(), 1)["v"][-1]
+    expected = dynamic_oracle.procedure_1(votes.numpy(), 1)["v"][-1]
     torch.testing.assert_close(dynamic_routing(votes, 1).pose, torch.from_numpy(expected))
 
 

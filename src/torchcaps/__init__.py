@@ -4,8 +4,9 @@ Names are imported when first used, so that `import torchcaps` costs nothing and
 can answer `--help` without loading torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from torchcaps.lazy import lazy_names
 
 __version__ = "0.1.0"
 
@@ -24,12 +25,19 @@ if TYPE_CHECKING:
         load_model,
     )
     from torchcaps.routing import (
+        AttentionRouting,
         DynamicRouting,
+        EMRouting,
+        Routing,
         RoutingTrace,
+        create_routing,
         dynamic_routing,
         dynamic_routing_trace,
+        list_routings,
+        register_routing,
     )
-    from torchcaps.types import Capsules, LinearVotes, Votes
+    from torchcaps.types import Capsules
+    from torchcaps.votes import LinearVotes, Votes
 
 _HOME = {
     "torchcaps.errors": ["InputError"],
@@ -46,16 +54,23 @@ _HOME = {
         "load_model",
     ],
     "torchcaps.routing": [
+        "AttentionRouting",
         "DynamicRouting",
+        "EMRouting",
+        "Routing",
         "RoutingTrace",
+        "create_routing",
         "dynamic_routing",
         "dynamic_routing_trace",
+        "list_routings",
+        "register_routing",
     ],
-    "torchcaps.types": ["Capsules", "LinearVotes", "Votes"],
+    "torchcaps.types": ["Capsules"],
+    "torchcaps.votes": ["LinearVotes", "Votes"],
 }
-_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
+    "AttentionRouting",
     "BaselineCNN",
     "CapsNet",
     "Capsules",
@@ -63,31 +78,26 @@ __all__ = [
     "Decoder",
     "DenseCaps",
     "DynamicRouting",
+    "EMRouting",
     "InputError",
     "LinearVotes",
     "ModelOutput",
     "PrimaryCaps",
+    "Routing",
     "RoutingTrace",
     "Votes",
     "agreement",
     "create_model",
+    "create_routing",
     "dynamic_routing",
     "dynamic_routing_trace",
     "list_models",
+    "list_routings",
     "load_model",
     "margin_loss",
     "reconstruction_loss",
+    "register_routing",
     "squash",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module 'torchcaps' has no attribute {name!r}")
-    value = getattr(import_module(_MODULE_OF[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = lazy_names(__name__, _HOME)

@@ -14,7 +14,7 @@ from torchcaps.experiments.affine_looks import Looks
 from torchcaps.experiments.pooled_cnn import PooledCNN
 from torchcaps.experiments.run import reproduce
 from torchcaps.models import CapsNet
-from torchcaps.models.interface import count_parameters
+from torchcaps.models.classifier import count_parameters
 from torchcaps.training.run import Run
 
 

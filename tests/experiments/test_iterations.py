@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import oracle
+from routing.oracles import dynamic as dynamic_oracle
 from small_runs import tiny_data
 from torchcaps.experiments import iterations, iterations_report
 from torchcaps.experiments.experiment import Cell, Results, Scale
@@ -24,7 +25,7 @@ from torchcaps.experiments.run import reproduce
 from torchcaps.models import create_model, load_model
 from torchcaps.routing import dynamic_routing
 from torchcaps.training.metrics import evaluate
-from torchcaps.types import LinearVotes
+from torchcaps.votes import LinearVotes
 
 
 def rows(errors, gaps=None):
@@ -186,7 +187,7 @@ def test_routing_facts_against_scalar_loops():
     with torch.no_grad():
         capsules = model.primary_capsules(images)
         u_hat = model.classes.votes(capsules).materialize().double().numpy()
-    trace = oracle.procedure_1(u_hat, 3)
+    trace = dynamic_oracle.procedure_1(u_hat, 3)
     lengths = np.linalg.norm(trace["v"], axis=-1)
     assert facts.predictions.tolist() == lengths[[0, 2]].argmax(-1).tolist()
     c, predicted = trace["c"][1], lengths[1].argmax(-1)

@@ -29,7 +29,7 @@ from torchcaps.experiments.run import reproduce
 from torchcaps.functional import margin_loss
 from torchcaps.models import create_model
 from torchcaps.routing import dynamic_routing_trace
-from torchcaps.types import LinearVotes
+from torchcaps.votes import LinearVotes
 
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
 

@@ -16,7 +16,7 @@ from torchcaps.experiments.pair_training import PairRun, answers_on, told_right
 from torchcaps.experiments.pooled_cnn import PooledCNN
 from torchcaps.experiments.run import reproduce
 from torchcaps.models import CapsNet
-from torchcaps.models.interface import count_parameters
+from torchcaps.models.classifier import count_parameters
 from torchcaps.training.run import Run
 
 TIMES = {"seconds_per_step"}

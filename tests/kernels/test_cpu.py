@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from kept import bytes_kept_for_backward
-from torchcaps import LinearVotes, dynamic_routing
+from torchcaps import DynamicRouting, LinearVotes, dynamic_routing
 from torchcaps.kernels import dispatch
-from torchcaps.kernels.cpu import Blocks, routing_cpu, routing_cpu_backward
+from torchcaps.kernels.dynamic_cpu.op import Blocks, routing_cpu, routing_cpu_backward
+from torchcaps.votes import FormedVotes, Votes
 
 DOUBLE = torch.float64
 # B, I, J, D, P: ones, odd ones, one more or less than a chunk of 64 input capsules, and batches
@@ -333,19 +334,23 @@ def test_it_works_on_shapes_alone() -> None:
     assert dynamic_routing(LinearVotes(pose, weight)).pose.shape == (2, 3, 5)
 
 
+def call(votes: Votes) -> dispatch.Call:
+    return DynamicRouting(3).call(votes)
+
+
 def test_auto_takes_it_where_it_can_and_says_why_where_it_cannot() -> None:
     pose, weight = factors((2, 70, 3, 5, 6))
-    assert dispatch.choose_backend("auto", LinearVotes(pose, weight)) == "cpu"
-    assert dispatch.choose_backend("reference", LinearVotes(pose, weight)) == "reference"
+    assert dispatch.choose_backend("auto", call(LinearVotes(pose, weight))) == "cpu"
+    assert dispatch.choose_backend("reference", call(LinearVotes(pose, weight))) == "reference"
     refused = {
-        "it takes LinearVotes": torch.randn(2, 3, 4, 5),
+        "it takes LinearVotes": FormedVotes(torch.randn(2, 3, 4, 5)),
         "there are no votes": LinearVotes(pose[:0], weight),
         "the votes are on meta": LinearVotes(pose.to("meta"), weight.to("meta")),
     }
     for reason, votes in refused.items():
-        assert dispatch.choose_backend("auto", votes) == "reference"
+        assert dispatch.choose_backend("auto", call(votes)) == "reference"
         with pytest.raises(ValueError, match=reason):
-            dispatch.choose_backend("cpu", votes)
+            dispatch.choose_backend("cpu", call(votes))
     both = LinearVotes(pose[:0].to("meta"), weight.to("meta"))
     with pytest.raises(ValueError, match="the votes are on meta; there are no votes"):
         dynamic_routing(both, backend="cpu")
@@ -358,8 +363,8 @@ def test_the_compiled_code_is_kept_between_processes_and_a_read_only_folder_is_n
         "import torch, torchcaps\n"
         "u, W = torch.randn(1, 5, 2), torch.randn(5, 2, 3, 2)\n"
         "torchcaps.dynamic_routing(torchcaps.LinearVotes(u, W), backend='cpu')\n"
-        "from torchcaps.kernels import cpu_loops\n"
-        "print(sum(cpu_loops.iterate.stats.cache_hits.values()))"
+        "from torchcaps.kernels.dynamic_cpu import loops\n"
+        "print(sum(loops.iterate.stats.cache_hits.values()))"
     )
 
     def hits(cache: str) -> int:

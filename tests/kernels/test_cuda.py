@@ -18,9 +18,10 @@ from torch import Tensor
 
 triton = pytest.importorskip("triton")
 
-from torchcaps import LinearVotes, dynamic_routing, squash  # noqa: E402
-from torchcaps.kernels import cuda, dispatch  # noqa: E402
-from torchcaps.kernels.cuda import routing_cuda, routing_cuda_backward  # noqa: E402
+from torchcaps import DynamicRouting, LinearVotes, dynamic_routing, squash  # noqa: E402
+from torchcaps.kernels import dispatch  # noqa: E402
+from torchcaps.kernels.dynamic_cuda import op as cuda  # noqa: E402
+from torchcaps.kernels.dynamic_cuda.op import routing_cuda, routing_cuda_backward  # noqa: E402
 
 ON_GPU = torch.cuda.is_available()  # else conftest.py has asked for the interpreter
 DEVICE = "cuda" if ON_GPU else "cpu"
@@ -331,7 +332,7 @@ def test_what_backward_keeps() -> None:
 def test_what_it_cannot_run_is_declared() -> None:
     votes = LinearVotes(*factors((1, 2, 3, 513, 1)))
     doubles = LinearVotes(votes.pose.double(), votes.weight.double())
-    reasons = dispatch.reasons_against("cuda", doubles)
+    reasons = dispatch.reasons_against("cuda", DynamicRouting(3).call(doubles))
     expected = ["it computes in float32, and the votes are float64", "up to 512 components"]
     if not ON_GPU:
         expected.insert(0, "the votes are on cpu")
@@ -347,7 +348,7 @@ def test_by_name_it_routes_what_the_reference_routes(
     bias: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Through `dynamic_routing`: leading axes, mask and bias; as if it could run here."""
-    monkeypatch.setattr(dispatch, "reasons_against", lambda *_: [])
+    monkeypatch.setattr(dispatch, "reasons_against", lambda *_, **__: [])
     pose, weight = factors((6, 4, 3, 5, 6))
     votes = LinearVotes(
         pose.unflatten(0, (2, 3)), weight, torch.randn(3, 5).to(DEVICE) if bias else None

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from torchcaps import CapsNet, create_model, margin_loss
-from torchcaps.models.interface import count_parameters
+from torchcaps.models.classifier import count_parameters
 
 SMALL = {"conv_channels": 8, "primary_types": 2, "decoder_hidden": (16,)}
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 import oracle
+from routing.oracles import dynamic as dynamic_oracle
 from torchcaps import DynamicRouting, LinearVotes, dynamic_routing, dynamic_routing_trace
 
 DOUBLE = torch.float64
@@ -25,7 +26,9 @@ def test_every_iteration_is_procedure_1(
 ) -> None:
     votes = torch.randn(shape, dtype=DOUBLE)
     mask = torch.rand(shape[:2]) < 0.7 if masked else None
-    expected = oracle.procedure_1(votes.numpy(), iterations, mask=numpy_mask(mask), leaky=leaky)
+    expected = dynamic_oracle.procedure_1(
+        votes.numpy(), iterations, mask=numpy_mask(mask), leaky=leaky
+    )
     trace = dynamic_routing_trace(votes, iterations, mask=mask, leaky=leaky)
     np.testing.assert_allclose(trace.logits.numpy(), expected["b"], atol=1e-13)
     np.testing.assert_allclose(trace.coupling.numpy(), expected["c"], atol=1e-13)
@@ -38,7 +41,7 @@ def test_every_iteration_is_procedure_1(
 
 def test_linear_votes_are_routed_as_the_votes_they_stand_for() -> None:
     u, W = torch.randn(3, 5, 4, dtype=DOUBLE), torch.randn(5, 2, 6, 4, dtype=DOUBLE)
-    expected = oracle.procedure_1(oracle.votes(u.numpy(), W.numpy()), 3)
+    expected = dynamic_oracle.procedure_1(oracle.votes(u.numpy(), W.numpy()), 3)
     pose, _ = dynamic_routing(LinearVotes(u, W), 3)
     np.testing.assert_allclose(pose.numpy(), expected["v"][-1], atol=1e-13)
 
@@ -66,7 +69,7 @@ def test_gradients_of_a_tensor_of_votes_and_the_second_derivative() -> None:
 
 def test_detach_holds_the_last_coupling_constant() -> None:
     votes = torch.randn(2, 5, 3, 4, dtype=DOUBLE, requires_grad=True)
-    trace = oracle.procedure_1(votes.detach().numpy(), 3)
+    trace = dynamic_oracle.procedure_1(votes.detach().numpy(), 3)
     coupling = torch.from_numpy(trace["c"][-1])
 
     def last_iteration(x: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from small_runs import (
 from torchcaps.data import ImageData, TrainTest
 from torchcaps.errors import InputError, RunStopped
 from torchcaps.models import CapsNet, Decoder, load_model
-from torchcaps.models.interface import Losses
+from torchcaps.models.classifier import Losses
 from torchcaps.training import finish
 from torchcaps.training import run as run_module
 from torchcaps.training.batches import Batches

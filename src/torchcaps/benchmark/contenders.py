@@ -12,7 +12,7 @@ from torch import Tensor
 
 from torchcaps.benchmark.shapes import Problem, Shape
 from torchcaps.routing import dynamic_routing
-from torchcaps.types import LinearVotes
+from torchcaps.votes import LinearVotes
 
 __all__ = ["CONTENDERS", "bytes_needed"]
 

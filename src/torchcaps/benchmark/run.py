@@ -23,8 +23,8 @@ from torchcaps.benchmark.measure import (
 from torchcaps.benchmark.shapes import Problem, Shape
 from torchcaps.errors import RunStopped
 from torchcaps.kernels.dispatch import choose_backend
-from torchcaps.routing import dynamic_routing
-from torchcaps.types import LinearVotes
+from torchcaps.routing import DynamicRouting, dynamic_routing
+from torchcaps.votes import LinearVotes
 
 __all__ = ["check", "measure"]
 
@@ -87,9 +87,10 @@ def measure(
         for key, call in calls.items():
             time.sleep(REST)
             times[key].append(seconds(call, device))
-    backend = choose_backend("auto", LinearVotes(problem.pose, problem.weight))
-    for (name, direction), call in calls.items():
-        memory = extra_memory(call, device)
+    call = DynamicRouting(problem.iterations).call(LinearVotes(problem.pose, problem.weight))
+    backend = choose_backend("auto", call)
+    for (name, direction), contender in calls.items():
+        memory = extra_memory(contender, device)
         row = _row(shape, direction, times[name, direction], rates)
         rows.append(
             {

@@ -18,8 +18,8 @@ class Info:
         """Collect and print."""
         import torch
 
-        from torchcaps.kernels.dispatch import installed_backends
         from torchcaps.models import list_models
+        from torchcaps.routing import list_routings
         from torchcaps.training.precision import choose_precision
         from torchcaps.training.run_folder import describe_machine
 
@@ -30,12 +30,21 @@ class Info:
             "device": str(device),
             "precision": f"{precision.name} ({precision.reason})",
             "routing backends": {
-                name: "runs here" if reason is None else f"cannot run: {reason}"
-                for name, reason in installed_backends().items()
+                name: backends_in_words(name) for name in list_routings()
             },
             "models": list_models(),
         }
         print(json.dumps(facts, indent=2) if self.json else as_text(facts))
+
+
+def backends_in_words(routing: str) -> str:
+    """The backends of an algorithm that run here, fastest first, and why others do not."""
+    from torchcaps.kernels.dispatch import backends_of
+
+    reasons = backends_of(routing)
+    run = ", ".join(name for name, reason in reasons.items() if reason is None)
+    not_run = "; ".join(f"not {name}: {why}" for name, why in reasons.items() if why is not None)
+    return f"{run} ({not_run})" if not_run else run
 
 
 def as_text(facts: dict[str, Any]) -> str:

@@ -1,12 +1,16 @@
 """`torchcaps train`."""
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
 
 from torchcaps.errors import InputError
+from torchcaps.routing.registry import list_routings
 from torchcaps.training.config import TrainConfig, read_train_config
 
 if TYPE_CHECKING:
@@ -19,6 +23,13 @@ __all__ = ["Train", "train_defaults"]
 class Train(TrainConfig):
     """Train a capsule network and leave a folder with the model, its figures and its pictures."""
 
+    routing: Annotated[  # type: ignore[assignment]  # in a file it may be an object
+        str | None,
+        tyro.conf.arg(
+            help=f"How class capsules are found: {', '.join(list_routings())}, or name and options "
+            """as JSON: '{"name": "em", "final_lambda": 0.02}'; default: the model's, dynamic."""
+        ),
+    ] = None
     config: Path | None = None
     """Take the options from the config.json of an earlier run; those given besides it win."""
     resume: Path | None = None
@@ -51,8 +62,8 @@ class Train(TrainConfig):
 
     def options(self) -> TrainConfig:
         """The options alone, as config.json holds them."""
-        names = [field.name for field in dataclasses.fields(TrainConfig)]
-        return TrainConfig(**{name: getattr(self, name) for name in names})
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(TrainConfig)}
+        return TrainConfig(**{**values, "routing": routing_option(self.routing)})
 
     def _check_alone(self) -> None:
         """A resumed run has its options; others beside --resume would be silently ignored."""
@@ -64,6 +75,20 @@ class Train(TrainConfig):
                     f"--resume continues {self.resume} with that run's own options: "
                     f"leave out --{name.replace('_', '-')}"
                 )
+
+
+def routing_option(value: str | None) -> str | dict[str, Any] | None:
+    """What --routing says: a name, or an object written as JSON."""
+    if value is None or not value.lstrip().startswith("{"):
+        return value
+    try:
+        routing: dict[str, Any] = json.loads(value)
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"--routing {value} is not valid JSON ({error}): write a name, or an object such as "
+            '{"name": "em", "iterations": 3}'
+        ) from error
+    return routing
 
 
 def page_of(result: "RunResult") -> str:
@@ -100,5 +125,8 @@ def train_defaults(arguments: Sequence[str]) -> Train:
             value = arguments[position + 1]
         if value:
             options = dataclasses.replace(read_train_config(Path(value)), out=None)
-            return Train(**vars(options), config=Path(value))
+            values = vars(options)
+            if isinstance(options.routing, dict):
+                values["routing"] = json.dumps(options.routing)
+            return Train(**values, config=Path(value))
     return Train()

@@ -39,7 +39,7 @@ from torchcaps.experiments.experiment import (
 from torchcaps.experiments.lab import Lab
 from torchcaps.experiments.pooled_cnn import PooledCNN
 from torchcaps.models import CapsNet, Classifier
-from torchcaps.models.interface import count_parameters
+from torchcaps.models.classifier import count_parameters
 from torchcaps.seeding import mix_seed
 from torchcaps.training.config import TrainConfig
 from torchcaps.training.metrics import evaluate

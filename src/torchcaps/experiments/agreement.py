@@ -40,7 +40,7 @@ from torchcaps.experiments.lab import Lab
 from torchcaps.experiments.markdown import table
 from torchcaps.functional import agreement
 from torchcaps.routing import RoutingTrace, dynamic_routing_trace
-from torchcaps.types import LinearVotes
+from torchcaps.votes import LinearVotes
 
 __all__ = ["EXPERIMENT"]
 

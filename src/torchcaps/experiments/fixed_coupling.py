@@ -8,7 +8,8 @@ from torchcaps.functional import squash
 from torchcaps.models import CapsNet, Classifier
 from torchcaps.routing.dynamic import no_autocast
 from torchcaps.seeding import mix_seed
-from torchcaps.types import Capsules, LinearVotes
+from torchcaps.types import Capsules
+from torchcaps.votes import LinearVotes
 
 __all__ = ["FixedCoupling", "with_fixed_coupling"]
 

@@ -15,10 +15,11 @@ from torchcaps.functional import class_targets, squash
 from torchcaps.layers import PrimaryCaps
 from torchcaps.models import CapsNet
 from torchcaps.models.capsnet import LOSS_SCALES
-from torchcaps.models.interface import Losses, ModelOutput
+from torchcaps.models.classifier import Losses, ModelOutput
 from torchcaps.routing.dynamic import no_autocast
 from torchcaps.seeding import mix_seed
-from torchcaps.types import Capsules, LinearVotes
+from torchcaps.types import Capsules
+from torchcaps.votes import LinearVotes
 
 __all__ = ["RIGHT", "VARIANTS", "Variant"]
 

@@ -29,7 +29,7 @@ from torchcaps.experiments.pair_training import Answers, PairRun, answers_on
 from torchcaps.experiments.pooled_cnn import PooledCNN
 from torchcaps.experiments.training import to_the_last_step
 from torchcaps.models import CapsNet, Classifier
-from torchcaps.models.interface import count_parameters
+from torchcaps.models.classifier import count_parameters
 from torchcaps.seeding import mix_seed
 from torchcaps.training.config import TrainConfig
 

@@ -28,7 +28,7 @@ from torchcaps.experiments.markdown import interval, plus_minus, table
 from torchcaps.experiments.statistics import Summary, summarise
 from torchcaps.experiments.training import Change
 from torchcaps.models import BaselineCNN, Classifier
-from torchcaps.models.interface import count_parameters
+from torchcaps.models.classifier import count_parameters
 from torchcaps.seeding import mix_seed
 from torchcaps.training.config import TrainConfig
 

@@ -1,1 +1,1 @@
-"""Fused routing kernels, and the choice of the one that runs."""
+"""Fused routing kernels, a folder each, and the table from which the one that runs is chosen."""

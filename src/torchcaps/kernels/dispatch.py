@@ -1,62 +1,129 @@
-"""Which kernel can route these votes here, and for what reasons the others cannot."""
+"""The backends: which fused kernel, if any, can route these votes here, and the reasons why not."""
 
 import logging
+from collections.abc import Mapping
+from importlib import import_module
 from importlib.util import find_spec
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from torchcaps.types import LinearVotes, Votes
+from torchcaps.types import Capsules
+from torchcaps.votes import LinearVotes, Votes
 
-__all__ = ["check_backend", "choose_backend", "fused_pose", "installed_backends"]
+__all__ = ["BACKENDS", "Call", "backends_of", "check_backend", "choose_backend", "run_kernel"]
 
 logger = logging.getLogger("torchcaps")
+# Fastest first. Every routing has the last two: by tiles of input capsules, and all votes at once.
+BACKENDS = ("cuda", "cpu", "tiles", "reference")
 LARGEST_D = 512  # components of an output capsule in a tile of the GPU kernel
-FUSED = {"cuda": "triton", "cpu": "numba"}  # fastest first, and what each is written in
-THERE = {name: find_spec(package) is not None for name, package in FUSED.items()}  # not imported
-_said: set[str] = set()
+WORTH_TILES = 2**23  # bytes of votes; fewer are as fast when they are held at once
 
 
-def choose_backend(asked: str, votes: Votes) -> str:
+class Kernel(NamedTuple):
+    """A fused kernel: the package that it is written in, and its op as module and name."""
+
+    package: str
+    module: str
+    op: str
+
+
+KERNELS = {
+    ("dynamic", "cuda"): Kernel("triton", "torchcaps.kernels.dynamic_cuda.op", "routing_cuda"),
+    ("dynamic", "cpu"): Kernel("numba", "torchcaps.kernels.dynamic_cpu.op", "routing_cpu"),
+}
+THERE = {kernel.package: find_spec(kernel.package) is not None for kernel in KERNELS.values()}
+_said: set[tuple[str, str]] = set()
+
+
+class Call(NamedTuple):
+    """What is asked of a backend.
+
+    Attributes:
+        routing: the algorithm's name, or "" where its kernels do not apply.
+        options: of the algorithm.
+        votes: that are routed.
+    """
+
+    routing: str
+    options: Mapping[str, Any]
+    votes: Votes
+
+
+def choose_backend(asked: str, call: Call) -> str:
     """The backend that runs: the one asked for by name, or with "auto" the fastest that can.
 
     Raises:
         ValueError: an unknown name, or one that cannot run on these votes, with every reason.
     """
     check_backend(asked)
-    if asked == "reference":
+    if asked != "auto":
+        if reasons := reasons_against(asked, call):
+            raise ValueError(f"backend {asked!r} cannot route these votes: {'; '.join(reasons)}")
         return asked
-    reasons = {name: reasons_against(name, votes) for name in FUSED if asked in ("auto", name)}
-    if asked != "auto" and reasons[asked]:
-        raise ValueError(f"backend {asked!r} cannot route these votes: {'; '.join(reasons[asked])}")
-    chosen = next((name for name in reasons if not reasons[name]), "reference")
+    chosen = next(name for name in BACKENDS if not reasons_against(name, call, worth=True))
     if not torch.compiler.is_compiling():
-        _say_once(chosen)
+        _say_once(call.routing, chosen)
     return chosen
 
 
 def check_backend(name: str) -> None:
     """Raise unless a backend has this name."""
-    known = ("auto", *installed_backends())
+    known = ("auto", *BACKENDS)
     if name not in known:
         raise ValueError(f"backend must be one of {', '.join(known)}, got {name!r}")
 
 
-def installed_backends() -> dict[str, str | None]:
-    """Every backend, and the reason why it cannot run on this machine at all (None: it can)."""
-    no_gpu = None if torch.cuda.is_available() else "torch sees no NVIDIA GPU"
-    return {"cuda": _missing("cuda") or no_gpu, "cpu": _missing("cpu"), "reference": None}
+def backends_of(routing: str) -> dict[str, str | None]:
+    """Every backend, and the reason why it cannot run this algorithm on this machine (None: it
+    can)."""
+    reasons: dict[str, str | None] = dict.fromkeys(BACKENDS)
+    for name in ("cuda", "cpu"):
+        reasons[name] = _no_kernel(routing, name)
+    if reasons["cuda"] is None and not torch.cuda.is_available():
+        reasons["cuda"] = "torch sees no NVIDIA GPU"
+    return reasons
 
 
-def reasons_against(backend: str, votes: Votes) -> list[str]:
-    """Why a fused kernel cannot route these votes; empty where it can."""
-    reasons = [] if (missing := _missing(backend)) is None else [missing]
+def reasons_against(backend: str, call: Call, *, worth: bool = False) -> list[str]:
+    """Why a backend cannot run a call (with `worth`: or should not); empty where it can."""
+    if backend == "reference":
+        return []
+    votes = call.votes
+    reasons = []
+    if backend != "tiles" and (missing := _no_kernel(call.routing, backend)) is not None:
+        reasons.append(missing)
     if torch.compiler.is_exporting():
         reasons.append("an exported program cannot hold it")
     if _transformed():
         reasons.append("it has reverse-mode derivatives only, outside torch.func")
-    if not isinstance(votes, LinearVotes):
+    if backend == "tiles":
+        reasons += _against_tiles(votes, worth)
+    elif isinstance(votes, LinearVotes):
+        reasons += _against_fused(backend, votes, call.options)
+    else:
         return [*reasons, "it takes LinearVotes, and these are formed already"]
+    if 0 in votes.shape or any(0 in factor.shape for factor in votes.factors):
+        reasons.append("there are no votes")
+    return reasons
+
+
+def _against_tiles(votes: Votes, worth: bool) -> list[str]:
+    reasons = []
+    if torch.compiler.is_compiling():
+        reasons.append("a compiled graph cannot hold it")
+    if worth and not isinstance(votes, LinearVotes):
+        reasons.append("the votes are formed already, so that it saves no memory")
+    elif worth and votes.shape.numel() * votes.dtype.itemsize < WORTH_TILES:
+        reasons.append("there are few votes, which are as fast when they are held at once")
+    return reasons
+
+
+def _against_fused(backend: str, votes: LinearVotes, options: Mapping[str, Any]) -> list[str]:
+    reasons = []
+    if options.get("squash", "squash") != "squash":
+        reasons.append(f"it squashes by Eq 1, and this routing by {options['squash']!r}")
     if votes.pose.device.type != backend:
         reasons.append(f"the votes are on {votes.pose.device}")
     elif backend == "cuda" and torch.cuda.get_device_capability(votes.pose.device) < (8, 0):
@@ -65,27 +132,18 @@ def reasons_against(backend: str, votes: Votes) -> list[str]:
         reasons.append("it computes in float32, and the votes are float64")
     if backend == "cuda" and votes.shape[-1] > LARGEST_D:
         reasons.append(f"it takes output capsules of up to {LARGEST_D} components")
-    if 0 in votes.pose.shape or 0 in votes.weight.shape:
-        reasons.append("there are no votes")
     return reasons
 
 
-def fused_pose(
-    backend: str,
-    votes: LinearVotes,
-    iterations: int,
-    mask: Tensor | None,
-    leaky: bool,
-    detach: bool,
-) -> Tensor:
-    """v^r `[..., J, D]` by a fused kernel, in float32 or wider."""
+def run_kernel(backend: str, call: Call, mask: Tensor | None) -> Capsules:
+    """Route by a fused kernel, in float32 or wider."""
+    votes = call.votes
+    assert isinstance(votes, LinearVotes)
+    kernel = KERNELS[call.routing, backend]
+    op = getattr(import_module(kernel.module), kernel.op)
     if backend == "cuda":  # its products take half precision as it is
-        from torchcaps.kernels.cuda import routing_cuda as op
-
         votes = votes.to(votes.dtype)
     else:
-        from torchcaps.kernels.cpu import routing_cpu as op
-
         votes = votes.to(torch.promote_types(votes.dtype, torch.float32))
     pose, weight = votes.pose, votes.weight
     if votes.bias is not None:  # a vote for a pose component that is always 1
@@ -96,10 +154,11 @@ def fused_pose(
         weight = torch.cat(columns, dim=-1)
     if mask is not None:
         pose = pose.masked_fill(~mask.unsqueeze(-1), 0)
-    batch = pose.shape[:-2]
     flat = pose.reshape(-1, *pose.shape[-2:])
-    routed: Tensor = op(flat, weight, iterations, leaky, detach)[0]
-    return routed.view(*batch, *routed.shape[1:])
+    options = (call.options[name] for name in ("iterations", "leaky", "detach"))
+    routed: Tensor = op(flat, weight, *options)[0]
+    pose = routed.view(*pose.shape[:-2], *routed.shape[1:])
+    return Capsules(pose, torch.linalg.vector_norm(pose, dim=-1))
 
 
 def _transformed() -> bool:
@@ -110,12 +169,15 @@ def _transformed() -> bool:
     return functorch or torch.autograd.forward_ad._current_level >= 0
 
 
-def _missing(backend: str) -> str | None:
-    """The package that a backend needs and does not find."""
-    return None if THERE[backend] else f"{FUSED[backend]} is not installed"
+def _no_kernel(routing: str, backend: str) -> str | None:
+    """Why there is no kernel of this algorithm here; None where there is one."""
+    kernel = KERNELS.get((routing, backend))
+    if kernel is None:
+        return "this routing has no such kernel"
+    return None if THERE[kernel.package] else f"{kernel.package} is not installed"
 
 
-def _say_once(backend: str) -> None:
-    if backend not in _said:
-        _said.add(backend)
-        logger.info("dynamic routing runs on the backend %r", backend)
+def _say_once(routing: str, backend: str) -> None:
+    if (routing, backend) not in _said:
+        _said.add((routing, backend))
+        logger.info("%s routing runs on the backend %r", routing or "this", backend)

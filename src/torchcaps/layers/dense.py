@@ -1,10 +1,15 @@
 """Fully connected capsules: every input capsule votes for every output capsule."""
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 import torch
 from torch import Tensor, nn
 
-from torchcaps.routing import DynamicRouting
-from torchcaps.types import Capsules, LinearVotes, check_counts, check_float_tensor
+from torchcaps.routing.base import Routing
+from torchcaps.routing.registry import create_routing
+from torchcaps.types import Capsules, check_counts, check_float_tensor
+from torchcaps.votes import LinearVotes
 
 __all__ = ["DenseCaps"]
 
@@ -19,13 +24,15 @@ class DenseCaps(nn.Module):
         in_dim: P, components of their poses.
         out_caps: J, number of output capsules.
         out_dim: D, components of their poses.
-        routing: a module from votes (and a mask) to `Capsules`; default `DynamicRouting(3)`.
+        routing: a name ("em"), a dict with name and options ({"name": "em", "iterations": 2}), or a
+            `Routing`; what it learns is made for this layer.
         bias: learn a bias `[J, D]`, added to every vote (see `LinearVotes` on how this differs
             from the authors' code). Without it, as in the paper, the layer cannot tell u from −u:
             its output only changes sign.
 
     Shape:
-        `Capsules` or pose `[..., I, P]` → `Capsules(pose [..., J, D], activation [..., J])`.
+        `Capsules` or pose `[..., I, P]` → `Capsules(pose [..., J, D], activation [..., J])`. Given
+        poses alone, a routing that looks at the activations of the input capsules takes them for 1.
 
     Weights start as a normal of s.d. 0.1 truncated at two s.d., as in the authors' code; N(0, 1)
     does not train.
@@ -44,20 +51,20 @@ class DenseCaps(nn.Module):
         in_dim: int,
         out_caps: int,
         out_dim: int,
-        routing: nn.Module | None = None,
+        routing: str | Mapping[str, Any] | Routing[Any, Any] = "dynamic",
         *,
         bias: bool = False,
     ) -> None:
         super().__init__()
         check_counts(in_caps=in_caps, in_dim=in_dim, out_caps=out_caps, out_dim=out_dim)
-        if routing is not None and not isinstance(routing, nn.Module):
-            raise TypeError(
-                f"routing must be a module such as DynamicRouting(3), got {type(routing).__name__}"
-            )
-        self.routing = DynamicRouting(3) if routing is None else routing
+        self.routing = create_routing(routing).build(in_caps, in_dim, out_caps, out_dim)
         self.weight = nn.Parameter(torch.empty(in_caps, out_caps, out_dim, in_dim))
         self.bias = nn.Parameter(torch.zeros(out_caps, out_dim)) if bias else None
         self.reset_parameters()
+
+    if TYPE_CHECKING:
+
+        def __call__(self, capsules: Capsules | Tensor, mask: Tensor | None = None) -> Capsules: ...
 
     def reset_parameters(self) -> None:
         """Draw the weights anew."""
@@ -79,8 +86,8 @@ class DenseCaps(nn.Module):
 
     def forward(self, capsules: Capsules | Tensor, mask: Tensor | None = None) -> Capsules:
         """Poses `[..., I, P]`, mask `[..., I]` (False = padding) → `Capsules`."""
-        result: Capsules = self.routing(self.votes(capsules), mask)
-        return result
+        activation = capsules.activation if isinstance(capsules, Capsules) else None
+        return self.routing(self.votes(capsules), activation, mask)
 
     def extra_repr(self) -> str:
         in_caps, out_caps, out_dim, in_dim = self.weight.shape

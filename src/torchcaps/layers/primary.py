@@ -1,5 +1,7 @@
 """The first layer of capsules: from feature maps to poses."""
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
@@ -49,6 +51,10 @@ class PrimaryCaps(nn.Module):
         self.types = types
         self.dim = dim
         self.conv = nn.Conv2d(in_channels, types * dim, kernel_size, stride)
+
+    if TYPE_CHECKING:
+
+        def __call__(self, features: Tensor) -> Capsules: ...
 
     def forward(self, features: Tensor) -> Capsules:
         """features `[B, in_channels, H, W]` → `Capsules`."""

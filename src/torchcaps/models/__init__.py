@@ -1,9 +1,9 @@
 """Whole networks behind one interface, and the folder they are saved in."""
 
 from torchcaps.models.capsnet import CapsNet
+from torchcaps.models.classifier import Classifier, Losses, ModelOutput
 from torchcaps.models.cnn import BaselineCNN
 from torchcaps.models.decoder import Decoder
-from torchcaps.models.interface import Classifier, Losses, ModelOutput
 from torchcaps.models.registry import create_model, list_models, load_model
 
 __all__ = [

@@ -1,7 +1,7 @@
 """CapsNet: the network of the paper, for any image size and any number of channels and classes."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from torchcaps.functional import margin_loss, reconstruction_loss
 from torchcaps.layers import DenseCaps, PrimaryCaps
 from torchcaps.layers.primary import convolved_size
+from torchcaps.models.classifier import Classifier, Losses, ModelOutput
 from torchcaps.models.decoder import Decoder
-from torchcaps.models.interface import Classifier, Losses, ModelOutput
-from torchcaps.routing import DynamicRouting
-from torchcaps.types import Capsules, check_counts
+from torchcaps.routing.base import Routing
+from torchcaps.routing.registry import routing_config
+from torchcaps.types import Capsules, Paper, check_counts
 
 __all__ = ["LOSS_SCALES", "CapsNet", "LossScale"]
 
@@ -40,8 +41,8 @@ LOSS_SCALES = {
 }
 
 
-class CapsNet(Classifier):
-    """A convolution, primary capsules, class capsules by dynamic routing, and a decoder.
+class CapsNet(Classifier, tags=["capsule-network", "routing-by-agreement"]):
+    """A convolution, primary capsules, class capsules by routing, and a decoder.
 
     conv 9×9 ReLU → `PrimaryCaps` 9×9 stride 2 → `DenseCaps` (one capsule a class, |v_k| is how
     present class k is) → `Decoder` on the pose of the true class, or without labels of the longest.
@@ -55,15 +56,16 @@ class CapsNet(Classifier):
         conv_channels: 256 in the paper.
         primary_types, primary_dim: 32 types of 8-D capsules in the paper.
         pose_dim: D, 16 in the paper.
-        iterations: of routing.
-        leaky, detach: see `dynamic_routing`.
+        routing: of the class capsules: a name ("em"), a dict with name and options
+            ({"name": "em", "iterations": 3}), or a `Routing`; see `list_routings`.
         routing_bias: a bias in the votes (see `LinearVotes`); the paper has none.
         kernel_size, conv_stride, primary_stride: 9, 1 and 2 in the paper; larger strides keep large
             images affordable.
         decoder_hidden: widths of the decoder's hidden layers.
         reconstruct: False leaves the decoder out.
-        loss_scale: "paper" (Eq 4 + 0.0005 · sum of squared errors) or "authors" (their released
-            code: half of Eq 4 averaged over the classes, the same reconstruction term).
+        loss_scale: "paper" (Eq 4 + 0.0005 · sum of squared errors), "authors" (their released
+            code: half of Eq 4 averaged over the classes, the same reconstruction term), or a
+            `LossScale`, or a dict with its fields.
 
     Shape:
         images `[B, C, H, W]` in [0, 1], labels `[B]` → `ModelOutput`: pose `[B, J, D]`, activation
@@ -75,7 +77,7 @@ class CapsNet(Classifier):
     Parameters: 8,215,568 for 28×28 grey images and ten classes, 6,804,224 of them without the
     decoder, 11,361,808 for 36×36.
 
-    Reference: Sabour, Frosst, Hinton (2017), §4 and Figs 1–2.
+    Reference: Sabour, Frosst, Hinton (2017), §4 and Figs 1–2. That of the routing is in its class.
 
     Example:
         >>> model = CapsNet(conv_channels=16, primary_types=4)
@@ -83,6 +85,10 @@ class CapsNet(Classifier):
         >>> pose.shape, activation.shape, reconstruction.shape
         (torch.Size([2, 10, 16]), torch.Size([2, 10]), torch.Size([2, 1, 28, 28]))
     """
+
+    paper = Paper(
+        "Sabour, Frosst, Hinton", 2017, "Dynamic Routing Between Capsules", "arXiv 1710.09829"
+    )
 
     def __init__(
         self,
@@ -95,22 +101,16 @@ class CapsNet(Classifier):
         primary_types: int = 32,
         primary_dim: int = 8,
         pose_dim: int = 16,
-        iterations: int = 3,
-        leaky: bool = False,
-        detach: bool = False,
+        routing: str | Mapping[str, Any] | Routing[Any, Any] = "dynamic",
         routing_bias: bool = False,
         kernel_size: int = 9,
         conv_stride: int = 1,
         primary_stride: int = 2,
         decoder_hidden: Sequence[int] = (512, 1024),
         reconstruct: bool = True,
-        loss_scale: str = "paper",
+        loss_scale: str | LossScale | Mapping[str, Any] = "paper",
     ) -> None:
         super().__init__(image_size, channels, num_classes, class_names)
-        if loss_scale not in LOSS_SCALES:
-            raise ValueError(
-                f"loss_scale must be one of {', '.join(LOSS_SCALES)}, got {loss_scale!r}"
-            )
         check_counts(
             conv_channels=conv_channels,
             primary_types=primary_types,
@@ -127,7 +127,7 @@ class CapsNet(Classifier):
                 f"images of {height}×{width} are too small for two {kernel_size}×{kernel_size} "
                 f"convolutions: the smallest that works is {smallest}×{smallest}"
             )
-        self.loss_scale = LOSS_SCALES[loss_scale]
+        self.loss_scale = find_loss_scale(loss_scale)
         self.conv = nn.Conv2d(channels, conv_channels, kernel_size, conv_stride)
         self.primary = PrimaryCaps(
             conv_channels, primary_types, primary_dim, kernel_size, primary_stride
@@ -140,7 +140,7 @@ class CapsNet(Classifier):
             in_dim=primary_dim,
             out_caps=num_classes,
             out_dim=pose_dim,
-            routing=DynamicRouting(iterations, leaky=leaky, detach=detach),
+            routing=routing,
             bias=routing_bias,
         )
         self.decoder = (
@@ -148,6 +148,42 @@ class CapsNet(Classifier):
             if reconstruct
             else None
         )
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The arguments that build this network again as it stands now (JSON values)."""
+        names = {scale: name for name, scale in LOSS_SCALES.items()}
+        decoder: dict[str, Any] = {"reconstruct": self.decoder is not None}
+        if self.decoder is not None:
+            decoder["decoder_hidden"] = self.decoder.hidden
+        return {
+            **super().config,
+            "conv_channels": self.conv.out_channels,
+            "primary_types": self.primary.types,
+            "primary_dim": self.primary.dim,
+            "pose_dim": self.classes.weight.shape[2],
+            "routing": routing_config(self.classes.routing),
+            "routing_bias": self.classes.bias is not None,
+            "kernel_size": self.conv.kernel_size[0],
+            "conv_stride": self.conv.stride[0],
+            "primary_stride": self.primary.conv.stride[0],
+            **decoder,
+            "loss_scale": names.get(self.loss_scale, self.loss_scale._asdict()),
+        }
+
+    @classmethod
+    def upgraded(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Version 0.1 had the options of dynamic routing among those of the network."""
+        old = [name for name in ("iterations", "leaky", "detach") if name in values]
+        if not old:
+            return values
+        routing = {"name": "dynamic", **{name: values[name] for name in old}}
+        return {"routing": routing, **{k: v for k, v in values.items() if k not in old}}
+
+    def card_facts(self) -> dict[str, str]:
+        routing = self.classes.routing
+        options = ", ".join(f"{name} {value}" for name, value in routing.options().items())
+        return {**super().card_facts(), "Routing": f"{routing.name} ({options})"}
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> ModelOutput:
         """images `[B, C, H, W]` in [0, 1] → `ModelOutput`.
@@ -164,8 +200,7 @@ class CapsNet(Classifier):
     def primary_capsules(self, images: Tensor) -> Capsules:
         """The first capsules: pose `[B, types·H'·W', P]`, activation `[B, types·H'·W']`."""
         self.check_images(images)
-        capsules: Capsules = self.primary(torch.relu(self.conv(images)))
-        return capsules
+        return self.primary(torch.relu(self.conv(images)))
 
     def loss(self, output: ModelOutput, images: Tensor, labels: Tensor) -> Losses:
         """Margin loss plus reconstruction loss, on the model's scale (see `loss_scale`).
@@ -181,3 +216,18 @@ class CapsNet(Classifier):
             return Losses(margin, margin, torch.zeros_like(margin))
         drawing = scale.reconstruction * reconstruction_loss(output.reconstruction, images)
         return Losses(margin + drawing, margin, drawing)
+
+
+def find_loss_scale(scale: str | LossScale | Mapping[str, Any]) -> LossScale:
+    """A loss scale by its name, by its fields, or as it is."""
+    if isinstance(scale, LossScale):
+        return scale
+    if isinstance(scale, Mapping):
+        try:
+            return LossScale(**scale)
+        except TypeError as error:
+            fields = ", ".join(LossScale._fields)
+            raise ValueError(f"loss_scale must have the fields {fields}, got {scale!r}") from error
+    if scale not in LOSS_SCALES:
+        raise ValueError(f"loss_scale must be one of {', '.join(LOSS_SCALES)}, got {scale!r}")
+    return LOSS_SCALES[scale]

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from torchcaps.models.interface import Classifier, Losses, ModelOutput
+from torchcaps.models.classifier import Classifier, Losses, ModelOutput
+from torchcaps.types import Paper
 
 __all__ = ["BaselineCNN"]
 
@@ -37,6 +39,8 @@ class BaselineCNN(Classifier):
         torch.Size([2, 10])
     """
 
+    paper = Paper("Sabour, Frosst, Hinton", 2017, "Dynamic Routing Between Capsules", "§5")
+
     def __init__(
         self,
         image_size: int | Sequence[int] = 28,
@@ -60,6 +64,19 @@ class BaselineCNN(Classifier):
         self.layers = nn.Sequential(
             *layers, nn.Dropout(dropout), nn.Linear(widths[-1], num_classes)
         )
+
+    @property
+    def config(self) -> dict[str, Any]:
+        linear = [layer for layer in self.layers if isinstance(layer, nn.Linear)]
+        (dropout,) = (layer for layer in self.layers if isinstance(layer, nn.Dropout))
+        return {
+            **super().config,
+            "conv_channels": [
+                layer.out_channels for layer in self.layers if isinstance(layer, nn.Conv2d)
+            ],
+            "hidden": [layer.out_features for layer in linear[:-1]],
+            "dropout": dropout.p,
+        }
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> ModelOutput:
         """images `[B, C, H, W]` in [0, 1] → `ModelOutput`."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +47,16 @@ class Decoder(nn.Module):
             layers += [nn.Linear(width_in, width_out), nn.ReLU()]
         pixels = torch.Size(self.image_shape).numel()
         self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], pixels), nn.Sigmoid())
+
+    if TYPE_CHECKING:
+
+        def __call__(self, pose: Tensor, labels: Tensor) -> Tensor: ...
+
+    @property
+    def hidden(self) -> list[int]:
+        """Widths of the hidden layers."""
+        linear = [layer for layer in self.layers if isinstance(layer, nn.Linear)]
+        return [layer.out_features for layer in linear[:-1]]
 
     def forward(self, pose: Tensor, labels: Tensor) -> Tensor:
         """pose `[B, J, D]`, labels `[B]` (or targets `[B, J]`) → images `[B, C, H, W]`."""

@@ -4,39 +4,38 @@ import inspect
 import json
 import tempfile
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import safetensors.torch
+import torch
 from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download
 from safetensors import SafetensorError
 from torch import nn
 
 import torchcaps
 from torchcaps.errors import InputError
+from torchcaps.routing.base import Routing
 from torchcaps.storage import write_bytes, write_json
+from torchcaps.types import Paper
 
 __all__ = ["Pretrained", "read_config"]
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
+NOT_ARGUMENTS = ("architecture", "torchcaps_version", "metadata")
 CARD = """---
 {{ card_data }}
 ---
 
-# {{ architecture }}, a capsule-network model of torchcaps
+# {{ architecture }}, a model of torchcaps
 
 {{ summary }}
 
 ```python
-import torchcaps
-
-model = torchcaps.load_model("path/to/this/folder")
-pose, activation, reconstruction = model(images)  # images {{ images }} in [0, 1]
+{{ usage }}
 ```
 
-- Classes: {{ classes }}
-- Parameters: {{ parameters }}
-- Architecture: Sabour, Frosst, Hinton, *Dynamic Routing Between Capsules* (2017)
+{{ facts }}
 
 ## Training and measured accuracy
 
@@ -47,6 +46,10 @@ pose, activation, reconstruction = model(images)  # images {{ images }} in [0, 1
 ```json
 {{ settings }}
 ```
+
+## Published in
+
+{{ papers }}
 """
 
 
@@ -55,32 +58,90 @@ class Pretrained(
     ModelHubMixin,
     library_name="torchcaps",
     license="apache-2.0",
-    pipeline_tag="image-classification",
-    tags=["capsule-network", "routing-by-agreement"],
-    paper_url="https://arxiv.org/abs/1710.09829",
     model_card_template=CARD,
 ):
     """`save_pretrained`, `from_pretrained` and `push_to_hub`, through huggingface_hub's mixin.
 
-    Only safetensors are read or written, each file atomically.
+    Only safetensors are read or written, each file atomically. A subclass states `config`, and what
+    its card says; tags are keywords of its class statement, as for the mixin.
+
+    Attributes:
+        paper: where the architecture was published.
+        metadata: a dict that is saved in config.json beside the architecture: what the model was
+            trained on and how well it did. Whatever JSON can hold.
     """
 
-    image_size: tuple[int, int]
-    channels: int
-    class_names: tuple[str, ...]
+    paper: ClassVar[Paper | None] = None
     metadata: dict[str, Any]
 
     @property
     def config(self) -> dict[str, Any]:
-        """The arguments that build this architecture again (JSON values)."""
-        arguments = self._hub_mixin_config
-        return dict(arguments) if isinstance(arguments, dict) else {}
+        """The arguments that build this model again as it stands now (JSON values).
+
+        Raises:
+            InputError: it was changed into something that no arguments describe.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def upgraded(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """A config.json of an earlier version, as this version would have written it."""
+        return values
+
+    def card_usage(self) -> str:
+        """Lines of Python that load the model and call it."""
+        return 'import torchcaps\n\nmodel = torchcaps.load_model("path/to/this/folder")'
+
+    def card_facts(self) -> dict[str, str]:
+        """What the card says of this model, by name."""
+        return {"Parameters": f"{sum(p.numel() for p in self.parameters()):,}"}
+
+    def papers(self) -> list[Paper]:
+        """Where the architecture, and what it is made of, was published."""
+        made_of = [module.paper for module in self.modules() if isinstance(module, Routing)]
+        return list(dict.fromkeys(([self.paper] if self.paper else []) + made_of))
+
+    def check_savable(self) -> dict[str, Any]:
+        """The config of this model, if a model built from it is this one but for its weights.
+
+        Raises:
+            InputError: it is not; the message names what differs.
+        """
+        config = json.loads(json.dumps(self.config))
+        try:
+            with torch.device("meta"):
+                again = type(self)(**config)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"this {type(self).__name__} cannot be saved: {error}") from error
+        expected, found = shapes(again.state_dict()), shapes(self.state_dict())
+        if name := first_difference(expected, found):
+            raise InputError(
+                f"this {type(self).__name__} cannot be saved: its {name} is "
+                f"{found.get(name, 'absent')}, and one built from its settings has "
+                f"{expected.get(name, 'none')}; change it back, or make a class of its own for it"
+            )
+        for mine, other in zip(self.modules(), again.modules()):
+            if isinstance(mine, Routing) and isinstance(other, Routing):
+                other.backend = mine.backend  # where routing runs is not saved
+        for line, other in zip(repr(self).splitlines(), repr(again).splitlines()):
+            if line != other:
+                raise InputError(
+                    f"this {type(self).__name__} cannot be saved: it has {line.strip()}, and one "
+                    f"built from its settings {other.strip()}; change it back, or make a class of "
+                    "its own for it"
+                )
+        return dict(config)
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> str | None:
         """Save to a folder; keyword arguments as in huggingface_hub (`push_to_hub`, `repo_id`, …).
 
         A folder that already holds a model is replaced file by file, each atomically.
+
+        Raises:
+            InputError: the model was changed into something that its settings do not describe.
+                Nothing is written then.
         """
+        self.check_savable()
         if kwargs.get("push_to_hub"):
             return super().save_pretrained(save_directory, **kwargs)
         folder = Path(save_directory)
@@ -105,19 +166,18 @@ class Pretrained(
         )
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
-        """The README.md of the folder, from the model's own config and metadata."""
-        height, width = self.image_size
-        rows = [f"- {key.replace('_', ' ')}: {value}" for key, value in self.metadata.items()]
+        """The README.md of the folder, from the model's class, config and metadata."""
+        training = {key.replace("_", " "): value for key, value in self.metadata.items()}
         card: ModelCard = ModelCard.from_template(
             card_data=self._hub_mixin_info.model_card_data,
             template_str=CARD,
             architecture=type(self).__name__,
             summary=(type(self).__doc__ or "").strip().split("\n")[0],
-            images=f"[B, {self.channels}, {height}, {width}]",
-            classes=", ".join(self.class_names),
-            parameters=f"{sum(p.numel() for p in self.parameters()):,}",
-            training="\n".join(rows) or "Not recorded.",
+            usage=self.card_usage(),
+            facts=bullets(self.card_facts()),
+            training=bullets(training) or "Not recorded.",
             settings=json.dumps(self.config, indent=2, ensure_ascii=False),
+            papers="\n".join(f"- {paper}" for paper in self.papers()) or "Not published.",
         )
         return card
 
@@ -151,26 +211,44 @@ class Pretrained(
                     local_files_only=local_files_only,
                 )
             )
-        architecture = (config or {}).get("architecture", cls.__name__)
+        config = config or {}
+        architecture = config.get("architecture", cls.__name__)
         if architecture != cls.__name__:
             raise InputError(
                 f"{model_id} holds a {architecture}, not a {cls.__name__}: "
                 f"load it with torchcaps.load_model or {architecture}.from_pretrained"
             )
+        known = inspect.signature(cls).parameters
         for name in arguments:
-            if name not in inspect.signature(cls).parameters:
+            if name not in known:
                 raise TypeError(f"from_pretrained() got an unexpected keyword argument {name!r}")
+        given = {k: v for k, v in arguments.items() if k not in config or v != config[k]}
+        model = cls._from_config({**config, **given}, f"{model_id}/{CONFIG}")
+        load_weights(model, weights)
+        return model.to(map_location).eval()
+
+    @classmethod
+    def _from_config(cls, config: dict[str, Any], source: str) -> Self:
+        """The model that a config.json describes, of this or an earlier version."""
         try:
+            values = cls.upgraded(config)
+            arguments = {k: v for k, v in values.items() if k not in NOT_ARGUMENTS}
+            if strange := sorted(set(arguments) - set(inspect.signature(cls).parameters)):
+                raise InputError(
+                    f"{source} has {strange[0]!r}, which a {cls.__name__} of this version of "
+                    "torchcaps does not have: use the version that wrote it"
+                )
             check_kinds(cls, arguments)
             model = cls(**arguments)
         except (TypeError, ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
+            if isinstance(error, InputError) and str(error).startswith(source):
+                raise
             raise InputError(
-                f"{model_id}/{CONFIG} does not describe a {cls.__name__} ({error}): "
+                f"{source} does not describe a {cls.__name__} ({error}): "
                 "restore the file that was saved with the weights"
             ) from error
-        model.metadata = (config or {}).get("metadata", {})
-        load_weights(model, weights)
-        return model.to(map_location).eval()
+        model.metadata = config.get("metadata", {})
+        return model
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Self:
@@ -189,6 +267,22 @@ class Pretrained(
         if Path(pretrained_model_name_or_path).is_dir():
             read_config(Path(pretrained_model_name_or_path))  # before the mixin, for its message
         return super().from_pretrained(str(pretrained_model_name_or_path), **kwargs)
+
+
+def bullets(facts: dict[str, Any]) -> str:
+    """A Markdown list of named facts."""
+    return "\n".join(f"- {name}: {value}" for name, value in facts.items())
+
+
+def shapes(state: dict[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor, by name."""
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def first_difference(expected: dict[str, Any], found: dict[str, Any]) -> str | None:
+    """The first name at which two mappings differ."""
+    names = (name for name in {**expected, **found} if expected.get(name) != found.get(name))
+    return next(names, None)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -244,10 +338,8 @@ def load_weights(model: nn.Module, path: Path) -> None:
             f"{path} cannot be read as safetensors ({error}): it is truncated, damaged, or of "
             "another format; copy it again from its source"
         ) from error
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if expected != found:
-        name = next(n for n in {**expected, **found} if expected.get(n) != found.get(n))
+    expected, found = shapes(model.state_dict()), shapes(tensors)
+    if name := first_difference(expected, found):
         raise InputError(
             f"{path} does not fit the {type(model).__name__} of {CONFIG}: {name} should be "
             f"{expected.get(name, 'absent')} and is {found.get(name, 'absent')}; "

@@ -1,13 +1,15 @@
 """Models by name."""
 
 import difflib
+import inspect
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from torchcaps.errors import InputError
 from torchcaps.models.capsnet import CapsNet
+from torchcaps.models.classifier import Classifier
 from torchcaps.models.cnn import BaselineCNN
-from torchcaps.models.interface import Classifier
+from torchcaps.models.folder import model_folder
 from torchcaps.models.pretrained import read_config
 
 __all__ = ["create_model", "list_models", "load_model"]
@@ -51,34 +53,55 @@ def create_model(name: str, **arguments: Any) -> Classifier:
         TypeError: an argument that the architecture does not have.
 
     Example:
-        >>> model = create_model("capsnet_small", image_size=32, channels=3)
-        >>> model.image_size
-        (32, 32)
+        >>> model = create_model("capsnet_small", image_size=32, channels=3, routing="em")
+        >>> model.image_size, model.classes.routing.name
+        ((32, 32), 'em')
+    """
+    architecture, defaults = find_recipe(name)
+    return architecture(**{**defaults, **arguments})
+
+
+def takes_argument(name: str, argument: str) -> bool:
+    """Whether the architecture of a model has this argument.
+
+    Raises:
+        InputError: an unknown name.
+
+    Example:
+        >>> takes_argument("capsnet", "routing"), takes_argument("baseline_cnn", "routing")
+        (True, False)
+    """
+    return argument in inspect.signature(find_recipe(name).architecture).parameters
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe of a name.
+
+    Raises:
+        InputError: an unknown name, answered with the nearest.
     """
     if name not in RECIPES:
         near = difflib.get_close_matches(str(name), RECIPES, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise InputError(f"no model is called {name!r}: {hint}known are {', '.join(list_models())}")
-    architecture, defaults = RECIPES[name]
-    return architecture(**{**defaults, **arguments})
+    return RECIPES[name]
 
 
 def load_model(folder: str | Path, **kwargs: Any) -> Classifier:
-    """Load whichever architecture a folder written by `save_pretrained` holds.
+    """Load whichever architecture a folder holds.
 
     Args:
-        folder: holds config.json and model.safetensors.
+        folder: of a training run that is finished, or written by `save_pretrained`.
         **kwargs: as in `from_pretrained`, `map_location` among them.
 
     Returns:
         The model, in evaluation mode.
 
     Raises:
-        InputError: no such folder, or one that holds no readable model of this package.
+        InputError: no such folder, a run that is not finished, or a folder that holds no readable
+            model of this package.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder: name one written by save_pretrained")
+    folder = model_folder(Path(folder))
     name = read_config(folder)["architecture"]
     if name not in ARCHITECTURES:
         raise InputError(

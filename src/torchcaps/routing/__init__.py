@@ -1,10 +1,58 @@
-"""Routing algorithms, one a file: its reference loop, its public function, its module."""
+"""Routing algorithms, one a file; what they share; and the registry of their names."""
 
-from torchcaps.routing.dynamic import (
-    DynamicRouting,
-    RoutingTrace,
-    dynamic_routing,
-    dynamic_routing_trace,
+from typing import TYPE_CHECKING
+
+from torchcaps.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from torchcaps.routing.attention import AttentionRouting
+    from torchcaps.routing.base import Law, Routing, RoutingTrace
+    from torchcaps.routing.dynamic import DynamicRouting, dynamic_routing, dynamic_routing_trace
+    from torchcaps.routing.em import EMRouting
+    from torchcaps.routing.registry import (
+        ROUTINGS,
+        create_routing,
+        list_routings,
+        register_routing,
+        routing_config,
+    )
+    from torchcaps.routing.tile import Tile
+
+__all__ = [
+    "ROUTINGS",
+    "AttentionRouting",
+    "DynamicRouting",
+    "EMRouting",
+    "Law",
+    "Routing",
+    "RoutingTrace",
+    "Tile",
+    "create_routing",
+    "dynamic_routing",
+    "dynamic_routing_trace",
+    "list_routings",
+    "register_routing",
+    "routing_config",
+]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "torchcaps.routing.attention": ["AttentionRouting"],
+        "torchcaps.routing.base": ["Law", "Routing", "RoutingTrace"],
+        "torchcaps.routing.dynamic": [
+            "DynamicRouting",
+            "dynamic_routing",
+            "dynamic_routing_trace",
+        ],
+        "torchcaps.routing.em": ["EMRouting"],
+        "torchcaps.routing.registry": [
+            "ROUTINGS",
+            "create_routing",
+            "list_routings",
+            "register_routing",
+            "routing_config",
+        ],
+        "torchcaps.routing.tile": ["Tile"],
+    },
 )
-
-__all__ = ["DynamicRouting", "RoutingTrace", "dynamic_routing", "dynamic_routing_trace"]

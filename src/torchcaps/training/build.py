@@ -8,7 +8,9 @@ from torch import Tensor
 
 from torchcaps.data import ImageData, TrainTest, load_data
 from torchcaps.errors import InputError
-from torchcaps.models import Classifier, create_model, list_models
+from torchcaps.models import Classifier, create_model
+from torchcaps.models.registry import takes_argument
+from torchcaps.routing.registry import create_routing
 from torchcaps.seeding import mix_seed
 from torchcaps.training.config import TrainConfig
 
@@ -24,18 +26,7 @@ def load_data_of(config: TrainConfig) -> TrainTest:
 
 def build_model(config: TrainConfig, data: ImageData) -> Classifier:
     """The model that a config names, for the shape and classes of the data, with seeded weights."""
-    options: dict[str, Any] = {}
-    if config.model.startswith("capsnet"):
-        options = {"reconstruct": config.reconstruct, "loss_scale": config.loss_scale}
-        if config.iterations is not None:
-            options["iterations"] = config.iterations
-    elif config.model in list_models() and (
-        config.iterations is not None or config.loss_scale != "paper"
-    ):
-        raise InputError(
-            f"--iterations and --loss-scale are for capsule networks, and {config.model} is none: "
-            "leave them out"
-        )
+    options = model_options(config)
     torch.manual_seed(mix_seed("weights", config.seed))
     try:
         return create_model(
@@ -50,6 +41,31 @@ def build_model(config: TrainConfig, data: ImageData) -> Classifier:
         raise
     except ValueError as error:
         raise InputError(f"{data.name} does not fit {config.model}: {error}") from error
+
+
+def model_options(config: TrainConfig) -> dict[str, Any]:
+    """The arguments of the model that a config states, beside the shape and classes of the data.
+
+    Raises:
+        InputError: a routing or loss scale for a network that has none, an unknown routing, or an
+            option that it does not have.
+    """
+    capsules = takes_argument(config.model, "routing")
+    if not capsules:
+        asked = (config.routing, config.iterations, config.loss_scale)
+        if asked != (None, None, "paper"):
+            raise InputError(
+                f"--routing, --iterations and --loss-scale are for capsule networks, and "
+                f"{config.model} is none: leave them out"
+            )
+        return {}
+    options = {} if config.iterations is None else {"iterations": config.iterations}
+    routing = create_routing("dynamic" if config.routing is None else config.routing, **options)
+    return {
+        "routing": routing,
+        "reconstruct": config.reconstruct,
+        "loss_scale": config.loss_scale,
+    }
 
 
 def describe_data(data: TrainTest) -> dict[str, Any]:

@@ -30,8 +30,11 @@ class TrainConfig:
     """1 turns images to grey, 3 to RGB; default: as they are."""
     model: str = "capsnet_small"
     """capsnet (the paper's, 8.2 million parameters), capsnet_small, or baseline_cnn."""
+    routing: str | dict[str, Any] | None = None
+    """How class capsules are found: the name of a routing algorithm; default: the model's, dynamic.
+    In a file also an object with its name and options: {"name": "em", "final_lambda": 0.02}."""
     iterations: int | None = None
-    """Routing iterations of a capsule network, at least 1; default: the model's, 3."""
+    """Routing iterations of a capsule network, at least 1; default: the algorithm's, 3."""
     reconstruct: bool = True
     """Train a decoder that draws the image from the pose of its class."""
     loss_scale: Literal["paper", "authors"] = "paper"

@@ -16,7 +16,7 @@ from rich.progress import (
 
 from torchcaps.data import ImageData, TrainTest
 from torchcaps.models import Classifier
-from torchcaps.models.interface import count_parameters
+from torchcaps.models.classifier import count_parameters
 from torchcaps.training.config import TrainConfig
 
 __all__ = ["TrainingProgress", "describe_run", "watched"]

@@ -1,11 +1,11 @@
 """Dynamic routing on NVIDIA GPUs without the prediction vectors.
 
 A^1 = 0 and A^{t+1} = A^t + v^t, so that the logits are b^t_ij = û_ij · A^t_j and are never stored;
-backward goes from {A^t, s^t} alone, by the equations in `cpu.py`. Votes are formed tile by tile in
-registers and never leave them. A sum that several programs share is written in parts and added up
-by another launch, never with atomics: the same call gives the same bits.
+backward goes from {A^t, s^t} alone, by the equations in `dynamic_cpu/op.py`. Votes are formed tile
+by tile in registers and never leave them. A sum that several programs share is written in parts and
+added up by another launch, never with atomics: the same call gives the same bits.
 
-This file has the torch side: blocks, launches, the ops. The loops are in cuda_loops.py.
+This file has the torch side: blocks, launches, the ops. The loops are in loops.py.
 """
 
 from typing import Any, NamedTuple
@@ -14,7 +14,8 @@ import torch
 import triton
 from torch import Tensor
 
-from torchcaps.kernels import cuda_loops as loops
+from torchcaps.kernels.autograd import register_derivatives
+from torchcaps.kernels.dynamic_cuda import loops
 
 __all__ = ["launch_blocks", "routing_cuda", "routing_cuda_backward"]
 
@@ -276,25 +277,4 @@ def _(
     return pose.new_empty(pose.shape), weight.new_empty(weight.shape)
 
 
-def _no_second_derivative(ctx: Any, *upstream: Tensor) -> None:
-    raise RuntimeError(
-        "the CUDA routing kernel has first derivatives only: pass backend='reference'"
-    )
-
-
-routing_cuda_backward.register_autograd(_no_second_derivative)
-
-
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    pose, weight, _, leaky, detach = inputs
-    ctx.save_for_backward(pose, weight, output[1])
-    ctx.options = (leaky, detach)
-
-
-def _backward(ctx: Any, upstream: Tensor, of_history: Tensor) -> tuple[Tensor | None, ...]:
-    pose, weight, history = ctx.saved_tensors
-    gradients = routing_cuda_backward(upstream, pose, weight, history, *ctx.options)
-    return (*gradients, None, None, None)
-
-
-routing_cuda.register_autograd(_backward, setup_context=_keep)
+register_derivatives(routing_cuda, routing_cuda_backward, device="CUDA")

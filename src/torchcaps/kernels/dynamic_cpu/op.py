@@ -6,21 +6,22 @@ ds^t = squash'(s^t)ᵀ dv^t,  dc_ij = û_ij · ds^t_j,  db_ij = c_ij (dc_ij − 
 dA^t_j = Σ_i db_ij û_ij,  dv^σ = Σ_{τ>σ} dA^τ; then, in one sweep over the inputs,
 dû_ij = Σ_t (c^t_ij ds^t_j + db^t_ij A^t_j),  du_i = Σ_j W_ijᵀ dû_ij,  dW_ij = Σ_b dû_ij u_iᵀ.
 
-This file has the torch side: blocks, threads, the ops. The loops are in cpu_loops.py.
+This file has the torch side: blocks, threads, the ops. The loops are in loops.py.
 """
 
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from torchcaps.kernels.cpu_loops import (
+from torchcaps.kernels.autograd import register_derivatives
+from torchcaps.kernels.cpu_vectors import Lanes, register_bytes
+from torchcaps.kernels.dynamic_cpu.loops import (
     add_pose,
     add_squash_backward,
     first_iteration,
@@ -29,7 +30,6 @@ from torchcaps.kernels.cpu_loops import (
     pack,
     sweep,
 )
-from torchcaps.kernels.cpu_vectors import Lanes, register_bytes
 
 __all__ = ["routing_cpu", "routing_cpu_backward"]
 
@@ -75,7 +75,7 @@ def block_width(samples: int, bytes_each: int) -> int:
 class Blocks:
     """The poses and weights of a call as the loops take them: samples in blocks of L, side by side.
 
-    Names as in cpu_loops.py. What belongs to the output capsules of every sample is [N, R, L].
+    Names as in loops.py. What belongs to the output capsules of every sample is [N, R, L].
     """
 
     def __init__(self, pose: Tensor, weight: Tensor) -> None:
@@ -211,25 +211,4 @@ def _(
     return pose.new_empty(pose.shape), weight.new_empty(weight.shape)
 
 
-def _no_second_derivative(ctx: Any, *upstream: Tensor) -> None:
-    raise RuntimeError(
-        "the CPU routing kernel has first derivatives only: pass backend='reference'"
-    )
-
-
-routing_cpu_backward.register_autograd(_no_second_derivative)
-
-
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    pose, weight, _, leaky, detach = inputs
-    ctx.save_for_backward(pose, weight, output[1])
-    ctx.options = (leaky, detach)
-
-
-def _backward(ctx: Any, upstream: Tensor, of_history: Tensor) -> tuple[Tensor | None, ...]:
-    pose, weight, history = ctx.saved_tensors
-    gradients = routing_cpu_backward(upstream, pose, weight, history, *ctx.options)
-    return (*gradients, None, None, None)
-
-
-routing_cpu.register_autograd(_backward, setup_context=_keep)
+register_derivatives(routing_cpu, routing_cpu_backward, device="CPU")

@@ -1,7 +1,7 @@
 """What every model of the package is: images in, poses, activations and a reconstruction out."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -34,19 +34,20 @@ class Losses(NamedTuple):
     reconstruction: Tensor
 
 
-class Classifier(Pretrained):
-    """Base of the models: checked image shape, class names, saving and loading.
+class Classifier(Pretrained, pipeline_tag="image-classification"):
+    """Base of the models of images: checked image shape, class names, saving and loading.
 
     Args:
         image_size: side of a square image, or (height, width), in pixels.
         channels: 1 for grey, 3 for RGB, or any other number.
         num_classes: J.
         class_names: J names; default "0", "1", …
-
-    Attributes:
-        metadata: a dict that is saved in config.json beside the architecture: what the model was
-            trained on and how well it did. Whatever JSON can hold.
     """
+
+    image_size: tuple[int, int]
+    channels: int
+    num_classes: int
+    class_names: tuple[str, ...]
 
     def __init__(
         self,
@@ -74,6 +75,31 @@ class Classifier(Pretrained):
         self.class_names = tuple(names)
         self.metadata = {}
 
+    if TYPE_CHECKING:
+
+        def __call__(self, images: Tensor, labels: Tensor | None = None) -> ModelOutput: ...
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The arguments that every classifier has; a subclass adds its own."""
+        return {
+            "image_size": list(self.image_size),
+            "channels": self.channels,
+            "num_classes": self.num_classes,
+            "class_names": list(self.class_names),
+        }
+
+    def card_usage(self) -> str:
+        height, width = self.image_size
+        shape = f"[B, {self.channels}, {height}, {width}]"
+        return (
+            f"{super().card_usage()}\n"
+            f"pose, activation, reconstruction = model(images)  # images {shape} in [0, 1]"
+        )
+
+    def card_facts(self) -> dict[str, str]:
+        return {"Classes": ", ".join(self.class_names), **super().card_facts()}
+
     def forward(self, images: Tensor, labels: Tensor | None = None) -> ModelOutput:
         """images `[B, C, H, W]` in [0, 1], labels `[B]` → `ModelOutput`."""
         raise NotImplementedError
@@ -85,8 +111,7 @@ class Classifier(Pretrained):
     @torch.no_grad()
     def predict(self, images: Tensor) -> Tensor:
         """The class of each image, `[B]` int64."""
-        output: ModelOutput = self(images)
-        return output.activation.argmax(dim=1)
+        return self(images).activation.argmax(dim=1)
 
     def check_images(self, images: Tensor) -> None:
         """Raise unless images are `[B, C, H, W]` as this model was built for."""

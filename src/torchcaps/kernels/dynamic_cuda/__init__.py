@@ -1,0 +1,1 @@
+"""Dynamic routing on NVIDIA GPUs, written in Triton: votes live in registers alone."""

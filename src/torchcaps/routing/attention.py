@@ -1,0 +1,91 @@
+"""Inverted dot-product attention routing: Tsai, Srivastava, Goh, Salakhutdinov (2020)."""
+
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+
+from torchcaps.functional import agreement, weighted_sum
+from torchcaps.routing.base import Law, Routing
+from torchcaps.routing.tile import Tile
+from torchcaps.types import Capsules, Paper
+
+__all__ = ["AttentionRouting"]
+
+TINY = 1e-10  # beside a sum of couplings, as in the authors' code
+
+
+class Total(NamedTuple):
+    """Σ_i R_ij V_ij, `[..., J, D]`."""
+
+    s: Tensor
+
+
+class State(NamedTuple):
+    """The poses v_j, `[..., J, D]`."""
+
+    v: Tensor
+
+
+class AttentionRouting(Routing[Total, State]):
+    """Every input capsule attends to the output capsules: they compete for it, not it for them.
+
+    R_ij = 1/J at first, then r − 1 times R_i· = softmax_j(V_ij · v_j / √D) with the v of the
+    iteration before; v_j = LayerNorm(Σ_i R_ij V_ij). Logits are replaced, not added up.
+
+    The published algorithm knows no activations: its classifier is a linear map D → 1 shared by all
+    class capsules, followed by a softmax over the classes. Here that map is learned with the
+    routing, and the activation is σ(w · v_j + w_0), so that any layer and loss can use it; its
+    logit is what the authors' softmax takes. Activations of the input capsules are not looked at.
+
+    Args:
+        iterations: r ≥ 1.
+        detach, backend: as for every `Routing`.
+
+    Learned: `norm` (weight and bias `[D]`, shared by all parents; none where D = 1), `head`
+    (D → 1).
+
+    Reference: Tsai, Srivastava, Goh, Salakhutdinov (2020), *Capsules with Inverted Dot-Product
+    Attention Routing*, ICLR. One layer after the other (their "sequential" order).
+
+    Example:
+        >>> routing = AttentionRouting(2).build(in_caps=6, in_dim=8, out_caps=10, out_dim=16)
+        >>> routing(torch.randn(2, 6, 10, 16)).pose.shape
+        torch.Size([2, 10, 16])
+    """
+
+    name = "attention"
+    paper = Paper(
+        "Tsai, Srivastava, Goh, Salakhutdinov",
+        2020,
+        "Capsules with Inverted Dot-Product Attention Routing",
+        "ICLR, arXiv 2002.04764",
+    )
+    laws = frozenset({Law.INPUT_ORDER_IS_FREE, Law.COUPLING_SHARES_ONE_UNIT})
+
+    def __init__(self, iterations: int = 3, *, detach: bool = False, backend: str = "auto") -> None:
+        super().__init__(iterations, detach=detach, backend=backend)
+        self.norm: nn.Module | None = None
+        self.head: nn.Module | None = None
+
+    def build(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int) -> Self:
+        self.norm = nn.LayerNorm(out_dim) if out_dim > 1 else nn.Identity()
+        self.head = nn.Linear(out_dim, 1)
+        return self
+
+    def score(self, tile: Tile, state: State) -> Tensor:
+        """V_ij · v_j / √D"""
+        return agreement(tile.votes, state.v) / tile.votes.shape[-1] ** 0.5
+
+    def couple(self, tile: Tile, logits: Tensor) -> Tensor:
+        coupling = tile.compete(logits)
+        return coupling / (coupling.sum(dim=-1, keepdim=True) + TINY)
+
+    def gather(self, tile: Tile, coupling: Tensor, state: State) -> Total:
+        return Total(weighted_sum(coupling, tile.votes))
+
+    def settle(self, statistics: Total, state: State, t: int) -> State:
+        return State(self.norm(statistics.s))
+
+    def finish(self, state: State) -> Capsules:
+        return Capsules(state.v, torch.sigmoid(self.head(state.v)).squeeze(-1))

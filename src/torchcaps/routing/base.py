@@ -1,0 +1,313 @@
+"""What a routing algorithm states, and the loop that runs it.
+
+Nearly every published algorithm repeats, over input capsules i and output capsules j,
+
+    R_i· = compete(score(V_ij, θ_j)),    S_j = Σ_i gather(R_ij, a_i, V_ij),    θ_j = settle(S_j)
+
+with votes V, coupling R, activations a, and a few numbers per output capsule: the statistics S and
+the state θ. An algorithm states these small functions; `Routing` checks the arguments and runs
+them, with all votes at once (the readable reference, also its trace), by tiles of input capsules
+(sweep.py: the votes are never held), or hands over to a fused kernel.
+"""
+
+import inspect
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Self, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from torchcaps.kernels.dispatch import Call, check_backend, choose_backend, run_kernel
+from torchcaps.routing.sweep import route_by_tiles
+from torchcaps.routing.tile import Problem, Tile
+from torchcaps.types import Capsules, Paper, check_counts, check_float_tensor, check_switch
+from torchcaps.votes import Votes, as_votes
+
+__all__ = ["Law", "Routing", "RoutingTrace"]
+
+# Tensors `[..., J, ·]` of the output capsules; named tuples read best.
+StatisticsT = TypeVar("StatisticsT", bound=tuple[Tensor, ...])
+StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
+
+
+class Law(Enum):
+    """What holds for an algorithm beyond what holds for all; the tests hold it to its own."""
+
+    ODD = "opposite votes give opposite poses"
+    ROTATION_EQUIVARIANT = "votes that are all rotated give poses that are rotated likewise"
+    LENGTH_IS_ACTIVATION = "the activation is the length of the pose"
+    INPUT_ORDER_IS_FREE = "the order of the input capsules does not matter"
+    COUPLING_SHARES_ONE_UNIT = "the couplings of an input capsule sum to 1"
+    INACTIVE_INPUTS_HAVE_NO_INFLUENCE = "an input capsule with activation 0 changes nothing"
+
+
+class RoutingTrace(NamedTuple):
+    """What routing did, iteration by iteration (the first axis, r of them).
+
+    Attributes:
+        logits: what the coupling was made from, `[r, ..., I, J]`: in dynamic routing b, zero in the
+            first iteration.
+        coupling: R (in dynamic routing c), `[r, ..., I, J]`; 0 for masked input capsules.
+        pose: `[r, ..., J, D]`; the last one is what routing returns.
+        activation: `[r, ..., J]`, likewise.
+    """
+
+    logits: Tensor
+    coupling: Tensor
+    pose: Tensor
+    activation: Tensor
+
+
+@dataclass(frozen=True)
+class Step:
+    """One iteration: logits and coupling `[..., I, J]`, and the state that it led to."""
+
+    logits: Tensor
+    coupling: Tensor
+    state: tuple[Tensor, ...]
+
+
+class Routing(nn.Module, Generic[StatisticsT, StateT]):
+    """Base of the routing algorithms: `routing(votes, activation, mask)` → `Capsules`.
+
+    A subclass takes its options by keyword, keeps each in an attribute of the same name, and states
+
+        begin(tile)                     the state before the first iteration (default: nothing)
+        view(tile, state)               the tile as an iteration sees it (default: as it is)
+        start(tile)                     the first logits (default: zero: all parents alike)
+        score(tile, state)              later logits: how well each vote fits each parent
+        couple(tile, logits)            the coupling (default: softmax over the parents of a child)
+        gather(tile, coupling, state)   statistics of each parent, summed over the tile's children
+        settle(statistics, state, t)    the parents' new state, in iteration t = 1 … r
+        finish(state)                   the capsules
+
+    A tile holds some of the input capsules. So these functions must treat one child like another,
+    and whatever `begin` returns must not change the result (a constant that sums are taken about).
+    Statistics and state are tuples of tensors `[..., J, ·]`, in float32 or wider.
+
+    Args:
+        iterations: r ≥ 1.
+        detach: no gradient through any iteration but the last: its coupling is a constant in
+            backward. The default is the full gradient.
+        backend: "auto" (the fastest that can run), or one by name: "cuda" and "cpu" (fused kernels,
+            where the algorithm has them), "tiles" (a few input capsules at a time, formed anew in
+            backward), "reference" (all votes at once). Fused kernels and tiles have first
+            derivatives only.
+
+    Attributes:
+        name: in the registry.
+        paper: where the algorithm was published.
+        laws: what it promises beyond what all of them do.
+        needs_pose: it looks at the poses of the input capsules, which formed votes do not have.
+    """
+
+    name: ClassVar[str] = ""
+    paper: ClassVar[Paper]
+    laws: ClassVar[frozenset[Law]] = frozenset()
+    needs_pose: ClassVar[bool] = False
+    fused: ClassVar[bool] = False  # the table of kernels has it; true of this very class alone
+
+    def __init__(self, iterations: int = 3, *, detach: bool = False, backend: str = "auto") -> None:
+        super().__init__()
+        check_counts(iterations=iterations)
+        check_switch("detach", detach)
+        check_backend(backend)
+        self.iterations = iterations
+        self.detach = detach
+        self.backend = backend
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """A subclass that overrides a line must not be run by a kernel that does not know it."""
+        super().__init_subclass__(**kwargs)
+        cls.fused = "fused" in vars(cls) and cls.fused
+
+    if TYPE_CHECKING:
+
+        def __call__(
+            self,
+            votes: Votes | Tensor,
+            activation: Tensor | None = None,
+            mask: Tensor | None = None,
+        ) -> Capsules: ...
+
+    # --- what an algorithm states
+
+    def build(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int) -> Self:
+        """Make what is learned, for these numbers; layers call it. Default: nothing is."""
+        return self
+
+    def begin(self, tile: Tile) -> StateT:
+        """The state before the first iteration, from the first tile; a constant in backward."""
+        return cast(StateT, ())
+
+    def view(self, tile: Tile, state: StateT) -> Tile:
+        """What is scored and gathered in an iteration: votes about a centre, for one."""
+        return tile
+
+    def start(self, tile: Tile) -> Tensor:
+        """The logits of the first iteration, `[..., i, J]`."""
+        return tile.votes.new_zeros(tile.votes.shape[:-1])
+
+    @abstractmethod
+    def score(self, tile: Tile, state: StateT) -> Tensor:
+        """The logits of a later iteration, `[..., i, J]`."""
+        raise NotImplementedError
+
+    def couple(self, tile: Tile, logits: Tensor) -> Tensor:
+        """The coupling, `[..., i, J]`."""
+        return tile.compete(logits)
+
+    @abstractmethod
+    def gather(self, tile: Tile, coupling: Tensor, state: StateT) -> StatisticsT:
+        """The statistics of each parent, summed over the children in the tile."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def settle(self, statistics: StatisticsT, state: StateT, t: int) -> StateT:
+        """The state of the parents after iteration t."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def finish(self, state: StateT) -> Capsules:
+        """The capsules of the last state."""
+        raise NotImplementedError
+
+    # --- what runs it
+
+    def forward(
+        self,
+        votes: Votes | Tensor,
+        activation: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Capsules:
+        """Route input capsules to output capsules.
+
+        Args:
+            votes: `[..., I, J, D]`, or `Votes` of that shape. Half precision is computed in
+                float32, under autocast too.
+            activation: `[..., I]`, of the input capsules, in [0, 1]; default: all 1. An algorithm
+                that knows no activations does not look at it.
+            mask: `[..., I]` bool, False for padding: such a capsule has no effect on any output or
+                gradient, not even if it is NaN. Default: all count.
+
+        Returns:
+            `Capsules(pose [..., J, D], activation [..., J])`, in the dtype of the votes. Each
+            sample is routed by itself.
+
+        Raises:
+            ValueError: a shape or an option out of range, or a backend that cannot route these
+                votes (with the reasons). TypeError: another type.
+        """
+        votes, activation = self.check_arguments(votes, activation, mask)
+        call = self.call(votes)
+        backend = choose_backend(self.backend, call)
+        with no_autocast(votes.device):
+            if backend in ("cpu", "cuda"):
+                capsules = run_kernel(backend, call, mask)
+            else:
+                problem = Problem.of(votes, activation, mask)
+                if backend == "tiles":
+                    state = cast(StateT, route_by_tiles(self, problem))
+                else:
+                    *_, step = self.steps(problem)
+                    state = cast(StateT, step.state)
+                capsules = self.finish(state)
+        return Capsules(*(part.to(votes.dtype) for part in capsules))
+
+    def call(self, votes: Votes) -> Call:
+        """What is asked of a backend; a class that overrides a line of another has no kernels."""
+        return Call(self.name if self.fused else "", self.options(), votes)
+
+    def trace(
+        self,
+        votes: Votes | Tensor,
+        activation: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> RoutingTrace:
+        """The same routing with all votes at once, every iteration kept; arguments as `forward`."""
+        votes, activation = self.check_arguments(votes, activation, mask)
+        with no_autocast(votes.device):
+            steps = list(self.steps(Problem.of(votes, activation, mask)))
+            capsules = [self.finish(cast(StateT, step.state)) for step in steps]
+        logits, coupling = [s.logits for s in steps], [s.coupling for s in steps]
+        parts = (logits, coupling, *zip(*capsules))
+        return RoutingTrace(*(torch.stack(list(part)).to(votes.dtype) for part in parts))
+
+    def steps(self, problem: Problem) -> Iterator[Step]:
+        """The reference: every iteration, with all votes at once."""
+        tile = problem.tile(slice(None))
+        state = self.begin(tile.detach())
+        for t in range(1, self.iterations + 1):
+            with gradients_only_if(t == self.iterations or not self.detach):
+                logits, coupling, statistics = self.iterate(tile, state, t)
+                state = self.settle(statistics, state, t)
+            yield Step(logits, coupling, state)
+
+    def iterate(self, tile: Tile, state: StateT, t: int) -> tuple[Tensor, Tensor, StatisticsT]:
+        """Iteration t on a tile: logits and coupling `[..., i, J]`, and what it adds to the
+        statistics. Masked children are coupled to none."""
+        seen = self.view(tile, state)
+        with gradients_only_if(not self.detach):
+            logits = self.start(seen) if t == 1 else self.score(seen, state)
+            coupling = tile.without_masked(self.couple(seen, logits))
+        return logits, coupling, self.gather(seen, coupling, state)
+
+    def check_arguments(
+        self, votes: Votes | Tensor, activation: Tensor | None, mask: Tensor | None
+    ) -> tuple[Votes, Tensor | None]:
+        """Votes and activation as routing takes them.
+
+        Raises:
+            ValueError, TypeError: options, votes, activations or a mask that routing cannot take.
+        """
+        check_counts(iterations=self.iterations)
+        votes = as_votes(votes)
+        children = votes.shape[:-2]
+        if self.needs_pose and votes.in_pose is None:
+            raise ValueError(
+                f"{type(self).__name__} needs the poses of the input capsules, and these votes are "
+                "formed already: pass LinearVotes(pose, weight)"
+            )
+        if activation is not None:
+            check_float_tensor("activation", activation)
+            if activation.shape != children:
+                raise ValueError(
+                    f"activation must be [..., I] = {tuple(children)}, "
+                    f"got {tuple(activation.shape)}"
+                )
+        if mask is not None:
+            if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+                got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+                raise TypeError(f"mask must be a bool tensor (True = counts), got {got}")
+            if mask.shape != children:
+                raise ValueError(
+                    f"mask must be [..., I] = {tuple(children)}, got {tuple(mask.shape)}"
+                )
+        return votes, activation
+
+    # --- what is saved, and shown
+
+    def options(self) -> dict[str, Any]:
+        """The options as they stand, by name, as JSON values; the backend is not among them."""
+        names = inspect.signature(type(self)).parameters
+        return {name: getattr(self, name) for name in names if name != "backend"}
+
+    def extra_repr(self) -> str:
+        shown = [f"{name}={value!r}" for name, value in self.options().items()]
+        return ", ".join([*shown, f"backend={self.backend!r}"])
+
+
+def gradients_only_if(wanted: bool) -> AbstractContextManager[object]:
+    """A context in which no gradients are recorded, unless they are wanted."""
+    return nullcontext() if wanted else torch.no_grad()
+
+
+def no_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """A context in which sums are not taken in half precision."""
+    if not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)

@@ -1,0 +1,171 @@
+"""EM routing: Hinton, Sabour, Frosst (2018), matrix capsules."""
+
+import math
+from dataclasses import replace
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from torchcaps.functional import agreement, weighted_sum
+from torchcaps.routing.base import Law, Routing
+from torchcaps.routing.tile import Tile
+from torchcaps.types import Capsules, Paper, check_number
+
+__all__ = ["EMRouting"]
+
+ORDINARY = 1e6  # votes up to this size are taken as they are; squares of larger ones could overflow
+SMALLEST = 1e-12  # variance, also of votes that were brought to unit size
+
+
+class Moments(NamedTuple):
+    """Σ_i w_ij `[..., J, 1]`, Σ_i w_ij d_ij and Σ_i w_ij d_ij² `[..., J, D]`, where
+    w_ij = R_ij a_i and d_ij = (V_ij − centre_j) / scale_j."""
+
+    mass: Tensor
+    first: Tensor
+    second: Tensor
+
+
+class State(NamedTuple):
+    """The Gaussians of the parents, and about what votes are taken.
+
+    μ_j `[..., J, D]`, σ²_j / scale² `[..., J, D]`, z_j `[..., J]` (the logit of a_j), the centre
+    `[..., J, D]`, which no result depends on, and the scale `[..., J, 1]`, 1 for votes of ordinary
+    size.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    logit: Tensor
+    centre: Tensor
+    scale: Tensor
+
+
+class EMRouting(Routing[Moments, State]):
+    """Output capsules are Gaussians, fitted to the votes by expectation maximisation.
+
+    R_ij = 1/J, then for t = 1 … r, with w_ij = R_ij a_i and m_j = Σ_i w_ij:
+    μ_j = Σ_i w_ij V_ij / m_j,  σ²_jh = Σ_i w_ij (V_ijh − μ_jh)² / m_j,
+    a_j = σ(z_j),  z_j = λ_t (β_a,j − m_j Σ_h (β_u,j + ln σ_jh)),  λ_t = λ (1 − 0.95^t),
+    R_i· = softmax_j (ln a_j + ln N(V_ij; μ_j, σ²_j)).
+
+    Second moments are taken about the mean of the iteration before, never as ΣV² − μ²; z is kept,
+    never ln(σ(z)).
+
+    Args:
+        iterations: r ≥ 1.
+        final_lambda: λ ≥ 0, the inverse temperature.
+        variance_floor: added to every variance, at least 1e-12; without it one child gives
+            infinite density.
+        mean_momentum: ρ in [0, 1]: μ is (1 − ρ) of the mean above and ρ of the μ before it, which
+            is 0 at first (the authors' code has 0.1, the paper none).
+        mass_floor: added to every m_j, at least 0, so that a parent without children stays finite.
+        detach, backend: as for every `Routing`.
+
+    Learned: `beta_a`, `beta_u` `[J]`. They start at 0.
+
+    Returns of `forward`:
+        `Capsules(pose μ [..., J, D], activation a [..., J])`.
+
+    Reference: Hinton, Sabour, Frosst (2018), *Matrix capsules with EM routing*, ICLR; λ_t after the
+    authors' code. That code's class layer is this one with other names: λ = 2λ', β_a = −2500 β',
+    β_u = ½ β_s' (ln 2π + 1), mean_momentum 0.1, mass_floor 1e-5.
+
+    Example:
+        >>> routing = EMRouting(3).build(in_caps=6, in_dim=16, out_caps=10, out_dim=16)
+        >>> routing(torch.randn(2, 6, 10, 16), torch.rand(2, 6)).activation.shape
+        torch.Size([2, 10])
+    """
+
+    name = "em"
+    paper = Paper("Hinton, Sabour, Frosst", 2018, "Matrix Capsules with EM Routing", "ICLR")
+    laws = frozenset(
+        {
+            Law.ODD,
+            Law.INPUT_ORDER_IS_FREE,
+            Law.COUPLING_SHARES_ONE_UNIT,
+            Law.INACTIVE_INPUTS_HAVE_NO_INFLUENCE,
+        }
+    )
+
+    def __init__(
+        self,
+        iterations: int = 3,
+        *,
+        final_lambda: float = 0.01,
+        variance_floor: float = 5e-4,
+        mean_momentum: float = 0.0,
+        mass_floor: float = 1e-7,
+        detach: bool = False,
+        backend: str = "auto",
+    ) -> None:
+        super().__init__(iterations, detach=detach, backend=backend)
+        check_number("final_lambda", final_lambda, least=0)
+        check_number("variance_floor", variance_floor, least=SMALLEST)
+        check_number("mean_momentum", mean_momentum, least=0, most=1)
+        check_number("mass_floor", mass_floor, least=0)
+        self.final_lambda = final_lambda
+        self.variance_floor = variance_floor
+        self.mean_momentum = mean_momentum
+        self.mass_floor = mass_floor
+
+    def build(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int) -> Self:
+        self.beta_a = nn.Parameter(torch.zeros(out_caps))
+        self.beta_u = nn.Parameter(torch.zeros(out_caps))
+        return self
+
+    def begin(self, tile: Tile) -> State:
+        """Nothing is known; sums are taken about the mean of the first tile's votes."""
+        votes = tile.votes
+        counted = votes.new_ones(votes.shape[:-2]) if tile.mask is None else tile.mask
+        count = counted.sum(dim=-1).clamp(min=1)[..., None, None]
+        centre = votes.sum(dim=-3) / count
+        sizes = [votes.abs().amax(dim=-1), torch.zeros_like(centre[..., 0]).unsqueeze(-2)]
+        size = torch.cat(sizes, dim=-2).amax(dim=-2).unsqueeze(-1)  # 0 where there is no child
+        scale = torch.where(size > ORDINARY, size, torch.ones_like(size))
+        nothing = torch.zeros_like(centre)
+        return State(nothing, nothing, nothing[..., 0], centre, scale)
+
+    def view(self, tile: Tile, state: State) -> Tile:
+        """d_ij = (V_ij − centre_j) / scale_j in the place of the votes."""
+        unit = 1 / state.scale
+        d = torch.addcmul(-(unit * state.centre).unsqueeze(-3), tile.votes, unit.unsqueeze(-3))
+        return replace(tile, votes=d)
+
+    def score(self, tile: Tile, state: State) -> Tensor:
+        """ln a_j + ln N(V_ij; μ_j, σ²_j); the centre is μ_j here."""
+        normaliser = self.log_deviations(state.variance, state.scale)
+        normaliser = normaliser + 0.5 * math.log(2 * math.pi) * state.mean.shape[-1]
+        parent = F.logsigmoid(state.logit) - normaliser  # [..., J]
+        return parent.unsqueeze(-2) - agreement(tile.votes.square(), 0.5 / state.variance)
+
+    def gather(self, tile: Tile, coupling: Tensor, state: State) -> Moments:
+        w = coupling * tile.activation.unsqueeze(-1)  # [..., i, J]
+        first, second = (weighted_sum(w, power) for power in (tile.votes, tile.votes.square()))
+        return Moments(w.sum(dim=-2).unsqueeze(-1), first, second)
+
+    def settle(self, statistics: Moments, state: State, t: int) -> State:
+        """The M-step."""
+        m, first, second = statistics
+        mass = m + self.mass_floor
+        weighted_mean = (state.centre * m + state.scale * first) / mass
+        mean = (1 - self.mean_momentum) * weighted_mean + self.mean_momentum * state.mean
+        shift = (mean - state.centre) / state.scale
+        variance = (second - 2 * shift * first + shift.square() * m) / mass
+        floor = (self.variance_floor / state.scale.square()).clamp(min=SMALLEST)
+        variance = variance.clamp(min=0) + floor
+        cost = mass.squeeze(-1) * (
+            mean.shape[-1] * self.beta_u + self.log_deviations(variance, state.scale)
+        )
+        logit = self.final_lambda * (1 - 0.95**t) * (self.beta_a - cost)
+        return State(mean, variance, logit, mean, state.scale)
+
+    def finish(self, state: State) -> Capsules:
+        return Capsules(state.mean, torch.sigmoid(state.logit))
+
+    @staticmethod
+    def log_deviations(variance: Tensor, scale: Tensor) -> Tensor:
+        """Σ_h ln σ_jh, `[..., J]`."""
+        return 0.5 * variance.log().sum(dim=-1) + variance.shape[-1] * scale.squeeze(-1).log()

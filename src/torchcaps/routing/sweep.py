@@ -1,0 +1,239 @@
+"""The routing loop over tiles of input capsules, forward and backward; the votes are never held.
+
+Forward, iteration t is one sweep over the tiles: the votes of a tile are formed, scored against the
+state θ^{t−1}, and added to the statistics S^t. Only S^t and θ^t are kept, J·O(D) numbers a sample
+each. Backward, for t = r … 1: S̄^t = (∂settle/∂S)ᵀ θ̄^t on those small tensors, then (but for t = 1)
+a sweep in which every tile is computed anew, for what θ^{t−1} gets by being scored against. When
+all S̄^t are known, one more sweep gives the gradients of the factors and of what is learned.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from torchcaps.routing.tile import Problem
+from torchcaps.votes import Votes
+
+if TYPE_CHECKING:
+    from torchcaps.routing.base import Routing
+
+__all__ = ["route_by_tiles", "tiles"]
+
+TILE_BYTES = 2**21  # of votes in a tile: they stay in a core's cache while they are used
+Parts = tuple[Tensor, ...]
+
+
+def route_by_tiles(routing: "Routing[Any, Any]", problem: Problem) -> Parts:
+    """The state after the last iteration; no more votes are held than one tile has."""
+    sweeps = Sweeps(routing, problem)
+    tensors = (*problem.tensors, *routing.parameters())
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        state: Parts = Differentiable.apply(sweeps, *tensors)  # type: ignore[no-untyped-call]
+        return as_type(sweeps.state_type, state)
+    return sweeps.forward(tensors)[-1][1]
+
+
+def tiles(votes: Votes, itemsize: int) -> Iterator[slice]:
+    """The input capsules, a few at a time."""
+    *batch, inputs, outputs, dim = votes.shape
+    bytes_each = torch.Size(batch).numel() * outputs * dim * itemsize
+    length = max(1, TILE_BYTES // max(1, bytes_each))
+    for start in range(0, max(1, inputs), length):
+        yield slice(start, min(start + length, inputs))
+
+
+class Sweeps:
+    """One call of a routing by tiles: all of it but the tensors, which are handed in.
+
+    They are those of the problem, then what the routing has learned. (Autograd keeps them; a
+    second reference would keep them longer.)
+    """
+
+    def __init__(self, routing: "Routing[Any, Any]", problem: Problem) -> None:
+        self.routing = routing
+        self.method = Method(routing)
+        self.learned = [f"routing.{name}" for name, _ in routing.named_parameters()]
+        self.form = problem.with_tensors([tensor.to("meta") for tensor in problem.tensors])
+        self.tiles = list(tiles(problem.votes, problem.dtype.itemsize))
+        self.state_type: type[Parts] = tuple
+
+    def split(self, tensors: Sequence[Tensor]) -> tuple[Problem, Sequence[Tensor]]:
+        """The problem, and what is learned, from the tensors of a call."""
+        learned = len(tensors) - len(self.learned)
+        return self.form.with_tensors(tensors[:learned]), tensors[learned:]
+
+    def call(self, name: str, learned: Sequence[Tensor], *arguments: object) -> Parts:
+        """A method of the routing, with these tensors as what it has learned."""
+        if not self.learned:
+            return self.method(name, *arguments)  # type: ignore[no-any-return]
+        values = dict(zip(self.learned, learned))
+        return functional_call(self.method, values, (name, *arguments))  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def forward(self, tensors: Sequence[Tensor]) -> list[tuple[Parts, Parts]]:
+        """The statistics and the state of every iteration; before them, none and θ⁰."""
+        problem, learned = self.split(tensors)
+        state = self.routing.begin(problem.select(self.tiles[0]).tile(self.tiles[0]))
+        kept: list[tuple[Parts, Parts]] = [((), state)]
+        for t in range(1, self.routing.iterations + 1):
+            statistics: Parts = ()
+            for inputs in self.tiles:
+                tile = problem.select(inputs).tile(inputs)
+                found = self.call("statistics", learned, tile, state, t)
+                statistics = (
+                    as_type(type(found), map(torch.add, statistics, found)) if statistics else found
+                )
+            state = self.call("settle", learned, statistics, state, t)
+            kept.append((statistics, state))
+        self.state_type = type(state)
+        return kept
+
+    def backward(
+        self, tensors: Sequence[Tensor], kept: list[tuple[Parts, Parts]], of_state: Sequence[Tensor]
+    ) -> Sequence[Tensor]:
+        """The gradients of the tensors from those of the last state."""
+        totals = [torch.zeros_like(tensor) for tensor in tensors]
+        last = self.routing.iterations
+        first = last if self.routing.detach else 1
+        upstream: dict[int, Parts] = {}  # S̄^t
+        for t in range(last, first - 1, -1):
+            statistics, before = kept[t][0], kept[t - 1][1]
+            upstream[t], of_state = self.settle_backward(
+                tensors, statistics, before, t, of_state, totals
+            )
+            if t > first:
+                self.add_state_gradient(tensors, before, t, upstream[t], of_state)
+        self.add_gradients(tensors, [state for _, state in kept], upstream, totals)
+        return totals
+
+    def settle_backward(
+        self,
+        tensors: Sequence[Tensor],
+        statistics: Parts,
+        before: Parts,
+        t: int,
+        of_state: Sequence[Tensor],
+        totals: Sequence[Tensor],
+    ) -> tuple[Parts, Parts]:
+        """S̄^t, and what θ^{t−1} gets by settling; the totals get what is learned gets."""
+        learned = self.split(tensors)[1]
+        groups = (leaves(statistics), leaves(before), leaves(learned))
+        with torch.enable_grad():
+            summed, state = as_type(type(statistics), groups[0]), as_type(type(before), groups[1])
+            settled = self.call("settle", groups[2], summed, state, t)
+        of_statistics, of_before, of_learned = gradients(settled, groups, of_state)
+        add(self.split(totals)[1], of_learned)
+        # Copies: what is added to them must not reach the gradients that were handed in.
+        return of_statistics, tuple(gradient.clone() for gradient in of_before)
+
+    def add_state_gradient(
+        self, tensors: Sequence[Tensor], before: Parts, t: int, upstream: Parts, of_state: Parts
+    ) -> None:
+        """What θ^{t−1} gets as the state that votes were scored against: one sweep."""
+        problem, learned = self.split(tensors)
+        for inputs in self.tiles:
+            tile = problem.select(inputs).tile(inputs)
+            group = leaves(before)
+            with torch.enable_grad():
+                state = as_type(type(before), group)
+                found = self.call("statistics", learned, tile.detach(), state, t)
+            add(of_state, *gradients(found, [group], upstream))
+
+    def add_gradients(
+        self,
+        tensors: Sequence[Tensor],
+        states: Sequence[Parts],
+        upstream: Mapping[int, Parts],
+        totals: Sequence[Tensor],
+    ) -> None:
+        """What the tensors get from all iterations together: one sweep, which forms votes once."""
+        problem, learned = self.split(tensors)
+        of_problem, of_learned = self.split(totals)
+        for inputs in self.tiles:
+            part = problem.select(inputs)
+            groups = (leaves(part.tensors), leaves(learned))
+            found: list[Tensor] = []
+            with torch.enable_grad():
+                tile = part.with_tensors(groups[0]).tile(inputs)
+                for t in upstream:
+                    found += self.call("statistics", groups[1], tile, states[t - 1], t)
+            of_part, of_parameters = gradients(found, groups, sum(upstream.values(), ()))
+            add(of_problem.select(inputs).tensors, of_part)  # views of the totals
+            add(of_learned, of_parameters)
+
+
+class Method(nn.Module):
+    """A routing whose methods are called by name, so that `functional_call` reaches them."""
+
+    def __init__(self, routing: "Routing[Any, Any]") -> None:
+        super().__init__()
+        self.routing = routing
+
+    def forward(self, name: str, *arguments: Any) -> Parts:
+        if name == "statistics":
+            return self.routing.iterate(*arguments)[2]  # type: ignore[no-any-return]
+        return self.routing.settle(*arguments)  # type: ignore[no-any-return]
+
+
+class Differentiable(torch.autograd.Function):
+    """The last state as a function of the tensors of a call."""
+
+    @staticmethod
+    def forward(ctx: Any, sweeps: Sweeps, *tensors: Tensor) -> Parts:
+        kept = sweeps.forward(tensors)
+        ctx.sweeps = sweeps
+        ctx.forms = [tuple((type(part), len(part)) for part in pair) for pair in kept]
+        ctx.save_for_backward(*tensors, *(x for pair in kept for part in pair for x in part))
+        return tuple(kept[-1][1])
+
+    @staticmethod
+    def backward(ctx: Any, *of_state: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "routing by tiles has first derivatives only: pass backend='reference'"
+            )
+        saved = iter(ctx.saved_tensors)
+        tensors = [next(saved) for _ in range(len(ctx.needs_input_grad) - 1)]
+        kept = [
+            tuple(as_type(kind, [next(saved) for _ in range(count)]) for kind, count in pair)
+            for pair in ctx.forms
+        ]
+        return (None, *ctx.sweeps.backward(tensors, kept, of_state))
+
+
+def as_type(kind: type[Parts], tensors: Iterable[Tensor]) -> Parts:
+    """The tensors as a tuple of this type, which may have names for them."""
+    make: Callable[[Iterable[Tensor]], Parts] = getattr(kind, "_make", kind)
+    return make(tensors)
+
+
+def leaves(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Tensors of their own for a small graph."""
+    return [tensor.detach().requires_grad_() for tensor in tensors]
+
+
+def gradients(
+    outputs: Sequence[Tensor], groups: Sequence[Sequence[Tensor]], upstream: Sequence[Tensor]
+) -> list[Parts]:
+    """The gradients of groups of leaves, group by group; zero where a leaf has no part in them."""
+    wanted = [(o, g) for o, g in zip(outputs, upstream) if o.requires_grad]
+    inputs = [leaf for group in groups for leaf in group]
+    found = iter(
+        torch.autograd.grad(
+            [o for o, _ in wanted],
+            inputs,
+            [g for _, g in wanted],
+            allow_unused=True,
+            materialize_grads=True,
+        )
+    )
+    return [tuple(next(found) for _ in group) for group in groups]
+
+
+def add(totals: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+    """Add to each total its gradient, in place."""
+    for total, gradient in zip(totals, gradients, strict=True):
+        total += gradient

@@ -1,0 +1,233 @@
+"""The votes (prediction vectors û) that one layer of capsules casts on the next.
+
+Routing asks `Votes` for their shape, for the votes of a few input capsules at a time, and for the
+competition between the parents of a child. What holds factors never has to form all votes at once.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from torchcaps.types import check_float_tensor
+
+__all__ = ["FormedVotes", "LinearVotes", "Votes", "as_votes"]
+
+
+class Votes(ABC):
+    """Votes `[..., I, J, D]` of I input capsules for J output capsules, in any form.
+
+    A kind of votes states its `factors`, how the same kind is made from other factors, how to
+    `select` some of the input capsules, and how to `materialize`.
+    """
+
+    @property
+    @abstractmethod
+    def shape(self) -> torch.Size:
+        """`[..., I, J, D]`, the shape of the votes."""
+
+    @property
+    @abstractmethod
+    def factors(self) -> tuple[Tensor, ...]:
+        """The tensors that the votes are made of; gradients go to them."""
+
+    @abstractmethod
+    def with_factors(self, *factors: Tensor) -> Self:
+        """The same kind of votes from other factors, in the order of `factors`."""
+
+    @abstractmethod
+    def select(self, inputs: slice) -> Self:
+        """The votes of some input capsules; its factors are views of these."""
+
+    @abstractmethod
+    def materialize(self) -> Tensor:
+        """All votes û as a tensor `[..., I, J, D]`."""
+
+    @abstractmethod
+    def masked(self, mask: Tensor) -> Self:
+        """The same votes, with what input capsules hold that are masked out (False) set to zero."""
+
+    @property
+    def in_pose(self) -> Tensor | None:
+        """u, `[..., I, P]`, the poses of the input capsules; None where only votes are known."""
+        return None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the votes: what their factors promote to."""
+        dtype = self.factors[0].dtype
+        for factor in self.factors[1:]:
+            dtype = torch.promote_types(dtype, factor.dtype)
+        return dtype
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the factors."""
+        return self.factors[0].device
+
+    def to(self, dtype: torch.dtype) -> Self:
+        """The same votes with every factor in `dtype`."""
+        return self.with_factors(*(factor.to(dtype) for factor in self.factors))
+
+    def compete(self, scores: Tensor) -> Tensor:
+        """The softmax of scores `[..., i, J]` over the parents of each child."""
+        return softmax_over_parents(scores)
+
+
+@dataclass(frozen=True)
+class FormedVotes(Votes):
+    """Votes that are a tensor already.
+
+    Args:
+        tensor: û, `[..., I, J, D]`.
+
+    Raises:
+        ValueError: fewer than three axes. TypeError: not a floating-point tensor.
+
+    Example:
+        >>> FormedVotes(torch.zeros(2, 6, 10, 16)).select(slice(0, 4)).shape
+        torch.Size([2, 4, 10, 16])
+    """
+
+    tensor: Tensor
+
+    def __post_init__(self) -> None:
+        check_float_tensor("votes", self.tensor)
+        if self.tensor.dim() < 3:
+            raise ValueError(f"votes must be [..., I, J, D], got shape {tuple(self.tensor.shape)}")
+
+    @property
+    def shape(self) -> torch.Size:
+        return self.tensor.shape
+
+    @property
+    def factors(self) -> tuple[Tensor, ...]:
+        return (self.tensor,)
+
+    def with_factors(self, *factors: Tensor) -> "FormedVotes":
+        return FormedVotes(*factors)
+
+    def select(self, inputs: slice) -> "FormedVotes":
+        return FormedVotes(self.tensor[..., inputs, :, :])
+
+    def materialize(self) -> Tensor:
+        return self.tensor
+
+    def masked(self, mask: Tensor) -> "FormedVotes":
+        return FormedVotes(self.tensor.masked_fill(~mask[..., None, None], 0))
+
+
+@dataclass(frozen=True)
+class LinearVotes(Votes):
+    """Votes û_ij = W_ij u_i (+ bias_ij), held as their factors u and W.
+
+    The votes of MNIST's last layer take 0.74 MB a sample, their factors 0.04 MB; routing asks for
+    what it needs, and only `materialize` forms them all.
+
+    Args:
+        pose: u, `[..., I, P]`, the poses of the input capsules.
+        weight: W, `[I, J, D, P]`, or `[1, J, D, P]` where all input capsules share it.
+        bias: `[J, D]` or `[I, J, D]`, added to every vote. Deviation: the authors' code adds its
+            bias to s_j, after the sum over i; here it belongs to the vote, as in any linear map, so
+            that `materialize` gives all that routing sees.
+
+    Raises:
+        ValueError: shapes that do not fit together.
+        TypeError: something that is not a floating-point tensor, or factors on two devices.
+
+    Reference: Sabour, Frosst, Hinton (2017), Eq 2.
+
+    Example:
+        >>> votes = LinearVotes(torch.randn(2, 6, 8), torch.randn(6, 10, 16, 8))
+        >>> votes.materialize().shape
+        torch.Size([2, 6, 10, 16])
+    """
+
+    pose: Tensor
+    weight: Tensor
+    bias: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        check_float_tensor("pose", self.pose)
+        check_float_tensor("weight", self.weight)
+        if self.pose.dim() < 2:
+            raise ValueError(f"pose must be [..., I, P], got shape {tuple(self.pose.shape)}")
+        if self.weight.dim() != 4:
+            raise ValueError(f"weight must be [I, J, D, P], got shape {tuple(self.weight.shape)}")
+        inputs, dim = self.pose.shape[-2:]
+        if self.weight.shape[0] not in (1, inputs) or self.weight.shape[3] != dim:
+            raise ValueError(
+                f"weight {tuple(self.weight.shape)} does not fit pose {tuple(self.pose.shape)}: "
+                f"expected [{inputs}, J, D, {dim}], or [1, J, D, {dim}] to share it"
+            )
+        if self.bias is not None:
+            check_float_tensor("bias", self.bias)
+            if self.bias.shape not in (self.shape[-2:], self.shape[-3:]):
+                raise ValueError(
+                    f"bias must be [J, D] = {tuple(self.shape[-2:])} or [I, J, D] = "
+                    f"{tuple(self.shape[-3:])}, got {tuple(self.bias.shape)}"
+                )
+        if len({factor.device for factor in self.factors}) > 1:
+            devices = ", ".join(str(factor.device) for factor in self.factors)
+            raise TypeError(f"pose, weight and bias must be on one device, got {devices}")
+
+    @property
+    def shape(self) -> torch.Size:
+        return torch.Size((*self.pose.shape[:-1], *self.weight.shape[1:3]))
+
+    @property
+    def in_pose(self) -> Tensor:
+        return self.pose
+
+    @property
+    def factors(self) -> tuple[Tensor, ...]:
+        return (self.pose, self.weight) + (() if self.bias is None else (self.bias,))
+
+    def with_factors(self, *factors: Tensor) -> "LinearVotes":
+        return LinearVotes(*factors)
+
+    def select(self, inputs: slice) -> "LinearVotes":
+        shared = self.weight.shape[0] == 1
+        own_bias = self.bias is not None and self.bias.dim() == 3
+        return LinearVotes(
+            self.pose[..., inputs, :],
+            self.weight if shared else self.weight[inputs],
+            self.bias[inputs] if own_bias else self.bias,  # type: ignore[index]
+        )
+
+    def materialize(self) -> Tensor:
+        """The votes û as a tensor `[..., I, J, D]`.
+
+        Example:
+            >>> u, W = torch.randn(1, 3, 2), torch.randn(3, 2, 4, 2)
+            >>> torch.allclose(LinearVotes(u, W).materialize()[0, 1, 0], W[1, 0] @ u[0, 1])
+            True
+        """
+        votes = self.to(self.dtype)
+        # One matrix product per input capsule (or one in all, where they share W): W is read in
+        # place. A broadcast matmul would copy all of W for every sample.
+        inputs = "jdp" if votes.weight.shape[0] == 1 else "ijdp"
+        weight = votes.weight[0] if votes.weight.shape[0] == 1 else votes.weight
+        product = torch.einsum(f"...ip,{inputs}->...ijd", votes.pose, weight)
+        return product if votes.bias is None else product + votes.bias
+
+    def masked(self, mask: Tensor) -> "LinearVotes":
+        """The same votes with the poses of masked-out (padded) input capsules set to zero."""
+        pose = self.pose.masked_fill(~mask.unsqueeze(-1), 0)
+        return LinearVotes(pose, self.weight, self.bias)
+
+
+def as_votes(votes: object) -> Votes:
+    """Votes as they are, or a tensor of votes as `FormedVotes`."""
+    return votes if isinstance(votes, Votes) else FormedVotes(votes)  # type: ignore[arg-type]
+
+
+def softmax_over_parents(scores: Tensor) -> Tensor:
+    """The softmax over the last axis: `torch.softmax(scores, dim=-1)`, with that axis laid first.
+
+    PyTorch takes the softmax of many short rows one number at a time; over the first axis it takes
+    whole vectors, and is 10 times as fast with ten parents.
+    """
+    return torch.softmax(scores.movedim(-1, 0).contiguous(), dim=0).movedim(0, -1)
