@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.profiler import profile
 
-from torchcaps import Capsules, LinearVotes, create_model
+from torchcaps import Capsules, DynamicRouting, LinearVotes, Votes, create_model
 from torchcaps.benchmark.contenders import CONTENDERS
 from torchcaps.benchmark.rows import append_rows
 from torchcaps.benchmark.shapes import Problem
@@ -73,14 +73,20 @@ def plain_step(config: TrainConfig, data: TrainTest, routing: str) -> Callable[[
     return step
 
 
-class PlainRouting(torch.nn.Module):
+class PlainRouting(DynamicRouting):
     """Dynamic routing as one of the usual ways has it."""
 
     def __init__(self, name: str) -> None:
-        super().__init__()
+        super().__init__(3)
         self.route = CONTENDERS[name]
 
-    def forward(self, votes: LinearVotes, mask: Tensor | None = None) -> Capsules:
+    def forward(
+        self,
+        votes: Votes | Tensor,
+        activation: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Capsules:
+        assert isinstance(votes, LinearVotes)
         pose = self.route(Problem(votes.pose, votes.weight, mask, votes.pose, iterations=3))
         return Capsules(pose, pose.norm(dim=-1))
 

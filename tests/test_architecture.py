@@ -12,8 +12,9 @@ import torchcaps
 ROOT = Path(torchcaps.__file__).parent
 # From the ground up: a module may import from its own floor and those below it.
 FLOORS = [
-    {"errors", "storage", "seeding"},
+    {"errors", "storage", "seeding", "lazy"},
     {"types"},
+    {"votes"},
     {"functional"},
     {"kernels"},
     {"routing"},

@@ -15,6 +15,7 @@ class Capsules(NamedTuple):
         activation: `[B, I]`, in [0, 1]. After dynamic routing it is the length of the pose.
 
     Example:
+        >>> import torch
         >>> capsules = Capsules(torch.zeros(2, 10, 16), torch.zeros(2, 10))
         >>> capsules.pose.shape
         torch.Size([2, 10, 16])

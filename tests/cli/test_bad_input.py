@@ -213,7 +213,7 @@ TRAIN = {
     ),
     "iterations of a CNN": (
         lambda at: ["--model", "baseline_cnn", "--iterations", 3],
-        "--iterations and --loss-scale are for capsule networks",
+        "--routing, --iterations and --loss-scale are for capsule networks",
     ),
     # where to write
     "out is a file": (lambda at: ["--out", at.write("a.txt")], "a.txt is a file: name a folder"),
@@ -355,7 +355,10 @@ MODELS = {
         lambda at: at.model(class_names=["a"]),
         "class_names has 1 names for 3",
     ),
-    "iterations none": (lambda at: at.model(iterations=0), "config.json does not describe"),
+    "iterations none": (
+        lambda at: at.model(routing={"name": "dynamic", "iterations": 0}),
+        "config.json does not describe",
+    ),
     "another number of classes": (
         lambda at: at.model(num_classes=4, class_names=list("abcd")),
         "model.safetensors does not fit the CapsNet of config.json",

@@ -58,7 +58,7 @@ def test_every_parameter_gets_its_gradient() -> None:
 def test_refuses() -> None:
     with pytest.raises(ValueError, match="out_caps must be at least 1, got 0"):
         DenseCaps(5, 4, 0, 6)
-    with pytest.raises(TypeError, match="routing must be a module"):
+    with pytest.raises(TypeError, match="routing must be a name, a dict with a name, or a Routing"):
         DenseCaps(5, 4, 3, 6, routing=3)
     with pytest.raises(TypeError, match=r"in_caps must be an int, got 5\.0"):
         DenseCaps(5.0, 4, 3, 6)

@@ -136,7 +136,11 @@ def test_copies_are_independent_and_equal() -> None:
         ({"channels": -1}, ValueError, "channels must be at least 1"),
         ({"image_size": 0}, ValueError, "image_height must be at least 1"),
         ({"class_names": ["a", "b"]}, ValueError, "2 names for 10 classes"),
-        ({"iterations": 0}, ValueError, "iterations must be at least 1"),
+        (
+            {"routing": {"name": "dynamic", "iterations": 0}},
+            ValueError,
+            "iterations must be at least 1",
+        ),
         ({"iteration": 3}, TypeError, "iteration"),
         ({"kernel_size": -1}, ValueError, "kernel_size must be at least 1, got -1"),
         ({"conv_stride": 0}, ValueError, "conv_stride must be at least 1"),

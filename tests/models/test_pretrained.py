@@ -118,8 +118,15 @@ def truncate(folder: Path) -> None:
         (break_config(conv_channels=-1), "does not describe a CapsNet"),
         (break_config(conv_stride=0), "does not describe a CapsNet"),
         (break_config(decoder_hidden=[-1]), "does not describe a CapsNet"),
-        (break_config(leaky="no"), "leaky is 'no'"),
-        (break_config(iterations=True), "iterations is True"),
+        (break_config(routing={"name": "dynamic", "leaky": "no"}), "leaky must be True or False"),
+        (
+            break_config(routing={"name": "dynamic", "iterations": True}),
+            "iterations must be an int",
+        ),
+        (break_config(routing={"name": "dynamc"}), "did you mean dynamic"),
+        (break_config(routing={"name": "em", "leaky": True}), "em routing has no option 'leaky'"),
+        (break_config(routing=3), "routing must be a name"),
+        (break_config(colour="blue"), "has 'colour', which a CapsNet of this version"),
         (break_config(class_names=["cat", "cat"]), "each another one"),
         (break_config(class_names=[1, 2]), "must be strings"),
         (break_config(primary_types=3), "does not fit the CapsNet"),
@@ -140,7 +147,9 @@ def test_a_damaged_folder_is_one_clear_sentence(folder: Path, damage, message: s
 def test_wrong_class_and_wrong_path(folder: Path) -> None:
     with pytest.raises(InputError, match=r"holds a CapsNet, not a BaselineCNN.*load_model"):
         BaselineCNN.from_pretrained(folder)
-    with pytest.raises(InputError, match="is not a folder"):
+    with pytest.raises(
+        InputError, match="does not exist: name the folder of a run or of a saved model"
+    ):
         load_model(folder / "absent")
 
 

@@ -147,7 +147,7 @@ def test_module_carries_its_settings() -> None:
     routing = DynamicRouting(2, leaky=True, detach=True)
     assert torch.equal(routing(votes).pose, dynamic_routing(votes, 2, leaky=True).pose)
     assert torch.equal(routing.trace(votes).pose[-1], routing(votes).pose)
-    assert "iterations=2, leaky=True, detach=True" in repr(routing)
+    assert "iterations=2, leaky=True, squash='squash', detach=True" in repr(routing)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,11 @@ def test_module_carries_its_settings() -> None:
         ({"mask": torch.ones(2, 5)}, TypeError, "mask must be a bool tensor"),
         ({"mask": [True]}, TypeError, "mask must be a bool tensor"),
         ({"mask": torch.ones(5, dtype=torch.bool)}, ValueError, r"mask must be \[..., I\]"),
-        ({"backend": "cudnn"}, ValueError, "backend must be one of auto, cuda, cpu, reference"),
+        (
+            {"backend": "cudnn"},
+            ValueError,
+            "backend must be one of auto, cuda, cpu, tiles, reference",
+        ),
         ({"iteration": 3}, TypeError, "unexpected keyword"),
     ],
 )

@@ -249,7 +249,9 @@ def test_a_file_gives_the_bits_of_the_same_data_in_memory(finished, tmp_path, no
 
 
 def test_options_of_capsule_networks_are_refused_for_others(tmp_path):
-    with pytest.raises(InputError, match="--iterations and --loss-scale are for capsule networks"):
+    with pytest.raises(
+        InputError, match="--routing, --iterations and --loss-scale are for capsule networks"
+    ):
         train(tiny_config(tmp_path, model="baseline_cnn"), DATA)
 
 

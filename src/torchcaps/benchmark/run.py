@@ -87,10 +87,10 @@ def measure(
         for key, call in calls.items():
             time.sleep(REST)
             times[key].append(seconds(call, device))
-    call = DynamicRouting(problem.iterations).call(LinearVotes(problem.pose, problem.weight))
-    backend = choose_backend("auto", call)
-    for (name, direction), contender in calls.items():
-        memory = extra_memory(contender, device)
+    asked = DynamicRouting(problem.iterations).call(LinearVotes(problem.pose, problem.weight))
+    backend = choose_backend("auto", asked)
+    for (name, direction), call in calls.items():
+        memory = extra_memory(call, device)
         row = _row(shape, direction, times[name, direction], rates)
         rows.append(
             {

@@ -29,9 +29,7 @@ class Info:
             **describe_machine(),
             "device": str(device),
             "precision": f"{precision.name} ({precision.reason})",
-            "routing backends": {
-                name: backends_in_words(name) for name in list_routings()
-            },
+            "routing backends": {name: backends_in_words(name) for name in list_routings()},
             "models": list_models(),
         }
         print(json.dumps(facts, indent=2) if self.json else as_text(facts))

@@ -23,7 +23,7 @@ __all__ = ["Train", "train_defaults"]
 class Train(TrainConfig):
     """Train a capsule network and leave a folder with the model, its figures and its pictures."""
 
-    routing: Annotated[  # type: ignore[assignment]  # in a file it may be an object
+    routing: Annotated[
         str | None,
         tyro.conf.arg(
             help=f"How class capsules are found: {', '.join(list_routings())}, or name and options "

@@ -3,7 +3,7 @@
 from typing import Any
 
 from torch import Tensor
-from torch.library import CustomOpDef
+from torch._library.custom_ops import CustomOpDef
 
 __all__ = ["register_derivatives"]
 

@@ -1,8 +1,7 @@
 """The backends: which fused kernel, if any, can route these votes here, and the reasons why not."""
 
 import logging
-from collections.abc import Mapping
-from importlib import import_module
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -21,17 +20,29 @@ LARGEST_D = 512  # components of an output capsule in a tile of the GPU kernel
 WORTH_TILES = 2**23  # bytes of votes; fewer are as fast when they are held at once
 
 
+def _dynamic_cuda() -> Callable[..., tuple[Tensor, Tensor]]:
+    from torchcaps.kernels.dynamic_cuda.op import routing_cuda
+
+    return routing_cuda
+
+
+def _dynamic_cpu() -> Callable[..., tuple[Tensor, Tensor]]:
+    from torchcaps.kernels.dynamic_cpu.op import routing_cpu
+
+    return routing_cpu
+
+
 class Kernel(NamedTuple):
-    """A fused kernel: the package that it is written in, and its op as module and name."""
+    """A fused kernel: the package that it is written in, and what loads its op."""
 
     package: str
-    module: str
-    op: str
+    load: Callable[[], Callable[..., tuple[Tensor, Tensor]]]
 
 
+# Algorithm and backend → kernel.
 KERNELS = {
-    ("dynamic", "cuda"): Kernel("triton", "torchcaps.kernels.dynamic_cuda.op", "routing_cuda"),
-    ("dynamic", "cpu"): Kernel("numba", "torchcaps.kernels.dynamic_cpu.op", "routing_cpu"),
+    ("dynamic", "cuda"): Kernel("triton", _dynamic_cuda),
+    ("dynamic", "cpu"): Kernel("numba", _dynamic_cpu),
 }
 THERE = {kernel.package: find_spec(kernel.package) is not None for kernel in KERNELS.values()}
 _said: set[tuple[str, str]] = set()
@@ -139,8 +150,7 @@ def run_kernel(backend: str, call: Call, mask: Tensor | None) -> Capsules:
     """Route by a fused kernel, in float32 or wider."""
     votes = call.votes
     assert isinstance(votes, LinearVotes)
-    kernel = KERNELS[call.routing, backend]
-    op = getattr(import_module(kernel.module), kernel.op)
+    op = KERNELS[call.routing, backend].load()
     if backend == "cuda":  # its products take half precision as it is
         votes = votes.to(votes.dtype)
     else:
@@ -156,7 +166,7 @@ def run_kernel(backend: str, call: Call, mask: Tensor | None) -> Capsules:
         pose = pose.masked_fill(~mask.unsqueeze(-1), 0)
     flat = pose.reshape(-1, *pose.shape[-2:])
     options = (call.options[name] for name in ("iterations", "leaky", "detach"))
-    routed: Tensor = op(flat, weight, *options)[0]
+    routed = op(flat, weight, *options)[0]
     pose = routed.view(*pose.shape[:-2], *routed.shape[1:])
     return Capsules(pose, torch.linalg.vector_norm(pose, dim=-1))
 

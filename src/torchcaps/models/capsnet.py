@@ -152,7 +152,7 @@ class CapsNet(Classifier, tags=["capsule-network", "routing-by-agreement"]):
     @property
     def config(self) -> dict[str, Any]:
         """The arguments that build this network again as it stands now (JSON values)."""
-        names = {scale: name for name, scale in LOSS_SCALES.items()}
+        names: dict[LossScale, object] = {scale: name for name, scale in LOSS_SCALES.items()}
         decoder: dict[str, Any] = {"reconstruct": self.decoder is not None}
         if self.decoder is not None:
             decoder["decoder_hidden"] = self.decoder.hidden
@@ -175,7 +175,7 @@ class CapsNet(Classifier, tags=["capsule-network", "routing-by-agreement"]):
     def upgraded(cls, values: dict[str, Any]) -> dict[str, Any]:
         """Version 0.1 had the options of dynamic routing among those of the network."""
         old = [name for name in ("iterations", "leaky", "detach") if name in values]
-        if not old:
+        if "routing" in values or not old:
             return values
         routing = {"name": "dynamic", **{name: values[name] for name in old}}
         return {"routing": routing, **{k: v for k, v in values.items() if k not in old}}

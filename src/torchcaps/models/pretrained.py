@@ -120,14 +120,14 @@ class Pretrained(
                 f"{found.get(name, 'absent')}, and one built from its settings has "
                 f"{expected.get(name, 'none')}; change it back, or make a class of its own for it"
             )
-        for mine, other in zip(self.modules(), again.modules()):
-            if isinstance(mine, Routing) and isinstance(other, Routing):
-                other.backend = mine.backend  # where routing runs is not saved
-        for line, other in zip(repr(self).splitlines(), repr(again).splitlines()):
-            if line != other:
+        for module, copy in zip(self.modules(), again.modules()):
+            if isinstance(module, Routing) and isinstance(copy, Routing):
+                copy.backend = module.backend  # where routing runs is not saved
+        for has, built in zip(repr(self).splitlines(), repr(again).splitlines()):
+            if has != built:
                 raise InputError(
-                    f"this {type(self).__name__} cannot be saved: it has {line.strip()}, and one "
-                    f"built from its settings {other.strip()}; change it back, or make a class of "
+                    f"this {type(self).__name__} cannot be saved: it has {has.strip()}, and one "
+                    f"built from its settings {built.strip()}; change it back, or make a class of "
                     "its own for it"
                 )
         return dict(config)

@@ -1,5 +1,6 @@
 """Inverted dot-product attention routing: Tsai, Srivastava, Goh, Salakhutdinov (2020)."""
 
+import math
 from typing import NamedTuple, Self
 
 import torch
@@ -65,8 +66,6 @@ class AttentionRouting(Routing[Total, State]):
 
     def __init__(self, iterations: int = 3, *, detach: bool = False, backend: str = "auto") -> None:
         super().__init__(iterations, detach=detach, backend=backend)
-        self.norm: nn.Module | None = None
-        self.head: nn.Module | None = None
 
     def build(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int) -> Self:
         self.norm = nn.LayerNorm(out_dim) if out_dim > 1 else nn.Identity()
@@ -75,7 +74,7 @@ class AttentionRouting(Routing[Total, State]):
 
     def score(self, tile: Tile, state: State) -> Tensor:
         """V_ij · v_j / √D"""
-        return agreement(tile.votes, state.v) / tile.votes.shape[-1] ** 0.5
+        return agreement(tile.votes, state.v) / math.sqrt(tile.votes.shape[-1])
 
     def couple(self, tile: Tile, logits: Tensor) -> Tensor:
         coupling = tile.compete(logits)

@@ -154,6 +154,7 @@ def dynamic_routing(
     Reference: Sabour, Frosst, Hinton (2017), Procedure 1, Eqs 1–3.
 
     Example:
+        >>> from torchcaps import LinearVotes
         >>> votes = LinearVotes(torch.randn(4, 1152, 8), 0.1 * torch.randn(1152, 10, 16, 8))
         >>> pose, activation = dynamic_routing(votes, iterations=3)
         >>> pose.shape, activation.shape

@@ -142,6 +142,7 @@ def _check_types(config: TrainConfig) -> None:
                 raise _bad(name, value, f"one of {', '.join(choices)}")
             continue
         kinds = typing.get_args(hint) if typing.get_origin(hint) is types.UnionType else (hint,)
+        kinds = tuple(typing.get_origin(kind) or kind for kind in kinds)  # dict[str, Any] → dict
         if float in kinds:
             kinds = (*kinds, int)
         if (isinstance(value, bool) and bool not in kinds) or not isinstance(value, kinds):
