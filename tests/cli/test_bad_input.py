@@ -687,8 +687,7 @@ PYTHON = {
         ValueError,
         "the data are not those that the run",
     ),
-    "load nothing": (lambda at: load_model(at.here / "gone"), ValueError, "gone is not a folder"),
-    "load a run": (lambda at: load_model(at.run), ValueError, 'does not name an "architecture"'),
+    "load nothing": (lambda at: load_model(at.here / "gone"), ValueError, "gone does not exist"),
     "out holds a run": (
         lambda at: train(tiny_config(at.run), TINY),
         ValueError,

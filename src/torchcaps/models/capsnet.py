@@ -86,6 +86,7 @@ class CapsNet(Classifier, tags=["capsule-network", "routing-by-agreement"]):
         (torch.Size([2, 10, 16]), torch.Size([2, 10]), torch.Size([2, 1, 28, 28]))
     """
 
+    decoder: Decoder | None
     paper = Paper(
         "Sabour, Frosst, Hinton", 2017, "Dynamic Routing Between Capsules", "arXiv 1710.09829"
     )
@@ -143,10 +144,10 @@ class CapsNet(Classifier, tags=["capsule-network", "routing-by-agreement"]):
             routing=routing,
             bias=routing_bias,
         )
-        self.decoder = (
-            Decoder(num_classes, pose_dim, (channels, *self.image_size), decoder_hidden)
-            if reconstruct
-            else None
+        shape = (channels, *self.image_size)
+        self.register_module(
+            "decoder",
+            Decoder(num_classes, pose_dim, shape, decoder_hidden) if reconstruct else None,
         )
 
     @property
@@ -177,8 +178,9 @@ class CapsNet(Classifier, tags=["capsule-network", "routing-by-agreement"]):
         old = [name for name in ("iterations", "leaky", "detach") if name in values]
         if "routing" in values or not old:
             return values
-        routing = {"name": "dynamic", **{name: values[name] for name in old}}
-        return {"routing": routing, **{k: v for k, v in values.items() if k not in old}}
+        kept = {name: value for name, value in values.items() if name not in old}
+        kept["routing"] = {"name": "dynamic"} | {name: values[name] for name in old}
+        return kept
 
     def card_facts(self) -> dict[str, str]:
         routing = self.classes.routing

@@ -66,6 +66,8 @@ class AttentionRouting(Routing[Total, State]):
 
     def __init__(self, iterations: int = 3, *, detach: bool = False, backend: str = "auto") -> None:
         super().__init__(iterations, detach=detach, backend=backend)
+        self.register_module("norm", None)
+        self.register_module("head", None)
 
     def build(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int) -> Self:
         self.norm = nn.LayerNorm(out_dim) if out_dim > 1 else nn.Identity()

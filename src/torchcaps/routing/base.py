@@ -137,7 +137,11 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
     # --- what an algorithm states
 
     def build(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int) -> Self:
-        """Make what is learned, for these numbers; layers call it. Default: nothing is."""
+        """Make what is learned, for these numbers; layers call it. Default: nothing is.
+
+        What `build` makes is registered as None before (`register_parameter`, `register_module`), so
+        that a routing which was not built says so.
+        """
         return self
 
     def begin(self, tile: Tile) -> StateT:
@@ -265,6 +269,11 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
             ValueError, TypeError: options, votes, activations or a mask that routing cannot take.
         """
         check_counts(iterations=self.iterations)
+        if None in (*self._parameters.values(), *self._modules.values()):
+            raise ValueError(
+                f"{type(self).__name__} learns parameters and does not have them yet: hand it to a "
+                "layer, or call build(in_caps, in_dim, out_caps, out_dim)"
+            )
         votes = as_votes(votes)
         children = votes.shape[:-2]
         if self.needs_pose and votes.in_pose is None:

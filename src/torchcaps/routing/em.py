@@ -110,6 +110,8 @@ class EMRouting(Routing[Moments, State]):
         self.variance_floor = variance_floor
         self.mean_momentum = mean_momentum
         self.mass_floor = mass_floor
+        self.register_parameter("beta_a", None)
+        self.register_parameter("beta_u", None)
 
     def build(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int) -> Self:
         self.beta_a = nn.Parameter(torch.zeros(out_caps))

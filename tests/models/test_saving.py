@@ -1,0 +1,195 @@
+"""What is changed on a model is what is saved; what cannot be saved is refused, and nothing written."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from torchcaps import (
+    AttentionRouting,
+    BaselineCNN,
+    CapsNet,
+    DenseCaps,
+    DynamicRouting,
+    EMRouting,
+    InputError,
+    PrimaryCaps,
+    load_model,
+)
+from torchcaps.models.capsnet import LossScale
+from torchcaps.routing import ROUTINGS
+
+SMALL = {"conv_channels": 4, "primary_types": 2, "decoder_hidden": [8], "num_classes": 3}
+
+
+def replace_routing(model: CapsNet) -> None:
+    inputs, outputs, out_dim, in_dim = model.classes.weight.shape
+    model.classes.routing = EMRouting(2, final_lambda=0.5).build(inputs, in_dim, outputs, out_dim)
+    nn.init.normal_(model.classes.routing.beta_a)
+
+
+def set_iterations(model: CapsNet) -> None:
+    model.classes.routing.iterations = 7
+
+
+def set_leaky(model: CapsNet) -> None:
+    model.classes.routing.leaky = True
+
+
+def set_class_names(model: CapsNet) -> None:
+    model.class_names = ("cat", "dog", "owl")
+
+
+def set_loss_scale(model: CapsNet) -> None:
+    model.loss_scale = LossScale(margin=2.0, average_classes=True, reconstruction=1e-6)
+
+
+def leave_out_the_decoder(model: CapsNet) -> None:
+    model.decoder = None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        set_iterations,
+        set_leaky,
+        replace_routing,
+        set_class_names,
+        set_loss_scale,
+        leave_out_the_decoder,
+    ],
+)
+def test_what_is_changed_is_saved(change: Callable[[CapsNet], None], tmp_path: Path) -> None:
+    plain, model = CapsNet(**SMALL).eval(), CapsNet(**SMALL).eval()
+    model.load_state_dict(plain.state_dict())
+    change(model)
+    model.save_pretrained(tmp_path)
+    again = load_model(tmp_path)
+    assert isinstance(again, CapsNet)
+    assert repr(again) == repr(model) != "" and again.config == model.config != plain.config
+    assert (again.class_names, again.loss_scale) == (model.class_names, model.loss_scale)
+    images = torch.rand(2, 1, 28, 28)
+    for found, expected in zip(again(images), model(images)):
+        assert (found is None and expected is None) or torch.equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    "routing",
+    [
+        "em",
+        {"name": "attention", "iterations": 2},
+        DynamicRouting(4, leaky=True, detach=True, squash="half"),
+        EMRouting(1, mean_momentum=0.1),
+        AttentionRouting(2),
+    ],
+)
+def test_every_way_to_name_a_routing_comes_back(routing: object, tmp_path: Path) -> None:
+    model = CapsNet(**SMALL, routing=routing).eval()
+    model.save_pretrained(tmp_path)
+    again = load_model(tmp_path)
+    assert repr(again) == repr(model)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert ROUTINGS[config["routing"]["name"]] is type(model.classes.routing)
+    card = (tmp_path / "README.md").read_text()
+    assert f"- Routing: {config['routing']['name']}" in card
+    assert str(model.classes.routing.paper) in card
+
+
+def test_where_routing_runs_is_no_part_of_the_model(tmp_path: Path) -> None:
+    model = CapsNet(**SMALL, routing=DynamicRouting(2, backend="reference"))
+    model.save_pretrained(tmp_path)
+    assert load_model(tmp_path).classes.routing.backend == "auto"
+
+
+class Unregistered(DynamicRouting):
+    """A routing that no name stands for."""
+
+
+class Scrambled(PrimaryCaps):
+    """Another layer of the same shape."""
+
+
+def unregistered_routing(model: nn.Module) -> None:
+    model.classes.routing = Unregistered(3)
+
+
+def routing_that_was_not_built(model: nn.Module) -> None:
+    model.classes.routing = EMRouting(3)
+
+
+def impossible_option(model: nn.Module) -> None:
+    model.classes.routing.iterations = 0
+
+
+def other_layer(model: nn.Module) -> None:
+    model.primary = Scrambled(4, types=2)
+
+
+def other_stride(model: nn.Module) -> None:
+    model.conv = nn.Conv2d(1, 4, 9, padding=1)
+
+
+def other_shape(model: nn.Module) -> None:
+    model.classes = DenseCaps(9, 8, 3, 16)
+
+
+def too_few_names(model: nn.Module) -> None:
+    model.class_names = ("a",)
+
+
+def more_layers(model: nn.Module) -> None:
+    model.extra = nn.Linear(2, 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (unregistered_routing, "a routing of the class Unregistered cannot be saved.*register"),
+        (routing_that_was_not_built, r"its classes.routing.beta_a is absent"),
+        (impossible_option, "the routing DynamicRouting.*iterations must be at least 1, got 0"),
+        (other_layer, r"it has \(primary\): Scrambled\(, and one built from its settings"),
+        (other_stride, r"it has \(conv\): Conv2d.*padding"),
+        (other_shape, r"its classes.weight is \(9, 3, 16, 8\), and one built"),
+        (too_few_names, "class_names has 1 names for 3 classes"),
+        (more_layers, "its extra.weight is"),
+    ],
+)
+def test_what_cannot_be_saved_is_refused_and_nothing_written(
+    change: Callable[[nn.Module], None], message: str, tmp_path: Path
+) -> None:
+    model = CapsNet(**SMALL)
+    change(model)
+    with pytest.raises(InputError, match=message) as refused:
+        model.save_pretrained(tmp_path / "model")
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_cnn_is_saved_as_it_stands_and_refused_where_it_cannot(tmp_path: Path) -> None:
+    model = BaselineCNN(conv_channels=(3, 4), hidden=(5,), dropout=0.25, num_classes=2)
+    model.layers[-2].p = 0.1
+    model.save_pretrained(tmp_path)
+    assert repr(load_model(tmp_path)) == repr(model)
+    model.layers[1] = nn.Tanh()
+    with pytest.raises(InputError, match=r"it has \(1\): Tanh\(\)"):
+        model.save_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "routing"),
+    [
+        ({"iterations": 5, "leaky": True, "detach": False}, {"iterations": 5, "leaky": True}),
+        ({"iterations": 1}, {"iterations": 1}),
+        ({}, {"iterations": 3}),
+    ],
+)
+def test_models_of_version_0_1_load(old: dict, routing: dict, tmp_path: Path) -> None:
+    model = CapsNet(**SMALL, routing={"name": "dynamic", **routing})
+    model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["routing"]
+    (tmp_path / "config.json").write_text(json.dumps(config | old))
+    assert repr(load_model(tmp_path)) == repr(model.eval())
