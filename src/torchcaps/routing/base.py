@@ -139,8 +139,8 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
     def build(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int) -> Self:
         """Make what is learned, for these numbers; layers call it. Default: nothing is.
 
-        What `build` makes is registered as None before (`register_parameter`, `register_module`), so
-        that a routing which was not built says so.
+        What `build` makes is registered as None before (`register_parameter`, `register_module`),
+        so that a routing which was not built says so.
         """
         return self
 
