@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import oracle
 import torchcaps
-from kept import bytes_kept_for_backward
+from saved_for_backward import bytes_kept_for_backward
 from torchcaps import (
     CapsNet,
     DenseCaps,
