@@ -28,7 +28,9 @@ from torchcaps.benchmark.rows import append_rows
 from torchcaps.benchmark.shapes import Problem
 from torchcaps.data import ImageData
 from torchcaps.data.split import TrainTest
+from torchcaps.training.build import build_model
 from torchcaps.training.config import TrainConfig
+from torchcaps.training.image_classification import ImageClassification
 from torchcaps.training.run import Run
 from torchcaps.training.run_folder import describe_machine
 
@@ -47,7 +49,8 @@ def noise(images: int) -> TrainTest:
 
 def our_step(config: TrainConfig, data: TrainTest) -> Callable[[], None]:
     """A step of the loop behind `torchcaps train`, batches, shifts and running sums included."""
-    run = Run(config, data)
+    task = ImageClassification.from_config(config, data)
+    run = Run(config, task, build_model(config, task.training))
     run.prepare()
     return run.do_step
 

@@ -11,6 +11,7 @@ import fnmatch
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,17 @@ from torchcaps.training.loop import resume, train
 Moment = tuple[Any, ...]
 
 
-def child(config: TrainConfig, moment: Moment | None, log: Path) -> None:
+def child(
+    train_or_resume: Callable[[TrainConfig], object],
+    config: TrainConfig,
+    moment: Moment | None,
+    log: Path,
+) -> None:
     """Begin the run of `config`, or go on with it, and die at `moment`.
 
     Writes into `log` how many events there were, if it gets to the end.
     """
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-    assert config.out is not None
     for name in ("learning_curves", "confusion", "mistakes", "reconstructions"):
         setattr(pictures, f"draw_{name}", quick_picture)
     counter = EventCounter(moment[1] if moment and moment[0] == "event" else None)
@@ -36,12 +41,18 @@ def child(config: TrainConfig, moment: Moment | None, log: Path) -> None:
         FileMoment(*moment).watch()
     else:
         sys.setprofile(counter)
+    train_or_resume(config)
+    sys.setprofile(None)
+    log.write_text(str(counter.events))
+
+
+def train_or_resume_images(config: TrainConfig) -> None:
+    """Begin the run of `config`, or go on with it."""
+    assert config.out is not None
     if (config.out / "config.json").exists():
         resume(config.out)
     else:
         train(config)
-    sys.setprofile(None)
-    log.write_text(str(counter.events))
 
 
 def quick_picture(*arguments: object, path: Path, **options: object) -> None:

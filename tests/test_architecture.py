@@ -10,8 +10,8 @@ import pytest
 import torchcaps
 
 ROOT = Path(torchcaps.__file__).parent
-# From the ground up: a module may import from its own floor and those below it.
-FLOORS = [
+# From the lowest up: a module may import from its own tier and those below it.
+TIERS = [
     {"errors", "storage", "seeding", "lazy"},
     {"types"},
     {"votes"},
@@ -25,7 +25,7 @@ FLOORS = [
     {"cli"},
     {"__main__"},
 ]
-FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
+TIER_OF = {name: tier for tier, names in enumerate(TIERS) for name in names}
 # Packages that are loaded when they are needed, and who may import them at all.
 OPTIONAL = {
     "numba": {"kernels"},
@@ -46,7 +46,7 @@ def sources() -> list[Path]:
     return sorted(ROOT.rglob("*.py"))
 
 
-def floor_name(path: Path) -> str:
+def top_name(path: Path) -> str:
     first = path.relative_to(ROOT).parts[0]
     return first.removesuffix(".py")
 
@@ -69,21 +69,133 @@ def imports(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", sources(), ids=lambda p: str(p.relative_to(ROOT)))
 def test_imports_run_downward(path: Path) -> None:
-    own = floor_name(path)
+    own = top_name(path)
     if own == "__init__":
-        return  # names the public names of every floor, lazily
+        return  # names the public names of every tier, lazily
     for name in imports(path):
         parts = name.split(".")
-        if parts[0] == "torchcaps" and len(parts) > 1 and parts[1] in FLOOR_OF:
-            assert FLOOR_OF[parts[1]] <= FLOOR_OF[own], f"{own} imports {name}, from a floor above"
+        if parts[0] == "torchcaps" and len(parts) > 1 and parts[1] in TIER_OF:
+            assert TIER_OF[parts[1]] <= TIER_OF[own], f"{own} imports {name}, from a tier above"
         if parts[0] in OPTIONAL:
             assert own in OPTIONAL[parts[0]], f"{own} imports {parts[0]}"
         assert parts[0] not in NEVER, f"{path} imports {parts[0]}"
 
 
-def test_every_floor_is_listed() -> None:
-    names = {floor_name(path) for path in sources()} - {"__init__"}
-    assert names == set(FLOOR_OF)
+def test_every_tier_is_listed() -> None:
+    names = {top_name(path) for path in sources()} - {"__init__"}
+    assert names == set(TIER_OF)
+
+
+# --- circles
+def module_name(path: Path, root: Path = ROOT) -> str:
+    parts = path.relative_to(root.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def import_graph(root: Path) -> dict[str, set[str]]:
+    """Every module of a package → the modules of the package that it imports, within functions too.
+
+    A name that a package re-exports is imported from the package, `from torchcaps.data import
+    ImageData`: within torchcaps/data that is a circle, for the package imports its modules. An
+    import of a module loads the packages around it too, but for those that hold the importer.
+    Imports for the type checker alone do not count.
+    """
+    paths = {module_name(path, root): path for path in sorted(root.rglob("*.py"))}
+    graph: dict[str, set[str]] = {}
+    for module, path in paths.items():
+        tree = WithoutTypeChecking().visit(ast.parse(path.read_text(encoding="utf-8")))
+        graph[module] = set()
+        for name in imported_names(tree, module if path.stem == "__init__" else parent(module)):
+            while name and name not in paths:
+                name = parent(name)
+            if name:
+                around = {name[:end] for end in range(len(name)) if name[end] == "."}
+                holders = {each for each in around if f"{module}.".startswith(f"{each}.")}
+                graph[module] |= ({name} | around - holders) - {module}
+    return graph
+
+
+class WithoutTypeChecking(ast.NodeTransformer):
+    """Leaves out what is below `if TYPE_CHECKING:`."""
+
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
+        self.generic_visit(node)
+        names = {part.id for part in ast.walk(node.test) if isinstance(part, ast.Name)}
+        attributes = {part.attr for part in ast.walk(node.test) if isinstance(part, ast.Attribute)}
+        return node.orelse if "TYPE_CHECKING" in names | attributes else node
+
+
+def parent(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def imported_names(tree: ast.AST, package: str) -> set[str]:
+    """What is imported in a module of a package: modules, and names in modules."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: -(node.level - 1) or None] if node.level else []
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            found |= {f"{module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """The sets of modules that reach each other: strongly connected components of more than one."""
+    reached = {module: reachable(graph, module) for module in graph}
+    together = {
+        frozenset(other for other in reached[module] if module in reached[other])
+        for module in graph
+    }
+    return sorted(sorted(circle) for circle in together if circle)
+
+
+def reachable(graph: dict[str, set[str]], module: str) -> set[str]:
+    found: set[str] = set()
+    left = [module]
+    while left:
+        new = graph[left.pop()] - found
+        found |= new
+        left += new
+    return found
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert circles(import_graph(ROOT)) == []
+
+
+def test_what_counts_as_a_circle(tmp_path: Path) -> None:
+    """Else the test above would show nothing."""
+    files = {
+        "__init__.py": "",
+        "a.py": "from p import b",
+        "b.py": "def later():\n    from p.a import name",
+        "c.py": "import typing\nif typing.TYPE_CHECKING:\n    from p.d import name",
+        "d.py": "from . import c",
+        "e/__init__.py": "from p.e.one import name\nfrom .two import other",
+        "e/one.py": "from p.e import other",
+        "e/two.py": "import p.c",
+        "f/__init__.py": "from p.f.one import name",
+        "f/one.py": "from p.f.two import name",
+        "f/two.py": "import p.g",
+        "g.py": "import p.f.three",
+        "f/three.py": "import os",
+    }
+    for name, text in files.items():
+        path = tmp_path / "p" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    graph = import_graph(tmp_path / "p")
+    assert graph["p.d"] == {"p.c"}
+    assert graph["p.e.one"] == {"p.e"}
+    assert graph["p.g"] == {"p.f", "p.f.three"}
+    assert circles(graph) == [
+        ["p.a", "p.b"],
+        ["p.e", "p.e.one"],
+        ["p.f", "p.f.one", "p.f.two", "p.g"],
+    ]
 
 
 def loaded_after(code: str) -> set[str]:

@@ -14,7 +14,7 @@ from torchcaps.data import (
     place_images,
 )
 from torchcaps.data import affine as module
-from torchcaps.data.draws import Draws
+from torchcaps.data.indexed_random import IndexedRandom
 from torchcaps.errors import InputError
 
 STILL = AffineRanges(rotation=0.0, shear=0.0, scale=0.0)
@@ -55,7 +55,7 @@ def test_the_ranges_of_nothing_only_move(digits):
 def test_where_a_dot_comes_to_lie(place):
     """Stretched, leaning to the right, turned to the left: by hand, with y downwards."""
     ranges = AffineRanges(rotation=70, shear=0.6, scale=0.3)
-    draws = Draws("affine", 5, 0, 40)
+    draws = IndexedRandom("affine", 5, 0, 40)
     x, y = place
     data = dots((14 + int(y), 14 + int(x)), side=29, count=40)
     moved = module._resampled(data.batch(torch.arange(40))[0], module._backward(draws, ranges), 61)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from torchcaps.data import read_affnist
-from torchcaps.data.extra import MissingPackage
+from torchcaps.data.optional import MissingPackage
 from torchcaps.errors import InputError
 
 scipy_io = pytest.importorskip("scipy.io")

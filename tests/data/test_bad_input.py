@@ -17,7 +17,7 @@ from torchcaps.data import (
     ImageData,
     apply_shift,
     load_data,
-    memory,
+    memory_check,
     random_shift,
     read_image,
     shift_offsets,
@@ -481,7 +481,8 @@ def test_images_that_would_not_fit_into_memory(tmp_path, monkeypatch):
     for name, content in FOUR.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(content)
-    monkeypatch.setattr(memory, "physical_memory", lambda: 400)  # 8 images of 36 bytes are 288
+    # 8 images of 36 bytes are 288
+    monkeypatch.setattr(memory_check, "physical_memory", lambda: 400)
     with pytest.raises(InputError, match=r"8 images of 1×6×6 would take .*smaller --image-size"):
         load_data(str(tmp_path))
 

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import pytest
 
 from torchcaps.data.download import cache_dir, fetch
-from torchcaps.data.extra import MissingPackage
 from torchcaps.data.mnist import IdxDataset
+from torchcaps.data.optional import MissingPackage
 from torchcaps.errors import InputError
 
 CONTENT = {"one.gz": b"the first file", "two.gz": b"the second"}

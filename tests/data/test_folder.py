@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from torchcaps.data import load_data, parallel
-from torchcaps.data.scan import scan
+from torchcaps.data import load_data, thread_pool
+from torchcaps.data.folder_listing import scan
 
 
 def grey(value: int, size: tuple[int, int] = (6, 6)) -> Image.Image:
@@ -129,16 +129,16 @@ class Terminal(io.StringIO):
 
 @pytest.mark.parametrize(("stream", "shown"), [(Terminal, True), (io.StringIO, False)])
 def test_a_progress_bar_only_on_a_terminal(monkeypatch, stream, shown):
-    monkeypatch.setattr(parallel, "BAR_FROM", 10)
+    monkeypatch.setattr(thread_pool, "BAR_FROM", 10)
     monkeypatch.setattr(sys, "stderr", stream())
-    parallel.in_threads(str, range(200), "Reading")
+    thread_pool.in_threads(str, range(200), "Reading")
     assert ("Reading 200 images" in sys.stderr.getvalue()) is shown
-    parallel.in_threads(str, range(5), "Reading")
+    thread_pool.in_threads(str, range(5), "Reading")
     assert "Reading 5 images" not in sys.stderr.getvalue()
 
 
 def test_results_keep_their_order_and_the_first_error_is_raised():
-    assert parallel.in_threads(lambda x: 2 * x, range(1000), "") == list(range(0, 2000, 2))
+    assert thread_pool.in_threads(lambda x: 2 * x, range(1000), "") == list(range(0, 2000, 2))
 
     def fail(x):
         if x in (70, 700):
@@ -146,7 +146,7 @@ def test_results_keep_their_order_and_the_first_error_is_raised():
 
     for _ in range(5):
         with pytest.raises(ValueError, match=r"^70$"):
-            parallel.in_threads(fail, range(1000), "")
+            thread_pool.in_threads(fail, range(1000), "")
 
 
 def test_jpegs_of_cifar_10(published, tmp_path):

@@ -6,13 +6,13 @@ import pytest
 
 from small_runs import tiny_data, write_npz
 from torchcaps.experiments.experiment import Experiment
-from torchcaps.training import finish
+from torchcaps.training.image_classification import ImageClassification
 
 
 @pytest.fixture
 def no_run_pictures(monkeypatch):
     """The pictures of a run take longer than the run."""
-    monkeypatch.setattr(finish, "draw", lambda *arguments: None)
+    monkeypatch.setattr(ImageClassification, "draw", lambda *arguments: None)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from torchcaps.experiments.experiment import Results
 from torchcaps.experiments.reconstructions import drawing_error, drawn, mean_image_error
 from torchcaps.experiments.shape_measures import MEASURES, measure_shapes
 from torchcaps.models import CapsNet
-from training.pictures.seen import pixels
+from training.pictures.figure_checks import pixels
 
 
 def line(width=3, lean=0.0, length=24, at=(16, 16)):

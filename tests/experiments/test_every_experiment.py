@@ -10,7 +10,7 @@ from PIL import Image
 
 from torchcaps.experiments.registry import EXPERIMENTS, cost, listing
 from torchcaps.experiments.run import reproduce
-from training.pictures.seen import assert_neat
+from training.pictures.figure_checks import assert_neat
 
 
 @pytest.fixture

@@ -12,13 +12,15 @@ from torchcaps.errors import RunStopped
 from torchcaps.experiments import multimnist
 from torchcaps.experiments.lines import compared, paired_table
 from torchcaps.experiments.multimnist_pictures import in_two_colours, like_labels
-from torchcaps.experiments.pair_training import PairRun, answers_on, told_right
+from torchcaps.experiments.pair_training import PairTask, answers_on, losses_of, told_right
 from torchcaps.experiments.pooled_cnn import PooledCNN
 from torchcaps.experiments.run import reproduce
 from torchcaps.models import CapsNet
 from torchcaps.models.classifier import count_parameters
+from torchcaps.training.precision import choose_precision
 from torchcaps.training.run import Run
 
+FP32 = choose_precision("fp32", torch.device("cpu"))
 TIMES = {"seconds_per_step"}
 
 
@@ -30,7 +32,7 @@ def small_net(model=None, **options):
 
 def run_of(tmp_path, net):
     config = tiny_config(tmp_path / "run", max_shift=4, precision="fp32", batch_size=8)
-    return PairRun(config, tiny_data(), lambda plain: net)
+    return Run(config, PairTask(tiny_data(), config.seed, config.max_shift), net)
 
 
 def test_the_papers_networks_have_their_parameters():
@@ -42,16 +44,15 @@ def test_the_papers_networks_have_their_parameters():
     assert count_parameters(small_cnn) == pytest.approx(count_parameters(small), rel=0.05)
 
 
-def test_the_loss_of_a_pair_by_hand(tmp_path):
+def test_the_loss_of_a_pair_by_hand():
     """Eq 4 with two classes present, and each digit drawn from its own capsule alone."""
     net = small_net().double()
-    run = run_of(tmp_path, net)
     pairs = PairBatch(
         torch.rand(3, 1, 25, 25, dtype=torch.float64),
         torch.rand(3, 2, 1, 25, 25, dtype=torch.float64),
         torch.tensor([[0, 2], [2, 1], [1, 0]]),
     )
-    losses, activation = run.losses_of(pairs)
+    losses, activation = losses_of(net, pairs, FP32)
     pose, lengths = net.classes(net.primary_capsules(pairs.images))
     assert torch.equal(activation, lengths)
     margin = drawing = 0.0
@@ -70,11 +71,10 @@ def test_the_loss_of_a_pair_by_hand(tmp_path):
     assert losses.total.item() == pytest.approx((margin + drawing) / 3)
 
 
-def test_the_loss_of_the_convolutional_network(tmp_path):
+def test_the_loss_of_the_convolutional_network():
     net = PooledCNN(25, 1, 3, conv_channels=(2, 3), hidden=5)
-    run = run_of(tmp_path, net)
-    pairs = run.pairs.batch(0, 4)
-    losses, activation = run.losses_of(pairs)
+    pairs = PairTask(tiny_data(), seed=0, max_shift=4).pairs.batch(0, 4)
+    losses, activation = losses_of(net, pairs, FP32)
     probability = net(pairs.images).pose.squeeze(-1).sigmoid()
     assert torch.equal(activation, probability)
     present = pairs.targets(3).bool()
@@ -182,13 +182,16 @@ def test_an_interrupted_training_gives_the_same_rows(small, tmp_path, monkeypatc
 def test_every_step_sees_other_pairs(tmp_path):
     run = run_of(tmp_path, small_net())
     seen = []
-    run.losses_of = lambda pairs: seen.append(pairs) or PairRun.losses_of(run, pairs)
+    losses = run.task.losses
+    run.task.losses = lambda model, pairs, precision: (
+        seen.append(pairs) or losses(model, pairs, precision)
+    )
     run.prepare()
     for _ in range(3):
         run.do_step()
-    whole = run.pairs.batch(0, 24).images
+    whole = run.task.pairs.batch(0, 24).images
     assert torch.equal(torch.cat([pairs.images for pairs in seen]), whole)
-    assert run.sums.images == 24
+    assert run.running_means.examples == 24
 
 
 def test_training_and_held_out_pairs_come_from_their_own_parts(small, tmp_path, monkeypatch):

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-import explored
+import explorer_page
 import torchcaps
-from explored import SEVEN, coupling, drawn, lengths, set_range, settle, state, stroke, texts
+from explorer_page import SEVEN, coupling, drawn, lengths, set_range, settle, state, stroke, texts
 from torchcaps.data import load_data
 from torchcaps.explorer import SHIPPED, held_out_images, write_explorer
 
@@ -108,7 +108,7 @@ def test_digits_painted_on_the_board_are_read(page):
     assert set(labels) == set(range(10))
     right = 0
     for image, label in zip(images, labels):
-        explored.paint(page, image)
+        explorer_page.paint(page, image)
         right += int(np.argmax(lengths(page)) == label)
     print(f"{right} of 100 digits painted on the board are read right")
     assert right >= 95

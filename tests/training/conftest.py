@@ -2,9 +2,9 @@
 
 import pytest
 
-from torchcaps.training import finish
+from torchcaps.training.image_classification import ImageClassification
 
 
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finish, "draw", lambda *arguments: None)
+    monkeypatch.setattr(ImageClassification, "draw", lambda *arguments: None)

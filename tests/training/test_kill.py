@@ -11,8 +11,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from killed_runs import child
+from killed_runs import child, train_or_resume_images
 from small_runs import arguments_of, listing, tiny_config, tiny_data, weights_of, write_npz
+from tiny_recommender import recommender_config, train_or_resume_recommender
 from torchcaps.training.loop import train
 
 KILLS = int(os.environ.get("TORCHCAPS_KILLS", "20"))
@@ -38,21 +39,23 @@ AGAIN = [("half-written", "*.safetensors", 1), ("written", "result.json", 1)]
 class Runs:
     """Processes forked from one that has imported torch, so that each starts in milliseconds."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, config, train_or_resume):
         self.folder = folder
+        self.train_or_resume = train_or_resume
         self.context = multiprocessing.get_context("forkserver")
         # The optimiser imports the third, which takes as long as the others together.
         self.context.set_forkserver_preload(
-            ["torchcaps.training.loop", "killed_runs", "torch._dynamo"]
+            ["torchcaps.training.loop", "killed_runs", "tiny_recommender", "torch._dynamo"]
         )
-        self.config = tiny_config(folder, data=str(write_npz(folder / "tiny.npz", tiny_data())))
+        self.config = config
         self.log = folder / "events"
 
     def start(self, out, moment=None):
         """Begin the run in `out`, or go on with it; whether it was killed before its end."""
         self.log.unlink(missing_ok=True)
         process = self.context.Process(
-            target=child, args=(replace(self.config, out=out), moment, self.log)
+            target=child,
+            args=(self.train_or_resume, replace(self.config, out=out), moment, self.log),
         )
         process.start()
         process.join(120)
@@ -63,7 +66,9 @@ class Runs:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    return Runs(tmp_path_factory.mktemp("kills"))
+    folder = tmp_path_factory.mktemp("kills")
+    config = tiny_config(folder, data=str(write_npz(folder / "tiny.npz", tiny_data())))
+    return Runs(folder, config, train_or_resume_images)
 
 
 def test_killed_runs_end_with_the_bits_of_an_uninterrupted_one(runs, capsys):
@@ -98,6 +103,28 @@ def test_killed_runs_end_with_the_bits_of_an_uninterrupted_one(runs, capsys):
             f"\n{kills} kills of {len(moments)} runs ({killed_twice} killed twice): "
             f"{len(moments)} finishes with the same bits"
         )
+
+
+def test_a_task_of_ones_own_that_is_killed_ends_with_the_bits_of_an_uninterrupted_run(tmp_path):
+    """A recommender: nothing of exact resume is about images."""
+    runs = Runs(tmp_path, recommender_config(tmp_path), train_or_resume_recommender)
+    assert not runs.start(tmp_path / "straight")
+    moments = [
+        ("written", "run.json", 1),
+        ("half-written", "*.safetensors", 1),
+        ("renamed", "step-*.safetensors", 3),
+        ("renamed", "step-00000012.json", 1),
+        ("written", "model.safetensors", 1),
+        ("written", "result.json", 1),
+        *(("event", int(runs.log.read_text()) * part // 7) for part in (2, 4, 6)),
+    ]
+    for number, moment in enumerate(moments):
+        out = tmp_path / f"run-{number}"
+        assert runs.start(out, moment), f"the run ended before {moment}"
+        assert not (out / "result.json").exists()
+        assert not runs.start(out)
+        assert weights_of(out) == weights_of(tmp_path / "straight"), moment
+        assert listing(tmp_path / "straight").keys() <= listing(out).keys()
 
 
 def test_a_process_killed_from_outside_goes_on_from_the_command_line(tmp_path):

@@ -25,10 +25,11 @@ from torchcaps.data import ImageData, TrainTest
 from torchcaps.errors import InputError, RunStopped
 from torchcaps.models import CapsNet, Decoder, load_model
 from torchcaps.models.classifier import Losses
-from torchcaps.training import finish
+from torchcaps.training import image_classification
 from torchcaps.training import run as run_module
-from torchcaps.training.batches import Batches
+from torchcaps.training.batch_sampler import BatchSampler
 from torchcaps.training.config import config_to_dict, read_train_config
+from torchcaps.training.image_classification import ImageClassification
 from torchcaps.training.loop import resume, train
 from torchcaps.training.metrics import evaluate
 from torchcaps.training.run import Run
@@ -140,7 +141,7 @@ def test_training_leaves_the_global_generator_alone(tmp_path, no_pictures):
 def test_the_test_images_are_looked_at_once_after_the_last_step(tmp_path, no_pictures, monkeypatch):
     """Protocol: nothing may be chosen by them, and the weights are those of the last step."""
     log = []
-    batch, save, measure = ImageData.batch, run_module.save_checkpoint, finish.evaluate
+    batch, save = ImageData.batch, run_module.save_checkpoint
 
     def logged_batch(self, indices):
         if self is DATA.test:
@@ -152,13 +153,13 @@ def test_the_test_images_are_looked_at_once_after_the_last_step(tmp_path, no_pic
         save(folder, step, *rest)
 
     def logged_measure(model, data, **options):
-        assert data is DATA.test
-        log.append("measured")
-        return measure(model, data, **options)
+        if data is DATA.test:
+            log.append("measured")
+        return evaluate(model, data, **options)
 
     monkeypatch.setattr(ImageData, "batch", logged_batch)
     monkeypatch.setattr(run_module, "save_checkpoint", logged_save)
-    monkeypatch.setattr(finish, "evaluate", logged_measure)
+    monkeypatch.setattr(image_classification, "evaluate", logged_measure)
     train(tiny_config(tmp_path), DATA)
     # The second look is at the brightness of their borders, which is no choice.
     assert log == [2, 4, 5, 6, 8, STEPS, "measured", "test images", "test images"]
@@ -174,17 +175,26 @@ def test_validation_is_taken_from_the_training_images(tmp_path, no_pictures, mon
         measured.append(data)
         return evaluate(model, data, **options)
 
-    monkeypatch.setattr(run_module, "evaluate", spy)
+    monkeypatch.setattr(image_classification, "evaluate", spy)
     train(tiny_config(tmp_path, validation=0.25), DATA)
-    assert len(measured) == 2
+    assert len(measured) == 3
+    assert measured.pop() is DATA.test
     assert all(len(data) == 24 for data in measured)
     training = {image.numpy().tobytes() for image in DATA.train.images}
     assert all(image.numpy().tobytes() in training for image in measured[0].images)
 
 
 def test_without_validation(tmp_path, no_pictures, monkeypatch):
-    monkeypatch.setattr(run_module, "evaluate", None)
+    measured = []
+
+    def spy(model, data, **options):
+        measured.append(data)
+        return evaluate(model, data, **options)
+
+    monkeypatch.setattr(image_classification, "evaluate", spy)
     train(tiny_config(tmp_path, validation=0), DATA)
+    assert len(measured) == 1
+    assert measured[0] is DATA.test
     with (tmp_path / "metrics.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["6", "12"]  # of 96 images, none set aside
@@ -202,10 +212,11 @@ def test_the_decoder_draws_the_true_class_while_training(tmp_path, no_pictures, 
 
     monkeypatch.setattr(Decoder, "forward", spy)
     train(tiny_config(tmp_path, epochs=1, validation=0), DATA)
-    batches = Batches(DATA.train, 16, seed=0, max_shift=2)
+    sampler = BatchSampler(len(DATA.train), 16, seed=0)
+    task = ImageClassification(DATA, "capsnet_small", max_shift=2)
     assert len(shown) == 6
     for step, classes in enumerate(shown):
-        assert torch.equal(classes, batches.batch(step)[1])
+        assert torch.equal(classes, task.batch(step, sampler)[1])
 
 
 # --- other networks, images and sources
@@ -284,7 +295,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_at_its_step(tmp_path, no_pictur
         "step-00000002.json", "step-00000002.safetensors",
     ]  # fmt: skip
     monkeypatch.undo()
-    monkeypatch.setattr(finish, "draw", lambda *arguments: None)
+    monkeypatch.setattr(ImageClassification, "draw", lambda *arguments: None)
     assert resume(tmp_path, DATA).held_out is not None  # what was saved is fit to go on from
 
 
@@ -353,7 +364,7 @@ def test_a_stop_asked_for_during_validation_is_honoured_after_the_save(
         signal.raise_signal(signal.SIGINT)
         return evaluate(*arguments, **options)
 
-    monkeypatch.setattr(run_module, "evaluate", interrupted)
+    monkeypatch.setattr(image_classification, "evaluate", interrupted)
     with pytest.raises(RunStopped, match="stopped after step 5 of 10, and saved"):
         train(tiny_config(tmp_path), DATA)
     assert (tmp_path / "checkpoints" / "step-00000005.json").is_file()
@@ -363,11 +374,11 @@ def test_ctrl_c_while_finishing_says_how_to_go_on(finished, tmp_path, monkeypatc
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(finish, "draw", interrupted)
+    monkeypatch.setattr(ImageClassification, "draw", interrupted)
     with pytest.raises(RunStopped, match=f"interrupted; .* train --resume {tmp_path}") as stopped:
         train(tiny_config(tmp_path), DATA)
     assert stopped.value.exit_code == 130
-    monkeypatch.setattr(finish, "draw", lambda *arguments: None)
+    monkeypatch.setattr(ImageClassification, "draw", lambda *arguments: None)
     resume(tmp_path, DATA)
     assert weights_of(tmp_path) == weights_of(finished.folder)
 

@@ -9,13 +9,13 @@ CPU = torch.device("cpu")
 
 def test_fp32_asked_for():
     chosen = choose_precision("fp32", CPU)
-    assert chosen.autocast is None
+    assert chosen.dtype is None
     assert (chosen.name, chosen.memory_format) == ("fp32", torch.contiguous_format)
 
 
 def test_bf16_asked_for():
     chosen = choose_precision("bf16", CPU)
-    assert chosen.autocast is torch.bfloat16
+    assert chosen.dtype is torch.bfloat16
     assert (chosen.name, chosen.memory_format) == ("bf16", torch.channels_last)
 
 

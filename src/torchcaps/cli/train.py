@@ -14,7 +14,7 @@ from torchcaps.routing.registry import list_routings
 from torchcaps.training.config import TrainConfig, read_train_config
 
 if TYPE_CHECKING:
-    from torchcaps.training.finish import RunResult
+    from torchcaps.training.loop import RunResult
 
 __all__ = ["Train", "train_defaults"]
 
@@ -40,7 +40,7 @@ class Train(TrainConfig):
         """Nothing: `options` checks, so that a wrong value is answered in one sentence."""
 
     def run(self) -> None:
-        """Train, and end by printing the held-out accuracy and the folder."""
+        """Train, and end by printing the explorer's page and the folder."""
         from torchcaps.training.loop import resume, train
 
         if self.resume is None:
@@ -50,12 +50,6 @@ class Train(TrainConfig):
             result = resume(self.resume)
         if result.held_out is None:  # another process of a distributed run prints
             return
-        low, high = result.held_out.interval
-        print(
-            f"held-out accuracy: {result.held_out.accuracy:.2%} of {len(result.held_out.labels)} "
-            f"images (95 % interval {low:.2%} to {high:.2%})",
-            flush=True,
-        )
         for line in (page_of(result), f"folder: {result.folder}"):
             if line:
                 print(line)

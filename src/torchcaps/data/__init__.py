@@ -1,13 +1,19 @@
 """Labelled images: where they come from, how they are split and shifted."""
 
-from .affine import AFFNIST_RANGES, AffineRanges, affine_images, pad_images, place_images
-from .affnist import read_affnist
-from .augment import apply_shift, random_shift, shift_offsets
-from .images import ImageData
-from .load import TrainTest, dataset_names, load_data
-from .multimnist import MultiMNIST, PairBatch
-from .picture import read_image
-from .split import stratified_split
+from torchcaps.data.affine import (
+    AFFNIST_RANGES,
+    AffineRanges,
+    affine_images,
+    pad_images,
+    place_images,
+)
+from torchcaps.data.affnist import read_affnist
+from torchcaps.data.augment import apply_shift, random_shift, shift_offsets
+from torchcaps.data.image_file import read_image
+from torchcaps.data.images import ImageData
+from torchcaps.data.load import TrainTest, dataset_names, load_data
+from torchcaps.data.multimnist import MultiMNIST, PairBatch
+from torchcaps.data.split import stratified_split
 
 __all__ = [
     "AFFNIST_RANGES",

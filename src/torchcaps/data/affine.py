@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import InputError
-from .augment import apply_shift
-from .draws import Draws
-from .images import ImageData
+from torchcaps.data.augment import apply_shift
+from torchcaps.data.images import ImageData
+from torchcaps.data.indexed_random import IndexedRandom
+from torchcaps.errors import InputError
 
 __all__ = ["AFFNIST_RANGES", "AffineRanges", "affine_images", "pad_images", "place_images"]
 
@@ -79,7 +79,7 @@ def affine_images(
     for start in range(0, len(data), AT_ONCE):
         chosen = torch.arange(start, min(start + AT_ONCE, len(data)))
         images, _ = data.batch(chosen)
-        draws = Draws("affine", seed, start, len(chosen))
+        draws = IndexedRandom("affine", seed, start, len(chosen))
         moved = _resampled(images, _backward(draws, ranges), canvas)
         moved = (255 * moved).round().to(torch.uint8)
         moved = apply_shift(moved, _free_shifts(moved, size, draws))
@@ -114,7 +114,7 @@ def place_images(data: ImageData, seed: int = 0, *, size: int = SIDE) -> ImageDa
         ImageData('mnist5k, placed': 1000 images 1×40×40 uint8, 10 classes)
     """
     _check_size(data, size)
-    draws = Draws("place", seed, 0, len(data))
+    draws = IndexedRandom("place", seed, 0, len(data))
     height, width = data.image_size
     to_edge = torch.stack(
         [draws.integers(k, size - side + 1) for k, side in enumerate((height, width))], dim=1
@@ -143,7 +143,7 @@ def _canvas(largest: int, size: int, ranges: AffineRanges) -> int:
     return canvas + (canvas - size) % 2
 
 
-def _backward(draws: Draws, ranges: AffineRanges) -> Tensor:
+def _backward(draws: IndexedRandom, ranges: AffineRanges) -> Tensor:
     """`[B, 2, 2]`: from a place in the new image (right, down from its middle) to the old one."""
     angle = draws.uniform(0, -ranges.rotation, ranges.rotation).deg2rad()
     shear = draws.uniform(1, -ranges.shear, ranges.shear)
@@ -175,7 +175,7 @@ def _resampled(images: Tensor, backward: Tensor, canvas: int) -> Tensor:
     return moved
 
 
-def _free_shifts(images: Tensor, size: int, draws: Draws) -> Tensor:
+def _free_shifts(images: Tensor, size: int, draws: IndexedRandom) -> Tensor:
     """`[B, 2]`: a shift for each image after which its middle square of `size` holds all of it."""
     shifts = []
     for axis, which in ((2, 4), (3, 5)):

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import InputError
-from .extra import require
-from .images import ImageData
-from .memory import check_fits
+from torchcaps.data.images import ImageData
+from torchcaps.data.memory_check import check_fits
+from torchcaps.data.optional import require
+from torchcaps.errors import InputError
 
 __all__ = ["read_affnist"]
 

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from ..errors import InputError
-from ..seeding import mix_seed
+from torchcaps.errors import InputError
+from torchcaps.seeding import mix_seed
 
 __all__ = ["apply_shift", "random_shift", "shift_offsets"]
 

@@ -5,9 +5,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import InputError
-from .extra import require
-from .mnist import IdxDataset
+from torchcaps.data.mnist import IdxDataset
+from torchcaps.data.optional import require
+from torchcaps.errors import InputError
 
 __all__ = ["cache_dir", "fetch"]
 

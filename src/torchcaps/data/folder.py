@@ -8,15 +8,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..errors import InputError
-from .extra import require
-from .fit import check_channels, check_size
-from .images import ImageData
-from .memory import check_fits
-from .parallel import in_threads
-from .picture import read_pixels
-from .scan import Listing, scan
-from .split import TEST_FRACTION, TrainTest, stratified_indices
+from torchcaps.data.folder_listing import Listing, scan
+from torchcaps.data.image_file import read_pixels
+from torchcaps.data.image_options import check_channels, check_size
+from torchcaps.data.images import ImageData
+from torchcaps.data.memory_check import check_fits
+from torchcaps.data.optional import require
+from torchcaps.data.split import TEST_FRACTION, TrainTest, stratified_indices
+from torchcaps.data.thread_pool import in_threads
+from torchcaps.errors import InputError
 
 __all__ = ["load_folder"]
 

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..errors import InputError
-from .images import ImageData
-from .memory import check_fits
+from torchcaps.data.images import ImageData
+from torchcaps.data.memory_check import check_fits
+from torchcaps.errors import InputError
 
 __all__ = ["UInt8Array", "parse_idx", "read_idx", "read_pair"]
 

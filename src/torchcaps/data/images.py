@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from torchcaps.data.dataset_items import read_items
+from torchcaps.errors import InputError
 
 __all__ = ["ImageData"]
 
@@ -82,8 +83,6 @@ class ImageData:
             >>> ImageData.from_dataset(pairs, class_names=["dark", "light"])
             ImageData('dataset': 2 images 1×8×8 uint8, 2 classes)
         """
-        from .items import read_items
-
         if class_names is None:
             class_names = getattr(dataset, "classes", None)
         images, labels = read_items(dataset)

@@ -4,14 +4,15 @@ import difflib
 import os
 from pathlib import Path
 
-from ..errors import InputError
-from .download import fetch
-from .embedded import load_mnist5k
-from .fit import check_channels, check_size, fit
-from .folder import load_folder
-from .mnist import FAMILY, find_files, read_files
-from .npz import load_npz
-from .split import TrainTest
+from torchcaps.data.bundled_mnist import load_mnist5k
+from torchcaps.data.download import fetch
+from torchcaps.data.folder import load_folder
+from torchcaps.data.image_options import check_channels, check_size
+from torchcaps.data.mnist import FAMILY, find_files, read_files
+from torchcaps.data.npz import load_npz
+from torchcaps.data.resize import resize
+from torchcaps.data.split import TrainTest
+from torchcaps.errors import InputError
 
 __all__ = ["TrainTest", "dataset_names", "load_data"]
 
@@ -71,7 +72,7 @@ def load_data(
         parts = load_mnist5k()
     else:
         return _from_path(name, data_dir, size, channels)
-    return TrainTest(*(fit(part, size, channels) for part in parts))
+    return TrainTest(*(resize(part, size, channels) for part in parts))
 
 
 def _from_path(

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import InputError
-from .idx import read_pair
-from .images import ImageData
-from .split import TrainTest
+from torchcaps.data.idx import read_pair
+from torchcaps.data.images import ImageData
+from torchcaps.data.split import TrainTest
+from torchcaps.errors import InputError
 
 __all__ = ["FAMILY", "IdxDataset", "find_files", "read_files"]
 

@@ -5,10 +5,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..errors import InputError
-from .augment import apply_shift
-from .draws import Draws
-from .images import ImageData
+from torchcaps.data.augment import apply_shift
+from torchcaps.data.images import ImageData
+from torchcaps.data.indexed_random import IndexedRandom
+from torchcaps.errors import InputError
 
 __all__ = ["MultiMNIST", "PairBatch"]
 
@@ -101,7 +101,7 @@ class MultiMNIST:
 
     def batch(self, start: int, count: int) -> PairBatch:
         """The pairs number `start` to `start + count − 1`, on the device of the data."""
-        draws = Draws("pairs", self.seed, start, count)
+        draws = IndexedRandom("pairs", self.seed, start, count)
         first = draws.integers(0, len(self.data))
         own = self.data.labels.cpu()[first]
         place = draws.integers(1, len(self.data) - self._sizes[own])

@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import InputError
-from .fit import check_channels, check_size, fit
-from .images import ImageData
-from .layout import channels_last
-from .memory import check_fits
-from .split import TEST_FRACTION, TrainTest, stratified_split
+from torchcaps.data.channel_axis import channels_last
+from torchcaps.data.image_options import check_channels, check_size
+from torchcaps.data.images import ImageData
+from torchcaps.data.memory_check import check_fits
+from torchcaps.data.resize import resize
+from torchcaps.data.split import TEST_FRACTION, TrainTest, stratified_split
+from torchcaps.errors import InputError
 
 __all__ = ["load_npz"]
 
@@ -59,10 +60,10 @@ def load_npz(
     label_keys = ["labels", "test_labels"] if has_test else ["labels"]
     names = _class_names(path, arrays, label_keys)
 
-    train = fit(_part(path, arrays, "", names), size, channels)
+    train = resize(_part(path, arrays, "", names), size, channels)
     if not has_test:
         return TrainTest(*stratified_split(train, TEST_FRACTION))
-    test = fit(_part(path, arrays, "test_", names), size, channels)
+    test = resize(_part(path, arrays, "test_", names), size, channels)
     if train.images.shape[1:] != test.images.shape[1:] or train.images.dtype != test.images.dtype:
         raise InputError(
             f"{path}: images is {_kind(train)} but test_images {_kind(test)}; "

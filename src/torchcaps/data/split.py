@@ -5,8 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..errors import InputError
-from .images import ImageData
+from torchcaps.data.images import ImageData
+from torchcaps.errors import InputError
 
 __all__ = ["TEST_FRACTION", "TrainTest", "stratified_indices", "stratified_split"]
 

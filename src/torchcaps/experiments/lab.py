@@ -12,7 +12,7 @@ from torchcaps.errors import InputError
 from torchcaps.experiments.experiment import Cell, Scale
 from torchcaps.experiments.folder import ExperimentFolder
 from torchcaps.experiments.progress import ExperimentProgress
-from torchcaps.experiments.training import AfterEpoch, Change, Trained, train_or_go_on
+from torchcaps.experiments.training import AfterEpoch, Change, Trained, train_or_resume
 from torchcaps.training.config import TrainConfig
 
 __all__ = ["CIFAR10", "Lab"]
@@ -77,7 +77,7 @@ class Lab:
             after_epoch: looks at the model before training and after each epoch.
             look_every: steps after which it looks, in place of epochs.
         """
-        trained = train_or_go_on(
+        trained = train_or_resume(
             self.config_of(cell),
             self.data if data is None else data,
             self.progress,

@@ -9,7 +9,6 @@ there, the network cannot, for the pixels are accounted for by the two that are.
 """
 
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 
@@ -25,13 +24,15 @@ from torchcaps.experiments.experiment import (
 )
 from torchcaps.experiments.lab import Lab
 from torchcaps.experiments.multimnist_report import BEST, LINES, report
-from torchcaps.experiments.pair_training import Answers, PairRun, answers_on
+from torchcaps.experiments.pair_training import Answers, PairTask, answers_on
 from torchcaps.experiments.pooled_cnn import PooledCNN
 from torchcaps.experiments.training import to_the_last_step
 from torchcaps.models import CapsNet, Classifier
 from torchcaps.models.classifier import count_parameters
 from torchcaps.seeding import mix_seed
+from torchcaps.training.build import build_model
 from torchcaps.training.config import TrainConfig
+from torchcaps.training.run import Run, apply_settings
 
 __all__ = ["EXPERIMENT"]
 
@@ -67,12 +68,15 @@ def compute(cell: Cell, lab: Lab) -> Outcome:
     """Train on pairs, then look at the held-out ones."""
     config = lab.config_of(cell)
     with torch.random.fork_rng():
-        run = PairRun(config, lab.data, partial(network, config, lab.scale.network is not None))
+        apply_settings(config)
+        task = PairTask(lab.data, config.seed, config.max_shift)
+        plain = build_model(config, lab.data.train)
+        model = network(config, lab.scale.network is not None, plain)
+        run = Run(config, task, model)
         to_the_last_step(run, lab.progress)
     test = lab.data.test
     pairs = MultiMNIST(test, seed=0, max_shift=config.max_shift, padding=PADDING)
-    model = run.model.eval()
-    answers = answers_on(model, pairs, PAIRS_A_DIGIT * len(test))
+    answers = answers_on(model.eval(), pairs, PAIRS_A_DIGIT * len(test))
     if isinstance(model, CapsNet):
         model.save_pretrained(run.folder.model)
     row: Row = {
@@ -85,7 +89,7 @@ def compute(cell: Cell, lab: Lab) -> Outcome:
         **dict(zip(("read_back", "read_back_absent"), answers.read_back or (None, None))),
         "parameters": count_parameters(model),
         "seconds_per_step": min(epoch["seconds"] for epoch in run.history)
-        / run.batches.steps_per_epoch,
+        / run.sampler.steps_per_epoch,
     }
     shown = cell.name == BEST and cell.seed == 0
     return Outcome(

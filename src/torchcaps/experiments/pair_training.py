@@ -3,68 +3,91 @@
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from torchcaps.data import MultiMNIST, PairBatch, TrainTest
-from torchcaps.experiments.training import Change, ChangedRun
 from torchcaps.functional import margin_loss, reconstruction_loss
 from torchcaps.models import CapsNet, Classifier, Losses
 from torchcaps.seeding import mix_seed
-from torchcaps.training.config import TrainConfig
+from torchcaps.training.batch_sampler import BatchSampler
+from torchcaps.training.build import describe_data
+from torchcaps.training.precision import Precision
+from torchcaps.training.task import StepResult, Task
 
-__all__ = ["Answers", "PairRun", "answers_on", "draw_digits", "told_right"]
+__all__ = ["Answers", "PairTask", "answers_on", "draw_digits", "losses_of", "told_right"]
 
 BATCH = 250
 
 
-class PairRun(ChangedRun):
-    """A run whose step sees pairs of digits in the place of digits.
+class PairTask(Task[Classifier, PairBatch]):
+    """Find both digits of a pair.
 
-    Step k sees the pairs number k·B to k·B + B − 1 of its seed; an epoch has as many pairs as there
-    are digits to make them from.
+    Step k sees the pairs number k·B to k·B + B − 1 of the run's seed; an epoch has as many pairs as
+    there are digits to make them from.
+
+    Args:
+        data: digits to make pairs from; the held-out ones are not looked at.
+        seed: of the run.
+        max_shift: each digit is shifted by up to so many pixels.
     """
 
-    def __init__(self, config: TrainConfig, data: TrainTest, change: Change | None) -> None:
-        super().__init__(config, data, change, None)
+    examples = "images"
+    measures = ("classification_loss", "reconstruction_loss", "train_accuracy")
+
+    def __init__(self, data: TrainTest, seed: int, max_shift: int) -> None:
+        self.data = data
+        self.name = f"{data.train.name}-pairs"
+        self.examples_per_epoch = len(data.train)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
         digits = dataclasses.replace(
-            data.train,
-            images=data.train.images.to(self.device),
-            labels=data.train.labels.to(self.device),
+            data.train, images=data.train.images.to(device), labels=data.train.labels.to(device)
         )
-        seed = mix_seed("pairs", config.seed)
-        self.pairs = MultiMNIST(digits, seed, max_shift=config.max_shift)
+        self.pairs = MultiMNIST(digits, mix_seed("pairs", seed), max_shift=max_shift)
 
-    def answer_batch(self) -> tuple[Losses, Tensor]:
-        """The losses of this step's pairs, and of which both digits are found, `[b]`."""
-        size = self.batches.batch_size
-        pairs = self.pairs.batch(self.step * size, size)
-        images = pairs.images.to(memory_format=self.precision.memory_format)
-        losses, activation = self.losses_of(pairs._replace(images=images))
-        return losses, told_right(activation, pairs.labels)
+    def describe_data(self) -> dict[str, Any]:
+        """Of the digits."""
+        return describe_data(self.data)
 
-    def losses_of(self, pairs: PairBatch) -> tuple[Losses, Tensor]:
-        """The losses of some pairs, and the activations `[B, J]`.
+    def batch(self, step: int, sampler: BatchSampler) -> PairBatch:
+        """Pairs that no other step sees."""
+        start = step * sampler.batch_size + sampler.share.start
+        return self.pairs.batch(start, sampler.share_size)
 
-        Margin loss (Eq 4) with two classes present. Each of the two digits is drawn from its own
-        class capsule, all others masked, and compared with that digit alone; the two errors add up,
-        each with the weight that the one digit of an image has elsewhere.
-        """
-        model = self.model
-        targets = pairs.targets(model.num_classes)
-        if not isinstance(model, CapsNet):
-            with self.autocast():
-                output = model(pairs.images)
-            return model.loss(output, pairs.images, targets), output.activation
-        assert model.decoder is not None
-        with self.autocast():
-            pose, activation = model.classes(model.primary_capsules(pairs.images))
-            drawings = draw_digits(model, pose, pairs.labels)
-        margin = margin_loss(activation, targets)
-        error = reconstruction_loss(drawings.flatten(0, 1), pairs.digits.flatten(0, 1))
-        drawing = model.loss_scale.reconstruction * 2 * error  # the mean of two, twice
-        return Losses(margin + drawing, margin, drawing), activation
+    def losses(self, model: Classifier, batch: PairBatch, precision: Precision) -> StepResult:
+        """The losses of some pairs, and of which both digits are found."""
+        images = batch.images.to(memory_format=precision.memory_format)
+        losses, activation = losses_of(model, batch._replace(images=images), precision)
+        measured = (
+            losses.classification,
+            losses.reconstruction,
+            told_right(activation, batch.labels),
+        )
+        return StepResult(losses.total, dict(zip(self.measures, measured)))
+
+
+def losses_of(model: Classifier, pairs: PairBatch, precision: Precision) -> tuple[Losses, Tensor]:
+    """The losses of some pairs, and the activations `[B, J]`.
+
+    Margin loss (Eq 4) with two classes present. Each of the two digits is drawn from its own class
+    capsule, all others masked, and compared with that digit alone; the two errors add up, each with
+    the weight that the one digit of an image has elsewhere.
+    """
+    targets = pairs.targets(model.num_classes)
+    if not isinstance(model, CapsNet):
+        with precision.autocast():
+            output = model(pairs.images)
+        return model.loss(output, pairs.images, targets), output.activation
+    assert model.decoder is not None
+    with precision.autocast():
+        pose, activation = model.classes(model.primary_capsules(pairs.images))
+        drawings = draw_digits(model, pose, pairs.labels)
+    margin = margin_loss(activation, targets)
+    error = reconstruction_loss(drawings.flatten(0, 1), pairs.digits.flatten(0, 1))
+    drawing = model.loss_scale.reconstruction * 2 * error  # the mean of two, twice
+    return Losses(margin + drawing, margin, drawing), activation
 
 
 def told_right(activation: Tensor, labels: Tensor) -> Tensor:

@@ -1,9 +1,8 @@
 """What a person sees while an experiment goes on."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from rich.progress import (
     BarColumn,
@@ -71,7 +70,7 @@ class ExperimentProgress(TrainingProgress):
         words = f"{self._name}, {description}"
         self._bar.update(self._task, advance=TRAINING / self._steps, description=words)
 
-    def epoch(self, row: Mapping[str, Any], epochs: int) -> None:
+    def epoch(self, line: str) -> None:
         """Nothing: a line for each cell is enough."""
 
     @contextmanager

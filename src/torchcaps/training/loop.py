@@ -1,25 +1,104 @@
 """The training loop: from a config, or an interrupted run, to a finished run folder."""
 
 import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 
-from torchcaps.data import TrainTest
+from torchcaps.data import ImageData, TrainTest
 from torchcaps.errors import InputError, RunStopped
-from torchcaps.training.build import load_data_of
+from torchcaps.models import Classifier
+from torchcaps.training.build import build_model, load_data_of
 from torchcaps.training.checkpoint import run_of
 from torchcaps.training.config import TrainConfig, read_train_config
-from torchcaps.training.finish import RunResult, finish
+from torchcaps.training.finish import finish
+from torchcaps.training.image_classification import ImageClassification
 from torchcaps.training.interrupt import StopRequest
-from torchcaps.training.progress import TrainingProgress, describe_run
-from torchcaps.training.run import Run
+from torchcaps.training.metrics import Evaluation
+from torchcaps.training.progress import TrainingProgress
+from torchcaps.training.run import OtherModel, Run, apply_settings
 from torchcaps.training.run_folder import RunFolder
+from torchcaps.training.task import HeldOut, Model, Task
 from torchcaps.training.tracker import open_tracker
 
-__all__ = ["resume", "train"]
+__all__ = ["RunResult", "TaskResult", "resume", "resume_task", "train", "train_task"]
+
+COMMAND = "torchcaps train --resume {folder}"
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """A finished run of any task.
+
+    Attributes:
+        folder: of the run.
+        held_out: what the last epoch's weights answered on the held-out data (None on the other
+            processes of a distributed run).
+    """
+
+    folder: Path
+    held_out: HeldOut | None
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run of `train`.
+
+    Attributes:
+        folder: of the run.
+        held_out: what the last epoch's weights answered on the held-out images (None on the other
+            processes of a distributed run).
+        test: those images (None there too).
+    """
+
+    folder: Path
+    held_out: Evaluation | None
+    test: ImageData | None = None
+
+
+def train_task(config: TrainConfig, task: Task[Model, Any], model: Model) -> TaskResult:
+    """Train one's own model for one's own task, in a new run folder.
+
+    Args:
+        config: `epochs`, `batch_size`, `learning_rate`, `final_learning_rate`, `seed`, `precision`,
+            `threads`, `checkpoint_every`, `tensorboard` and `out`; its options of images and
+            networks are not used.
+        task: what is trained.
+        model: trained from the weights that it has; it is changed.
+
+    Returns:
+        The run folder, and what the task measured on its held-out data.
+
+    Raises:
+        InputError: an option is wrong.
+        RunStopped: interrupted, or a loss that is not finite.
+    """
+    with torch.random.fork_rng():
+        return run_to_the_end(Run(config, task, model))
+
+
+def resume_task(path: Path | str, task: Task[Model, Any], model: Model) -> TaskResult:
+    """Continue an interrupted run of `train_task` from its last checkpoint.
+
+    On the same device with the same number of threads, the weights at the end are, bit for bit,
+    those of a run that was never interrupted.
+
+    Args:
+        path: the run folder, or one checkpoint file in its folder `checkpoints`.
+        task, model: as the run began with them; the weights come from the checkpoint, where there
+            is one yet.
+
+    Raises:
+        InputError: no run there, a damaged checkpoint (the one before it is named), other data.
+        RunStopped: as in `train_task`.
+    """
+    config = config_of_run(Path(path))
+    with torch.random.fork_rng():
+        return run_to_the_end(Run(config, task, model), Path(path))
 
 
 def train(config: TrainConfig, data: TrainTest | None = None) -> RunResult:
@@ -38,9 +117,9 @@ def train(config: TrainConfig, data: TrainTest | None = None) -> RunResult:
         RunStopped: interrupted, or a loss that is not finite.
     """
     with torch.random.fork_rng():
-        run = Run(config, load_data_of(config) if data is None else data)
-        run.begin()
-        return to_the_end(run)
+        task, model = images_and_model(config, data)
+        run = Run(config, task, model, resume_by=COMMAND)
+        return image_result(run_to_the_end(run), task)
 
 
 def resume(path: Path, data: TrainTest | None = None) -> RunResult:
@@ -57,20 +136,51 @@ def resume(path: Path, data: TrainTest | None = None) -> RunResult:
         InputError: no run there, a damaged checkpoint (the one before it is named), other data.
         RunStopped: as in `train`.
     """
-    path = Path(path)
+    config = config_of_run(Path(path))
+    with torch.random.fork_rng():
+        task, model = images_and_model(config, data)
+        run = Run(config, task, model, resume_by=COMMAND)
+        try:
+            return image_result(run_to_the_end(run, Path(path)), task)
+        except OtherModel as error:
+            raise InputError(
+                f"{run.folder.checkpoints} holds the checkpoints of another model than "
+                f"{run.folder.config} describes: bring back the file that the run began with"
+            ) from error
+
+
+def images_and_model(
+    config: TrainConfig, data: TrainTest | None
+) -> tuple[ImageClassification, Classifier]:
+    """What the options of `torchcaps train` name."""
+    if data is None:
+        data = load_data_of(config)
+    apply_settings(config)
+    task = ImageClassification.from_config(config, data)
+    return task, build_model(config, task.training)
+
+
+def image_result(result: TaskResult, task: ImageClassification) -> RunResult:
+    """The result of `train`."""
+    if result.held_out is None:
+        return RunResult(result.folder, None)
+    return RunResult(result.folder, result.held_out.answers, task.data.test)
+
+
+def config_of_run(path: Path) -> TrainConfig:
+    """The config of the run that a path names, with its folder in `out`."""
     folder = RunFolder(run_of(path))
     if not folder.config.is_file():
         raise InputError(f"{folder.path} is not the folder of a run: it holds no config.json")
-    config = dataclasses.replace(read_train_config(folder.config), out=folder.path)
-    with torch.random.fork_rng():
-        run = Run(config, load_data_of(config) if data is None else data)
-        run.go_on(folder, path)
-        return to_the_end(run)
+    return dataclasses.replace(read_train_config(folder.config), out=folder.path)
 
 
-def to_the_end(run: Run) -> RunResult:
-    """All steps that are left, then the held-out images, the model and the pictures."""
-    go_on = f"torchcaps train --resume {run.folder.path}"
+def run_to_the_end(run: Run, path: Path | None = None) -> TaskResult:
+    """A new run, or one continued from `path`: all steps that are left, and what a run leaves."""
+    if path is None:
+        run.begin()
+    else:
+        run.resume(RunFolder(run_of(path)), path)
     try:
         all_epochs(run)
         result = finish_on_main(run)
@@ -78,14 +188,14 @@ def to_the_end(run: Run) -> RunResult:
         return result
     except KeyboardInterrupt as error:  # a second Ctrl-C, or one after the last step
         raise RunStopped(
-            f"interrupted; go on from the last checkpoint with: {go_on}", exit_code=130
+            f"interrupted; go on from the last checkpoint with: {run.how_to_resume}", exit_code=130
         ) from error
     except BrokenPipeError:  # of our output, not of the folder
         raise
     except (OSError, SafetensorError) as error:
         raise RunStopped(
             f"the folder {run.folder.path} cannot be written ({error}); its last checkpoint is "
-            f"whole: see to the disk, then go on with: {go_on}",
+            f"whole: see to the disk, then go on with: {run.how_to_resume}",
             exit_code=1,
         ) from error
 
@@ -93,9 +203,9 @@ def to_the_end(run: Run) -> RunResult:
 def all_epochs(run: Run) -> None:
     """Every step that is left, with its progress, metrics and checkpoints."""
     run.prepare()
-    tracker = open_tracker(run.config.tensorboard and run.main, run.folder.path)
-    with TrainingProgress(run.total_steps, run.step, quiet=not run.main) as progress:
-        progress.say(describe_run(run.config, run.data, run.validation, run.model))
+    tracker = open_tracker(run.config.tensorboard and run.is_main, run.folder.path)
+    with TrainingProgress(run.total_steps, run.step, quiet=not run.is_main) as progress:
+        progress.say(run.task.describe(run.model))
         progress.say(
             f"{run.device.type}, {run.precision.name} ({run.precision.reason}), "
             f"{torch.get_num_threads()} threads, seed {run.config.seed} → {run.folder.path}"
@@ -117,35 +227,52 @@ def one_epoch(run: Run, progress: TrainingProgress, stop: StopRequest) -> dict[s
     """
     run.wrapped.train()
     run.start_clock()
-    per_epoch = run.batches.steps_per_epoch
+    per_epoch = run.sampler.steps_per_epoch
     epoch, done = divmod(run.step, per_epoch)
     for left in reversed(range(per_epoch - done)):
         run.do_step()
         progress.step(f"epoch {epoch + 1}/{run.config.epochs}")
-        stopping = run.anyone(stop.requested)
+        stopping = run.any_process(stop.requested)
         if left and (stopping or run.step % run.config.checkpoint_every == 0):
             run.save()
         if left and stopping:
             raise stopped(run)
     row = run.close_epoch(epoch + 1)
-    progress.epoch(row, run.config.epochs)
-    if run.anyone(stop.requested) and run.step < run.total_steps:
+    if run.is_main:  # the others have not validated
+        progress.epoch(epoch_line(run, row))
+    if run.any_process(stop.requested) and run.step < run.total_steps:
         raise stopped(run)
     return row
+
+
+def epoch_line(run: Run, row: Mapping[str, Any]) -> str:
+    """What is said of an epoch, from its row of metrics.csv."""
+    epochs, examples = run.config.epochs, run.task.examples
+    parts = [
+        f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}",
+        f"loss {row['loss']:.4f}",
+        *run.task.describe_epoch(row),
+        f"{row['seconds']:.1f} s",
+        f"{row[f'{examples}_per_second']:.0f} {examples}/s",
+    ]
+    return "   ".join(parts)
 
 
 def stopped(run: Run) -> RunStopped:
     """What a person who stopped a run is told."""
     return RunStopped(
         f"stopped after step {run.step} of {run.total_steps}, and saved; go on with: "
-        f"torchcaps train --resume {run.folder.path}",
+        f"{run.how_to_resume}",
         exit_code=130,
     )
 
 
-def finish_on_main(run: Run) -> RunResult:
+def finish_on_main(run: Run) -> TaskResult:
     """The first process measures and draws; the others only know the folder."""
-    if not run.main:
-        return RunResult(run.folder.path, None)
+    if not run.is_main:
+        return TaskResult(run.folder.path, None)
     run.folder.write_metrics(run.history)
-    return finish(run.folder, run.model, run.data.test, run.history, run.config)
+    held_out = finish(run.folder, run.task, run.model, run.history, run.config)
+    for line in held_out.lines:
+        print(line, flush=True)
+    return TaskResult(run.folder.path, held_out)

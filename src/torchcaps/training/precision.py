@@ -1,5 +1,6 @@
 """Which number format trains fastest here without a person having to know."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +15,8 @@ class Precision:
     Routing always accumulates in float32.
     """
 
-    autocast: torch.dtype | None
+    device_type: str
+    dtype: torch.dtype | None  # None is float32, without autocast
     channels_last: bool
     reason: str
 
@@ -26,7 +28,13 @@ class Precision:
     @property
     def name(self) -> str:
         """ "bf16" or "fp32"."""
-        return "fp32" if self.autocast is None else "bf16"
+        return "fp32" if self.dtype is None else "bf16"
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The context of a forward pass."""
+        if self.dtype is None:
+            return nullcontext()
+        return torch.autocast(self.device_type, dtype=self.dtype)
 
 
 def choose_precision(asked: str, device: torch.device) -> Precision:
@@ -40,13 +48,14 @@ def choose_precision(asked: str, device: torch.device) -> Precision:
         'fp32'
     """
     if asked == "fp32":
-        return Precision(None, channels_last=False, reason="asked for")
+        return Precision(device.type, None, channels_last=False, reason="asked for")
     if asked == "bf16":
-        return Precision(torch.bfloat16, channels_last=True, reason="asked for")
+        return Precision(device.type, torch.bfloat16, channels_last=True, reason="asked for")
     hardware = bf16_hardware(device)
     if hardware is None:
-        return Precision(None, channels_last=False, reason=f"no bf16 hardware on {device.type}")
-    return Precision(torch.bfloat16, channels_last=True, reason=hardware)
+        why = f"no bf16 hardware on {device.type}"
+        return Precision(device.type, None, channels_last=False, reason=why)
+    return Precision(device.type, torch.bfloat16, channels_last=True, reason=hardware)
 
 
 def bf16_hardware(device: torch.device) -> str | None:

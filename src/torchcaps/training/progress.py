@@ -1,7 +1,7 @@
 """What a person sees while a run goes on: a bar with the time left, and a line an epoch."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Self, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Self, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -14,12 +14,7 @@ from rich.progress import (
     track,
 )
 
-from torchcaps.data import ImageData, TrainTest
-from torchcaps.models import Classifier
-from torchcaps.models.classifier import count_parameters
-from torchcaps.training.config import TrainConfig
-
-__all__ = ["TrainingProgress", "describe_run", "watched"]
+__all__ = ["TrainingProgress", "watched"]
 
 Item = TypeVar("Item")
 
@@ -66,18 +61,9 @@ class TrainingProgress:
         """Print a line above the bar."""
         self.console.print(text, markup=False)
 
-    def epoch(self, row: Mapping[str, Any], epochs: int) -> None:
-        """Print the line of an epoch, from its row of metrics.csv."""
-        validation = row["validation_accuracy"]
-        parts = [
-            f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}",
-            f"loss {row['loss']:.4f}",
-            f"train {row['train_accuracy']:.2%}",
-            "" if validation is None else f"validation {validation:.2%}",
-            f"{row['seconds']:.1f} s",
-            f"{row['images_per_second']:.0f} images/s",
-        ]
-        self.say("   ".join(part for part in parts if part))
+    def epoch(self, line: str) -> None:
+        """Print the line of an epoch."""
+        self.say(line)
 
 
 def watched(items: Sequence[Item], description: str) -> Iterable[Item]:
@@ -85,17 +71,3 @@ def watched(items: Sequence[Item], description: str) -> Iterable[Item]:
     console = Console(stderr=True)
     disable = not console.is_terminal
     return track(items, description, console=console, transient=True, disable=disable)
-
-
-def describe_run(
-    config: TrainConfig, data: TrainTest, validation: ImageData | None, model: Classifier
-) -> str:
-    """What is trained on what, in a line."""
-    aside = 0 if validation is None else len(validation)
-    height, width = data.train.image_size
-    return (
-        f"{config.model} ({count_parameters(model):,} parameters) on {data.train.name} "
-        f"({data.train.channels}×{height}×{width}, {data.train.num_classes} classes): "
-        f"{len(data.train) - aside} training images, {aside} for validation, "
-        f"{len(data.test)} held out"
-    )

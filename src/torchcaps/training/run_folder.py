@@ -9,7 +9,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -42,8 +42,8 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
 
     @classmethod
-    def create(cls, config: TrainConfig, data_name: str) -> "RunFolder":
-        """A new folder, where the config asks for it or under runs/, with its config.json.
+    def create(cls, config: TrainConfig, name: str) -> "RunFolder":
+        """A new folder, where the config asks for it or NAME-… under runs/, with its config.json.
 
         Raises:
             InputError: there is a run in it already, or it is a file.
@@ -51,7 +51,7 @@ class RunFolder:
         path = config.out
         if path is None:
             now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-            path = Path("runs") / f"{data_name}-{config.model}-{now}-{os.getpid()}"
+            path = Path("runs") / f"{name}-{now}-{os.getpid()}"
         folder = cls(path)
         if folder.config.exists():
             raise InputError(
@@ -74,15 +74,20 @@ class RunFolder:
                 else:
                     partial.unlink()
 
-    def read_data_facts(self) -> dict[str, Any]:
-        """What run.json says of the data that the run began with (see `describe_data`).
+    def read_data_facts(
+        self, needed: Iterable[str] = ("name", "train", "sha256")
+    ) -> dict[str, Any]:
+        """What run.json says of the data that the run began with (see `Task.describe_data`).
+
+        Args:
+            needed: facts without which the file counts as damaged.
 
         Raises:
             InputError: the file is damaged.
         """
         try:
             facts: dict[str, Any] = json.loads(self.run.read_text(encoding="utf-8"))["data"]
-            if lacking := {"name", "train", "sha256"} - set(facts):
+            if lacking := set(needed) - set(facts):
                 raise KeyError(f"data lacks {', '.join(sorted(lacking))}")
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(

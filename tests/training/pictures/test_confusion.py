@@ -4,7 +4,7 @@ import torch
 
 from torchcaps.training.pictures import draw_confusion
 from training.pictures.examples import matrix
-from training.pictures.seen import assert_neat, pixels, strings
+from training.pictures.figure_checks import assert_neat, pixels, strings
 
 
 @pytest.mark.parametrize("classes", [2, 21, 300])

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from torchcaps.training import pictures
 from training.pictures import examples
 from training.pictures.examples import DIGITS, LONG, NO_FONT_HAS
-from training.pictures.seen import assert_neat, pixels, strings, words
+from training.pictures.figure_checks import assert_neat, pixels, strings, words
 
 NAMING = [
     examples.confusion,

@@ -6,7 +6,7 @@ import pytest
 from torchcaps.training.pictures import draw_learning_curves
 from torchcaps.training.pictures.style import BLUE
 from training.pictures.examples import history
-from training.pictures.seen import assert_neat, pixels, rgb, strings
+from training.pictures.figure_checks import assert_neat, pixels, rgb, strings
 
 
 def curve(axes, name):

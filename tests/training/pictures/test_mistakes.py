@@ -4,7 +4,7 @@ import torch
 from torchcaps.training.pictures import draw_mistakes
 from torchcaps.training.pictures.style import WRONG
 from training.pictures.examples import DIGITS, plain
-from training.pictures.seen import assert_neat, count_pixels, pixels, rgb, strings
+from training.pictures.figure_checks import assert_neat, count_pixels, pixels, rgb, strings
 
 
 def mistakes(count, total, path):

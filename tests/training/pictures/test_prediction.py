@@ -6,7 +6,7 @@ import torch
 
 from torchcaps.training.pictures import draw_prediction
 from training.pictures.examples import noise, plain
-from training.pictures.seen import assert_neat, count_pixels, strings
+from training.pictures.figure_checks import assert_neat, count_pixels, strings
 
 
 def bar_axes(figure):

@@ -5,7 +5,7 @@ figure objects and the Agg canvas are used: no window, no global figure, and mat
 are as before when a function returns.
 
 Class names are drawn as they are, `$` and `_` included. A character that no font at hand has (the
-fonts are DejaVu Sans, then those of `words.FALLBACK_FONTS` that are installed) is drawn as □ and
+fonts are DejaVu Sans, then those of `text.FALLBACK_FONTS` that are installed) is drawn as □ and
 the name is preceded by the number of its class, so that two names never look the same because of
 it.
 """

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from torchcaps.training.pictures.style import INK, WRONG, Path, figure
-from torchcaps.training.pictures.words import legible, shortened, thousands, width_of
+from torchcaps.training.pictures.text import legible, shortened, thousands, width_of
 
 __all__ = ["draw_confusion"]
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from torchcaps.training.pictures.style import WRONG, Path
+from torchcaps.training.pictures.text import thousands
 from torchcaps.training.pictures.tiles import MARGIN, check_count, draw_tiles, sheet, write
-from torchcaps.training.pictures.words import thousands
 
 __all__ = ["draw_mistakes"]
 

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from torchcaps.training.pictures.style import BLUE, PAD, WIDTH, Path, figure
+from torchcaps.training.pictures.text import drawable, legible, shortened
 from torchcaps.training.pictures.tiles import check_count, pixels_of
-from torchcaps.training.pictures.words import drawable, legible, shortened
 
 __all__ = ["draw_prediction"]
 

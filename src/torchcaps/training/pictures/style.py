@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from torchcaps.storage import atomic_path
-from torchcaps.training.pictures.words import families
+from torchcaps.training.pictures.text import families
 
 __all__ = ["BLUE", "GREEN", "INK", "NOT_A_NUMBER", "PAD", "WIDTH", "WRONG", "Path", "figure"]
 

@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from torchcaps.training.pictures.style import INK, NOT_A_NUMBER, WIDTH, WRONG, Path, figure
-from torchcaps.training.pictures.words import caption, legible, width_of
+from torchcaps.training.pictures.text import caption, legible, width_of
 
 __all__ = ["MARGIN", "check_count", "draw_tiles", "pixels_of", "sheet", "write"]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ..errors import InputError
+from torchcaps.errors import InputError
 
 __all__ = ["channels_last"]
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
-from .extra import require
+from torchcaps.data.optional import require
 
 __all__ = ["in_threads"]
 

@@ -2,7 +2,7 @@
 
 import os
 
-from ..errors import InputError
+from torchcaps.errors import InputError
 
 __all__ = ["check_fits", "physical_memory"]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import InputError
+from torchcaps.errors import InputError
 
 __all__ = ["Listing", "scan"]
 

@@ -5,16 +5,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..errors import InputError
-from ..seeding import mix_seed
+from torchcaps.errors import InputError
+from torchcaps.seeding import mix_seed
 
-__all__ = ["Draws"]
+__all__ = ["IndexedRandom"]
 
 BLOCK = 4  # numbers that Philox gives at each count
 BLOCKS = 2
 
 
-class Draws:
+class IndexedRandom:
     """Eight random numbers of 64 bits for each of the items `start`, `start + 1`, …
 
     Those of an item depend on what they are for, the seed and the item's number alone: Philox, a
@@ -32,7 +32,7 @@ class Draws:
     Reference: Salmon, Moraes, Dror, Shaw (2011), Parallel random numbers: as easy as 1, 2, 3.
 
     Example:
-        >>> ten, last = Draws("example", 0, 0, 10), Draws("example", 0, 9, 1)
+        >>> ten, last = IndexedRandom("example", 0, 0, 10), IndexedRandom("example", 0, 9, 1)
         >>> int(ten.integers(0, 100)[9]) == int(last.integers(0, 100)[0])
         True
     """

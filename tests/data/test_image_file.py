@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from torchcaps.data import read_image
-from torchcaps.data.extra import MissingPackage
+from torchcaps.data.optional import MissingPackage
 
 RNG = np.random.default_rng(0)
 COLOURS = RNG.integers(0, 256, (7, 5, 3), dtype=np.uint8)

@@ -6,9 +6,9 @@ from io import BytesIO
 
 import torch
 
-from .idx import UInt8Array, parse_idx
-from .images import ImageData
-from .split import TrainTest
+from torchcaps.data.idx import UInt8Array, parse_idx
+from torchcaps.data.images import ImageData
+from torchcaps.data.split import TrainTest
 
 __all__ = ["TRAIN_IMAGES", "load_mnist5k"]
 

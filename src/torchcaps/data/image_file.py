@@ -12,9 +12,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..errors import InputError
-from .extra import require
-from .fit import check_channels, check_size
+from torchcaps.data.image_options import check_channels, check_size
+from torchcaps.data.optional import require
+from torchcaps.errors import InputError
 
 if TYPE_CHECKING:
     from PIL.Image import Image

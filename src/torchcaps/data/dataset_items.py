@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import InputError
-from .layout import channels_last
+from torchcaps.data.channel_axis import channels_last
+from torchcaps.data.image_file import to_pixels
+from torchcaps.errors import InputError
 
 __all__ = ["read_items"]
 
@@ -58,8 +59,6 @@ def _each(dataset: Any) -> Iterator[Any]:
 def _image(image: Any, what: str) -> Tensor:
     """uint8 or float32 [C, H, W]."""
     if type(image).__module__.partition(".")[0] == "PIL":
-        from .picture import to_pixels  # the caller has pillow already
-
         return torch.from_numpy(np.ascontiguousarray(to_pixels(image, what)))
     if isinstance(image, np.ndarray):
         if image.ndim == 3 and channels_last(image.shape, what):

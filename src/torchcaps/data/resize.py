@@ -1,61 +1,18 @@
 """Bring images to a size and a number of channels."""
 
-import operator
-
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ..errors import InputError
-from .images import ImageData
+from torchcaps.data.images import ImageData
+from torchcaps.errors import InputError
 
-__all__ = ["check_channels", "check_size", "fit"]
+__all__ = ["resize"]
 
-LARGEST_SIDE = 8192
 CHUNK = 2048  # images resized at a time, which bounds the temporary memory
 
 
-def check_size(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
-    """`image_size` as (H, W): an integer is a square, None stays None.
-
-    Raises:
-        InputError: it is not one or two integers from 1 to 8192.
-
-    Example:
-        >>> check_size(32), check_size((20, 30))
-        ((32, 32), (20, 30))
-    """
-    if image_size is None:
-        return None
-    sides = image_size if isinstance(image_size, (tuple, list)) else (image_size, image_size)
-    try:
-        height, width = (operator.index(side) for side in sides)
-    except (TypeError, ValueError):
-        height = width = 0
-    if not (1 <= height <= LARGEST_SIDE and 1 <= width <= LARGEST_SIDE):
-        raise InputError(
-            f"image_size is {image_size!r}; expected one integer or a pair (height, width), "
-            f"each from 1 to {LARGEST_SIDE}"
-        )
-    return height, width
-
-
-def check_channels(channels: int | None) -> int | None:
-    """`channels` itself, if it is 1 (grey), 3 (RGB) or None (as the images are).
-
-    Raises:
-        InputError: it is something else.
-
-    Example:
-        >>> check_channels(3)
-        3
-    """
-    if channels not in (None, 1, 3) or isinstance(channels, bool):
-        raise InputError(f"channels is {channels!r}; expected 1 (grey) or 3 (RGB)")
-    return channels
-
-
-def fit(data: ImageData, image_size: tuple[int, int] | None, channels: int | None) -> ImageData:
+def resize(data: ImageData, image_size: tuple[int, int] | None, channels: int | None) -> ImageData:
     """The same images at (H, W) and with 1 or 3 channels; None leaves that as it is.
 
     Resizing is bicubic with antialiasing, which for uint8 agrees with pillow's BICUBIC (used when
@@ -66,7 +23,7 @@ def fit(data: ImageData, image_size: tuple[int, int] | None, channels: int | Non
 
     Example:
         >>> data = ImageData(torch.zeros(2, 3, 8, 8), torch.arange(2), ("a", "b"), "toy")
-        >>> fit(data, (4, 6), 1)
+        >>> resize(data, (4, 6), 1)
         ImageData('toy': 2 images 1×4×6 float32, 2 classes)
     """
     images = data.images

@@ -3,7 +3,7 @@
 import importlib
 from types import ModuleType
 
-from ..errors import InputError
+from torchcaps.errors import InputError
 
 __all__ = ["MissingPackage", "require"]
 

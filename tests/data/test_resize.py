@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from torchcaps.data import ImageData, read_image
-from torchcaps.data.fit import CHUNK, fit
+from torchcaps.data.resize import CHUNK, resize
 
 RNG = np.random.default_rng(0)
 
@@ -21,13 +21,13 @@ def test_a_resized_tensor_is_the_resized_file(tmp_path, size, channels):
     pixels = RNG.integers(0, 256, (28, 33, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     file = read_image(tmp_path / "a.png", size, channels)
-    tensor = fit(data_of(torch.from_numpy(pixels).permute(2, 0, 1)[None]), size, channels)
+    tensor = resize(data_of(torch.from_numpy(pixels).permute(2, 0, 1)[None]), size, channels)
     assert (file.int() - tensor.images[0].int()).abs().max() <= 1
 
 
 def test_grey_by_pillows_weights():
     pixels = RNG.integers(0, 256, (16, 16, 3), dtype=np.uint8)
-    grey = fit(data_of(torch.from_numpy(pixels).permute(2, 0, 1)[None]), None, 1)
+    grey = resize(data_of(torch.from_numpy(pixels).permute(2, 0, 1)[None]), None, 1)
     expected = np.asarray(Image.fromarray(pixels).convert("L"))
     assert np.array_equal(grey.images[0, 0].numpy(), expected)
 
@@ -35,7 +35,7 @@ def test_grey_by_pillows_weights():
 def test_floats_stay_between_0_and_1():
     stripes = torch.zeros(1, 1, 16, 16)
     stripes[..., ::3] = 1  # bicubic interpolation overshoots at these edges
-    resized = fit(data_of(stripes), (37, 41), 3).images
+    resized = resize(data_of(stripes), (37, 41), 3).images
     assert resized.shape == (1, 3, 37, 41)
     assert resized.min() >= 0
     assert resized.max() <= 1
@@ -43,15 +43,15 @@ def test_floats_stay_between_0_and_1():
 
 def test_grey_becomes_three_equal_channels():
     grey = torch.randint(0, 256, (2, 1, 5, 5), dtype=torch.uint8)
-    assert torch.equal(fit(data_of(grey), None, 3).images, grey.repeat(1, 3, 1, 1))
+    assert torch.equal(resize(data_of(grey), None, 3).images, grey.repeat(1, 3, 1, 1))
 
 
 def test_what_fits_already_is_not_copied():
     data = data_of(torch.zeros(2, 1, 5, 5))
-    assert fit(data, (5, 5), 1) is data
+    assert resize(data, (5, 5), 1) is data
 
 
 def test_chunks_make_no_difference():
     images = torch.randint(0, 256, (CHUNK + 3, 1, 6, 6), dtype=torch.uint8)
-    whole = fit(data_of(images), (4, 4), None).images
-    assert torch.equal(whole[-5:], fit(data_of(images[-5:]), (4, 4), None).images)
+    whole = resize(data_of(images), (4, 4), None).images
+    assert torch.equal(whole[-5:], resize(data_of(images[-5:]), (4, 4), None).images)

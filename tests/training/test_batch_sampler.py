@@ -2,9 +2,10 @@ import pytest
 import torch
 
 from small_runs import tiny_data
-from torchcaps.data import ImageData
+from torchcaps.data import ImageData, TrainTest
 from torchcaps.errors import InputError
-from torchcaps.training.batches import Batches
+from torchcaps.training.batch_sampler import BatchSampler
+from torchcaps.training.image_classification import ImageClassification
 
 # Image k has the value k everywhere, so that a batch says which images it holds.
 NUMBERED = ImageData(
@@ -15,20 +16,25 @@ NUMBERED = ImageData(
 )
 
 
-def seen(batches: Batches, step: int) -> list[int]:
-    return (batches.batch(step)[0][:, 0, 0, 0] * 255).round().int().tolist()
+def image_batch(data: ImageData, step: int, *sampling: int, max_shift: int = 0, **options: int):
+    """Images and labels of a step; `sampling` is batch size, seed, rank, world."""
+    task = ImageClassification(TrainTest(data, data), "a model", max_shift=max_shift)
+    return task.batch(step, BatchSampler(len(data), *sampling, **options))
+
+
+def seen(step: int, batch_size: int, seed: int = 0) -> list[int]:
+    images, _ = image_batch(NUMBERED, step, batch_size, seed)
+    return (images[:, 0, 0, 0] * 255).round().int().tolist()
 
 
 def test_an_epoch_visits_no_image_twice_and_leaves_out_the_incomplete_batch():
-    batches = Batches(NUMBERED, batch_size=8, seed=0, max_shift=0)
-    assert batches.steps_per_epoch == 6
-    visited = [image for step in range(6) for image in seen(batches, step)]
+    assert BatchSampler(50, batch_size=8, seed=0).steps_per_epoch == 6
+    visited = [image for step in range(6) for image in seen(step, batch_size=8)]
     assert len(visited) == len(set(visited)) == 48
 
 
 def test_every_epoch_has_its_own_order():
-    batches = Batches(NUMBERED, batch_size=50, seed=0, max_shift=0)
-    first, second = seen(batches, 0), seen(batches, 1)
+    first, second = seen(0, batch_size=50), seen(1, batch_size=50)
     assert sorted(first) == sorted(second) == list(range(50))
     assert first != second
 
@@ -36,7 +42,7 @@ def test_every_epoch_has_its_own_order():
 def test_a_step_is_a_function_of_the_seed_alone():
     def step_seven(seed):
         torch.rand(3)  # the state of the global generator is of no matter
-        return Batches(tiny_data().train, 16, seed, max_shift=2).batch(7)
+        return image_batch(tiny_data().train, 7, 16, seed, max_shift=2)
 
     first, again, other = step_seven(0), step_seven(0), step_seven(1)
     assert all(map(torch.equal, first, again))
@@ -44,23 +50,22 @@ def test_a_step_is_a_function_of_the_seed_alone():
 
 
 def test_labels_stay_with_their_images():
-    batches = Batches(NUMBERED, batch_size=10, seed=3, max_shift=0)
-    labels = batches.batch(2)[1].tolist()
-    assert labels == [image % 2 for image in seen(batches, 2)]
+    labels = image_batch(NUMBERED, 2, 10, 3)[1].tolist()
+    assert labels == [image % 2 for image in seen(2, batch_size=10, seed=3)]
 
 
 @pytest.mark.parametrize("world", [2, 4])
 def test_the_processes_together_see_the_batch_of_one(world):
     data = tiny_data().train
-    whole = Batches(data, 16, seed=5, max_shift=2).batch(9)
-    shares = [Batches(data, 16, 5, 2, rank, world).batch(9) for rank in range(world)]
+    whole = image_batch(data, 9, 16, 5, max_shift=2)
+    shares = [image_batch(data, 9, 16, 5, rank, world, max_shift=2) for rank in range(world)]
     assert torch.equal(torch.cat([images for images, _ in shares]), whole[0])
     assert torch.equal(torch.cat([labels for _, labels in shares]), whole[1])
 
 
 def test_shifts_move_images_and_no_shift_leaves_them():
     data = tiny_data().train
-    still, moved = (Batches(data, 16, 0, max_shift).batch(0)[0] for max_shift in (0, 2))
+    still, moved = (image_batch(data, 0, 16, 0, max_shift=shift)[0] for shift in (0, 2))
     assert not torch.equal(still, moved)
     original = torch.stack([data[k][0] for k in range(len(data))])
     assert all((original == image).flatten(1).all(1).any() for image in still)
@@ -69,11 +74,20 @@ def test_shifts_move_images_and_no_shift_leaves_them():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 51}, "there are 50 training images, fewer than one batch"),
+        (
+            {"batch_size": 51, "noun": "images"},
+            "there are 50 training images, fewer than one batch: take --batch-size 50 or less",
+        ),
         ({"batch_size": 9, "world": 2}, "--batch-size 9 must be a multiple of the 2 processes"),
-        ({"max_shift": 6}, "--max-shift 6 would push whole images of 6×6 out of sight: take 5"),
     ],
 )
 def test_what_cannot_be_cut_into_batches_is_refused(options, message):
     with pytest.raises(InputError, match=message):
-        Batches(**{"data": NUMBERED, "batch_size": 8, "seed": 0, "max_shift": 0, **options})
+        BatchSampler(**{"examples": 50, "batch_size": 8, "seed": 0, **options})
+
+
+def test_shifts_out_of_sight_are_refused():
+    with pytest.raises(
+        InputError, match="--max-shift 6 would push whole images of 6×6 out of sight: take 5"
+    ):
+        image_batch(NUMBERED, 0, 8, 0, max_shift=6)

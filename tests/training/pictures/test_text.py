@@ -1,9 +1,9 @@
 """Class names as they are seen in a picture."""
 
-from torchcaps.training.pictures import draw_confusion, draw_prediction, words
+from torchcaps.training.pictures import draw_confusion, draw_prediction, text
 from training.pictures import examples
 from training.pictures.examples import LONG, NO_FONT_HAS, matrix, noise
-from training.pictures.seen import strings
+from training.pictures.figure_checks import strings
 
 
 def test_a_name_that_loses_characters_carries_its_number(path, laid_out):
@@ -15,9 +15,9 @@ def test_a_name_that_loses_characters_carries_its_number(path, laid_out):
 
 def test_an_installed_font_supplies_what_the_first_one_lacks(path, laid_out, monkeypatch):
     letter = "\U0001d49c"  # 𝒜: not in DejaVu Sans, in STIX, which comes with matplotlib
-    monkeypatch.setattr(words, "FALLBACK_FONTS", ())
+    monkeypatch.setattr(text, "FALLBACK_FONTS", ())
     draw_confusion(matrix(2), [letter, "b"], path=path)
-    monkeypatch.setattr(words, "FALLBACK_FONTS", ("No Such Font", "STIXGeneral"))
+    monkeypatch.setattr(text, "FALLBACK_FONTS", ("No Such Font", "STIXGeneral"))
     draw_confusion(matrix(2), [letter, "b"], path=path)
     assert "0: □" in strings(laid_out[0])
     assert letter in strings(laid_out[1])
@@ -25,6 +25,6 @@ def test_an_installed_font_supplies_what_the_first_one_lacks(path, laid_out, mon
 
 def test_long_names_end_with_an_ellipsis_and_keep_the_confidence(path, laid_out):
     examples.mistakes(path, LONG)
-    tiles = [text for text in strings(laid_out[0]) if text.startswith("→ a")]
+    tiles = [said for said in strings(laid_out[0]) if said.startswith("→ a")]
     assert len(tiles) == 13
-    assert all("… (0." in text for text in tiles)
+    assert all("… (0." in said for said in tiles)

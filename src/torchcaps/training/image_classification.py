@@ -1,0 +1,197 @@
+"""The task of `torchcaps train`: images and their classes."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torchcaps.data import ImageData, TrainTest, apply_shift, shift_offsets, stratified_split
+from torchcaps.errors import InputError
+from torchcaps.models import Classifier
+from torchcaps.models.classifier import count_parameters
+from torchcaps.training import pictures
+from torchcaps.training.batch_sampler import BatchSampler
+from torchcaps.training.build import border_brightness, describe_data
+from torchcaps.training.config import TrainConfig
+from torchcaps.training.metrics import Evaluation, evaluate
+from torchcaps.training.precision import Precision
+from torchcaps.training.progress import watched
+from torchcaps.training.task import HeldOut, StepResult, Task
+
+__all__ = ["ImageClassification"]
+
+ImageBatch = tuple[Tensor, Tensor]  # images [b, C, H, W] and labels [b]
+
+
+class ImageClassification(Task[Classifier, ImageBatch]):
+    """Tell the classes of images, by a model's own loss.
+
+    Args:
+        data: what to train on, and what to be judged on once.
+        model_name: what the model is called in messages.
+        validation: fraction of the training images that is kept aside to follow progress, the same
+            ones in every run, whatever its seed; 0 for none.
+        max_shift: training images are shifted by up to so many pixels.
+
+    Raises:
+        InputError: a class is too small to be split, or shifts push whole images out of sight.
+    """
+
+    examples = "images"
+    measures = ("classification_loss", "reconstruction_loss", "train_accuracy")
+
+    def __init__(
+        self, data: TrainTest, model_name: str, *, validation: float = 0.0, max_shift: int = 0
+    ) -> None:
+        self.data = data
+        self.model_name = model_name
+        self.max_shift = max_shift
+        self.training, self.validation = split_off_validation(data.train, validation)
+        height, width = data.train.image_size
+        if max_shift >= min(height, width):
+            raise InputError(
+                f"--max-shift {max_shift} would push whole images of {height}×{width} out of "
+                f"sight: take {min(height, width) - 1} or less"
+            )
+        self.name = f"{data.train.name}-{model_name}"
+        self.examples_per_epoch = len(self.training)
+
+    @classmethod
+    def from_config(cls, config: TrainConfig, data: TrainTest) -> "ImageClassification":
+        """As the options of `torchcaps train` say."""
+        return cls(data, config.model, validation=config.validation, max_shift=config.max_shift)
+
+    def describe_data(self) -> dict[str, Any]:
+        """Counts, shape, classes and a hash over all of it."""
+        return describe_data(self.data)
+
+    def batch(self, step: int, sampler: BatchSampler) -> ImageBatch:
+        """Images `[b, C, H, W]`, shifted, and labels `[b]`."""
+        images, labels = self.training.batch(sampler.indices(step))
+        if self.max_shift:
+            # Drawn for all of the batch, so that the number of processes changes nothing.
+            offsets = shift_offsets(sampler.batch_size, self.max_shift, sampler.seed, step)
+            images = apply_shift(images, offsets[sampler.share])
+        return images, labels
+
+    def losses(self, model: Classifier, batch: ImageBatch, precision: Precision) -> StepResult:
+        """The model's losses, and which of the images it answers correctly."""
+        images, labels = batch
+        images = images.to(memory_format=precision.memory_format)
+        with precision.autocast():
+            output = model(images, labels)
+        losses = model.loss(output, images, labels)
+        measured = (
+            losses.classification,
+            losses.reconstruction,
+            output.activation.argmax(dim=1) == labels,
+        )
+        return StepResult(losses.total, dict(zip(self.measures, measured)))
+
+    def validate(self, model: Classifier, precision: Precision) -> Mapping[str, float | None]:
+        """Loss and accuracy on the images kept aside; None where there are none."""
+        if self.validation is None:
+            return {"validation_loss": None, "validation_accuracy": None}
+        measured = evaluate(model, self.validation, autocast=precision.autocast())
+        return {"validation_loss": measured.loss, "validation_accuracy": measured.accuracy}
+
+    def measure_held_out(self, model: Classifier, config: TrainConfig) -> HeldOut:
+        """The accuracy on the held-out images; `answers` is the `Evaluation`."""
+        test = self.data.test
+        watch = partial(watched, description="measuring on the held-out images")
+        held_out = evaluate(model, test, watch=watch)  # in float32, as `torchcaps eval` does
+        low, high = held_out.interval
+        some, _ = test.batch(torch.arange(min(len(test), 1000)))
+        return HeldOut(
+            result={
+                "held_out_accuracy": held_out.accuracy,
+                "interval_95": [low, high],
+                "held_out_images": len(test),
+                "held_out_loss": held_out.loss,
+            },
+            lines=[
+                f"held-out accuracy: {held_out.accuracy:.2%} of {len(test)} "
+                f"images (95 % interval {low:.2%} to {high:.2%})"
+            ],
+            metadata={
+                "data": test.name,
+                "held_out_accuracy": f"{held_out.accuracy:.4f} ({len(test)} images, 95 % interval "
+                f"{low:.4f} to {high:.4f}), after the last of {config.epochs} epochs",
+                "seed": config.seed,
+                "border_brightness": round(border_brightness(some), 4),
+            },
+            answers=held_out,
+        )
+
+    def draw(
+        self,
+        folder: Path,
+        model: Classifier,
+        held_out: HeldOut,
+        history: Sequence[Mapping[str, Any]],
+    ) -> None:
+        """Learning curves, confusion, the most confident mistakes, and reconstructions."""
+        test, answers = self.data.test, held_out.answers
+        pictures.draw_learning_curves(history, path=folder / "learning_curves.png")
+        pictures.draw_confusion(answers.confusion, test.class_names, path=folder / "confusion.png")
+        draw_worst_mistakes(test, answers, path=folder / "mistakes.png")
+        draw_some_reconstructions(model, test, answers, path=folder / "reconstructions.png")
+
+    def describe(self, model: Classifier) -> str:
+        """The network, the shape of the images, and how many there are."""
+        train = self.data.train
+        height, width = train.image_size
+        return (
+            f"{self.model_name} ({count_parameters(model):,} parameters) on {train.name} "
+            f"({train.channels}×{height}×{width}, {train.num_classes} classes): "
+            f"{len(self.training)} training images, {len(train) - len(self.training)} for "
+            f"validation, {len(self.data.test)} held out"
+        )
+
+    def describe_epoch(self, row: Mapping[str, Any]) -> Sequence[str]:
+        """The accuracies."""
+        validation = row["validation_accuracy"]
+        told = [] if validation is None else [f"validation {validation:.2%}"]
+        return [f"train {row['train_accuracy']:.2%}", *told]
+
+
+def split_off_validation(data: ImageData, fraction: float) -> tuple[ImageData, ImageData | None]:
+    """(training, validation) images; the same split in every run, whatever its seed."""
+    return (data, None) if fraction == 0 else stratified_split(data, fraction)
+
+
+def draw_worst_mistakes(test: ImageData, held_out: Evaluation, *, path: Path) -> None:
+    """The wrong answers of the largest activation."""
+    worst = torch.tensor(held_out.worst_mistakes(most=24), dtype=torch.int64)
+    pictures.draw_mistakes(
+        test.batch(worst)[0],
+        held_out.labels[worst],
+        held_out.predictions[worst],
+        held_out.activation[worst].amax(dim=1),
+        test.class_names,
+        total=len(test) - held_out.correct,
+        path=path,
+    )
+
+
+def draw_some_reconstructions(
+    model: Classifier, test: ImageData, held_out: Evaluation, *, path: Path
+) -> None:
+    """Two images of each of up to ten classes, where the model draws."""
+    present = sorted(set(test.labels.tolist()))  # a class may have no image here
+    shown = torch.cat([(test.labels == k).nonzero()[:2, 0] for k in present[:10]])
+    images, labels = test.batch(shown)
+    device = next(model.parameters()).device
+    reconstruction = model(images.to(device)).reconstruction
+    if reconstruction is not None:
+        pictures.draw_reconstructions(
+            images,
+            reconstruction.float().cpu(),
+            labels,
+            held_out.predictions[shown],
+            test.class_names,
+            path=path,
+        )

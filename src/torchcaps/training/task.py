@@ -1,0 +1,124 @@
+"""What is trained, as one object: its data, its losses, and what is measured of a model."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from torch import Tensor, nn
+
+from torchcaps.models.classifier import count_parameters
+from torchcaps.training.batch_sampler import BatchSampler
+from torchcaps.training.config import TrainConfig
+from torchcaps.training.precision import Precision
+
+__all__ = ["HeldOut", "StepResult", "Task"]
+
+Model = TypeVar("Model", bound=nn.Module)
+Batch = TypeVar("Batch")
+
+
+class StepResult(NamedTuple):
+    """What a model makes of the batch of a step.
+
+    Attributes:
+        loss: to be minimised, a scalar: the mean over the batch.
+        measures: what else is followed, under the names of `Task.measures`: a scalar is a mean over
+            the batch, `[b]` holds a number for each example.
+    """
+
+    loss: Tensor
+    measures: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What a trained model answers on data that it was not trained on.
+
+    Attributes:
+        result: JSON values, for result.json.
+        lines: what is printed at the end of the run.
+        metadata: what is saved with the model, in its config.json and its card.
+        answers: anything else that whoever trains wants back.
+    """
+
+    result: Mapping[str, Any] = field(default_factory=dict)
+    lines: Sequence[str] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    answers: Any = None
+
+
+class Task(ABC, Generic[Model, Batch]):
+    """What a run trains a model for; `train_task` trains it.
+
+    The loop has the rest: steps, learning rate, checkpoints, exact resume, several processes. For
+    an exact resume everything random must be a function of the step and the sampler's seed.
+    `ImageClassification` is the task of `torchcaps train`.
+
+    Attributes:
+        name: begins the name of a run's folder where the config names none.
+        examples_per_epoch: how many examples there are to train on.
+        examples: what they are, in words: the column `images_per_second` is named by it.
+        measures: names of what `losses` measures besides the loss, columns of metrics.csv.
+    """
+
+    name: str
+    examples_per_epoch: int
+    examples: str = "examples"
+    measures: Sequence[str] = ()
+
+    @abstractmethod
+    def describe_data(self) -> dict[str, Any]:
+        """What identifies the data, as JSON values: a run goes on only with the data it began with.
+
+        At least `name` and `train`, the number of examples; what else tells other data apart, such
+        as a hash over all of them.
+        """
+
+    @abstractmethod
+    def batch(self, step: int, sampler: BatchSampler) -> Batch:
+        """This process's share of the batch of a step: tensors, or tuples and dicts of them.
+
+        `sampler.indices(step)` are the examples to take. The loop moves the tensors to the device.
+        """
+
+    @abstractmethod
+    def losses(self, model: Model, batch: Batch, precision: Precision) -> StepResult:
+        """The loss of a batch, on the model's device, and what is measured of it.
+
+        A model may run in bf16 where the hardware has it: within `with precision.autocast():`.
+        """
+
+    def validate(self, model: Model, precision: Precision) -> Mapping[str, float | None]:
+        """What is measured after each epoch on data kept aside: further columns of metrics.csv.
+
+        The model is in evaluation mode, and gradients are off; so it is in `measure_held_out` and
+        `draw`.
+        """
+        return {}
+
+    def measure_held_out(self, model: Model, config: TrainConfig) -> HeldOut:
+        """Look at the held-out data, once, after the last step."""
+        return HeldOut()
+
+    def draw(
+        self,
+        folder: Path,
+        model: Model,
+        held_out: HeldOut,
+        history: Sequence[Mapping[str, Any]],
+    ) -> None:
+        """Leave pictures in the folder of a finished run; `history` is its rows of metrics.csv."""
+
+    def describe(self, model: Model) -> str:
+        """What is trained on what, in a line, before the first step."""
+        data = self.describe_data()
+        return (
+            f"{type(model).__name__} ({count_parameters(model):,} parameters) on {data['name']}: "
+            f"{data['train']} training {self.examples}"
+        )
+
+    def describe_epoch(self, row: Mapping[str, Any]) -> Sequence[str]:
+        """What the line of an epoch says besides loss and time, from its row of metrics.csv."""
+        return [f"{name} {row[name]:.4g}" for name in self.measures]

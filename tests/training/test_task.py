@@ -1,0 +1,281 @@
+"""A task and a model of one's own, through the loop that trains images: here a recommender."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, load_model
+from torch import nn
+
+import tiny_recommender
+from small_runs import listing, tiny_config, tiny_data, weights_of
+from tiny_recommender import (
+    Interests,
+    NextItem,
+    recommender,
+    recommender_config,
+    tiny_sequences,
+    train_or_resume_recommender,
+)
+from torchcaps.errors import InputError, RunStopped
+from torchcaps.training.image_classification import ImageClassification
+from torchcaps.training.loop import resume, resume_task, train, train_task
+from torchcaps.training.run import Run
+from torchcaps.training.task import StepResult, Task
+
+STEPS = 12
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """An uninterrupted run."""
+    return train_or_resume_recommender(recommender_config(tmp_path_factory.mktemp("recommender")))
+
+
+def rows(folder):
+    """metrics.csv, less what a clock measured."""
+    with (folder / "metrics.csv").open(encoding="utf-8") as file:
+        return [{k: v for k, v in row.items() if "second" not in k} for row in csv.DictReader(file)]
+
+
+def test_a_recommender_leaves_the_files_of_a_run(finished):
+    assert set(listing(finished.folder)) == {
+        "config.json", "run.json", "metrics.csv", "result.json", "interests.txt",
+        "model/model.safetensors",
+        "checkpoints/step-00000010.json", "checkpoints/step-00000010.safetensors",
+        "checkpoints/step-00000012.json", "checkpoints/step-00000012.safetensors",
+    }  # fmt: skip
+    with (finished.folder / "metrics.csv").open(encoding="utf-8") as file:
+        assert next(csv.reader(file)) == [
+            "epoch", "step", "learning_rate", "loss", "hit_rate", "margin",
+            "validation_hit_rate", "seconds", "users_per_second",
+        ]  # fmt: skip
+    result = json.loads((finished.folder / "result.json").read_text())
+    assert list(result) == ["held_out_hit_rate", "epochs", "seed", "seconds"]
+    assert result["held_out_hit_rate"] == finished.held_out.answers
+    assert (finished.folder / "interests.txt").read_text() == f"{finished.held_out.answers} 2"
+    model = Interests()
+    load_model(model, finished.folder / "model" / "model.safetensors")
+    with torch.no_grad():
+        assert recommender()[0].hit_rate(model.eval()) == finished.held_out.answers
+
+
+def test_it_learns_and_says_so(tmp_path, capsys):
+    many = tiny_sequences(960)
+    done = train_task(recommender_config(tmp_path, epochs=10), *recommender(many))
+    assert done.held_out.answers > 0.5  # five of thirty items at random: 0.17
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("Interests (")
+    assert said[0].endswith("parameters) on clicks: 960 training users")
+    assert said[2].startswith("epoch  1/10   loss 3.")
+    assert "   hit_rate 0." in said[2]
+    assert said[2].endswith(" users/s")
+    assert said[-1] == f"held-out hit rate: {done.held_out.answers:.2%} after 10 epochs"
+
+
+@pytest.mark.parametrize("step", [1, 3, 6, 7, 11])
+def test_going_on_after_a_stop_gives_the_same_bits(finished, tmp_path, monkeypatch, step):
+    do_step = Run.do_step
+
+    def and_stop(self):
+        do_step(self)
+        if self.step == step:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Run, "do_step", and_stop)
+    how = rf"go on with: resume_task\('{tmp_path}', task, model\)"
+    with pytest.raises(RunStopped, match=f"stopped after step {step} of {STEPS}, and saved; {how}"):
+        train_task(recommender_config(tmp_path), *recommender())
+    torch.rand(3)
+    task, model = recommender()
+    nn.init.zeros_(model.items.weight)  # the weights come from the checkpoint
+    assert resume_task(tmp_path, task, model).held_out == finished.held_out
+    assert weights_of(tmp_path) == weights_of(finished.folder)
+    assert rows(tmp_path) == rows(finished.folder)
+
+
+def test_training_leaves_the_global_generator_alone(tmp_path):
+    before = torch.get_rng_state()
+    train_task(recommender_config(tmp_path, epochs=1), *recommender())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_what_happens_after_a_step_is_done_before_its_checkpoint(tmp_path):
+    """So that a kill in between undoes both."""
+    seen = []
+
+    def look(run):
+        saved = [int(path.stem[5:]) for path in run.folder.checkpoints.glob("step-*.json")]
+        seen.append((run.step, max(saved, default=0)))
+
+    task, model = recommender()
+    run = Run(recommender_config(tmp_path), task, model, after_step=look)
+    run.begin()
+    run.prepare()
+    for _ in range(6):
+        run.do_step()
+    run.close_epoch(1)
+    run.do_step()
+    assert seen == [(1, 0), (2, 0), (3, 0), (4, 0), (5, 0), (6, 0), (7, 6)]
+
+
+def test_two_processes_give_what_one_gives(tmp_path):
+    """A task may call any method of its model: here `scores`, beside the forward pass."""
+    two = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    path = os.pathsep.join(part for part in sys.path if part)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    # Without dropout, whose units are drawn by each process for itself.
+    command = (
+        "import sys, runpy, torch; torch.nn.Dropout.forward = lambda self, x: x; "
+        f"sys.argv = ['x', sys.argv[1]]; runpy.run_path({tiny_recommender.__file__!r}, "
+        "run_name='__main__')"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(command)
+    for launcher, out in (([sys.executable], "one"), (two, "two")):
+        done = subprocess.run(
+            [*launcher, str(script), str(tmp_path / out)],
+            capture_output=True, text=True, env=environment, timeout=240,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    assert done.stdout.count("held-out hit rate") == 1
+    one, other = (
+        load_file(tmp_path / out / "model" / "model.safetensors") for out in ("one", "two")
+    )
+    for name, tensor in one.items():
+        torch.testing.assert_close(other[name], tensor, rtol=1e-3, atol=2e-4)
+    for row, expected in zip(rows(tmp_path / "two"), rows(tmp_path / "one"), strict=True):
+        for column in ("loss", "hit_rate", "margin"):
+            assert float(row[column]) == pytest.approx(float(expected[column]), rel=1e-3)
+
+
+# --- what does not fit
+@pytest.fixture
+def interrupted(tmp_path, monkeypatch):
+    """A run that was stopped after its third step."""
+    with monkeypatch.context() as patch:
+        do_step = Run.do_step
+
+        def and_stop(self):
+            do_step(self)
+            if self.step == 3:
+                signal.raise_signal(signal.SIGINT)
+
+        patch.setattr(Run, "do_step", and_stop)
+        with pytest.raises(RunStopped):
+            train_task(recommender_config(tmp_path / "run"), *recommender())
+    return tmp_path / "run"
+
+
+def test_changed_data_are_refused(interrupted):
+    other = recommender(tiny_sequences(seed=9))
+    with pytest.raises(InputError, match=r"began with \(clicks, 96 training users\)"):
+        resume_task(interrupted, *other)
+
+
+def test_another_model_is_refused(interrupted):
+    task, _ = recommender()
+    with pytest.raises(InputError, match="of another model than the given one: give the task and"):
+        resume_task(interrupted, task, Interests(interests=4))
+
+
+def test_other_measures_are_refused(interrupted):
+    task, model = recommender()
+    task.measures = ("hit_rate",)
+    with pytest.raises(InputError, match="of another model than the given one: give the task and"):
+        resume_task(interrupted, task, model)
+
+
+def test_the_command_line_does_not_take_it_for_images(interrupted):
+    with pytest.raises(InputError, match=r"the data are not those .* \(clicks, 96 training"):
+        resume(interrupted, tiny_data())
+
+
+def test_too_few_examples(tmp_path):
+    with pytest.raises(InputError, match="there are 96 training users, fewer than one batch"):
+        train_task(recommender_config(tmp_path / "run", batch_size=97), *recommender())
+    assert not (tmp_path / "run").exists()
+
+
+def test_data_that_are_not_described(tmp_path):
+    task, model = recommender()
+    task.describe_data = lambda: {"name": "clicks"}
+    with pytest.raises(ValueError, match="describe_data must give name and train, got"):
+        train_task(recommender_config(tmp_path), task, model)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
+    class Bad(NextItem):
+        def losses(self, model, batch, precision):
+            result = super().losses(model, batch, precision)
+            return result._replace(loss=result.loss * float("nan"))
+
+    with pytest.raises(RunStopped, match="the loss is not finite at step 1, so"):
+        train_task(recommender_config(tmp_path), Bad(tiny_sequences()), Interests())
+    assert not (tmp_path / "checkpoints").exists()
+
+
+# --- the example of the documentation, the least that a task is, and images as a task
+def test_the_example_of_the_documentation_runs(tmp_path):
+    text = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", "import torch; torch.manual_seed(0)\n" + example],
+        capture_output=True, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "on clicks: 800 training users" in done.stdout
+    *_, rate, said = done.stdout.splitlines()
+    assert rate.startswith("held-out hit rate: ")
+    assert said == "True"
+    assert (tmp_path / "clicks" / "model" / "model.safetensors").is_file()
+
+
+class Constant(Task[nn.Linear, torch.Tensor]):
+    """Nothing but what has no default."""
+
+    name = "constant"
+    examples_per_epoch = 32
+
+    def describe_data(self):
+        return {"name": "noise", "train": 32}
+
+    def batch(self, step, sampler):
+        return sampler.indices(step).float()[:, None]
+
+    def losses(self, model, batch, precision):
+        return StepResult(model(batch / 32).square().mean(), {})
+
+
+def test_a_task_of_four_members(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    config = replace(recommender_config(tmp_path), out=None)
+    done = train_task(config, Constant(), nn.Linear(1, 1))
+    assert done.folder.parent.name == "runs"
+    assert done.folder.name.startswith("constant-")
+    assert list(rows(done.folder)[0]) == ["epoch", "step", "learning_rate", "loss"]
+    assert "Linear (2 parameters) on noise: 32 training examples" in capsys.readouterr().out
+    assert list(json.loads((done.folder / "result.json").read_text())) == [
+        "epochs", "seed", "seconds",
+    ]  # fmt: skip
+
+
+def test_images_are_a_task_like_others(tmp_path, no_pictures):
+    """`train` is this and nothing more."""
+    from torchcaps.training.build import build_model
+
+    config = tiny_config(tmp_path / "task", validation=0.25)
+    by_name = train(replace(config, out=tmp_path / "name"), tiny_data())
+    task = ImageClassification(tiny_data(), "mine", validation=0.25, max_shift=2)
+    done = train_task(config, task, build_model(config, task.training))
+    assert weights_of(done.folder) == weights_of(by_name.folder)
+    assert rows(done.folder) == rows(by_name.folder)
+    assert torch.equal(done.held_out.answers.activation, by_name.held_out.activation)
