@@ -20,7 +20,7 @@ FLOORS = [
     {"layers"},
     {"models", "data"},
     {"training"},
-    {"benchmark", "experiments", "explorer"},
+    {"benchmark", "explorer"},
     {"cli"},
     {"__main__"},
 ]
@@ -33,9 +33,9 @@ OPTIONAL = {
     "PIL": {"data"},
     "pooch": {"data"},
     "scipy": {"data"},
-    "rich": {"data", "training", "experiments"},
+    "rich": {"data", "training"},
     "accelerate": {"training"},
-    "matplotlib": {"training", "benchmark", "experiments"},
+    "matplotlib": {"training", "benchmark"},
     "tyro": {"cli"},
 }
 NEVER = {"pickle", "torchvision", "dill", "joblib"}
