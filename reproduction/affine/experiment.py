@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import torch
 
-from reproduction.affine.matched_evaluation import Looks
-from reproduction.affine.report import BEST, LINES, report
+from reproduction.affine.matched_evaluation import MatchedEvaluation
+from reproduction.affine.report import BEST, COMPARISONS, report
 from reproduction.harness.experiment import (
     Arrays,
     Cell,
@@ -27,7 +27,7 @@ from reproduction.harness.experiment import (
     paper_training,
 )
 from reproduction.harness.pooled_cnn import PooledCNN
-from reproduction.harness.workbench import Lab
+from reproduction.harness.workbench import Workbench
 from torchcaps.data import (
     AffineRanges,
     ImageData,
@@ -88,23 +88,23 @@ class Digits(NamedTuple):
 def cells(scale: Scale) -> Sequence[Cell]:
     """Every network for each seed."""
     return [
-        Cell(name, seed, line.options)
+        Cell(name, seed, one.options)
         for seed in range(scale.seeds)
-        for name, line in LINES.items()
+        for name, one in COMPARISONS.items()
     ]
 
 
 @lru_cache(maxsize=1)
-def digits_of(lab: Lab) -> Digits:
+def digits_of(workbench: Workbench) -> Digits:
     """The same for every cell, whatever its seed."""
-    rest, aside = stratified_split(lab.data.train, VALIDATION)
-    test = lab.data.test
+    rest, aside = stratified_split(workbench.data.train, VALIDATION)
+    test = workbench.data.test
     return Digits(
         TrainTest(pad_images(rest, SIDE), place_images(test, size=SIDE)),
         (place_images(aside, seed=1, size=SIDE), affine_images(aside, seed=1, size=SIDE)),
         affine_images(test, size=SIDE),
         affine_images(test, seed=2, size=SIDE, ranges=AffineRanges(0.0, 0.0, 0.0)),
-        published_digits(lab.data_dir),
+        published_digits(workbench.data_dir),
     )
 
 
@@ -115,25 +115,29 @@ def published_digits(data_dir: Path | None) -> ImageData | None:
     return read_affnist(found[0]) if found else None
 
 
-def compute(cell: Cell, lab: Lab) -> Outcome:
+def compute(cell: Cell, workbench: Workbench) -> Outcome:
     """Train, and look at the held-out digits where the level is reached and after the last step."""
-    digits = digits_of(lab)
-    assert lab.scale.level is not None
-    looks = Looks(
-        lab.folder.run_of(cell) / "looks",
-        lab.scale.level,
+    digits = digits_of(workbench)
+    assert workbench.scale.level is not None
+    evaluation = MatchedEvaluation(
+        workbench.folder.run_of(cell) / "looks",
+        workbench.scale.level,
         digits.validation,
         digits.learnt.test,
         digits.affine,
         digits.affnist,
     )
-    config = lab.config_of(cell)
+    config = workbench.config_of(cell)
     look_every = max(1, len(digits.learnt.train) // config.batch_size // LOOKS_AN_EPOCH)
-    change = partial(network, config, lab.scale.network is not None)
-    trained = lab.train(
-        cell, data=digits.learnt, change=change, after_epoch=looks.look, look_every=look_every
+    change = partial(network, config, workbench.scale.network is not None)
+    trained = workbench.train(
+        cell,
+        data=digits.learnt,
+        change=change,
+        after_epoch=evaluation.evaluate_model,
+        look_every=look_every,
     )
-    matched = looks.matched_row
+    matched = evaluation.matched_row
     affine = evaluate(trained.model, digits.affine)
     row: Row = {
         "placed_error": 1 - trained.held_out.accuracy,
@@ -153,7 +157,7 @@ def compute(cell: Cell, lab: Lab) -> Outcome:
     }
     wrong = (affine.predictions != affine.labels).numpy()
     shown = kept_digits(digits) if cell.name == BEST and cell.seed == 0 else {}
-    return Outcome(row, {"wrong": wrong, **looks.arrays, **shown})
+    return Outcome(row, {"wrong": wrong, **evaluation.arrays, **shown})
 
 
 def kept_digits(digits: Digits) -> Arrays:

@@ -9,16 +9,16 @@ import torch
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
 from reproduction.harness.charts import headline, legend_above
-from reproduction.harness.comparison import Line
+from reproduction.harness.comparison import Comparison
 from reproduction.harness.experiment import Arrays
-from reproduction.harness.image_rows import Strip, draw_strips
+from reproduction.harness.image_rows import ImageRow, draw_image_rows
 from torchcaps.training.pictures.style import BLUE, INK, WIDTH, WRONG, figure
 from torchcaps.training.pictures.tiles import pixels_of
 
 __all__ = ["draw_curves", "draw_digits"]
 
 Curves = Sequence[tuple[npt.NDArray[Any], npt.NDArray[Any]]]
-LOOKS = {"cnn": (INK, "D"), "r1": (WRONG, "s"), "r3": (BLUE, "o")}
+STYLES = {"cnn": (INK, "D"), "r1": (WRONG, "s"), "r3": (BLUE, "o")}
 
 
 def draw_digits(arrays: Arrays, path: Path) -> None:
@@ -29,9 +29,9 @@ def draw_digits(arrays: Arrays, path: Path) -> None:
         path: the PNG file to write.
     """
     words = {"shown_moved": "only moved, as in training", "shown_transformed": "transformed"}
-    draw_strips(
+    draw_image_rows(
         [
-            Strip(said, pixels_of(torch.from_numpy(arrays[name]).float() / 255))
+            ImageRow(said, pixels_of(torch.from_numpy(arrays[name]).float() / 255))
             for name, said in words.items()
         ],
         title="The same held-out digits, moved and transformed",
@@ -40,12 +40,12 @@ def draw_digits(arrays: Arrays, path: Path) -> None:
 
 
 def draw_curves(
-    lines: Mapping[str, Line], curves: Mapping[str, Curves], level: float, path: Path
+    comparisons: Mapping[str, Comparison], curves: Mapping[str, Curves], level: float, path: Path
 ) -> None:
     """Draw, for each training, the error on transformed digits over that on moved ones.
 
     Args:
-        lines: the networks.
+        comparisons: the networks.
         curves: for each training of a network, its accuracies look by look on moved and on
             transformed digits kept aside.
         level: the accuracy at which networks are compared.
@@ -54,12 +54,12 @@ def draw_curves(
     with figure(WIDTH, 4.2, path=path) as page:
         page.set_layout_engine("constrained")
         axes = page.subplots()
-        for name, line in lines.items():
-            colour, marker = LOOKS[name]
+        for name, one in comparisons.items():
+            colour, marker = STYLES[name]
             for k, (moved, transformed) in enumerate(curves[name]):
                 axes.plot(
                     100 * (1 - moved), 100 * (1 - transformed), color=colour, marker=marker,
-                    markersize=3, linewidth=0.8, alpha=0.8, label=line.label if k == 0 else None,
+                    markersize=3, linewidth=0.8, alpha=0.8, label=one.label if k == 0 else None,
                 )  # fmt: skip
         axes.axvline(100 * (1 - level), color=INK, linestyle=":", linewidth=1.2, label="level")
         if all(moved.max() < 1 for own in curves.values() for moved, _ in own):  # no zero error

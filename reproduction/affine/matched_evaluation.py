@@ -1,4 +1,4 @@
-"""Following a training on digits kept aside, and one look at the held-out ones at a fixed level."""
+"""Evaluations while training: at a fixed level of accuracy, once on the held-out digits."""
 
 import json
 from collections.abc import Mapping
@@ -13,18 +13,18 @@ from torchcaps.models import Classifier
 from torchcaps.storage import atomic_path, write_json
 from torchcaps.training.metrics import evaluate
 
-__all__ = ["Looks"]
+__all__ = ["MatchedEvaluation"]
 
 
-class Looks:
-    """What is seen of a training every so many steps, kept in its run folder.
+class MatchedEvaluation:
+    """What is measured of a training every so many steps, kept in its run folder.
 
-    Digits kept aside from the training ones are looked at each time. The first time that so many
-    of those that are only moved are told rightly as the level says, the held-out digits are looked
-    at too: once, and chosen without them.
+    The digits kept aside from training are evaluated each time. The first time that the share of
+    those that are only moved and classified correctly reaches the level, the held-out digits are
+    evaluated too: once in a training, at a moment that is chosen without them.
 
     Args:
-        folder: where the looks are kept.
+        folder: where the evaluations are kept.
         level: accuracy on the moved digits kept aside, at which networks are compared.
         aside: digits kept aside, moved and transformed.
         placed, affine: held-out digits, moved and transformed.
@@ -43,18 +43,18 @@ class Looks:
         self.folder, self.level, self.aside = folder, level, aside
         self.placed, self.affine, self.affnist = placed, affine, affnist
 
-    def look(self, model: Classifier, number: int) -> None:
-        """Look number 1, 2, …; the same again where a kill has undone the steps before it."""
+    def evaluate_model(self, model: Classifier, number: int) -> None:
+        """Evaluation number 1, 2, …; the same again where a kill has undone the steps before it."""
         if number == 0:
             return
         self.folder.mkdir(exist_ok=True)
         moved, transformed = (evaluate(model, data).accuracy for data in self.aside)
-        earlier = any(look["moved"] >= self.level for look in self.before(number))
+        earlier = any(one["moved"] >= self.level for one in self.before(number))
         if moved >= self.level and not earlier:
-            self.look_at_held_out(model, number, moved)
+            self.evaluate_held_out(model, number, moved)
         write_json(self.path(number), {"moved": moved, "transformed": transformed})
 
-    def look_at_held_out(self, model: Classifier, number: int, moved: float) -> None:
+    def evaluate_held_out(self, model: Classifier, number: int, moved: float) -> None:
         """Once in a training."""
         affine = evaluate(model, self.affine)
         row = {
@@ -72,11 +72,11 @@ class Looks:
         write_json(self.folder / "matched.json", row)
 
     def before(self, number: int) -> list[Mapping[str, float]]:
-        """The earlier looks."""
+        """The earlier evaluations."""
         return [json.loads(self.path(k).read_text(encoding="utf-8")) for k in range(1, number)]
 
     def path(self, number: int) -> Path:
-        """The file of a look."""
+        """The file of an evaluation."""
         return self.folder / f"{number:04d}.json"
 
     @property
@@ -91,11 +91,11 @@ class Looks:
 
     @property
     def arrays(self) -> Arrays:
-        """Accuracies on the digits kept aside, look by look; and what was wrong at the level."""
+        """Accuracies on the digits kept aside, one an evaluation, and the errors at the level."""
         count = len(list(self.folder.glob("[0-9]*.json")))
-        looks = self.before(count + 1)
+        evaluations = self.before(count + 1)
         arrays: dict[str, Any] = {
-            f"aside_{name}": np.array([look[name] for look in looks])
+            f"aside_{name}": np.array([one[name] for one in evaluations])
             for name in ("moved", "transformed")
         }
         if (self.folder / "matched.npz").exists():

@@ -3,17 +3,17 @@
 from collections.abc import Mapping, Sequence
 
 from reproduction.affine.figures import draw_curves, draw_digits
-from reproduction.harness.comparison import Line, compared, draw_errors, paired_table, verdict
+from reproduction.harness.comparison import Comparison, compared, draw_errors, paired_table, verdict
 from reproduction.harness.experiment import Finding, Report, Results, Row
 from reproduction.harness.markdown import plus_minus, table
 from reproduction.harness.statistics import summarise
 
-__all__ = ["BEST", "LINES", "report"]
+__all__ = ["BEST", "COMPARISONS", "report"]
 
-LINES = {
-    "cnn": Line("CNN", {"model": "baseline_cnn", "learning_rate": 0.001}, 34.0),
-    "r1": Line("CapsNet, uniform coupling (r = 1)", {"iterations": 1}, None),
-    "r3": Line("CapsNet, r = 3", {"iterations": 3}, 21.0),
+COMPARISONS = {
+    "cnn": Comparison("CNN", {"model": "baseline_cnn", "learning_rate": 0.001}, 34.0),
+    "r1": Comparison("CapsNet, uniform coupling (r = 1)", {"iterations": 1}, None),
+    "r3": Comparison("CapsNet, r = 3", {"iterations": 3}, 21.0),
 }
 BEST = "r3"
 PAIRS = [("cnn", BEST), ("r1", BEST)]
@@ -21,7 +21,7 @@ PAIRS = [("cnn", BEST), ("r1", BEST)]
 
 def report(results: Results) -> Report:
     """Both errors where the level is reached and at the end, and how they go together."""
-    rows = {name: results.of(name) for name in LINES}
+    rows = {name: results.of(name) for name in COMPARISONS}
     reached = {
         name: [row for row in own if row["matched_look"] is not None] for name, own in rows.items()
     }
@@ -39,12 +39,13 @@ def report(results: Results) -> Report:
         ]
         for name, own in rows.items()
     }
-    draw_curves(LINES, curves, level, results.folder / "curves.png")
+    draw_curves(COMPARISONS, curves, level, results.folder / "curves.png")
     draw_digits(results.arrays(rows[BEST][0]), results.folder / "digits.png")
     at_level = f"where {100 * (1 - level):g} % of the moved ones are told wrongly"
-    said = [comparison(errors, *pair) for pair in PAIRS] if seeds else []
+    said = [difference_at_level(errors, *pair) for pair in PAIRS] if seeds else []
     counts = ", ".join(
-        f"{LINES[name].label} {len(own)} of {len(rows[name])}" for name, own in reached.items()
+        f"{COMPARISONS[name].label} {len(own)} of {len(rows[name])}"
+        for name, own in reached.items()
     )
     parts = [
         "![Held-out digits as moved in training, and transformed](digits.png)",
@@ -60,19 +61,19 @@ def report(results: Results) -> Report:
         "than in training. affNIST: the published test set, where affnist/test.mat lies in the "
         "data folder or beside it.",
         "![Error on transformed digits over the error on moved ones](curves.png)",
-        f"## Paired test against {LINES[BEST].label}",
+        f"## Paired test against {COMPARISONS[BEST].label}",
         "Exact McNemar test on the same held-out transformed digits, after the last epoch, pooled "
         "over the seeds, and by seed.",
-        paired_table(results, LINES, BEST, "wrong"),
+        paired_table(results, COMPARISONS, BEST, "wrong"),
     ]
     if seeds:
         draw_errors(
-            LINES, errors, title=f"Transformed digits, {at_level}",
+            COMPARISONS, errors, title=f"Transformed digits, {at_level}",
             measured="error, %", path=results.folder / "errors.png",
         )  # fmt: skip
         parts.insert(3, "![Error of every network on transformed digits](errors.png)")
     figures = [*summaries(reached), *said] or [f"no training reaches {100 * level:g} %"]
-    figures += [moved_or_transformed(LINES[name], own) for name, own in rows.items()]
+    figures += [moved_or_transformed(COMPARISONS[name], own) for name, own in rows.items()]
     return Report(figures, "\n\n".join(parts), findings(errors) if seeds else [])
 
 
@@ -81,9 +82,9 @@ def common_seeds(reached: Mapping[str, Sequence[Row]]) -> set[int]:
     return set.intersection(*({row["seed"] for row in own} for own in reached.values()))
 
 
-def comparison(errors: Mapping[str, Sequence[float]], first: str, second: str) -> str:
+def difference_at_level(errors: Mapping[str, Sequence[float]], first: str, second: str) -> str:
     """Of two networks at the level."""
-    said = compared(LINES[first], LINES[second], errors[first], errors[second])
+    said = compared(COMPARISONS[first], COMPARISONS[second], errors[first], errors[second])
     return f"transformed digits, at the level: {said}"
 
 
@@ -96,27 +97,27 @@ def summaries(reached: Mapping[str, Sequence[Row]]) -> list[str]:
                 plus_minus(summarise([row[f"matched_{kind}_error"] for row in own]))
                 for kind in ("placed", "affine")
             )
-            published = LINES[name].published
+            label, published = COMPARISONS[name].label, COMPARISONS[name].published
             known = "" if published is None else f" (published {published:g} and 0.8)"
             lines.append(
-                f"{LINES[name].label}, at the level: {affine} % of the transformed digits wrong, "
+                f"{label}, at the level: {affine} % of the transformed digits wrong, "
                 f"{placed} % of the moved ones{known}"
             )
     return lines
 
 
-def moved_or_transformed(line: Line, rows: Sequence[Row]) -> str:
+def moved_or_transformed(one: Comparison, rows: Sequence[Row]) -> str:
     """How much of the error on transformed digits is there when they are only moved as far."""
     affine, far = (spread_of(rows, f"{kind}_error") for kind in ("affine", "far"))
     return (
-        f"{line.label}, after the last epoch: {affine} % of the transformed digits wrong, and "
+        f"{one.label}, after the last epoch: {affine} % of the transformed digits wrong, and "
         f"{far} % of digits moved as far but not transformed"
     )
 
 
 def findings(errors: Mapping[str, Sequence[float]]) -> list[Finding]:
     """The claim, with its verdict."""
-    cnn, caps = LINES["cnn"], LINES[BEST]
+    cnn, caps = COMPARISONS["cnn"], COMPARISONS[BEST]
     return [
         Finding(
             "At the same error on moved digits, CapsNet errs less on transformed ones than a CNN",
@@ -132,7 +133,7 @@ def matched_table(reached: Mapping[str, Sequence[Row]]) -> str:
     kinds = ("validation", "placed", "affine", "affnist")
     body = [
         [
-            LINES[name].label,
+            COMPARISONS[name].label,
             ", ".join(f"{row['matched_images']:,}" for row in own) or "–",
             *(spread_of(own, f"matched_{kind}_error") for kind in kinds),
         ]
@@ -148,7 +149,7 @@ def last_table(rows: Mapping[str, Sequence[Row]]) -> str:
     """Errors after the last epoch."""
     body = [
         [
-            LINES[name].label,
+            COMPARISONS[name].label,
             *(spread_of(own, f"{kind}_error") for kind in ("placed", "far", "affine", "affnist")),
             f"{own[0]['parameters_without_decoder']:,}",
             f"{own[0]['parameters']:,}",

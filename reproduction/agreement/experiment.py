@@ -37,7 +37,7 @@ from reproduction.harness.experiment import (
     ScaleName,
 )
 from reproduction.harness.markdown import table
-from reproduction.harness.workbench import Lab
+from reproduction.harness.workbench import Workbench
 from torchcaps.functional import agreement
 from torchcaps.routing import RoutingTrace, dynamic_routing_trace
 from torchcaps.types import LinearVotes
@@ -84,7 +84,7 @@ def two_capsules() -> tuple[Tensor, RoutingTrace]:
     return votes, dynamic_routing_trace(votes, 5)
 
 
-def compute(cell: Cell, lab: Lab) -> Outcome:
+def compute(cell: Cell, workbench: Workbench) -> Outcome:
     """One of the three computations."""
     if cell.name == "dot-product":
         votes, products = dot_products()

@@ -26,13 +26,13 @@ from reproduction.harness.experiment import (
 )
 from reproduction.harness.markdown import interval, plus_minus, table
 from reproduction.harness.statistics import Summary, summarise
-from reproduction.harness.workbench import CIFAR10, Lab
+from reproduction.harness.workbench import CIFAR10, Workbench
 from torchcaps.training.config import TrainConfig
 from torchcaps.training.pictures.style import BLUE, WIDTH, WRONG, Path, figure
 
 __all__ = ["EXPERIMENT", "lower_with_three"]
 
-LOOKS = {1: (WRONG, "s"), 3: (BLUE, "o")}
+STYLES = {1: (WRONG, "s"), 3: (BLUE, "o")}
 Curves = Mapping[int, npt.NDArray[np.float64]]  # r → margin loss [seeds, epochs]
 
 
@@ -45,9 +45,9 @@ def cells(scale: Scale) -> Sequence[Cell]:
     ]
 
 
-def compute(cell: Cell, lab: Lab) -> Outcome:
+def compute(cell: Cell, workbench: Workbench) -> Outcome:
     """Train, and keep the loss of every epoch."""
-    trained = lab.train(cell)
+    trained = workbench.train(cell)
     losses = [row["classification_loss"] for row in trained.history]
     row: Row = {
         "iterations": cell.options["iterations"],
@@ -114,7 +114,7 @@ def draw_curves(curves: Curves, *, path: Path) -> None:
         page.set_layout_engine("constrained")
         axes = page.subplots()
         for r, losses in curves.items():
-            colour, marker = LOOKS[r]
+            colour, marker = STYLES[r]
             epochs = np.arange(1, losses.shape[1] + 1)
             axes.plot(epochs, losses.T, color=colour, linewidth=0.7, alpha=0.5)
             look = marker if len(epochs) <= 40 else None

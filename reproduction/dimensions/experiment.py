@@ -35,7 +35,7 @@ from reproduction.harness.experiment import (
 )
 from reproduction.harness.markdown import plus_minus, table
 from reproduction.harness.statistics import summarise
-from reproduction.harness.workbench import Lab
+from reproduction.harness.workbench import Workbench
 from torchcaps.models import CapsNet
 from torchcaps.training.config import TrainConfig
 from torchcaps.training.pictures.style import WIDTH, Path, figure
@@ -83,10 +83,10 @@ def effects_of(measures: Tensor) -> tuple[Tensor, Tensor]:
     return effect.mean(dim=0), (covariance / norm.clamp(min=1e-12)).mean(dim=0)
 
 
-def compute(cell: Cell, lab: Lab) -> Outcome:
+def compute(cell: Cell, workbench: Workbench) -> Outcome:
     """Train, change every dimension for some images of every class, and measure."""
-    trained = lab.train(cell)
-    model, test = trained.model, lab.data.test
+    trained = workbench.train(cell)
+    model, test = trained.model, workbench.data.test
     assert isinstance(model, CapsNet)
     right = trained.held_out.predictions == test.labels
     effects, correlations, examples = [], [], []

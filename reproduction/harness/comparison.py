@@ -9,11 +9,11 @@ from reproduction.harness.markdown import interval, p_value, table
 from reproduction.harness.statistics import discordant, mcnemar, summarise
 from torchcaps.training.pictures.style import BLUE, INK, WIDTH, Path, figure
 
-__all__ = ["Line", "compared", "draw_errors", "paired_table", "verdict"]
+__all__ = ["Comparison", "compared", "draw_errors", "paired_table", "verdict"]
 
 
-class Line(NamedTuple):
-    """A network of a table, and its published error and its spread in percent."""
+class Comparison(NamedTuple):
+    """A network that is compared, with its published error and the spread of it in percent."""
 
     label: str
     options: dict[str, object]
@@ -21,7 +21,9 @@ class Line(NamedTuple):
     spread: float | None = None
 
 
-def compared(first: Line, second: Line, ours: Sequence[float], theirs: Sequence[float]) -> str:
+def compared(
+    first: Comparison, second: Comparison, ours: Sequence[float], theirs: Sequence[float]
+) -> str:
     """The difference of the errors of two networks, seed by seed, with its interval.
 
     Args:
@@ -36,7 +38,9 @@ def compared(first: Line, second: Line, ours: Sequence[float], theirs: Sequence[
     return f"{said}: {verdict(first, second, ours, theirs)}"
 
 
-def verdict(first: Line, second: Line, ours: Sequence[float], theirs: Sequence[float]) -> str:
+def verdict(
+    first: Comparison, second: Comparison, ours: Sequence[float], theirs: Sequence[float]
+) -> str:
     """Decided where the interval of the difference leaves out zero, whichever way it then is."""
     spread = summarise([a - b for a, b in zip(ours, theirs)])
     if not (spread.low > 0 or spread.high < 0):
@@ -47,12 +51,14 @@ def verdict(first: Line, second: Line, ours: Sequence[float], theirs: Sequence[f
     return "as published" if agrees else "the reverse of what is published"
 
 
-def paired_table(results: Results, lines: Mapping[str, Line], best: str, wrong: str) -> str:
+def paired_table(
+    results: Results, comparisons: Mapping[str, Comparison], best: str, wrong: str
+) -> str:
     """McNemar's test of every network against one, on the same held-out images.
 
     Args:
-        results: whose cells are called as the lines.
-        lines: by the name of their cells.
+        results: their cells have the names of the comparisons.
+        comparisons: by the name of their cells.
         best: which all others are compared with.
         wrong: the array that says which images are answered wrongly.
     """
@@ -61,19 +67,20 @@ def paired_table(results: Results, lines: Mapping[str, Line], best: str, wrong: 
     }
     seeds = [row["seed"] for row in results.of(best)]
     body = []
-    for name, line in lines.items():
+    for name, one in comparisons.items():
         if name == best:
             continue
         counts = [discordant(answers[name, seed], answers[best, seed]) for seed in seeds]
         ours, theirs = (sum(part) for part in zip(*counts))
         single = ", ".join(p_value(mcnemar(*pair)) for pair in counts)
-        body.append([line.label, ours, theirs, p_value(mcnemar(ours, theirs)), single])
-    header = ["", "only this wrong", f"only {lines[best].label} wrong", "p, pooled", "p by seed"]
+        body.append([one.label, ours, theirs, p_value(mcnemar(ours, theirs)), single])
+    only_best = f"only {comparisons[best].label} wrong"
+    header = ["", "only this wrong", only_best, "p, pooled", "p by seed"]
     return table(header, body)
 
 
 def draw_errors(
-    lines: Mapping[str, Line],
+    comparisons: Mapping[str, Comparison],
     errors: Mapping[str, Sequence[float]],
     *,
     title: str,
@@ -83,7 +90,7 @@ def draw_errors(
     """Draw the error of every network beside the published one.
 
     Args:
-        lines: by name.
+        comparisons: by name.
         errors: by the same names, one a seed.
         title: above the picture.
         measured: what the axis says.
@@ -93,18 +100,18 @@ def draw_errors(
         page.set_layout_engine("constrained")
         axes = page.subplots()
         labelled = False
-        for k, (name, line) in enumerate(lines.items()):
+        for k, (name, one) in enumerate(comparisons.items()):
             values = [[100 * error for error in errors[name]]]
             series(axes, [k - 0.08], values, BLUE, "o", "ours" if k == 0 else None)
-            if line.published is not None:
+            if one.published is not None:
                 axes.errorbar(
-                    [k + 0.12], [line.published], yerr=line.spread, color=INK, marker="D",
+                    [k + 0.12], [one.published], yerr=one.spread, color=INK, marker="D",
                     fillstyle="none", linestyle="", label=None if labelled else "published",
                 )  # fmt: skip
                 labelled = True
-        words = [line.label.replace(", ", "\n") for line in lines.values()]
-        axes.set_xticks(range(len(lines)), words)
-        axes.set(ylabel=measured, ylim=(0, None), xlim=(-0.5, len(lines) - 0.5))
+        words = [one.label.replace(", ", "\n") for one in comparisons.values()]
+        axes.set_xticks(range(len(comparisons)), words)
+        axes.set(ylabel=measured, ylim=(0, None), xlim=(-0.5, len(comparisons) - 0.5))
         axes.grid(visible=True, axis="y")
         legend_above(axes)
         headline(page, title)

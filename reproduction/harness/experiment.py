@@ -11,7 +11,7 @@ import numpy.typing as npt
 from torchcaps.training.config import TrainConfig
 
 if TYPE_CHECKING:
-    from reproduction.harness.workbench import Lab
+    from reproduction.harness.workbench import Workbench
 
 __all__ = [
     "Arrays",
@@ -179,7 +179,7 @@ class Experiment:
     about: str
     scales: Mapping[ScaleName, Scale]
     cells: Callable[[Scale], Sequence[Cell]]
-    compute: Callable[[Cell, "Lab"], Outcome]
+    compute: Callable[[Cell, "Workbench"], Outcome]
     report: Callable[[Results], Report]
     differs: Callable[[Scale], Sequence[str]]
     slim: Callable[[Arrays], Arrays] = dict

@@ -12,7 +12,7 @@ from torch import Tensor
 from torchcaps.training.pictures.style import BLUE, INK, WIDTH, WRONG
 from torchcaps.training.pictures.tiles import MARGIN, sheet, write
 
-__all__ = ["COLOURS", "Strip", "draw_strips"]
+__all__ = ["COLOURS", "ImageRow", "draw_image_rows"]
 
 COLOURS = (BLUE, WRONG)  # of the first and the second class
 
@@ -22,7 +22,7 @@ LINE = 0.19
 SIDE = 0.86
 
 
-class Strip(NamedTuple):
+class ImageRow(NamedTuple):
     """A row of pictures: what they are, `[N, H, W, 3]`, and the two classes below each."""
 
     words: str
@@ -30,30 +30,30 @@ class Strip(NamedTuple):
     classes: Tensor | None = None
 
 
-def draw_strips(strips: Sequence[Strip], *, title: str, path: Path) -> None:
+def draw_image_rows(rows: Sequence[ImageRow], *, title: str, path: Path) -> None:
     """Draw rows of small pictures, what they are above each row, their classes below.
 
     Args:
-        strips: rows of as many pictures each.
+        rows: rows of as many pictures each.
         title: above all.
         path: the PNG file to write.
     """
-    count = len(strips[0].pixels)
+    count = len(rows[0].pixels)
     side = min(SIDE, (WIDTH - 2 * MARGIN + GAP) / count - GAP)
     width = max(6.0, count * (side + GAP) - GAP + 2 * MARGIN)
     with sheet(width, path=path) as axes:
         write(axes, MARGIN, 0.12, title, size=11, weight="bold")
         y = 0.42
-        for strip in strips:
-            write(axes, MARGIN, y, strip.words, color=INK)
+        for row in rows:
+            write(axes, MARGIN, y, row.words, color=INK)
             y += LINE
             for k in range(count):
                 x = MARGIN + k * (side + GAP)
                 extent = (x, x + side, y + side, y)
-                axes.imshow(strip.pixels[k], extent=extent, aspect="auto", vmin=0, vmax=1)
-                if strip.classes is not None:
-                    write_pair(axes, x + side / 2, y + side + 0.03, strip.classes[k].tolist())
-            y += side + (0.1 if strip.classes is None else LINE + 0.14)
+                axes.imshow(row.pixels[k], extent=extent, aspect="auto", vmin=0, vmax=1)
+                if row.classes is not None:
+                    write_pair(axes, x + side / 2, y + side + 0.03, row.classes[k].tolist())
+            y += side + (0.1 if row.classes is None else LINE + 0.14)
         axes.set(xlim=(0.0, width), ylim=(y, 0.0))
 
 

@@ -14,7 +14,7 @@ from torchcaps.models import CapsNet, Classifier, Losses
 from torchcaps.seeding import mix_seed
 from torchcaps.training.config import TrainConfig
 
-__all__ = ["Answers", "PairRun", "answers_on", "draw_digits", "told_right"]
+__all__ = ["Answers", "PairRun", "answers_on", "draw_digits", "both_found"]
 
 BATCH = 250
 
@@ -42,7 +42,7 @@ class PairRun(ChangedRun):
         pairs = self.pairs.batch(self.step * size, size)
         images = pairs.images.to(memory_format=self.precision.memory_format)
         losses, activation = self.losses_of(pairs._replace(images=images))
-        return losses, told_right(activation, pairs.labels)
+        return losses, both_found(activation, pairs.labels)
 
     def losses_of(self, pairs: PairBatch) -> tuple[Losses, Tensor]:
         """The losses of some pairs, and the activations `[B, J]`.
@@ -67,7 +67,7 @@ class PairRun(ChangedRun):
         return Losses(margin + drawing, margin, drawing), activation
 
 
-def told_right(activation: Tensor, labels: Tensor) -> Tensor:
+def both_found(activation: Tensor, labels: Tensor) -> Tensor:
     """Whether the two most active of the classes `[B, J]` are those of the labels `[B, 2]`."""
     found = activation.topk(2, dim=1).indices.sort(dim=1).values
     return (found == labels.sort(dim=1).values).all(dim=1)
@@ -125,7 +125,7 @@ def answers_on(model: Classifier, pairs: MultiMNIST, count: int, examples: int =
             pose, activation = model.classes(model.primary_capsules(images))
         else:
             pose, activation = None, model(images).activation
-        right = told_right(activation, labels)
+        right = both_found(activation, labels)
         wrong.append(~right.cpu())
         told = activation.topk(2, dim=1).indices
         missed += int((labels[:, :, None] != told[:, None]).all(dim=2).sum())

@@ -20,7 +20,7 @@ from reproduction.harness.experiment import (
 from reproduction.harness.folder import ExperimentFolder
 from reproduction.harness.progress import ExperimentProgress
 from reproduction.harness.report_file import write_report
-from reproduction.harness.workbench import Lab
+from reproduction.harness.workbench import Workbench
 from torchcaps.errors import InputError, RunStopped
 from torchcaps.training.build import describe_data
 
@@ -63,14 +63,14 @@ def reproduce(
     cells = experiment.cells(scale)
     left = [cell for cell in cells if folder.row(cell) is None]
     with ExperimentProgress(len(cells), len(cells) - len(left)) as progress:
-        lab = Lab(folder, scale, data_dir, progress)
+        workbench = Workbench(folder, scale, data_dir, progress)
         if left:  # what is wrong with the data is said before anything is written
-            folder.begin(None if scale.training is None else describe_data(lab.data))
+            folder.begin(None if scale.training is None else describe_data(workbench.data))
         for cell in left:
             with folder.claimed(cell) as mine:
                 if mine:
                     with progress.cell(cell.key):
-                        folder.keep(cell, computed(experiment, cell, lab))
+                        folder.keep(cell, computed(experiment, cell, workbench))
     rows = [row for cell in cells if (row := folder.row(cell)) is not None]
     if len(rows) < len(cells):
         raise RunStopped(
@@ -111,11 +111,11 @@ def adapted(
     return scale
 
 
-def computed(experiment: Experiment, cell: Cell, lab: Lab) -> Outcome:
+def computed(experiment: Experiment, cell: Cell, workbench: Workbench) -> Outcome:
     """A cell, or how to go on where it is interrupted."""
-    path = lab.folder.path
+    path = workbench.folder.path
     try:
-        return experiment.compute(cell, lab)
+        return experiment.compute(cell, workbench)
     except SafetensorError as error:  # of a disk that is full, for one
         raise RunStopped(
             f"the folder {path} cannot be written ({error}); what is done is saved: see to the "

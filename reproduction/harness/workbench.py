@@ -15,12 +15,12 @@ from torchcaps.data import ImageData, TrainTest, load_data
 from torchcaps.errors import InputError
 from torchcaps.training.config import TrainConfig
 
-__all__ = ["CIFAR10", "Lab"]
+__all__ = ["CIFAR10", "Workbench"]
 
 CIFAR10 = "cifar10"
 
 
-class Lab:
+class Workbench:
     """Data that are read when first asked for, and trainings that go on where they stopped.
 
     Args:

@@ -27,7 +27,7 @@ from reproduction.harness.experiment import (
 )
 from reproduction.harness.fixed_coupling import with_fixed_coupling
 from reproduction.harness.routing_facts import look_at_routing
-from reproduction.harness.workbench import Lab
+from reproduction.harness.workbench import Workbench
 from reproduction.iterations.report import RANDOM, report, slim
 from torchcaps.models import CapsNet
 from torchcaps.training.config import TrainConfig
@@ -48,18 +48,18 @@ def cells(scale: Scale) -> Sequence[Cell]:
     ]
 
 
-def compute(cell: Cell, lab: Lab) -> Outcome:
+def compute(cell: Cell, workbench: Workbench) -> Outcome:
     """Train with one r, or with random coupling, and measure."""
     # The paper's network for CIFAR-10 has no decoder.
-    grey = lab.data.train.channels == 1
+    grey = workbench.data.train.channels == 1
     cell = Cell(cell.name, cell.seed, {**cell.options, "reconstruct": grey})
     change = with_fixed_coupling(cell.seed) if cell.name == RANDOM else None
-    trained = lab.train(cell, change=change)
+    trained = workbench.train(cell, change=change)
     model, held_out = trained.model, trained.held_out
     assert isinstance(model, CapsNet)
-    training = evaluate(model, lab.data.train)
-    facts = look_at_routing(model, lab.data.test, lab.scale.iterations)
-    errors = (facts.predictions != lab.data.test.labels).double().mean(dim=1).tolist()
+    training = evaluate(model, workbench.data.train)
+    facts = look_at_routing(model, workbench.data.test, workbench.scale.iterations)
+    errors = (facts.predictions != workbench.data.test.labels).double().mean(dim=1).tolist()
     row: Row = {
         "iterations": cell.options.get("iterations"),
         "test_error": 1 - held_out.accuracy,
@@ -73,7 +73,7 @@ def compute(cell: Cell, lab: Lab) -> Outcome:
         "to_prediction_by_length": facts.to_prediction_by_length,
         "seconds_per_step": trained.seconds_per_step,
         "images": len(held_out.labels),
-        **{f"test_error_with_{r}": e for r, e in zip(lab.scale.iterations, errors)},
+        **{f"test_error_with_{r}": e for r, e in zip(workbench.scale.iterations, errors)},
     }
     arrays = {
         "labels": held_out.labels.numpy().astype(np.int16),

@@ -25,7 +25,7 @@ from reproduction.harness.experiment import (
     paper_training,
 )
 from reproduction.harness.training import Change
-from reproduction.harness.workbench import Lab, choice
+from reproduction.harness.workbench import Workbench, choice
 from reproduction.mistakes.measurements import (
     answers,
     batch_facts,
@@ -50,11 +50,11 @@ def cells(scale: Scale) -> Sequence[Cell]:
     return [Cell(name, seed) for seed in range(scale.seeds) for name in VARIANTS]
 
 
-def compute(cell: Cell, lab: Lab) -> Outcome:
+def compute(cell: Cell, workbench: Workbench) -> Outcome:
     """Train one variant, and measure."""
-    trained = lab.train(cell, change=change_of(cell))
+    trained = workbench.train(cell, change=change_of(cell))
     assert isinstance(trained.model, CapsNet)
-    test, batch = lab.data.test, lab.scale.config.batch_size
+    test, batch = workbench.data.test, workbench.scale.config.batch_size
     few = choice(test, FEW)
     order = shuffled(test, 0)
     lengths = answers(trained.model, test, order, batch)
@@ -66,7 +66,7 @@ def compute(cell: Cell, lab: Lab) -> Outcome:
         **batch_facts(trained.model, few, batch),
         **coupling_facts(trained.model, few, batch),
         "drawing_error": drawing_error(trained.model, test),
-        "mean_image_error": mean_image_error(lab.data.train, test),
+        "mean_image_error": mean_image_error(workbench.data.train, test),
         "seconds_per_step": trained.seconds_per_step,
     }
     if cell.name == RIGHT:  # a mistake that is made after training

@@ -25,8 +25,8 @@ from reproduction.harness.experiment import (
 from reproduction.harness.pair_training import Answers, PairRun, answers_on
 from reproduction.harness.pooled_cnn import PooledCNN
 from reproduction.harness.training import to_the_last_step
-from reproduction.harness.workbench import Lab
-from reproduction.multimnist.report import BEST, LINES, report
+from reproduction.harness.workbench import Workbench
+from reproduction.multimnist.report import BEST, COMPARISONS, report
 from torchcaps.data import MultiMNIST
 from torchcaps.models import CapsNet, Classifier
 from torchcaps.models.interface import count_parameters
@@ -57,19 +57,21 @@ SHRUNK = (
 def cells(scale: Scale) -> Sequence[Cell]:
     """Every network for each seed."""
     return [
-        Cell(name, seed, line.options)
+        Cell(name, seed, one.options)
         for seed in range(scale.seeds)
-        for name, line in LINES.items()
+        for name, one in COMPARISONS.items()
     ]
 
 
-def compute(cell: Cell, lab: Lab) -> Outcome:
+def compute(cell: Cell, workbench: Workbench) -> Outcome:
     """Train on pairs, then look at the held-out ones."""
-    config = lab.config_of(cell)
+    config = workbench.config_of(cell)
     with torch.random.fork_rng():
-        run = PairRun(config, lab.data, partial(network, config, lab.scale.network is not None))
-        to_the_last_step(run, lab.progress)
-    test = lab.data.test
+        run = PairRun(
+            config, workbench.data, partial(network, config, workbench.scale.network is not None)
+        )
+        to_the_last_step(run, workbench.progress)
+    test = workbench.data.test
     pairs = MultiMNIST(test, seed=0, max_shift=config.max_shift, padding=PADDING)
     model = run.model.eval()
     answers = answers_on(model, pairs, PAIRS_A_DIGIT * len(test))

@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgb
 from torch import Tensor
 
 from reproduction.harness.experiment import Arrays
-from reproduction.harness.image_rows import COLOURS, Strip, draw_strips
+from reproduction.harness.image_rows import COLOURS, ImageRow, draw_image_rows
 from torchcaps.training.pictures.tiles import pixels_of
 
 __all__ = ["draw_examples", "in_two_colours"]
@@ -53,12 +53,12 @@ def draw_right(images: Tensor, drawings: Tensor, classes: Tensor, folder: Path) 
     """Pairs that are found: drawn as what they are, and with one digit that is not there."""
     told = torch.stack([classes[:, 0], classes[:, ABSENT]], dim=1)
     other = torch.stack([drawings[:, 0], drawings[:, ABSENT]], dim=1)
-    draw_strips(
+    draw_image_rows(
         [
-            Strip("the image", pixels_of(images)),
-            Strip("the two digits that are there", in_two_colours(drawings[:, LABELS]),
-                  classes[:, LABELS]),
-            Strip("told one that is there, and one that is not", in_two_colours(other), told),
+            ImageRow("the image", pixels_of(images)),
+            ImageRow("the two digits that are there", in_two_colours(drawings[:, LABELS]),
+                     classes[:, LABELS]),
+            ImageRow("told one that is there, and one that is not", in_two_colours(other), told),
         ],
         title="Pairs that are found, drawn from the capsule of each digit alone",
         path=folder / "right.png",
@@ -76,13 +76,13 @@ def draw_wrong(images: Tensor, drawings: Tensor, classes: Tensor, folder: Path) 
     """Pairs that are not found: drawn as what they are, and as what is answered."""
     order = like_labels(classes[:, LABELS], classes[:, TOLD])
     rows = torch.arange(len(order))[:, None]
-    draw_strips(
+    draw_image_rows(
         [
-            Strip("the image", pixels_of(images)),
-            Strip("the two digits that are there", in_two_colours(drawings[:, LABELS]),
-                  classes[:, LABELS]),
-            Strip("the two answered", in_two_colours(drawings[:, TOLD][rows, order]),
-                  classes[:, TOLD][rows, order]),
+            ImageRow("the image", pixels_of(images)),
+            ImageRow("the two digits that are there", in_two_colours(drawings[:, LABELS]),
+                     classes[:, LABELS]),
+            ImageRow("the two answered", in_two_colours(drawings[:, TOLD][rows, order]),
+                     classes[:, TOLD][rows, order]),
         ],
         title="Pairs that are not found, drawn as what they are and as what is answered",
         path=folder / "wrong.png",

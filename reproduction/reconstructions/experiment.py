@@ -31,7 +31,7 @@ from reproduction.harness.experiment import (
 )
 from reproduction.harness.markdown import plus_minus, table
 from reproduction.harness.statistics import summarise
-from reproduction.harness.workbench import Lab
+from reproduction.harness.workbench import Workbench
 from torchcaps.data import ImageData
 from torchcaps.functional import reconstruction_loss
 from torchcaps.models import CapsNet
@@ -54,10 +54,10 @@ def cells(scale: Scale) -> Sequence[Cell]:
     ]
 
 
-def compute(cell: Cell, lab: Lab) -> Outcome:
+def compute(cell: Cell, workbench: Workbench) -> Outcome:
     """Train, and draw some held-out digits: one of each class, and mistakes."""
-    trained = lab.train(cell)
-    model, test = trained.model, lab.data.test
+    trained = workbench.train(cell)
+    model, test = trained.model, workbench.data.test
     assert isinstance(model, CapsNet)
     predictions = trained.held_out.predictions
     wrong = torch.tensor(trained.held_out.worst_mistakes(MISTAKES), dtype=torch.int64)
@@ -68,7 +68,7 @@ def compute(cell: Cell, lab: Lab) -> Outcome:
     row: Row = {
         "test_error": 1 - trained.held_out.accuracy,
         "drawing_error": drawing_error(model, test),
-        "mean_image_error": mean_image_error(lab.data.train, test),
+        "mean_image_error": mean_image_error(workbench.data.train, test),
     }
     arrays = {
         "images": images,

@@ -33,7 +33,7 @@ from reproduction.harness.experiment import (
     paper_training,
 )
 from reproduction.harness.markdown import number, table
-from reproduction.harness.workbench import Lab
+from reproduction.harness.workbench import Workbench
 from torchcaps.data import ImageData
 from torchcaps.models import CapsNet, Classifier
 from torchcaps.routing import dynamic_routing_trace
@@ -77,16 +77,16 @@ def logit_changes(model: CapsNet, data: ImageData) -> dict[str, list[float]]:
     return {name: part.abs().mean(dim=(1, 2, 3)).tolist() for name, part in parts.items()}
 
 
-def compute(cell: Cell, lab: Lab) -> Outcome:
+def compute(cell: Cell, workbench: Workbench) -> Outcome:
     """Train, and trace routing before the first epoch and after each."""
-    folder = lab.folder.run_of(cell) / "changes"
+    folder = workbench.folder.run_of(cell) / "changes"
 
     def after_epoch(model: Classifier, epoch: int) -> None:
         assert isinstance(model, CapsNet)
         folder.mkdir(exist_ok=True)
-        write_json(folder / f"{epoch:04d}.json", logit_changes(model, lab.data.train))
+        write_json(folder / f"{epoch:04d}.json", logit_changes(model, workbench.data.train))
 
-    trained = lab.train(cell, after_epoch=after_epoch)
+    trained = workbench.train(cell, after_epoch=after_epoch)
     epochs = [json.loads(path.read_text()) for path in sorted(folder.glob("[0-9]*.json"))]
     arrays = {name: np.array([epoch[name] for epoch in epochs]) for name in QUANTITIES}
     last = {

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from reproduction.harness.comparison import Line, compared, draw_errors, paired_table, verdict
+from reproduction.harness.comparison import Comparison, compared, draw_errors, paired_table, verdict
 from reproduction.harness.experiment import (
     Cell,
     Experiment,
@@ -26,7 +26,7 @@ from reproduction.harness.experiment import (
 from reproduction.harness.markdown import interval, plus_minus, table
 from reproduction.harness.statistics import Summary, summarise
 from reproduction.harness.training import Change
-from reproduction.harness.workbench import Lab
+from reproduction.harness.workbench import Workbench
 from torchcaps.models import BaselineCNN, Classifier
 from torchcaps.models.interface import count_parameters
 from torchcaps.seeding import mix_seed
@@ -35,12 +35,16 @@ from torchcaps.training.config import TrainConfig
 __all__ = ["EXPERIMENT"]
 
 
-LINES = {
-    "cnn": Line("baseline CNN", {"model": "baseline_cnn", "learning_rate": 0.001}, 0.39),
-    "r1": Line("CapsNet, r = 1", {"iterations": 1, "reconstruct": False}, 0.34, 0.032),
-    "r1-reconstruction": Line("CapsNet, r = 1, reconstruction", {"iterations": 1}, 0.29, 0.011),
-    "r3": Line("CapsNet, r = 3", {"iterations": 3, "reconstruct": False}, 0.35, 0.036),
-    "r3-reconstruction": Line("CapsNet, r = 3, reconstruction", {"iterations": 3}, 0.25, 0.005),
+COMPARISONS = {
+    "cnn": Comparison("baseline CNN", {"model": "baseline_cnn", "learning_rate": 0.001}, 0.39),
+    "r1": Comparison("CapsNet, r = 1", {"iterations": 1, "reconstruct": False}, 0.34, 0.032),
+    "r1-reconstruction": Comparison(
+        "CapsNet, r = 1, reconstruction", {"iterations": 1}, 0.29, 0.011
+    ),
+    "r3": Comparison("CapsNet, r = 3", {"iterations": 3, "reconstruct": False}, 0.35, 0.036),
+    "r3-reconstruction": Comparison(
+        "CapsNet, r = 3, reconstruction", {"iterations": 3}, 0.25, 0.005
+    ),
 }
 BEST = "r3-reconstruction"
 PAIRS = [("r1-reconstruction", BEST), ("r3", BEST), ("cnn", BEST)]
@@ -49,19 +53,19 @@ SHRUNK_CHANNELS = (64, 64, 32)
 
 
 def cells(scale: Scale) -> Sequence[Cell]:
-    """Every line for each seed."""
+    """Every network for each seed."""
     return [
-        Cell(name, seed, line.options)
+        Cell(name, seed, one.options)
         for seed in range(scale.seeds)
-        for name, line in LINES.items()
+        for name, one in COMPARISONS.items()
     ]
 
 
-def compute(cell: Cell, lab: Lab) -> Outcome:
-    """Train one line of the table."""
-    small = lab.scale.config.model == "capsnet_small"
+def compute(cell: Cell, workbench: Workbench) -> Outcome:
+    """Train one network of the table."""
+    small = workbench.scale.config.model == "capsnet_small"
     change = shrunk_cnn(cell.seed) if small and cell.name == "cnn" else None
-    trained = lab.train(cell, change=change)
+    trained = workbench.train(cell, change=change)
     held_out = trained.held_out
     row: Row = {
         "test_error": 1 - held_out.accuracy,
@@ -92,31 +96,32 @@ def shrunk_cnn(seed: int) -> Change:
 
 def report(results: Results) -> Report:
     """Ours beside the published, and the differences that the table is read for."""
-    rows = {name: results.of(name) for name in LINES}
+    rows = {name: results.of(name) for name in COMPARISONS}
     errors = {name: [row["test_error"] for row in own] for name, own in rows.items()}
     draw_errors(
-        LINES, errors, title="Test error on MNIST after the last epoch; published: mean ± spread",
+        COMPARISONS, errors,
+        title="Test error on MNIST after the last epoch; published: mean ± spread",
         measured="test error, %", path=results.folder / "errors.png",
     )  # fmt: skip
     lines = [
         [
-            line.label,
-            f"{line.published:.2f}" + ("" if line.spread is None else f" ± {line.spread}"),
+            one.label,
+            f"{one.published:.2f}" + ("" if one.spread is None else f" ± {one.spread}"),
             plus_minus(summarise(errors[name])),
             interval(summarise(errors[name]), least=0),
             f"{rows[name][0]['parameters']:,}",
             f"{1000 * min(row['seconds_per_step'] for row in rows[name]):.0f}",
         ]
-        for name, line in LINES.items()
+        for name, one in COMPARISONS.items()
     ]
     header = [
         "", "published, %", "ours, %", "95 % interval", "parameters", "quickest training step, ms"
     ]  # fmt: skip
     figures = [
-        f"{LINES[BEST].label}: {plus_minus(summarise(errors[BEST]))} % "
-        f"(published {LINES[BEST].published:.2f} ± {LINES[BEST].spread})",
+        f"{COMPARISONS[BEST].label}: {plus_minus(summarise(errors[BEST]))} % "
+        f"(published {COMPARISONS[BEST].published:.2f} ± {COMPARISONS[BEST].spread})",
         *(
-            compared(LINES[first], LINES[second], errors[first], errors[second])
+            compared(COMPARISONS[first], COMPARISONS[second], errors[first], errors[second])
             for first, second in PAIRS
         ),
     ]
@@ -124,14 +129,14 @@ def report(results: Results) -> Report:
         "![Test error of every line, with the published one](errors.png)",
         table(header, lines),
         "Mean ± standard deviation over the seeds; last epoch; Student's intervals.",
-        f"## Paired test against {LINES[BEST].label}",
+        f"## Paired test against {COMPARISONS[BEST].label}",
         "Exact McNemar test on the same held-out images, pooled over the seeds, and by seed.",
-        paired_table(results, LINES, BEST, "wrong"),
+        paired_table(results, COMPARISONS, BEST, "wrong"),
     ]
     findings = [
         Finding(
-            f"Test error on MNIST of {LINES[BEST].label}",
-            f"{LINES[BEST].published:.2f} ± {LINES[BEST].spread} %",
+            f"Test error on MNIST of {COMPARISONS[BEST].label}",
+            f"{COMPARISONS[BEST].published:.2f} ± {COMPARISONS[BEST].spread} %",
             f"{plus_minus(summarise(errors[BEST]))} %",
             reached(summarise(errors[BEST])),
         ),
@@ -142,22 +147,22 @@ def report(results: Results) -> Report:
 
 def reached(ours: Summary) -> str:
     """Where the published error lies, beside the interval of ours."""
-    published = (LINES[BEST].published or 0) / 100
+    published = (COMPARISONS[BEST].published or 0) / 100
     if ours.deviation is None:
         return "not decided, one seed"
     return "higher" if ours.low > published else "lower" if ours.high < published else "reached"
 
 
 def finding(errors: Mapping[str, Sequence[float]], first: str, second: str) -> Finding:
-    """A difference of two lines."""
-    lines, values = (LINES[first], LINES[second]), (errors[first], errors[second])
+    """The difference of two networks."""
+    pair, values = (COMPARISONS[first], COMPARISONS[second]), (errors[first], errors[second])
     spread = summarise([a - b for a, b in zip(*values)])
     known = "" if spread.deviation is None else f" (95 % interval {interval(spread)})"
     return Finding(
-        f"{lines[0].label} errs more than {lines[1].label}",
-        f"{lines[0].published:.2f} and {lines[1].published:.2f} %",
+        f"{pair[0].label} errs more than {pair[1].label}",
+        f"{pair[0].published:.2f} and {pair[1].published:.2f} %",
         f"by {100 * spread.mean:+.2f} points{known}",
-        verdict(*lines, *values),
+        verdict(*pair, *values),
     )
 
 

@@ -10,7 +10,7 @@ import torch
 from reproduction.affine import experiment as affine
 from reproduction.affine import matched_evaluation
 from reproduction.affine import report as affine_report
-from reproduction.affine.matched_evaluation import Looks
+from reproduction.affine.matched_evaluation import MatchedEvaluation
 from reproduction.harness.pooled_cnn import PooledCNN
 from reproduction.harness.run import reproduce
 from small_runs import tiny_data
@@ -38,7 +38,9 @@ def follow(tmp_path, monkeypatch):
     moved, transformed, placed, held_out = (tiny_data(n).train for n in (10, 20, 30, 40))
 
     def follow(accuracies, level, epochs=None):
-        looks = Looks(tmp_path / "looks", level, (moved, transformed), placed, held_out, None)
+        evaluation = MatchedEvaluation(
+            tmp_path / "looks", level, (moved, transformed), placed, held_out, None
+        )
         asked = []
         for epoch in range(len(accuracies) + 1) if epochs is None else epochs:
 
@@ -52,38 +54,38 @@ def follow(tmp_path, monkeypatch):
                 )
 
             monkeypatch.setattr(matched_evaluation, "evaluate", answer)
-            looks.look(None, epoch)
-        return looks, [epoch for epoch, data in asked if data is placed or data is held_out]
+            evaluation.evaluate_model(None, epoch)
+        return evaluation, [epoch for epoch, data in asked if data is placed or data is held_out]
 
     return follow
 
 
 def test_held_out_digits_are_looked_at_in_the_first_epoch_at_the_level(follow):
-    looks, held_out = follow([0.5, 0.9, 0.4, 0.95], level=0.9)
-    assert looks.matched_row["matched_look"] == 2
-    assert looks.matched_row["matched_validation_error"] == pytest.approx(0.1)
+    evaluation, held_out = follow([0.5, 0.9, 0.4, 0.95], level=0.9)
+    assert evaluation.matched_row["matched_look"] == 2
+    assert evaluation.matched_row["matched_validation_error"] == pytest.approx(0.1)
     assert held_out == [2, 2]
-    assert looks.arrays["aside_moved"].tolist() == [0.5, 0.9, 0.4, 0.95]
-    error = looks.arrays["matched_wrong"].mean()
-    assert looks.matched_row["matched_affine_error"] == pytest.approx(error)
-    assert looks.matched_row["matched_affnist_error"] is None
+    assert evaluation.arrays["aside_moved"].tolist() == [0.5, 0.9, 0.4, 0.95]
+    error = evaluation.arrays["matched_wrong"].mean()
+    assert evaluation.matched_row["matched_affine_error"] == pytest.approx(error)
+    assert evaluation.matched_row["matched_affnist_error"] is None
 
 
 def test_held_out_digits_are_not_looked_at_below_the_level(follow):
-    looks, held_out = follow([0.5, 0.8], level=0.9)
+    evaluation, held_out = follow([0.5, 0.8], level=0.9)
     assert held_out == []
-    assert set(looks.matched_row.values()) == {None}
-    assert set(looks.arrays) == {"aside_moved", "aside_transformed"}
+    assert set(evaluation.matched_row.values()) == {None}
+    assert set(evaluation.arrays) == {"aside_moved", "aside_transformed"}
 
 
 def test_an_epoch_that_is_done_again_after_a_kill_is_looked_at_again(follow):
-    looks, _ = follow([0.5, 0.9, 0.4], level=0.9)
-    before = dict(looks.matched_row)
-    looks, _ = follow([0.5, 0.9, 0.4], level=0.9, epochs=[3])
-    assert looks.matched_row == before
-    looks, _ = follow([0.5, 0.9, 0.4], level=0.9, epochs=[2, 3])
-    assert looks.matched_row["matched_look"] == 2
-    assert len(looks.arrays["aside_moved"]) == 3
+    evaluation, _ = follow([0.5, 0.9, 0.4], level=0.9)
+    before = dict(evaluation.matched_row)
+    evaluation, _ = follow([0.5, 0.9, 0.4], level=0.9, epochs=[3])
+    assert evaluation.matched_row == before
+    evaluation, _ = follow([0.5, 0.9, 0.4], level=0.9, epochs=[2, 3])
+    assert evaluation.matched_row["matched_look"] == 2
+    assert len(evaluation.arrays["aside_moved"]) == 3
 
 
 # --- the experiment
@@ -129,18 +131,18 @@ def test_parts_do_not_mix_and_are_looked_at_while_training(small, tmp_path, monk
     seen = []
     digits_of = affine.digits_of
 
-    def watched(lab):
-        seen.append((lab, digits_of(lab)))
+    def watched(workbench):
+        seen.append((workbench, digits_of(workbench)))
         return seen[-1][1]
 
     monkeypatch.setattr(affine, "digits_of", watched)
     folder, _ = reproduce(small, out=tmp_path / "out")
-    lab, digits = seen[0]
+    workbench, digits = seen[0]
     assert all(other is digits for _, other in seen)
     learnt, aside = digits.learnt.train, digits.validation[0]
-    assert len(learnt) + len(aside) == len(lab.data.train)
+    assert len(learnt) + len(aside) == len(workbench.data.train)
     assert len(digits.validation[0]) == len(digits.validation[1]) > 0
-    assert len(digits.learnt.test) == len(digits.affine) == len(lab.data.test)
+    assert len(digits.learnt.test) == len(digits.affine) == len(workbench.data.test)
     assert learnt.image_size == digits.affine.image_size == (40, 40)
     boxes = {image.sum(dtype=torch.int64).item() for image in learnt.images}
     assert not boxes & {image.sum(dtype=torch.int64).item() for image in aside.images}
@@ -193,4 +195,4 @@ def test_the_claim_is_decided_by_the_numbers():
     unclear = {**better, "cnn": [0.1, 0.31, 0.25]}
     found = [affine_report.findings(errors)[0].verdict for errors in (better, worse, unclear)]
     assert found == ["as published", "the reverse of what is published", "not decided"]
-    assert affine_report.comparison(better, "r1", "r3").endswith("not decided")
+    assert affine_report.difference_at_level(better, "r1", "r3").endswith("not decided")

@@ -285,7 +285,7 @@ def test_images_in_colour_are_trained_without_a_decoder():
     class Stop(Exception):
         pass
 
-    class FakeLab:
+    class FakeWorkbench:
         data = tiny_data(30, channels=3)
 
         def train(self, cell, change):
@@ -293,5 +293,5 @@ def test_images_in_colour_are_trained_without_a_decoder():
 
     for name, options in (("r2", {"iterations": 2}), (iterations_report.RANDOM, {})):
         with pytest.raises(Stop) as stopped:
-            iterations.compute(Cell(name, 0, options), FakeLab())
+            iterations.compute(Cell(name, 0, options), FakeWorkbench())
         assert stopped.value.args == ({**options, "reconstruct": False}, name == "r2")

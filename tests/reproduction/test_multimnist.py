@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from reproduction.harness.comparison import compared, paired_table
-from reproduction.harness.pair_training import PairRun, answers_on, told_right
+from reproduction.harness.pair_training import PairRun, answers_on, both_found
 from reproduction.harness.pooled_cnn import PooledCNN
 from reproduction.harness.run import reproduce
 from reproduction.multimnist import experiment as multimnist
@@ -85,7 +85,7 @@ def test_the_loss_of_the_convolutional_network(tmp_path):
 def test_a_pair_is_right_where_both_are_among_the_two_most_active():
     activation = torch.tensor([[0.9, 0.1, 0.8, 0.3]]).expand(4, -1)
     labels = torch.tensor([[2, 0], [0, 2], [0, 3], [1, 3]])
-    assert told_right(activation, labels).tolist() == [True, True, False, False]
+    assert both_found(activation, labels).tolist() == [True, True, False, False]
 
 
 def nine_classes():
@@ -219,10 +219,10 @@ def test_training_and_held_out_pairs_come_from_their_own_parts(small, tmp_path, 
 )
 def test_networks_are_compared_seed_by_seed(ours, said):
     theirs = [10, 11, 12][: len(ours)]
-    pair = (multimnist.LINES["r1"], multimnist.LINES["r3"])
+    pair = (multimnist.COMPARISONS["r1"], multimnist.COMPARISONS["r3"])
     words = compared(*pair, [x / 1000 for x in ours], [x / 1000 for x in theirs])
     assert said in words
-    unknown = [line._replace(published=None) for line in pair]
+    unknown = [one._replace(published=None) for one in pair]
     words = compared(*unknown, [x / 1000 for x in ours], [x / 1000 for x in theirs])
     assert "published" not in words
 
@@ -240,7 +240,7 @@ def test_the_paired_table_counts_what_only_one_gets_wrong():
         def arrays(self, row):
             return {"wrong": np.array(wrong[row["cell"]])}
 
-    lines = paired_table(Made(), multimnist.LINES, "r3", "wrong").splitlines()
+    lines = paired_table(Made(), multimnist.COMPARISONS, "r3", "wrong").splitlines()
     # b = 4, c = 0: p = 2 · 1/16; b = 2, c = 2: 1
     assert lines[2] == "| baseline CNN | 4 | 0 | 0.12 | 0.5, 0.5 |"
     assert lines[3] == "| CapsNet, r = 1 | 2 | 2 | 1 | 1, 1 |"

@@ -84,7 +84,7 @@ def test_table1_compares_seed_by_seed(errors, said):
     """With 10, 11, 12 thousandths of the best line."""
     pair = ("r1-reconstruction", table1.BEST)
     values = dict(zip(pair, ([e / 1000 for e in errors], [0.01, 0.011, 0.012])))
-    lines = [table1.LINES[name] for name in pair]
+    lines = [table1.COMPARISONS[name] for name in pair]
     assert said in table1.compared(*lines, *values.values())
 
 

@@ -153,9 +153,9 @@ def test_a_cell_that_another_process_has_is_left_to_it(agreement, tmp_path):
     out = tmp_path / "out"
     computed = []
 
-    def compute(cell, lab):
+    def compute(cell, workbench):
         computed.append(cell.name)
-        return EXPERIMENTS["agreement"].compute(cell, lab)
+        return EXPERIMENTS["agreement"].compute(cell, workbench)
 
     watched = dataclasses.replace(agreement, compute=compute)
     folder = ExperimentFolder(out)
@@ -179,14 +179,14 @@ def test_a_cell_that_another_process_has_just_finished_is_not_computed_again(agr
     out = tmp_path / "out"
     computed = []
 
-    def compute(cell, lab):
+    def compute(cell, workbench):
         if not computed:  # a second process comes, and does everything else
             computed.append(cell.name)
             with pytest.raises(RunStopped, match="1 of 3 cells"):
                 reproduce(watched, out=out)
         else:
             computed.append(cell.name)
-        return EXPERIMENTS["agreement"].compute(cell, lab)
+        return EXPERIMENTS["agreement"].compute(cell, workbench)
 
     watched = dataclasses.replace(agreement, compute=compute)
     reproduce(watched, out=out)
