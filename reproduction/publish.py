@@ -18,18 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from reproduction.harness.experiment import (
-    Cell,
-    Experiment,
-    Report,
-    Results,
-    Row,
-    Scale,
-    ScaleName,
-)
+from reproduction.harness.cell import Cell, Row
+from reproduction.harness.experiment import Experiment, Report, Results
 from reproduction.harness.folder import ExperimentFolder
 from reproduction.harness.registry import EXPERIMENTS, find_experiment
 from reproduction.harness.run import adapted, default_folder, write_up
+from reproduction.harness.scale import Scale, ScaleName
 from torchcaps.cli import exit_after
 from torchcaps.errors import InputError
 from torchcaps.storage import atomic_path
@@ -88,7 +82,7 @@ def read(path: Path) -> Published:
     data = None if scale.training is None or trained_on == scale.training.data else trained_on
     scale = adapted(experiment, scale_name, None, data)
     folder = ExperimentFolder(path)
-    folder.check(experiment, scale_name, scale)
+    folder.check(experiment.name, scale_name, scale)
     seeds = finished_seeds(experiment, scale, folder)
     if not seeds:
         lacking = next(cell.key for cell in experiment.cells(scale) if folder.row(cell) is None)

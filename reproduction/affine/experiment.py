@@ -16,17 +16,10 @@ import torch
 
 from reproduction.affine.matched_evaluation import MatchedEvaluation
 from reproduction.affine.report import BEST, COMPARISONS, report
-from reproduction.harness.experiment import (
-    Arrays,
-    Cell,
-    Experiment,
-    Outcome,
-    Row,
-    Scale,
-    ScaleName,
-    paper_training,
-)
+from reproduction.harness.cell import Arrays, Cell, Outcome, Row
+from reproduction.harness.experiment import Experiment
 from reproduction.harness.pooled_cnn import PooledCNN
+from reproduction.harness.scale import Scale, ScaleName, paper_training
 from reproduction.harness.workbench import Workbench
 from torchcaps.data import (
     AffineRanges,

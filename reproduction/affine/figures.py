@@ -8,9 +8,9 @@ import numpy.typing as npt
 import torch
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
+from reproduction.harness.cell import Arrays
 from reproduction.harness.charts import headline, legend_above
 from reproduction.harness.comparison import Comparison
-from reproduction.harness.experiment import Arrays
 from reproduction.harness.image_rows import ImageRow, draw_image_rows
 from torchcaps.training.pictures.style import BLUE, INK, WIDTH, WRONG, figure
 from torchcaps.training.pictures.tiles import pixels_of

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from reproduction.harness.experiment import Arrays, Row
+from reproduction.harness.cell import Arrays, Row
 from torchcaps.data import ImageData
 from torchcaps.models import Classifier
 from torchcaps.storage import atomic_path, write_json

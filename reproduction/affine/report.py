@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from reproduction.affine.figures import draw_curves, draw_digits
+from reproduction.harness.cell import Row
 from reproduction.harness.comparison import Comparison, compared, draw_errors, paired_table, verdict
-from reproduction.harness.experiment import Finding, Report, Results, Row
+from reproduction.harness.experiment import Finding, Report, Results
 from reproduction.harness.markdown import plus_minus, table
 from reproduction.harness.statistics import summarise
 

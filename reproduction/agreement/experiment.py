@@ -24,19 +24,10 @@ from reproduction.agreement.figures import (
     draw_dot_products,
     draw_two_capsules,
 )
-from reproduction.harness.experiment import (
-    Arrays,
-    Cell,
-    Experiment,
-    Finding,
-    Outcome,
-    Report,
-    Results,
-    Row,
-    Scale,
-    ScaleName,
-)
+from reproduction.harness.cell import Arrays, Cell, Outcome, Row
+from reproduction.harness.experiment import Experiment, Finding, Report, Results
 from reproduction.harness.markdown import table
+from reproduction.harness.scale import Scale, ScaleName
 from reproduction.harness.workbench import Workbench
 from torchcaps.functional import agreement
 from torchcaps.routing import RoutingTrace, dynamic_routing_trace

@@ -10,8 +10,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import MaxNLocator
 
 from reproduction.agreement.vectors import arrow, plane
+from reproduction.harness.cell import Arrays
 from reproduction.harness.charts import headline
-from reproduction.harness.experiment import Arrays
 from torchcaps.training.pictures.style import BLUE, GREEN, INK, WIDTH, WRONG, Path, figure
 
 __all__ = ["draw_capsule", "draw_coupling", "draw_dot_products", "draw_two_capsules"]

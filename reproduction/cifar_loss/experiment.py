@@ -11,20 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.ticker import MaxNLocator
 
+from reproduction.harness.cell import Cell, Outcome, Row
 from reproduction.harness.charts import headline
-from reproduction.harness.experiment import (
-    Cell,
-    Experiment,
-    Finding,
-    Outcome,
-    Report,
-    Results,
-    Row,
-    Scale,
-    ScaleName,
-    paper_training,
-)
+from reproduction.harness.experiment import Experiment, Finding, Report, Results
 from reproduction.harness.markdown import interval, plus_minus, table
+from reproduction.harness.scale import Scale, ScaleName, paper_training
 from reproduction.harness.statistics import Summary, summarise
 from reproduction.harness.workbench import CIFAR10, Workbench
 from torchcaps.training.config import TrainConfig

@@ -19,21 +19,11 @@ import torch
 from torch import Tensor
 
 from reproduction.dimensions.shape_measures import MEASURES, measure_shapes
+from reproduction.harness.cell import Arrays, Cell, Outcome, Row
 from reproduction.harness.charts import headline
-from reproduction.harness.experiment import (
-    Arrays,
-    Cell,
-    Experiment,
-    Finding,
-    Outcome,
-    Report,
-    Results,
-    Row,
-    Scale,
-    ScaleName,
-    paper_training,
-)
+from reproduction.harness.experiment import Experiment, Finding, Report, Results
 from reproduction.harness.markdown import plus_minus, table
+from reproduction.harness.scale import Scale, ScaleName, paper_training
 from reproduction.harness.statistics import summarise
 from reproduction.harness.workbench import Workbench
 from torchcaps.models import CapsNet

@@ -1,111 +1,14 @@
 """What an experiment is: scales to run it at, cells to compute, and a report of their rows."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-import numpy.typing as npt
+from reproduction.harness.cell import Arrays, Cell, Outcome, Row
+from reproduction.harness.scale import Scale, ScaleName
+from reproduction.harness.workbench import Workbench
 
-from torchcaps.training.config import TrainConfig
-
-if TYPE_CHECKING:
-    from reproduction.harness.workbench import Workbench
-
-__all__ = [
-    "Arrays",
-    "Cell",
-    "Experiment",
-    "Finding",
-    "Outcome",
-    "Report",
-    "Results",
-    "Row",
-    "Scale",
-    "paper_training",
-]
-
-Row = dict[str, Any]  # JSON values
-Arrays = Mapping[str, npt.NDArray[np.generic]]
-ScaleName = Literal["smoke", "cpu", "paper"]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One training or computation of an experiment, told apart by name and seed.
-
-    `options` are those in which its training differs from the experiment's others.
-    """
-
-    name: str
-    seed: int = 0
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def key(self) -> str:
-        """The name of its files."""
-        return f"{self.name}-seed{self.seed}"
-
-
-@dataclass(frozen=True)
-class Scale:
-    """How large an experiment is run.
-
-    Attributes:
-        minutes: what it takes, about: on two cores (`smoke`: on one), for `paper` on a GPU.
-        seeds: trainings of each kind.
-        training: what all trainings share; None where nothing is trained.
-        images: training images that are used, drawn once; None for all of them.
-        held_out: the same of the held-out images.
-        iterations: the numbers of routing iterations that are compared.
-        network: what is trained, in words, where it is not what `training` names.
-        level: accuracy on images kept aside at which networks are compared, where they are so.
-        wanted: what a run at this scale is asked to show, while nobody has made one.
-    """
-
-    minutes: float
-    seeds: int = 1
-    training: TrainConfig | None = None
-    images: int | None = None
-    held_out: int | None = None
-    iterations: tuple[int, ...] = ()
-    network: str | None = None
-    level: float | None = None
-    wanted: str = ""
-
-    @property
-    def config(self) -> TrainConfig:
-        """What all trainings share, where there are any."""
-        assert self.training is not None
-        return self.training
-
-
-def paper_training(**options: Any) -> TrainConfig:
-    """The paper's network and batch, on MNIST, from the learning rate of the authors' code.
-
-    Example:
-        >>> config = paper_training(iterations=1)
-        >>> config.model, config.batch_size, config.learning_rate, config.iterations
-        ('capsnet', 128, 0.001, 1)
-    """
-    shared = {
-        "data": "mnist",
-        "model": "capsnet",
-        "epochs": 50,
-        "batch_size": 128,
-        "learning_rate": 0.001,
-        "validation": 0.0,
-    }
-    return TrainConfig(**{**shared, **options})
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a cell gave: a flat row, and arrays too large for one."""
-
-    row: Row
-    arrays: Arrays = field(default_factory=dict)
+__all__ = ["Experiment", "Finding", "Report", "Results"]
 
 
 @dataclass(frozen=True)
@@ -179,7 +82,7 @@ class Experiment:
     about: str
     scales: Mapping[ScaleName, Scale]
     cells: Callable[[Scale], Sequence[Cell]]
-    compute: Callable[[Cell, "Workbench"], Outcome]
+    compute: Callable[[Cell, Workbench], Outcome]
     report: Callable[[Results], Report]
     differs: Callable[[Scale], Sequence[str]]
     slim: Callable[[Arrays], Arrays] = dict

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from reproduction.harness.experiment import Arrays, Cell, Experiment, Outcome, Row, Scale
+from reproduction.harness.cell import Arrays, Cell, Outcome, Row
+from reproduction.harness.scale import Scale
 from torchcaps.errors import InputError
 from torchcaps.storage import atomic_path, locked, write_json, write_text
 from torchcaps.training.config import config_to_dict
@@ -41,8 +42,8 @@ class ExperimentFolder:
         self.machine = describe_machine()
         self._expected: dict[str, Any] = {}
 
-    def check(self, experiment: Experiment, scale_name: str, scale: Scale) -> None:
-        """Raise unless the folder is new, or holds this very experiment. Nothing is written.
+    def check(self, experiment: str, scale_name: str, scale: Scale) -> None:
+        """Raise unless the folder is new, or holds the experiment of this name. Nothing is written.
 
         More or fewer seeds than before are the same experiment: finished cells count.
 
@@ -51,7 +52,7 @@ class ExperimentFolder:
         """
         if self.path.is_file():
             raise InputError(f"--out {self.path} is a file: name a folder")
-        facts = {"experiment": experiment.name, "scale": scale_name, "settings": settings(scale)}
+        facts = {"experiment": experiment, "scale": scale_name, "settings": settings(scale)}
         self._expected = json.loads(json.dumps(facts))
         if self.facts.exists():
             self._check_same(self._expected)

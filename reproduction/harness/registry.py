@@ -7,8 +7,9 @@ from reproduction.affine import experiment as affine
 from reproduction.agreement import experiment as agreement
 from reproduction.cifar_loss import experiment as cifar_loss
 from reproduction.dimensions import experiment as dimensions
-from reproduction.harness.experiment import Experiment, Scale
+from reproduction.harness.experiment import Experiment
 from reproduction.harness.progress import duration
+from reproduction.harness.scale import Scale
 from reproduction.iterations import experiment as iterations
 from reproduction.mistakes import experiment as mistakes
 from reproduction.multimnist import experiment as multimnist

@@ -4,9 +4,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from reproduction.harness.experiment import Experiment, Report, Row, Scale
+from reproduction.harness.cell import Row
+from reproduction.harness.experiment import Experiment, Report
 from reproduction.harness.folder import ExperimentFolder
 from reproduction.harness.markdown import table
+from reproduction.harness.scale import Scale
 from torchcaps.storage import write_text
 
 __all__ = ["origins", "setup", "write_report"]

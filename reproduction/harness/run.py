@@ -7,19 +7,12 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from reproduction.harness.experiment import (
-    Cell,
-    Experiment,
-    Outcome,
-    Report,
-    Results,
-    Row,
-    Scale,
-    ScaleName,
-)
+from reproduction.harness.cell import Cell, Outcome, Row
+from reproduction.harness.experiment import Experiment, Report, Results
 from reproduction.harness.folder import ExperimentFolder
 from reproduction.harness.progress import ExperimentProgress
 from reproduction.harness.report_file import write_report
+from reproduction.harness.scale import Scale, ScaleName
 from reproduction.harness.workbench import Workbench
 from torchcaps.errors import InputError, RunStopped
 from torchcaps.training.build import describe_data
@@ -59,7 +52,7 @@ def reproduce(
         raise InputError("an experiment runs in one process: call it without torchrun")
     scale = adapted(experiment, scale_name, seeds, data)
     folder = ExperimentFolder(out or default_folder(experiment.name, scale_name, data))
-    folder.check(experiment, scale_name, scale)
+    folder.check(experiment.name, scale_name, scale)
     cells = experiment.cells(scale)
     left = [cell for cell in cells if folder.row(cell) is None]
     with ExperimentProgress(len(cells), len(cells) - len(left)) as progress:

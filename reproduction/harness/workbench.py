@@ -7,9 +7,10 @@ from pathlib import Path
 
 import torch
 
-from reproduction.harness.experiment import Cell, Scale
+from reproduction.harness.cell import Cell
 from reproduction.harness.folder import ExperimentFolder
 from reproduction.harness.progress import ExperimentProgress
+from reproduction.harness.scale import Scale
 from reproduction.harness.training import AfterEpoch, Change, Trained, train_or_go_on
 from torchcaps.data import ImageData, TrainTest, load_data
 from torchcaps.errors import InputError

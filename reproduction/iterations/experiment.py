@@ -16,17 +16,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from reproduction.harness.experiment import (
-    Cell,
-    Experiment,
-    Outcome,
-    Row,
-    Scale,
-    ScaleName,
-    paper_training,
-)
+from reproduction.harness.cell import Cell, Outcome, Row
+from reproduction.harness.experiment import Experiment
 from reproduction.harness.fixed_coupling import with_fixed_coupling
 from reproduction.harness.routing_facts import look_at_routing
+from reproduction.harness.scale import Scale, ScaleName, paper_training
 from reproduction.harness.workbench import Workbench
 from reproduction.iterations.report import RANDOM, report, slim
 from torchcaps.models import CapsNet

@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 
+from reproduction.harness.cell import Row
 from reproduction.harness.charts import headline, legend_above, series
-from reproduction.harness.experiment import Row
 from torchcaps.training.pictures.style import BLUE, GREEN, INK, WIDTH, WRONG, Path, figure
 
 __all__ = ["draw_coupling", "draw_errors", "draw_matrix"]

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from reproduction.harness.experiment import Arrays, Finding, Report, Results, Row
+from reproduction.harness.cell import Arrays, Row
+from reproduction.harness.experiment import Finding, Report, Results
 from reproduction.harness.markdown import (
     interval,
     number,

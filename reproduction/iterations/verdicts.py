@@ -18,7 +18,7 @@ intervals of a claim hold together at 95 % (Bonferroni: each is at 1 − 0.05/n 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from reproduction.harness.experiment import Row
+from reproduction.harness.cell import Row
 from reproduction.harness.statistics import Summary, summarise
 
 __all__ = ["Verdict", "best_at_three", "deciding", "difference", "overfitting"]

@@ -15,15 +15,9 @@ beside them; the wrong axis also together with W from N(0, 1), since the two are
 
 from collections.abc import Sequence
 
-from reproduction.harness.experiment import (
-    Cell,
-    Experiment,
-    Outcome,
-    Row,
-    Scale,
-    ScaleName,
-    paper_training,
-)
+from reproduction.harness.cell import Cell, Outcome, Row
+from reproduction.harness.experiment import Experiment
+from reproduction.harness.scale import Scale, ScaleName, paper_training
 from reproduction.harness.training import Change
 from reproduction.harness.workbench import Workbench, choice
 from reproduction.mistakes.measurements import (

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
+from reproduction.harness.cell import Row
 from reproduction.harness.charts import headline
-from reproduction.harness.experiment import Row
 from reproduction.harness.statistics import summarise
 from reproduction.mistakes.variants import RIGHT, VARIANTS
 from torchcaps.training.pictures.style import BLUE, GREEN, INK, WIDTH, WRONG, Path, figure

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from reproduction.harness.experiment import Row
+from reproduction.harness.cell import Row
 from reproduction.harness.routing_facts import normalised_entropy
 from reproduction.mistakes.variants import Procedure1
 from torchcaps.data import ImageData

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from reproduction.harness.experiment import Finding, Report, Results, Row
+from reproduction.harness.cell import Row
+from reproduction.harness.experiment import Finding, Report, Results
 from reproduction.harness.markdown import interval, number, p_value, percent, plus_minus, table
 from reproduction.harness.statistics import Summary, discordant, mcnemar, summarise
 from reproduction.iterations.verdicts import difference

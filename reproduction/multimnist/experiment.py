@@ -13,17 +13,11 @@ from functools import partial
 
 import torch
 
-from reproduction.harness.experiment import (
-    Arrays,
-    Cell,
-    Experiment,
-    Outcome,
-    Row,
-    Scale,
-    ScaleName,
-)
+from reproduction.harness.cell import Arrays, Cell, Outcome, Row
+from reproduction.harness.experiment import Experiment
 from reproduction.harness.pair_training import Answers, PairRun, answers_on
 from reproduction.harness.pooled_cnn import PooledCNN
+from reproduction.harness.scale import Scale, ScaleName
 from reproduction.harness.training import to_the_last_step
 from reproduction.harness.workbench import Workbench
 from reproduction.multimnist.report import BEST, COMPARISONS, report

@@ -8,7 +8,7 @@ import torch
 from matplotlib.colors import to_rgb
 from torch import Tensor
 
-from reproduction.harness.experiment import Arrays
+from reproduction.harness.cell import Arrays
 from reproduction.harness.image_rows import COLOURS, ImageRow, draw_image_rows
 from torchcaps.training.pictures.tiles import pixels_of
 

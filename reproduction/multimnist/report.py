@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
+from reproduction.harness.cell import Row
 from reproduction.harness.comparison import Comparison, compared, draw_errors, paired_table, verdict
-from reproduction.harness.experiment import Finding, Report, Results, Row
+from reproduction.harness.experiment import Finding, Report, Results
 from reproduction.harness.markdown import interval, plus_minus, table
 from reproduction.harness.statistics import summarise
 from reproduction.multimnist.figures import draw_examples

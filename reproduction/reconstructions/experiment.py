@@ -16,20 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reproduction.harness.experiment import (
-    Arrays,
-    Cell,
-    Experiment,
-    Finding,
-    Outcome,
-    Report,
-    Results,
-    Row,
-    Scale,
-    ScaleName,
-    paper_training,
-)
+from reproduction.harness.cell import Arrays, Cell, Outcome, Row
+from reproduction.harness.experiment import Experiment, Finding, Report, Results
 from reproduction.harness.markdown import plus_minus, table
+from reproduction.harness.scale import Scale, ScaleName, paper_training
 from reproduction.harness.statistics import summarise
 from reproduction.harness.workbench import Workbench
 from torchcaps.data import ImageData

@@ -20,19 +20,11 @@ import numpy.typing as npt
 import torch
 from matplotlib.ticker import MaxNLocator
 
+from reproduction.harness.cell import Cell, Outcome
 from reproduction.harness.charts import headline, legend_above, log_scale
-from reproduction.harness.experiment import (
-    Cell,
-    Experiment,
-    Finding,
-    Outcome,
-    Report,
-    Results,
-    Scale,
-    ScaleName,
-    paper_training,
-)
+from reproduction.harness.experiment import Experiment, Finding, Report, Results
 from reproduction.harness.markdown import number, table
+from reproduction.harness.scale import Scale, ScaleName, paper_training
 from reproduction.harness.workbench import Workbench
 from torchcaps.data import ImageData
 from torchcaps.models import CapsNet, Classifier

@@ -10,20 +10,11 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from reproduction.harness.cell import Cell, Outcome, Row
 from reproduction.harness.comparison import Comparison, compared, draw_errors, paired_table, verdict
-from reproduction.harness.experiment import (
-    Cell,
-    Experiment,
-    Finding,
-    Outcome,
-    Report,
-    Results,
-    Row,
-    Scale,
-    ScaleName,
-    paper_training,
-)
+from reproduction.harness.experiment import Experiment, Finding, Report, Results
 from reproduction.harness.markdown import interval, plus_minus, table
+from reproduction.harness.scale import Scale, ScaleName, paper_training
 from reproduction.harness.statistics import Summary, summarise
 from reproduction.harness.training import Change
 from reproduction.harness.workbench import Workbench

@@ -8,10 +8,12 @@ import pytest
 import torch
 
 import oracle
-from reproduction.harness.experiment import Cell, Results, Scale
+from reproduction.harness.cell import Cell
+from reproduction.harness.experiment import Results
 from reproduction.harness.fixed_coupling import FixedCoupling, with_fixed_coupling
 from reproduction.harness.routing_facts import look_at_routing
 from reproduction.harness.run import reproduce
+from reproduction.harness.scale import Scale
 from reproduction.harness.workbench import choice
 from reproduction.iterations import experiment as iterations
 from reproduction.iterations import report as iterations_report

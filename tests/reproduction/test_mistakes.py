@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import oracle
-from reproduction.harness.experiment import Cell, Report, Results
+from reproduction.harness.cell import Cell
+from reproduction.harness.experiment import Report, Results
 from reproduction.harness.run import reproduce
 from reproduction.mistakes import experiment as mistakes
 from reproduction.mistakes import report as mistakes_report

@@ -13,17 +13,12 @@ from matplotlib.figure import Figure
 
 from reproduction import page
 from reproduction import publish as published
-from reproduction.harness.experiment import (
-    Cell,
-    Experiment,
-    Finding,
-    Outcome,
-    Report,
-    Scale,
-)
+from reproduction.harness.cell import Cell, Outcome
+from reproduction.harness.experiment import Experiment, Finding, Report
 from reproduction.harness.folder import ExperimentFolder
 from reproduction.harness.registry import EXPERIMENTS
 from reproduction.harness.run import write_up
+from reproduction.harness.scale import Scale
 from torchcaps.errors import InputError
 from torchcaps.training.config import TrainConfig
 
@@ -131,7 +126,7 @@ def finish(tmp_path, monkeypatch):
             training = dataclasses.replace(scale.training, data=data)
             scale = dataclasses.replace(scale, training=training)
         folder = ExperimentFolder(tmp_path / "run")
-        folder.check(experiment, "cpu", scale)
+        folder.check(experiment.name, "cpu", scale)
         facts = {"name": data or "MNIST", "train": 5, "test": 4, "image": [1, 28, 28]}
         folder.begin(facts)
         for k, (name, seed) in enumerate(cells):

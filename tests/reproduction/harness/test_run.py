@@ -159,7 +159,7 @@ def test_a_cell_that_another_process_has_is_left_to_it(agreement, tmp_path):
 
     watched = dataclasses.replace(agreement, compute=compute)
     folder = ExperimentFolder(out)
-    folder.check(agreement, "smoke", agreement.scales["smoke"])
+    folder.check(agreement.name, "smoke", agreement.scales["smoke"])
     folder.begin(None)
     with locked(out / "cells" / "capsule-seed0.lock") as mine:
         assert mine
