@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Summary", "discordant", "mcnemar", "summarise", "t_quantile"]
+from reproduction.harness.cell import Row
+
+__all__ = ["Summary", "difference", "discordant", "mcnemar", "summarise", "t_quantile"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,15 @@ def summarise(values: Sequence[float], level: float = 0.95) -> Summary:
     deviation = statistics.stdev(values)
     reach = t_quantile(0.5 + level / 2, count - 1) * deviation / math.sqrt(count)
     return Summary(mean, deviation, mean - reach, mean + reach, count)
+
+
+def difference(
+    rows: Sequence[Row], others: Sequence[Row], name: str, level: float = 0.95
+) -> Summary:
+    """A column of `rows` less the same of `others`, over the seeds that both have."""
+    there = {row["seed"]: row[name] for row in others}
+    pairs = [row[name] - there[row["seed"]] for row in rows if row["seed"] in there]
+    return summarise(pairs, level)
 
 
 def t_quantile(probability: float, degrees: int) -> float:

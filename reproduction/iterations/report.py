@@ -14,14 +14,13 @@ from reproduction.harness.markdown import (
     plus_minus,
     table,
 )
-from reproduction.harness.statistics import Summary, discordant, mcnemar, summarise
+from reproduction.harness.statistics import Summary, difference, discordant, mcnemar, summarise
 from reproduction.iterations import verdicts
 from reproduction.iterations.figures import draw_coupling, draw_errors, draw_matrix
 from reproduction.iterations.verdicts import (
     BEST,
     best_at_three,
     deciding,
-    difference,
     overfitting,
 )
 from torchcaps.training.config import TrainConfig

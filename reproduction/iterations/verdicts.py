@@ -19,9 +19,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from reproduction.harness.cell import Row
-from reproduction.harness.statistics import Summary, summarise
+from reproduction.harness.statistics import Summary, difference, summarise
 
-__all__ = ["Verdict", "best_at_three", "deciding", "difference", "overfitting"]
+__all__ = ["Verdict", "best_at_three", "deciding", "overfitting"]
 
 BEST = 3
 CHANCE = 0.88  # error above which a network of ten classes has learned nothing
@@ -34,15 +34,6 @@ class Verdict:
 
     answer: str
     sentence: str
-
-
-def difference(
-    rows: Sequence[Row], others: Sequence[Row], name: str, level: float = 0.95
-) -> Summary:
-    """A column of `rows` less the same of `others`, over the seeds that both have."""
-    there = {row["seed"]: row[name] for row in others}
-    pairs = [row[name] - there[row["seed"]] for row in rows if row["seed"] in there]
-    return summarise(pairs, level)
 
 
 def best_at_three(rows: ByIterations) -> Verdict:

@@ -16,6 +16,7 @@ beside them; the wrong axis also together with W from N(0, 1), since the two are
 from collections.abc import Sequence
 
 from reproduction.harness.cell import Cell, Outcome, Row
+from reproduction.harness.drawing_error import drawing_error, mean_image_error
 from reproduction.harness.experiment import Experiment
 from reproduction.harness.scale import Scale, ScaleName, paper_training
 from reproduction.harness.training import Change
@@ -30,7 +31,6 @@ from reproduction.mistakes.measurements import (
 )
 from reproduction.mistakes.report import report
 from reproduction.mistakes.variants import RIGHT, VARIANTS
-from reproduction.reconstructions.experiment import drawing_error, mean_image_error
 from torchcaps.models import CapsNet, Classifier
 from torchcaps.training.config import TrainConfig
 

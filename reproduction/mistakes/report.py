@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from reproduction.harness.cell import Row
 from reproduction.harness.experiment import Finding, Report, Results
 from reproduction.harness.markdown import interval, number, p_value, percent, plus_minus, table
-from reproduction.harness.statistics import Summary, discordant, mcnemar, summarise
-from reproduction.iterations.verdicts import difference
+from reproduction.harness.statistics import Summary, difference, discordant, mcnemar, summarise
 from reproduction.mistakes.figures import draw_costs
 from reproduction.mistakes.variants import RIGHT, VARIANTS
 

@@ -5,14 +5,14 @@ import math
 import pytest
 import torch
 
-from reproduction.agreement.experiment import (
+from reproduction.agreement.examples import (
     ANGLES,
     VOTES,
     dot_products,
-    facts,
     three_to_two,
     two_capsules,
 )
+from reproduction.agreement.experiment import facts
 from reproduction.harness.experiment import Results
 from reproduction.harness.folder import ExperimentFolder
 from reproduction.harness.registry import EXPERIMENTS

@@ -14,6 +14,7 @@ from reproduction.harness.fixed_coupling import FixedCoupling, with_fixed_coupli
 from reproduction.harness.routing_facts import look_at_routing
 from reproduction.harness.run import reproduce
 from reproduction.harness.scale import Scale
+from reproduction.harness.statistics import difference
 from reproduction.harness.workbench import choice
 from reproduction.iterations import experiment as iterations
 from reproduction.iterations import report as iterations_report
@@ -21,7 +22,6 @@ from reproduction.iterations import verdicts
 from reproduction.iterations.verdicts import (
     best_at_three,
     deciding,
-    difference,
     overfitting,
 )
 from small_runs import tiny_data

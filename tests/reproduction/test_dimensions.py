@@ -1,25 +1,15 @@
 """What is measured on drawings, and what a change of one dimension does."""
 
-import re
-
 import numpy as np
 import pytest
 import torch
 
 from reproduction.dimensions import experiment as dimensions
-from reproduction.dimensions.experiment import (
-    TWEAKS,
-    draw_tweaks,
-    effects_of,
-    most_changed,
-    slim,
-    tweaked,
-)
+from reproduction.dimensions.figures import draw_tweaks, most_changed
+from reproduction.dimensions.report import slim
 from reproduction.dimensions.shape_measures import MEASURES, measure_shapes
+from reproduction.dimensions.tweaks import TWEAKS, effects_of, tweaked
 from reproduction.harness.experiment import Results
-from reproduction.reconstructions import experiment as reconstructions
-from reproduction.reconstructions.experiment import drawing_error, drawn, mean_image_error
-from torchcaps.data import ImageData
 from torchcaps.models import CapsNet
 from training.pictures.seen import pixels
 
@@ -87,18 +77,6 @@ def test_one_dimension_of_one_class_is_changed(model):
     assert TWEAKS.tolist() == pytest.approx(np.arange(-0.25, 0.26, 0.05).tolist(), abs=1e-6)
 
 
-def test_errors_of_drawings(model):
-    images = torch.rand(6, 1, 17, 17)
-    data = ImageData(images, torch.arange(6) % 3, ("a", "b", "c"), "toy")
-    labels = data.labels
-    expected = (drawn(model, images, labels) - images).square().sum() / 6
-    assert drawing_error(model, data) == pytest.approx(expected.item(), rel=1e-5)
-    grey = (labels / 4)[:, None, None, None].expand_as(images)  # another for each class
-    train = ImageData(torch.cat([grey / 2, 1.5 * grey]), labels.repeat(2), data.class_names, "toy")
-    expected = (grey - images).square().sum() / 6
-    assert mean_image_error(train, data) == pytest.approx(expected.item(), rel=1e-5)
-
-
 def test_only_what_is_shown_of_the_drawings_is_published(tmp_path):
     """For each measure one class and dimension."""
     draw = np.random.default_rng(0)
@@ -117,35 +95,6 @@ def test_only_what_is_shown_of_the_drawings_is_published(tmp_path):
     assert np.array_equal(again["examples"], kept["examples"])
     draw_tweaks(effects, kept["examples"], path=tmp_path / "slim.png")
     assert pixels(tmp_path / "slim.png").std() > 20
-
-
-def test_the_answers_about_drawings_follow_the_rows(tmp_path):
-    images = np.random.default_rng(0).random((3, 1, 17, 17), dtype=np.float32)
-    arrays = {"images": images, "as_predicted": images, "as_labelled": images}
-    arrays |= {"labels": np.array([0, 1, 2]), "predictions": np.array([0, 1, 0])}
-    rows = [
-        {"cell": name, "seed": s, "drawing_error": e + s, "mean_image_error": 40.0,
-         "test_error": 0.01}
-        for name, e in (("paper", 45.0), ("authors", 30.0)) for s in (0, 1)
-    ]  # fmt: skip
-    scale = reconstructions.SCALES["cpu"]
-    report = reconstructions.report(Results(tmp_path, scale, rows, lambda row: arrays))
-    ours = "squared error of a drawing {} ± 0.7, of the mean image of the class 40.0"
-    assert [(found.ours, found.verdict) for found in report.findings] == [
-        (ours.format(45.5), "no better than the mean image"),
-        (ours.format(30.5), "details are kept"),
-    ]
-    before = pixels(tmp_path / "wrong_paper.png")
-    kept = reconstructions.slim(arrays)
-    assert kept["images"].dtype == np.uint8
-    assert kept["labels"] is arrays["labels"]
-    again = reconstructions.report(Results(tmp_path, scale, rows, lambda row: kept))
-    assert again == report
-    assert np.array_equal(pixels(tmp_path / "wrong_paper.png"), before)
-    assert np.abs(kept["images"] / 255 - images).max() < 0.002
-    pictures = re.findall(r"\(([a-z_]+)\.png\)", report.body)
-    assert pictures == ["right_authors", "right_paper", "wrong_paper", "wrong_authors"]
-    assert report.body.index("right_authors") < report.body.index("| weights of the loss")
 
 
 def test_effects_are_told_for_all_seeds(tmp_path):
