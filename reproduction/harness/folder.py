@@ -17,7 +17,7 @@ from reproduction.harness.cell import Arrays, Cell, Outcome, Row
 from reproduction.harness.scale import Scale
 from torchcaps.errors import InputError
 from torchcaps.storage import atomic_path, locked, write_json, write_text
-from torchcaps.training.config import config_to_dict
+from torchcaps.training.config import TrainConfig, config_to_dict
 from torchcaps.training.run_folder import describe_machine
 
 __all__ = ["ExperimentFolder"]
@@ -45,7 +45,8 @@ class ExperimentFolder:
     def check(self, experiment: str, scale_name: str, scale: Scale) -> None:
         """Raise unless the folder is new, or holds the experiment of this name. Nothing is written.
 
-        More or fewer seeds than before are the same experiment: finished cells count.
+        More or fewer seeds than before are the same experiment: finished cells count. So is a
+        setting that the folder does not name, where it now has its default.
 
         Raises:
             InputError: it holds another one or other things, or is a file.
@@ -148,8 +149,10 @@ class ExperimentFolder:
                     f"{self.path} holds the experiment {there['experiment']} at the scale "
                     f"{there['scale']}: name another folder with --out"
                 )
+        # A folder that is older than an option was computed with what is now its default.
+        default = json.loads(json.dumps(settings(Scale(minutes=0, training=TrainConfig()))))
         for name in sorted({*there["settings"], *facts["settings"]}):
-            before, now = there["settings"].get(name), facts["settings"].get(name)
+            before, now = (s["settings"].get(name, default.get(name)) for s in (there, facts))
             if before != now:
                 raise InputError(
                     f"{self.path} holds this experiment with {name} = {before}, and now it is "

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import json
 import os
 import re
 import shutil
@@ -15,7 +16,7 @@ from reproduction import page
 from reproduction import publish as published
 from reproduction.harness.cell import Cell, Outcome
 from reproduction.harness.experiment import Experiment, Finding, Report
-from reproduction.harness.folder import ExperimentFolder
+from reproduction.harness.folder import ExperimentFolder, settings
 from reproduction.harness.registry import EXPERIMENTS
 from reproduction.harness.run import write_up
 from reproduction.harness.scale import Scale
@@ -49,6 +50,20 @@ def test_reports_are_made_of_their_rows(folder, tmp_path):
     write_up(one.folder, one.experiment, one.scale_name, one.scale, one.rows)
     for name in ("report.md", "results.csv"):
         assert (copy / name).read_text() == (folder / name).read_text(), f"publish {folder} again"
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_what_was_published_before_an_option_was_there_is_read(folder, tmp_path):
+    """Whichever option: all settings that have their default are left out."""
+    copy = shutil.copytree(folder, tmp_path / folder.name)
+    facts = json.loads((copy / "experiment.json").read_text())
+    default = settings(Scale(minutes=0, training=TrainConfig()))
+    lacking = [k for k, v in facts["settings"].items() if v == json.loads(json.dumps(default[k]))]
+    assert lacking
+    for name in lacking:
+        del facts["settings"][name]
+    (copy / "experiment.json").write_text(json.dumps(facts))
+    assert published.read(copy).cells == published.read(folder).cells
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)

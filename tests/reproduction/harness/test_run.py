@@ -104,6 +104,25 @@ def test_a_folder_with_other_settings(tiny, no_run_pictures, tmp_path):
         reproduce(tiny(EXPERIMENTS["routing-logits"], epochs=1), out=tmp_path / "out")
 
 
+def test_a_setting_that_the_folder_does_not_name_is_its_default(tiny, no_run_pictures, tmp_path):
+    """As where the folder is older than an option."""
+    experiment = tiny(EXPERIMENTS["routing-logits"])
+    reproduce(experiment, out=tmp_path / "out")
+    path = tmp_path / "out" / "experiment.json"
+    facts = json.loads(path.read_text())
+
+    def without(*names):
+        kept = {k: v for k, v in facts["settings"].items() if k not in names}
+        path.write_text(json.dumps(facts | {"settings": kept}))
+
+    finished = dataclasses.replace(experiment, compute=pytest.fail)
+    without("channels", "reconstruct", "max_shift", "network", "compared_iterations")
+    reproduce(finished, out=tmp_path / "out")
+    without("epochs")
+    with pytest.raises(InputError, match="with epochs = 20, and now it is 2: name another folder"):
+        reproduce(finished, out=tmp_path / "out")
+
+
 def test_the_numbers_of_iterations_are_settings(tiny):
     scale = tiny(iterations.EXPERIMENT).scales["smoke"]
     other = dataclasses.replace(scale, iterations=(1, 3))
