@@ -11,7 +11,7 @@ train: .venv/has-train
 	$(BIN)/torchcaps train $(ARGS)
 
 test: .venv/has-dev browser
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal --cov=torchcaps --cov-report= $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal --cov=torchcaps --cov=reproduction --cov-report= $(ARGS)
 	$(BIN)/coverage report --fail-under=95 --include='*/routing/*,*/layers/*,*/functional.py,*/types.py'
 
 check: .venv/has-dev

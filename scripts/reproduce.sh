@@ -17,14 +17,14 @@ folders=()
 
 reproduce() { # NAME FOLDER [OPTION…]
 	echo "== $1 ${*:3}"
-	torchcaps reproduce "$1" --scale "$scale" --out "$runs/$2" "${@:3}"
+	python -m reproduction "$1" --scale "$scale" --out "$runs/$2" "${@:3}"
 	folders+=("$runs/$2")
 }
 
 mnist=()
 if [[ -n $data && -d $data/mnist ]]; then mnist=(--data-dir "$data/mnist"); fi
 
-for name in $(torchcaps reproduce --list | sed -n 's/^\([a-z0-9-]*\): .*/\1/p'); do
+for name in $(python -m reproduction --list | sed -n 's/^\([a-z0-9-]*\): .*/\1/p'); do
 	if [[ $name == cifar-loss && $scale != smoke ]]; then continue; fi
 	reproduce "$name" "$name-$scale" "${mnist[@]}"
 done
@@ -41,5 +41,5 @@ else
 	echo "== left out: CIFAR-10 (set TORCHCAPS_DATA to a folder with cifar10-jpg/train/CLASS/*.jpg in it)"
 fi
 
-python scripts/reproduction.py publish "${folders[@]}"
-python scripts/reproduction.py page
+python -m reproduction.publish "${folders[@]}"
+python -m reproduction.page

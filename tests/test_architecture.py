@@ -21,7 +21,7 @@ TIERS = [
     {"layers"},
     {"models", "data"},
     {"training"},
-    {"benchmark", "experiments", "explorer"},
+    {"benchmark", "explorer"},
     {"cli"},
     {"__main__"},
 ]
@@ -34,9 +34,9 @@ OPTIONAL = {
     "PIL": {"data"},
     "pooch": {"data"},
     "scipy": {"data"},
-    "rich": {"data", "training", "experiments"},
+    "rich": {"data", "training"},
     "accelerate": {"training"},
-    "matplotlib": {"training", "benchmark", "experiments"},
+    "matplotlib": {"training", "benchmark"},
     "tyro": {"cli"},
 }
 NEVER = {"pickle", "torchvision", "dill", "joblib"}

@@ -390,22 +390,10 @@ def test_the_pickle_would_have_run(tmp_path):
 
 # Kind: (arguments, what the sentence must hold)
 OTHERS = {
-    "reproduce: nothing": (lambda at: ["reproduce"], "name an experiment, or ask for all with --"),
-    "reproduce: unknown": (
-        lambda at: ["reproduce", "agreemnt"],
-        "no experiment is called 'agreemnt': did you mean agreement?",
-    ),
-    "reproduce: no seed": (
-        lambda at: ["reproduce", "iterations", "--seeds", 0],
-        "--seeds must be at least 1, got 0",
-    ),
-    "reproduce: folder of a run": (
-        lambda at: ["reproduce", "agreement", "--out", at.run],
-        "run holds other things: name a new folder",
-    ),
-    "reproduce: data gone": (
-        lambda at: ["reproduce", "iterations", "--data", "cifar10", "--out", at.here / "out"],
-        "cifar10 is not downloaded: name the folder",
+    "reproduce: moved": (lambda at: ["reproduce"], "run `python -m reproduction NAME --scale cpu`"),
+    "reproduce: with the options it had": (
+        lambda at: ["reproduce", "iterations", "--scale", "paper", "--list"],
+        "the experiments are in the source, not in this package: in a checkout, run",
     ),
     "eval: no batch": (lambda at: ["eval", at.run, "--batch-size", 0], "--batch-size must be at"),
     "eval: threads": (lambda at: ["eval", at.run, "--threads", -1], "--threads must be at least 1"),

@@ -3,44 +3,60 @@
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, NoReturn
 
 from torchcaps.errors import InputError, RunStopped
 
-__all__ = ["main"]
+__all__ = ["exit_after", "main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command that the arguments name, and exit as `exit_after` does."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    exit_after(lambda: parse(words).run())
+
+
+def exit_after(command: Callable[[], None], program: str = "torchcaps") -> NoReturn:
     """Run a command and exit: 0 done, 2 a mistake in the input, 1 and 130 a run that stopped.
 
     A mistake is answered with one sentence on standard error, never a traceback; a traceback is a
     bug of torchcaps.
+
+    Args:
+        command: what is run.
+        program: whose name the sentence begins with.
     """
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        command = parse(arguments)
-        command.run()
+        command()
         sys.stdout.flush()
     except (InputError, RunStopped) as error:
-        fail(str(error), getattr(error, "exit_code", 2))
+        fail(str(error), getattr(error, "exit_code", 2), program)
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        fail(f"{where}{error.strerror or error}: nothing was half-written; see to it and try again")
+        what = f"{where}{error.strerror or error}"
+        fail(f"{what}: nothing was half-written; see to it and try again", program=program)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        fail("there is too little memory for this: take a smaller --batch-size or --image-size")
+        fail(
+            "there is too little memory for this: take a smaller --batch-size or --image-size",
+            program=program,
+        )
     except KeyboardInterrupt:
-        fail("interrupted", 130)
+        fail("interrupted", 130, program)
     sys.exit(0)
 
 
 def parse(arguments: Sequence[str]) -> Any:
     """The command object that the arguments describe."""
+    if arguments[:1] == ["reproduce"] and not {"-h", "--help"} & set(arguments):
+        from torchcaps.cli.reproduce import Reproduce
+
+        return Reproduce()  # whatever options it is given: it had some
     try:
         import tyro
     except ImportError as error:
@@ -84,11 +100,11 @@ def is_out_of_memory(error: Exception) -> bool:
     )
 
 
-def fail(message: str, exit_code: int = 2) -> NoReturn:
+def fail(message: str, exit_code: int = 2, program: str = "torchcaps") -> NoReturn:
     """Print one sentence on standard error and exit."""
     if os.environ.get("LOCAL_RANK", "0") != "0":
         # Under torchrun all processes fail alike. The first one speaks for them, and with its end
         # torchrun ends the others; one that fails alone is heard after this.
         time.sleep(5)
-    print(f"torchcaps: {message}", file=sys.stderr)
+    print(f"{program}: {message}", file=sys.stderr)
     sys.exit(exit_code)

@@ -1,65 +1,20 @@
-"""`torchcaps reproduce`."""
+"""`torchcaps reproduce`, which has left the package: it says where the experiments are."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Literal
 
-import tyro
-
-from torchcaps.cli.eval import check_range
 from torchcaps.errors import InputError
-from torchcaps.training.config import MOST_THREADS
 
 __all__ = ["Reproduce"]
 
 
 @dataclass
 class Reproduce:
-    """Run an experiment of the paper and write its report: data, pictures, figures beside the
-    published ones."""
-
-    name: Annotated[str, tyro.conf.Positional] = ""
-    """The experiment; --list names all."""
-    list: bool = False
-    """Say what experiments there are, and what each costs at every scale."""
-    scale: Literal["smoke", "cpu", "paper"] = "smoke"
-    """smoke (under a minute, digits of the package), cpu (two cores, about an hour), or paper (the
-    original setup, for a GPU)."""
-    seeds: int | None = None
-    """Trainings of each kind; default: as --list says."""
-    data: str | None = None
-    """As for `train`, or cifar10, whose images --data-dir names as train/CLASS and test/CLASS;
-    default: as --list says."""
-    data_dir: Path | None = None
-    """Folder that holds the files of mnist, fashion-mnist or cifar10."""
-    threads: int | None = None
-    """CPU threads; default: what torch takes."""
-    out: Path | None = None
-    """Folder for the results; one that is not finished is gone on with, by several processes at
-    once if you start them. Default: one under runs/ that the same command finds again."""
+    """The experiments of the paper are in the source, not in this package: in a checkout, run
+    `python -m reproduction NAME --scale cpu`, or `make reproduce` for all of them."""
 
     def run(self) -> None:
-        """Compute what is left, and end by printing the main figures and the folder."""
-        import torch
-
-        from torchcaps.experiments.registry import find_experiment, listing
-        from torchcaps.experiments.run import reproduce
-
-        if self.list:
-            print(listing())
-            return
-        if not self.name:
-            raise InputError("name an experiment, or ask for all with --list")
-        if self.threads is not None:
-            check_range("threads", self.threads, MOST_THREADS)
-            torch.set_num_threads(self.threads)
-        folder, figures = reproduce(
-            find_experiment(self.name),
-            self.scale,
-            seeds=self.seeds,
-            data=self.data,
-            data_dir=self.data_dir,
-            out=self.out,
+        """Say so."""
+        raise InputError(
+            "the experiments are in the source, not in this package: in a checkout, run "
+            "`python -m reproduction NAME --scale cpu`, or `make reproduce` for all of them"
         )
-        print("\n".join(figures))
-        print(f"report: {folder / 'report.md'}")

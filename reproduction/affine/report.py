@@ -1,0 +1,170 @@
+"""What is said of `affine`: errors at the level and after the last epoch."""
+
+from collections.abc import Mapping, Sequence
+
+from reproduction.affine.figures import draw_curves, draw_digits
+from reproduction.harness.cell import Row
+from reproduction.harness.comparison import Comparison, compared, draw_errors, paired_table, verdict
+from reproduction.harness.experiment import Finding, Report, Results
+from reproduction.harness.markdown import plus_minus, table
+from reproduction.harness.statistics import summarise
+
+__all__ = ["BEST", "COMPARISONS", "report"]
+
+COMPARISONS = {
+    "cnn": Comparison("CNN", {"model": "baseline_cnn", "learning_rate": 0.001}, 34.0),
+    "r1": Comparison("CapsNet, uniform coupling (r = 1)", {"iterations": 1}, None),
+    "r3": Comparison("CapsNet, r = 3", {"iterations": 3}, 21.0),
+}
+BEST = "r3"
+PAIRS = [("cnn", BEST), ("r1", BEST)]
+
+
+def report(results: Results) -> Report:
+    """Both errors where the level is reached and at the end, and how they go together."""
+    rows = {name: results.of(name) for name in COMPARISONS}
+    reached = {
+        name: [row for row in own if row["matched_look"] is not None] for name, own in rows.items()
+    }
+    level = results.scale.level
+    assert level is not None
+    seeds = common_seeds(reached)
+    errors = {
+        name: [row["matched_affine_error"] for row in own if row["seed"] in seeds]
+        for name, own in reached.items()
+    }
+    curves = {
+        name: [
+            (arrays["aside_moved"], arrays["aside_transformed"])
+            for arrays in map(results.arrays, own)
+        ]
+        for name, own in rows.items()
+    }
+    draw_curves(COMPARISONS, curves, level, results.folder / "curves.png")
+    draw_digits(results.arrays(rows[BEST][0]), results.folder / "digits.png")
+    at_level = f"where {100 * (1 - level):g} % of the moved ones are told wrongly"
+    said = [difference_at_level(errors, *pair) for pair in PAIRS] if seeds else []
+    counts = ", ".join(
+        f"{COMPARISONS[name].label} {len(own)} of {len(rows[name])}"
+        for name, own in reached.items()
+    )
+    parts = [
+        "![Held-out digits as moved in training, and transformed](digits.png)",
+        f"## Transformed digits, {at_level}",
+        "Held-out digits are looked at where for the first time that many of the moved training "
+        "digits kept aside, or fewer, are told wrongly, and after the last step. Trainings that "
+        f"come so far: {counts}.",
+        matched_table(reached),
+        "## After the last epoch",
+        last_table(rows),
+        "Errors on held-out digits, %; mean ± standard deviation over the seeds. Moved farther: "
+        "not transformed, but moved up to the edges as the transformed ones are, which is farther "
+        "than in training. affNIST: the published test set, where affnist/test.mat lies in the "
+        "data folder or beside it.",
+        "![Error on transformed digits over the error on moved ones](curves.png)",
+        f"## Paired test against {COMPARISONS[BEST].label}",
+        "Exact McNemar test on the same held-out transformed digits, after the last epoch, pooled "
+        "over the seeds, and by seed.",
+        paired_table(results, COMPARISONS, BEST, "wrong"),
+    ]
+    if seeds:
+        draw_errors(
+            COMPARISONS, errors, title=f"Transformed digits, {at_level}",
+            measured="error, %", path=results.folder / "errors.png",
+        )  # fmt: skip
+        parts.insert(3, "![Error of every network on transformed digits](errors.png)")
+    figures = [*summaries(reached), *said] or [f"no training reaches {100 * level:g} %"]
+    figures += [moved_or_transformed(COMPARISONS[name], own) for name, own in rows.items()]
+    return Report(figures, "\n\n".join(parts), findings(errors) if seeds else [])
+
+
+def common_seeds(reached: Mapping[str, Sequence[Row]]) -> set[int]:
+    """Those with which every network reaches the level: only they can be paired."""
+    return set.intersection(*({row["seed"] for row in own} for own in reached.values()))
+
+
+def difference_at_level(errors: Mapping[str, Sequence[float]], first: str, second: str) -> str:
+    """Of two networks at the level."""
+    said = compared(COMPARISONS[first], COMPARISONS[second], errors[first], errors[second])
+    return f"transformed digits, at the level: {said}"
+
+
+def summaries(reached: Mapping[str, Sequence[Row]]) -> list[str]:
+    """A line a network that reaches the level."""
+    lines = []
+    for name, own in reached.items():
+        if own:
+            placed, affine = (
+                plus_minus(summarise([row[f"matched_{kind}_error"] for row in own]))
+                for kind in ("placed", "affine")
+            )
+            label, published = COMPARISONS[name].label, COMPARISONS[name].published
+            known = "" if published is None else f" (published {published:g} and 0.8)"
+            lines.append(
+                f"{label}, at the level: {affine} % of the transformed digits wrong, "
+                f"{placed} % of the moved ones{known}"
+            )
+    return lines
+
+
+def moved_or_transformed(one: Comparison, rows: Sequence[Row]) -> str:
+    """How much of the error on transformed digits is there when they are only moved as far."""
+    affine, far = (spread_of(rows, f"{kind}_error") for kind in ("affine", "far"))
+    return (
+        f"{one.label}, after the last epoch: {affine} % of the transformed digits wrong, and "
+        f"{far} % of digits moved as far but not transformed"
+    )
+
+
+def findings(errors: Mapping[str, Sequence[float]]) -> list[Finding]:
+    """The claim, with its verdict."""
+    cnn, caps = COMPARISONS["cnn"], COMPARISONS[BEST]
+    return [
+        Finding(
+            "At the same error on moved digits, CapsNet errs less on transformed ones than a CNN",
+            f"{caps.published:g} % and {cnn.published:g} %",
+            " and ".join(f"{plus_minus(summarise(errors[name]))} %" for name in (BEST, "cnn")),
+            verdict(cnn, caps, errors["cnn"], errors[BEST]),
+        )
+    ]
+
+
+def matched_table(reached: Mapping[str, Sequence[Row]]) -> str:
+    """Errors at the level."""
+    kinds = ("validation", "placed", "affine", "affnist")
+    body = [
+        [
+            COMPARISONS[name].label,
+            ", ".join(f"{row['matched_images']:,}" for row in own) or "–",
+            *(spread_of(own, f"matched_{kind}_error") for kind in kinds),
+        ]
+        for name, own in reached.items()
+    ]
+    header = [
+        "at the level", "after digits", "moved, kept aside", "moved", "transformed", "affNIST"
+    ]  # fmt: skip
+    return table(header, body)
+
+
+def last_table(rows: Mapping[str, Sequence[Row]]) -> str:
+    """Errors after the last epoch."""
+    body = [
+        [
+            COMPARISONS[name].label,
+            *(spread_of(own, f"{kind}_error") for kind in ("placed", "far", "affine", "affnist")),
+            f"{own[0]['parameters_without_decoder']:,}",
+            f"{own[0]['parameters']:,}",
+        ]
+        for name, own in rows.items()
+    ]
+    header = [
+        "last epoch", "moved", "moved farther", "transformed", "affNIST",
+        "parameters, without decoder", "with it",
+    ]  # fmt: skip
+    return table(header, body)
+
+
+def spread_of(rows: Sequence[Row], column: str) -> str:
+    """Mean ± standard deviation of what is there, or a dash."""
+    values = [row[column] for row in rows if row[column] is not None]
+    return plus_minus(summarise(values)) if values else "–"

@@ -1,0 +1,63 @@
+"""Numbers, intervals and tables as Markdown."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+from reproduction.harness.statistics import Summary
+
+__all__ = ["interval", "number", "p_value", "percent", "plus_minus", "table"]
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table whose first column is text and whose others are numbers.
+
+    Example:
+        >>> print(table(["r", "error"], [[1, "2 %"]]))
+        | r | error |
+        |---|--:|
+        | 1 | 2 % |
+    """
+    lines = [header, ["---"] + ["--:"] * (len(header) - 1), *rows]
+    text = [
+        "| " + " | ".join("" if cell is None else str(cell) for cell in line) + " |"
+        for line in lines
+    ]
+    text[1] = text[1].replace(" ", "")
+    return "\n".join(text)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """So many significant digits; a dash for what is not there."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{value:.{digits}g}"
+
+
+def percent(value: float, digits: int = 2) -> str:
+    """A fraction in percent, without the sign."""
+    return f"{100 * value:.{digits}f}"
+
+
+def plus_minus(spread: Summary, digits: int = 2, scale: float = 100.0) -> str:
+    """Mean ± standard deviation; in percent unless `scale` says otherwise."""
+    mean = f"{scale * spread.mean:.{digits}f}"
+    return mean if spread.deviation is None else f"{mean} ± {scale * spread.deviation:.{digits}f}"
+
+
+def interval(
+    spread: Summary, digits: int = 2, scale: float = 100.0, least: float = -math.inf
+) -> str:
+    """The interval of the mean, of which nothing is below `least`."""
+    if not math.isfinite(spread.high):
+        return "–"
+    return f"{scale * max(least, spread.low):.{digits}f} to {scale * spread.high:.{digits}f}"
+
+
+def p_value(p: float) -> str:
+    """Two digits, or below what.
+
+    Example:
+        >>> p_value(0.0312), p_value(1e-9)
+        ('0.031', '< 0.0001')
+    """
+    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"

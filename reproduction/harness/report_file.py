@@ -1,0 +1,84 @@
+"""The report of an experiment as a Markdown file: claim, figures, tables, setup, differences."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from reproduction.harness.cell import Row
+from reproduction.harness.experiment import Experiment, Report
+from reproduction.harness.folder import ExperimentFolder
+from reproduction.harness.markdown import table
+from reproduction.harness.scale import Scale
+from torchcaps.storage import write_text
+
+__all__ = ["origins", "setup", "write_report"]
+
+WEIGHTS = "of the last epoch; no held-out image was looked at before"
+
+
+def write_report(
+    folder: ExperimentFolder,
+    experiment: Experiment,
+    scale_name: str,
+    scale: Scale,
+    rows: Sequence[Row],
+    report: Report,
+) -> None:
+    """Write report.md."""
+    data = json.loads(folder.facts.read_text(encoding="utf-8"))["data"]
+    differs = [f"- {line}" for line in experiment.differs(scale)]
+    parts = [
+        f"# {experiment.name}: {experiment.shows}",
+        experiment.claim,
+        "## As measured",
+        "\n".join(f"- {line}" for line in report.figures),
+        report.body,
+        "## Setup",
+        table(["", ""], setup(scale_name, scale, data)).replace("--:", "---"),
+        "## What differs from the original",
+        "\n".join(differs),
+        "## Record",
+        record(rows),
+    ]
+    write_text(folder.path / "report.md", "\n\n".join(part for part in parts if part) + "\n")
+
+
+def setup(scale_name: str, scale: Scale, data: dict[str, Any] | None) -> list[list[object]]:
+    """What was trained on what, as rows of a table."""
+    lines: list[list[object]] = [["scale", scale_name]]
+    if scale.training is None or data is None:
+        return lines
+    config = scale.training
+    shape = "×".join(map(str, data["image"]))
+    return [
+        *lines,
+        [
+            "data",
+            f"{data['name']}: {data['train']:,} training and {data['test']:,} held-out images "
+            f"of {shape}",
+        ],
+        ["network", scale.network or config.model],
+        ["seeds", scale.seeds],
+        ["epochs, batch", f"{config.epochs}, {config.batch_size}"],
+        [
+            "Adam, learning rate",
+            f"{config.learning_rate:g}, decaying exponentially to "
+            f"{config.final_learning_rate:.3g} of it",
+        ],
+        ["shifts", f"up to {config.max_shift} pixels"],
+        ["weights", WEIGHTS if scale.level is None else f"{WEIGHTS}, but once, at the level"],
+    ]
+
+
+def record(rows: Sequence[Row]) -> str:
+    """Where the rows are, and what they come from."""
+    return "A row a cell, with seed, versions and commit: [results.csv](results.csv).\n\n" + table(
+        ["", ""], origins(rows)
+    ).replace("--:", "---")
+
+
+def origins(rows: Sequence[Row]) -> list[list[object]]:
+    """Versions and machines that rows come from, as rows of a table."""
+    names = ("torchcaps", "commit", "torch", "numpy", "python", "cpu", "gpu", "threads")
+    kinds = {name: dict.fromkeys(str(row.get(name) or "none") for row in rows) for name in names}
+    return [[name, ", ".join(values)] for name, values in kinds.items()]

@@ -1,0 +1,62 @@
+"""How large an experiment is run: its seeds, its images, its training."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torchcaps.training.config import TrainConfig
+
+__all__ = ["Scale", "ScaleName", "paper_training"]
+
+ScaleName = Literal["smoke", "cpu", "paper"]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large an experiment is run.
+
+    Attributes:
+        minutes: what it takes, about: on two cores (`smoke`: on one), for `paper` on a GPU.
+        seeds: trainings of each kind.
+        training: what all trainings share; None where nothing is trained.
+        images: training images that are used, drawn once; None for all of them.
+        held_out: the same of the held-out images.
+        iterations: the numbers of routing iterations that are compared.
+        network: what is trained, in words, where it is not what `training` names.
+        level: accuracy on images kept aside at which networks are compared, where they are so.
+        wanted: what a run at this scale is asked to show, while nobody has made one.
+    """
+
+    minutes: float
+    seeds: int = 1
+    training: TrainConfig | None = None
+    images: int | None = None
+    held_out: int | None = None
+    iterations: tuple[int, ...] = ()
+    network: str | None = None
+    level: float | None = None
+    wanted: str = ""
+
+    @property
+    def config(self) -> TrainConfig:
+        """What all trainings share, where there are any."""
+        assert self.training is not None
+        return self.training
+
+
+def paper_training(**options: Any) -> TrainConfig:
+    """The paper's network and batch, on MNIST, from the learning rate of the authors' code.
+
+    Example:
+        >>> config = paper_training(iterations=1)
+        >>> config.model, config.batch_size, config.learning_rate, config.iterations
+        ('capsnet', 128, 0.001, 1)
+    """
+    shared = {
+        "data": "mnist",
+        "model": "capsnet",
+        "epochs": 50,
+        "batch_size": 128,
+        "learning_rate": 0.001,
+        "validation": 0.0,
+    }
+    return TrainConfig(**{**shared, **options})

@@ -1,0 +1,119 @@
+"""What the cells of an experiment work with: the data, and trainings on them."""
+
+import dataclasses
+import shutil
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from reproduction.harness.cell import Cell
+from reproduction.harness.folder import ExperimentFolder
+from reproduction.harness.progress import ExperimentProgress
+from reproduction.harness.scale import Scale
+from reproduction.harness.training import AfterEpoch, Change, Trained, train_or_resume
+from torchcaps.data import ImageData, TrainTest, load_data
+from torchcaps.errors import InputError
+from torchcaps.training.config import TrainConfig
+
+__all__ = ["CIFAR10", "Workbench"]
+
+CIFAR10 = "cifar10"
+
+
+class Workbench:
+    """Data that are read when first asked for, and trainings that go on where they stopped.
+
+    Args:
+        folder: of the experiment.
+        scale: how large it is run.
+        data_dir: where the files of a data set lie.
+        progress: what is told of steps.
+    """
+
+    def __init__(
+        self,
+        folder: ExperimentFolder,
+        scale: Scale,
+        data_dir: Path | None,
+        progress: ExperimentProgress,
+    ) -> None:
+        self.folder = folder
+        self.scale = scale
+        self.data_dir = data_dir
+        self.progress = progress
+
+    @cached_property
+    def data(self) -> TrainTest:
+        """The images to learn from and the held-out ones, as many as the scale says."""
+        whole = load(self.scale.config.data, self.data_dir)
+        counts = (self.scale.images, self.scale.held_out)
+        return TrainTest(*(choice(part, count) for part, count in zip(whole, counts)))
+
+    def config_of(self, cell: Cell) -> TrainConfig:
+        """The scale's config with the cell's own options, its seed and its run folder."""
+        return dataclasses.replace(
+            self.scale.config,
+            seed=cell.seed,
+            out=self.folder.run_of(cell),
+            data_dir=self.data_dir,
+            **cell.options,
+        )
+
+    def train(
+        self,
+        cell: Cell,
+        *,
+        data: TrainTest | None = None,
+        change: Change | None = None,
+        after_epoch: AfterEpoch | None = None,
+        look_every: int | None = None,
+    ) -> Trained:
+        """Train as `config_of` the cell says.
+
+        Args:
+            cell: what is trained, and where it is put down.
+            data: what to train on in place of `self.data`.
+            change: gives the model to train from the config's.
+            after_epoch: looks at the model before training and after each epoch.
+            look_every: steps after which it looks, in place of epochs.
+        """
+        trained = train_or_resume(
+            self.config_of(cell),
+            self.data if data is None else data,
+            self.progress,
+            change=change,
+            after_epoch=after_epoch,
+            look_every=look_every,
+        )
+        if change is not None:  # as saved, it would be loaded as the model that the config names
+            shutil.rmtree(self.folder.run_of(cell) / "model")
+        return trained
+
+
+def load(name: str, data_dir: Path | None) -> TrainTest:
+    """As `load_data`, and "cifar10" is the folder of class folders that `data_dir` names."""
+    if name != CIFAR10:
+        return load_data(name, data_dir)
+    if data_dir is None:
+        raise InputError(
+            "cifar10 is not downloaded: name the folder that holds its images as "
+            "train/CLASS/… and test/CLASS/… with --data-dir"
+        )
+    parts = load_data(str(data_dir))
+    if parts.train.num_classes != 10 or parts.train.image_size != (32, 32):
+        raise InputError(
+            f"{data_dir} does not hold CIFAR-10: expected ten classes of 32×32 images, found "
+            f"{parts.train}"
+        )
+    lossy = any(path.suffix.lower() in {".jpg", ".jpeg"} for path in data_dir.rglob("*.*"))
+    title = "CIFAR-10 (JPEG)" if lossy else "CIFAR-10"
+    return TrainTest(*(dataclasses.replace(part, name=title) for part in parts))
+
+
+def choice(data: ImageData, count: int | None) -> ImageData:
+    """So many of the images, always the same ones; all where there are no more."""
+    if count is None or count >= len(data):
+        return data
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))
+    return data.subset(order[:count].sort().values)

@@ -1,0 +1,127 @@
+"""The pictures of `iterations`."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, PowerNorm
+
+from reproduction.harness.cell import Row
+from reproduction.harness.charts import headline, legend_above, series
+from torchcaps.training.pictures.style import BLUE, GREEN, INK, WIDTH, WRONG, Path, figure
+
+__all__ = ["draw_coupling", "draw_errors", "draw_matrix"]
+
+Kinds = Mapping[str, Sequence[Row]]
+SHADES = LinearSegmentedColormap.from_list("error", ["#FFFFFF", "#FDC58F", WRONG, "#7A2E00"])
+
+
+def draw_errors(kinds: Kinds, *, path: Path) -> None:
+    """Draw test error, and training and test loss, against r; the bars are 95 % intervals.
+
+    Args:
+        kinds: rows by what was trained: "1", …, and "random".
+        path: the PNG file to write.
+    """
+    with figure(WIDTH, 3.6, path=path) as page:
+        page.set_layout_engine("constrained")
+        left, right = page.subplots(1, 2)
+        _curve(left, kinds, "test_error", BLUE, "o", "test error", 100)
+        _curve(right, kinds, "test_loss", BLUE, "o", "held-out images", 1)
+        _curve(right, kinds, "training_loss", WRONG, "s", "training images", 1, aside=0.12)
+        left.set(ylabel="test error, %")
+        right.set(ylabel="margin loss")
+        for axes in (left, right):
+            _iterations(axes, kinds)
+        legend_above(right)
+        headline(page, "Error and loss after training with r routing iterations")
+
+
+def draw_coupling(kinds: Kinds, *, path: Path) -> None:
+    """Draw how decided the coupling is, and where it goes.
+
+    Args:
+        kinds: as in `draw_errors`.
+        path: the PNG file to write.
+    """
+    with figure(WIDTH, 3.6, path=path) as page:
+        page.set_layout_engine("constrained")
+        left, right = page.subplots(1, 2)
+        _curve(left, kinds, "entropy", BLUE, "o", "entropy", 1)
+        _curve(right, kinds, "to_prediction", GREEN, "o", "each alike", 100)
+        _curve(
+            right,
+            kinds,
+            "to_prediction_by_length",
+            WRONG,
+            "s",
+            "by its length",
+            100,
+            aside=0.12,
+        )
+        left.set(ylabel="entropy of c, of log J", ylim=(0, 1.05))
+        right.set(
+            ylabel="input capsules whose strongest\nparent is the predicted class, %", ylim=(0, 105)
+        )
+        for axes in (left, right):
+            _iterations(axes, kinds)
+        legend_above(right)
+        headline(page, "Coupling in the last iteration, on held-out images")
+
+
+def draw_matrix(kinds: Kinds, iterations: Sequence[int], *, path: Path) -> None:
+    """Draw the mean test error of each training evaluated with each number of iterations.
+
+    Args:
+        kinds: as in `draw_errors`.
+        iterations: with which all were evaluated.
+        path: the PNG file to write.
+    """
+    errors = np.array(
+        [
+            [100 * np.mean([row[f"test_error_with_{r}"] for row in rows]) for r in iterations]
+            for rows in kinds.values()
+        ]
+    )
+    norm = PowerNorm(0.5, vmin=errors.min(), vmax=max(errors.max(), errors.min() + 1))
+    width, height = 1.9 + 0.62 * len(iterations), 1.5 + 0.38 * len(kinds)
+    with figure(max(5.0, width), height, path=path) as page:
+        page.set_layout_engine("constrained")
+        axes = page.subplots()
+        image = axes.imshow(errors, cmap=SHADES, norm=norm, aspect="auto")
+        axes.set_xticks(range(len(iterations)), [str(r) for r in iterations])
+        axes.set_yticks(range(len(kinds)), list(kinds))
+        axes.set(xlabel="evaluated with r", ylabel="trained with r")
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        for (i, j), error in np.ndenumerate(errors):
+            colour = "white" if norm(error) > 0.6 else INK
+            axes.text(j, i, f"{error:.2f}", ha="center", va="center", fontsize=9, color=colour)
+        bar = page.colorbar(image)
+        bar.set_label("test error, %")
+        bar.outline.set_visible(False)
+        headline(page, "Trained with one r, evaluated with another")
+
+
+def _curve(
+    axes: Axes,
+    kinds: Kinds,
+    name: str,
+    colour: str,
+    marker: str,
+    label: str,
+    scale: float,
+    aside: float = 0.0,
+) -> None:
+    """A column of the rows against r, with random coupling apart at the right."""
+    values = [[scale * row[name] for row in rows] for rows in kinds.values()]
+    series(axes, [k + aside for k in range(len(values) - 1)], values[:-1], colour, marker, label)
+    series(axes, [len(values) - 0.5 + aside], values[-1:], colour, marker)
+
+
+def _iterations(axes: Axes, kinds: Kinds) -> None:
+    """r as equidistant ticks."""
+    places = [*range(len(kinds) - 1), len(kinds) - 0.5]
+    axes.set_xticks(places, [*list(kinds)[:-1], "random\ncoupling"])
+    axes.set_xlabel("r", labelpad=-8)
+    axes.grid(visible=True, axis="y")

@@ -1,0 +1,147 @@
+"""`python -m reproduction.page` makes docs/reproduction.md from what lies in results/.
+
+The page holds no figure of its own: reports are made again from the published rows, and
+tests/reproduction/test_published.py compares.
+"""
+
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from reproduction.harness.experiment import Experiment, Finding, Report
+from reproduction.harness.markdown import table
+from reproduction.harness.registry import EXPERIMENTS, cost
+from reproduction.harness.report_file import origins, setup
+from reproduction.publish import RESULTS, ROOT, Published, all_published
+from torchcaps.cli import exit_after
+from torchcaps.storage import write_text
+
+__all__ = ["page"]
+
+PAGE = ROOT / "docs" / "reproduction.md"
+HEAD = """\
+# Reproduction
+
+What is claimed of capsule networks with dynamic routing, and what is measured here. Every figure of
+ours is computed from the rows in [results](../results), each of which carries its seed, commit,
+versions and machine; `python -m reproduction.page` makes this page, and a test compares the
+two. `make reproduce` runs everything at the scale `cpu` and makes the page anew;
+`python -m reproduction --list` says what each experiment costs.
+
+At the scale `cpu` a smaller network is trained for few epochs on a part of the training images, on
+two cores: its errors are larger than published ones, and what it shows of the differences between
+them need not hold of the whole. What is left for `paper`, on a GPU, stands at the end of each part.
+± is one standard deviation over the seeds. Which of two networks errs less is *not decided* where
+the 95 % interval over the seeds leaves room for both, and always where there is one seed."""
+
+Reports = Sequence[tuple[Published, Report]]
+
+
+def page(results: Path, link: str = "../results") -> str:
+    """The page, from what lies in a folder of results.
+
+    Args:
+        results: the folder.
+        link: how the page refers to it.
+    """
+    with tempfile.TemporaryDirectory() as pictures:
+        reports = [(one, one.report(Path(pictures))) for one in all_published(results)]
+    parts = [HEAD, "## Summary", summary(reports)]
+    for experiment in EXPERIMENTS.values():
+        own = [pair for pair in reports if pair[0].experiment is experiment]
+        parts += [f"## {experiment.name}", experiment.shows, experiment.claim]
+        for one, report in own:
+            parts += part(one, report, f"{link}/{one.folder.path.name}")
+        parts += still_open(experiment, [one for one, _ in own])
+    return "\n\n".join(parts) + "\n"
+
+
+def summary(reports: Reports) -> str:
+    """A line for each claim and each data set it was measured on."""
+    lines = []
+    for experiment in EXPERIMENTS.values():
+        name = f"[{experiment.name}](#{experiment.name})"
+        own = [pair for pair in reports if pair[0].experiment is experiment]
+        for one, report in own:
+            lines += [
+                [name, setting(one), found.claim, found.published, found.ours, found.verdict]
+                for found in report.findings or [without_claim(experiment, report)]
+            ]
+        if not own:
+            lines.append([name, "", experiment.shows, "", "", "open"])
+    header = ["experiment", "on", "claim", "published", "ours", "verdict"]
+    return table(header, lines).replace("--:", "---")
+
+
+def without_claim(experiment: Experiment, report: Report) -> Finding:
+    """The first figure of an experiment that makes no claim."""
+    return Finding(experiment.shows, "", report.figures[0], "")
+
+
+def setting(one: Published) -> str:
+    """What it was trained on, at which scale."""
+    data = one.facts["data"]
+    return one.scale_name if data is None else f"{data['name']}, {one.scale_name}"
+
+
+def part(one: Published, report: Report, link: str) -> list[str]:
+    """What was measured: figures, main result, command, setup, differences."""
+    lead = re.split(r"^## ", report.body, maxsplit=1, flags=re.MULTILINE)[0].strip()
+    return [
+        f"### {one.experiment.name}: {setting(one)}",
+        "\n".join(f"- {line}" for line in report.figures),
+        re.sub(r"(!\[[^]]*\])\(", rf"\1({link}/", lead),
+        f"All tables and pictures: [report]({link}/report.md). The rows: "
+        f"[results.csv]({link}/results.csv). The command:",
+        f"```sh\n{command(one)}\n```",
+        table(["", ""], facts(one)).replace("--:", "---"),
+        "\n".join(["What differs from the original:\n", *differences(one)]),
+    ]
+
+
+def command(one: Published) -> str:
+    """What computes it again."""
+    words = ["python -m reproduction", one.experiment.name, "--scale", one.scale_name]
+    if one.data is not None:
+        words += ["--data", one.data]
+    if one.facts["settings"].get("data") == "cifar10":
+        words += ["--data-dir", "FOLDER"]
+    if one.scale.seeds != one.experiment.scales[one.scale_name].seeds:
+        words += ["--seeds", str(one.scale.seeds)]
+    return " ".join(words)
+
+
+def facts(one: Published) -> list[list[object]]:
+    """Setup, seeds, commit, versions and machine."""
+    return [*setup(one.scale_name, one.scale, one.facts["data"])[1:], *origins(one.rows)]
+
+
+def differences(one: Published) -> Iterator[str]:
+    """From the original setup, a line each."""
+    return (f"- {line}" for line in one.experiment.differs(one.scale))
+
+
+def still_open(experiment: Experiment, done: Sequence[Published]) -> list[str]:
+    """The scales that nobody has run, but for `smoke`, which shows nothing."""
+    there = [one.scale_name for one in done]
+    lines = []
+    for name, scale in experiment.scales.items():
+        if name in there or name == "smoke" or (there and scale.training is None):
+            continue
+        wanted = f" Wanted: {scale.wanted}." if scale.wanted else ""
+        lines.append(
+            f"**Open**: `python -m reproduction {experiment.name} --scale {name}` "
+            f"({cost(experiment, scale)}).{wanted}"
+        )
+    return lines
+
+
+def main() -> None:
+    """Write the page."""
+    write_text(PAGE, page(RESULTS))
+    print(PAGE)
+
+
+if __name__ == "__main__":
+    exit_after(main, "reproduction")

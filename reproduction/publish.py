@@ -1,0 +1,159 @@
+"""What results/ holds: finished experiments without their weights, small enough to be committed.
+
+results/NAME-SCALE[-DATA]/ is a folder as `python -m reproduction` leaves it, but for the trainings:
+experiment.json, a JSON file for each cell (with its seed, versions, commit and machine), of its
+arrays what the report needs, results.csv, report.md and the pictures. It is published with
+
+    python -m reproduction.publish runs/iterations-cpu runs/table1-cpu …
+"""
+
+import dataclasses
+import json
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reproduction.harness.cell import Cell, Row
+from reproduction.harness.experiment import Experiment, Report, Results
+from reproduction.harness.folder import ExperimentFolder
+from reproduction.harness.registry import EXPERIMENTS, find_experiment
+from reproduction.harness.run import adapted, default_folder, write_up
+from reproduction.harness.scale import Scale, ScaleName
+from torchcaps.cli import exit_after
+from torchcaps.errors import InputError
+from torchcaps.storage import atomic_path
+
+__all__ = ["RESULTS", "ROOT", "Published", "all_published", "publish", "read"]
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "results"
+MOST_BYTES = 300_000  # of all arrays of an experiment
+
+
+@dataclass(frozen=True)
+class Published:
+    """Finished cells of an experiment at a scale, and what they were computed with.
+
+    Attributes:
+        data: what it was trained on in place of the scale's data; None for those.
+        scale: with so many seeds as there are.
+        facts: experiment.json.
+    """
+
+    folder: ExperimentFolder
+    experiment: Experiment
+    scale_name: ScaleName
+    data: str | None
+    scale: Scale
+    facts: dict[str, Any]
+
+    @property
+    def cells(self) -> Sequence[Cell]:
+        """All of them are finished."""
+        return self.experiment.cells(self.scale)
+
+    @property
+    def rows(self) -> list[Row]:
+        """A row a cell."""
+        return [row for cell in self.cells if (row := self.folder.row(cell)) is not None]
+
+    def report(self, pictures: Path) -> Report:
+        """The report of the rows; its pictures go to a folder."""
+        return self.experiment.report(Results(pictures, self.scale, self.rows, self.folder.arrays))
+
+
+def read(path: Path) -> Published:
+    """The experiment in a folder, with the seeds of which every cell is finished.
+
+    Raises:
+        InputError: it holds none, or one with other settings than this version's.
+    """
+    if not (path / "experiment.json").is_file():
+        raise InputError(f"{path} holds no experiment.json: name a folder of an experiment")
+    facts = json.loads((path / "experiment.json").read_text(encoding="utf-8"))
+    experiment = find_experiment(facts["experiment"])
+    scale_name: ScaleName = facts["scale"]
+    scale, trained_on = experiment.scales[scale_name], facts["settings"].get("data")
+    data = None if scale.training is None or trained_on == scale.training.data else trained_on
+    scale = adapted(experiment, scale_name, None, data)
+    folder = ExperimentFolder(path)
+    folder.check(experiment.name, scale_name, scale)
+    seeds = finished_seeds(experiment, scale, folder)
+    if not seeds:
+        lacking = next(cell.key for cell in experiment.cells(scale) if folder.row(cell) is None)
+        raise InputError(f"{path} is not finished, it lacks {lacking}: go on with the experiment")
+    scale = dataclasses.replace(scale, seeds=seeds)
+    return Published(folder, experiment, scale_name, data, scale, facts)
+
+
+def finished_seeds(experiment: Experiment, scale: Scale, folder: ExperimentFolder) -> int:
+    """Of how many seeds, more or fewer than the scale's, there is every cell."""
+    seeds, before = 0, 0
+    while True:
+        cells = experiment.cells(dataclasses.replace(scale, seeds=seeds + 1))
+        if len(cells) == before or any(folder.row(cell) is None for cell in cells):
+            return seeds
+        seeds, before = seeds + 1, len(cells)
+
+
+def publish(path: Path, results: Path) -> Path:
+    """Copy what is small of a finished experiment, write its report anew, and give the folder.
+
+    Raises:
+        InputError: it is not finished, or its arrays are too large.
+    """
+    source = read(path)
+    name = default_folder(source.experiment.name, source.scale_name, source.data).name
+    target, partial = results / name, results / f".partial-{name}"
+    shutil.rmtree(partial, ignore_errors=True)
+    (partial / "cells").mkdir(parents=True)
+    shutil.copy(source.folder.facts, partial)
+    for cell in source.cells:
+        shutil.copy(source.folder.cells / f"{cell.key}.json", partial / "cells")
+        if (source.folder.cells / f"{cell.key}.npz").exists():
+            arrays = source.folder.arrays({"cell": cell.name, "seed": cell.seed})
+            with atomic_path(partial / "cells" / f"{cell.key}.npz") as file:
+                slim = dict(source.experiment.slim(arrays))
+                np.savez_compressed(file, allow_pickle=False, **slim)
+    size = sum(file.stat().st_size for file in partial.glob("cells/*.npz"))
+    if size > MOST_BYTES:
+        shutil.rmtree(partial)
+        raise InputError(
+            f"the arrays of {path} take {size:,} bytes, more than {MOST_BYTES:,}: let the "
+            f"`slim` of {source.experiment.name} keep less of them"
+        )
+    copied = dataclasses.replace(source, folder=ExperimentFolder(partial))
+    write_up(copied.folder, copied.experiment, copied.scale_name, copied.scale, copied.rows)
+    shutil.rmtree(target, ignore_errors=True)
+    partial.rename(target)
+    return target
+
+
+def all_published(results: Path) -> Iterator[Published]:
+    """Everything in results/, in the order of the experiments, their scales and data."""
+    found = [read(path.parent) for path in sorted(results.glob("*/experiment.json"))]
+    names = list(EXPERIMENTS)
+
+    def place(one: Published) -> tuple[int, int, str]:
+        scales = list(one.experiment.scales)
+        return names.index(one.experiment.name), scales.index(one.scale_name), one.data or ""
+
+    yield from sorted(found, key=place)
+
+
+def main() -> None:
+    """Publish the folders that are named."""
+    folders = sys.argv[1:]
+    if not folders:
+        raise InputError("name the folders to publish: python -m reproduction.publish FOLDER …")
+    for folder in folders:
+        print(publish(Path(folder), RESULTS))
+
+
+if __name__ == "__main__":
+    exit_after(main, "reproduction")

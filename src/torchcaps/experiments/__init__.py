@@ -1,1 +1,0 @@
-"""The claims, tables and figures of the paper and of articles about it: one experiment a file."""

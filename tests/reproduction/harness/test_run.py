@@ -1,0 +1,256 @@
+"""An experiment that is interrupted, taken up again, or given a folder that is not its own."""
+
+import dataclasses
+import json
+import os
+import re
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from reproduction.harness.experiment import Report
+from reproduction.harness.folder import ExperimentFolder, settings
+from reproduction.harness.registry import EXPERIMENTS, find_experiment
+from reproduction.harness.run import default_folder, reproduce
+from reproduction.harness.training import Trained
+from reproduction.iterations import experiment as iterations
+from small_runs import NAMES
+from torchcaps.errors import InputError, RunStopped
+from torchcaps.storage import locked
+from torchcaps.training.run import Run
+
+TIMES = {"seconds_per_step"}
+
+
+def rows(folder):
+    """What every cell gave, but for times; and its arrays."""
+    found = {}
+    for path in sorted((folder / "cells").glob("*.json")):
+        row = json.loads(path.read_text())["row"]
+        with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
+            kept = {name: arrays[name].tolist() for name in arrays.files}
+        found[path.stem] = {k: v for k, v in row.items() if k not in TIMES} | kept
+    return found
+
+
+@pytest.fixture
+def small(tiny, no_run_pictures):
+    return tiny(iterations.EXPERIMENT)
+
+
+@pytest.fixture
+def agreement(tiny):
+    """An experiment of three cells without pictures: it takes no time."""
+    experiment = tiny(EXPERIMENTS["agreement"])
+    return dataclasses.replace(experiment, report=lambda results: Report(["done"], "all"))
+
+
+def count_steps(monkeypatch, stop_at=None):
+    """Steps that are done from now on; a person presses Ctrl-C before one of them."""
+    done, do_step = [], Run.do_step
+
+    def counted(self):
+        if len(done) == stop_at:
+            raise KeyboardInterrupt
+        do_step(self)
+        done.append(self.step)
+
+    monkeypatch.setattr(Run, "do_step", counted)
+    return done
+
+
+def test_an_interrupted_experiment_gives_the_same_rows(small, tmp_path, monkeypatch):
+    whole, figures = reproduce(small, out=tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        count_steps(patch, stop_at=27)  # 8 a cell: in the fourth, with random coupling
+        with pytest.raises(RunStopped, match="stopped in random-seed0; what is done") as stopped:
+            reproduce(small, out=tmp_path / "cut")
+    assert stopped.value.exit_code == 130
+    assert len(rows(tmp_path / "cut")) == 3
+    assert not (tmp_path / "cut" / "report.md").exists()
+    with monkeypatch.context() as patch:
+        done = count_steps(patch)
+        cut, again = reproduce(small, out=tmp_path / "cut")
+    assert done == [3, 4, 5, 6, 7, 8]  # from the checkpoint after the second step
+    assert rows(cut) == rows(whole)
+    assert again == figures
+
+
+def test_more_seeds_are_added_to_those_there(small, tmp_path, monkeypatch):
+    reproduce(small, out=tmp_path / "out")
+    done = count_steps(monkeypatch)
+    folder, _ = reproduce(small, out=tmp_path / "out", seeds=2)
+    assert len(done) == 4 * 8
+    kept = rows(folder)
+    assert len(kept) == 8
+    for name in ("r1", "r3", "r10", "random"):
+        assert kept[f"{name}-seed0"]["training_loss"] != kept[f"{name}-seed1"]["training_loss"]
+    assert (folder / "results.csv").read_text().count("\n") == 9
+
+
+def test_a_folder_of_another_experiment(small, agreement, tmp_path):
+    reproduce(agreement, out=tmp_path / "out")
+    message = "out holds the experiment agreement at the scale smoke: name another folder"
+    with pytest.raises(InputError, match=message):
+        reproduce(small, out=tmp_path / "out")
+
+
+def test_a_folder_with_other_settings(tiny, no_run_pictures, tmp_path):
+    reproduce(tiny(EXPERIMENTS["routing-logits"]), out=tmp_path / "out")
+    message = "out holds this experiment with epochs = 2, and now it is 1: name another"
+    with pytest.raises(InputError, match=message):
+        reproduce(tiny(EXPERIMENTS["routing-logits"], epochs=1), out=tmp_path / "out")
+
+
+def test_a_setting_that_the_folder_does_not_name_is_its_default(tiny, no_run_pictures, tmp_path):
+    """As where the folder is older than an option."""
+    experiment = tiny(EXPERIMENTS["routing-logits"])
+    reproduce(experiment, out=tmp_path / "out")
+    path = tmp_path / "out" / "experiment.json"
+    facts = json.loads(path.read_text())
+
+    def without(*names):
+        kept = {k: v for k, v in facts["settings"].items() if k not in names}
+        path.write_text(json.dumps(facts | {"settings": kept}))
+
+    finished = dataclasses.replace(experiment, compute=pytest.fail)
+    without("channels", "reconstruct", "max_shift", "network", "compared_iterations")
+    reproduce(finished, out=tmp_path / "out")
+    without("epochs")
+    with pytest.raises(InputError, match="with epochs = 20, and now it is 2: name another folder"):
+        reproduce(finished, out=tmp_path / "out")
+
+
+def test_the_numbers_of_iterations_are_settings(tiny):
+    scale = tiny(iterations.EXPERIMENT).scales["smoke"]
+    other = dataclasses.replace(scale, iterations=(1, 3))
+    assert settings(scale) != settings(other)
+    assert settings(scale) == settings(dataclasses.replace(scale, seeds=7, minutes=3))
+    trained = dataclasses.replace(scale.training, iterations=2)
+    assert settings(scale) != settings(dataclasses.replace(scale, training=trained))
+
+
+def test_data_that_have_changed(tiny, no_run_pictures, tmp_path):
+    experiment = tiny(EXPERIMENTS["routing-logits"])
+    folder, _ = reproduce(experiment, out=tmp_path / "out")
+    labels = np.arange(100) % 3
+    images = np.zeros((100, 17, 17), np.uint8)
+    np.savez(tmp_path / "tiny.npz", images=images, labels=labels, class_names=np.array(NAMES))
+    with pytest.raises(InputError, match=r"the data are not those .* began with \(tiny, 64 train"):
+        reproduce(experiment, out=folder, seeds=2)
+
+
+def test_folders_and_arguments_that_will_not_do(small, agreement, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "a").write_text("")
+    wrong = {
+        "is a file: name a folder": {"out": tmp_path / "file"},
+        "holds other things": {"out": tmp_path / "full"},
+        "--seeds must be at least 1, got 0": {"seeds": 0},
+        "agreement takes no data": {"data": "mnist"},
+    }
+    for message, options in wrong.items():
+        with pytest.raises(InputError, match=message):
+            reproduce(agreement, **{"out": tmp_path / "new", **options})
+    with pytest.raises(InputError, match="cifar10 is not downloaded: name the folder"):
+        reproduce(small, out=tmp_path / "cifar", data="cifar10")
+    for name in ("ant/1.png", "ant/2.png", "bee/1.png", "bee/2.png", "bee/3.png", "ant/3.png"):
+        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20, 20)).save(tmp_path / "images" / name)
+    with pytest.raises(InputError, match="does not hold CIFAR-10"):
+        reproduce(small, out=tmp_path / "cifar", data="cifar10", data_dir=tmp_path / "images")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="runs in one process"):
+        reproduce(agreement, out=tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_cell_that_another_process_has_is_left_to_it(agreement, tmp_path):
+    out = tmp_path / "out"
+    computed = []
+
+    def compute(cell, workbench):
+        computed.append(cell.name)
+        return EXPERIMENTS["agreement"].compute(cell, workbench)
+
+    watched = dataclasses.replace(agreement, compute=compute)
+    folder = ExperimentFolder(out)
+    folder.check(agreement.name, "smoke", agreement.scales["smoke"])
+    folder.begin(None)
+    with locked(out / "cells" / "capsule-seed0.lock") as mine:
+        assert mine
+        with pytest.raises(RunStopped, match=r"done, but 1 of 3 cells in .* another") as stopped:
+            reproduce(watched, out=out)
+    assert stopped.value.exit_code == 0
+    assert len(computed) == 2
+    assert not (out / "report.md").exists()
+    reproduce(watched, out=out)
+    assert computed[2:] == ["capsule"]
+    assert (out / "report.md").exists()
+    assert [path.name for path in (out / "cells").glob("*.lock")] == []
+
+
+def test_a_cell_that_another_process_has_just_finished_is_not_computed_again(agreement, tmp_path):
+    """Between the list of what is left and the claim."""
+    out = tmp_path / "out"
+    computed = []
+
+    def compute(cell, workbench):
+        if not computed:  # a second process comes, and does everything else
+            computed.append(cell.name)
+            with pytest.raises(RunStopped, match="1 of 3 cells"):
+                reproduce(watched, out=out)
+        else:
+            computed.append(cell.name)
+        return EXPERIMENTS["agreement"].compute(cell, workbench)
+
+    watched = dataclasses.replace(agreement, compute=compute)
+    reproduce(watched, out=out)
+    assert sorted(computed) == sorted(cell.name for cell in agreement.cells(None))
+
+
+def test_only_temporary_files_that_are_nobodys_are_removed(agreement, tmp_path):
+    folder, _ = reproduce(agreement, out=tmp_path / "out")
+    old, new = folder / "cells" / ".partial-old.json", folder / "cells" / ".partial-new.json"
+    for path in (old, new):
+        path.write_text("{")
+    os.utime(old, (time.time() - 2 * 3600,) * 2)
+    (folder / "cells" / "capsule-seed0.json").unlink()
+    reproduce(agreement, out=folder)
+    assert not old.exists()
+    assert new.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"row": {}}', b"\xff"])
+def test_a_damaged_cell_is_named(agreement, tmp_path, content):
+    folder, _ = reproduce(agreement, out=tmp_path / "out")
+    path = folder / "cells" / "capsule-seed0.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=re.escape(f"{path} is damaged")):
+        reproduce(agreement, out=folder)
+    path.unlink()
+    reproduce(agreement, out=folder)
+
+
+def test_damaged_arrays_are_named(tiny, tmp_path):
+    agreement = tiny(EXPERIMENTS["agreement"])
+    folder, _ = reproduce(agreement, out=tmp_path / "out")
+    (folder / "cells" / "capsule-seed0.npz").write_bytes(b"PK")
+    with pytest.raises(InputError, match=r"capsule-seed0.npz cannot be read .*: remove capsule-se"):
+        reproduce(agreement, out=folder)
+
+
+def test_names():
+    assert find_experiment("iterations") is iterations.EXPERIMENT
+    with pytest.raises(InputError, match="'iteration': did you mean iterations\\? known are agree"):
+        find_experiment("iteration")
+    assert default_folder("iterations", "cpu", None).as_posix() == "runs/iterations-cpu"
+    assert default_folder("a", "cpu", "/data/b.npz").as_posix() == "runs/a-cpu-b"
+
+
+def test_the_time_of_a_step_is_that_of_the_quickest_epoch():
+    history = [{"seconds": 10.0}, {"seconds": 4.0}]
+    assert Trained(None, None, history, steps=8).seconds_per_step == 1

@@ -1,0 +1,198 @@
+"""Networks that are followed on digits kept aside, and compared where they err equally."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from reproduction.affine import experiment as affine
+from reproduction.affine import matched_evaluation
+from reproduction.affine import report as affine_report
+from reproduction.affine.matched_evaluation import MatchedEvaluation
+from reproduction.harness.pooled_cnn import PooledCNN
+from reproduction.harness.run import reproduce
+from small_runs import tiny_data
+from torchcaps.errors import RunStopped
+from torchcaps.models import CapsNet
+from torchcaps.models.classifier import count_parameters
+from torchcaps.training.run import Run
+
+
+def test_the_papers_networks_have_about_as_many_parameters():
+    with torch.device("meta"):
+        caps = CapsNet(40, reconstruct=False)
+        cnn = PooledCNN(40, several=False, **affine.PAPERS_CNN)
+        small = CapsNet(40, reconstruct=False, **affine.SHRUNK_CAPSNET)
+        small_cnn = PooledCNN(40, several=False, **affine.SHRUNK_CNN)
+    assert count_parameters(caps) == pytest.approx(11.2e6, rel=0.01)
+    assert count_parameters(cnn) == pytest.approx(11.7e6, rel=0.01)
+    assert count_parameters(small_cnn) == pytest.approx(count_parameters(small), rel=0.1)
+
+
+# --- following a training
+@pytest.fixture
+def follow(tmp_path, monkeypatch):
+    """Follow a training whose accuracies on the digits kept aside are said beforehand."""
+    moved, transformed, placed, held_out = (tiny_data(n).train for n in (10, 20, 30, 40))
+
+    def follow(accuracies, level, epochs=None):
+        evaluation = MatchedEvaluation(
+            tmp_path / "looks", level, (moved, transformed), placed, held_out, None
+        )
+        asked = []
+        for epoch in range(len(accuracies) + 1) if epochs is None else epochs:
+
+            def answer(model, data, epoch=epoch):
+                asked.append((epoch, data))
+                predictions = data.labels * (torch.arange(len(data)) % 3 > 0)
+                correct = (predictions == data.labels).double().mean().item()
+                accuracy = accuracies[epoch - 1] if data is moved else correct
+                return SimpleNamespace(
+                    labels=data.labels, predictions=predictions, accuracy=accuracy
+                )
+
+            monkeypatch.setattr(matched_evaluation, "evaluate", answer)
+            evaluation.evaluate_model(None, epoch)
+        return evaluation, [epoch for epoch, data in asked if data is placed or data is held_out]
+
+    return follow
+
+
+def test_held_out_digits_are_looked_at_in_the_first_epoch_at_the_level(follow):
+    evaluation, held_out = follow([0.5, 0.9, 0.4, 0.95], level=0.9)
+    assert evaluation.matched_row["matched_look"] == 2
+    assert evaluation.matched_row["matched_validation_error"] == pytest.approx(0.1)
+    assert held_out == [2, 2]
+    assert evaluation.arrays["aside_moved"].tolist() == [0.5, 0.9, 0.4, 0.95]
+    error = evaluation.arrays["matched_wrong"].mean()
+    assert evaluation.matched_row["matched_affine_error"] == pytest.approx(error)
+    assert evaluation.matched_row["matched_affnist_error"] is None
+
+
+def test_held_out_digits_are_not_looked_at_below_the_level(follow):
+    evaluation, held_out = follow([0.5, 0.8], level=0.9)
+    assert held_out == []
+    assert set(evaluation.matched_row.values()) == {None}
+    assert set(evaluation.arrays) == {"aside_moved", "aside_transformed"}
+
+
+def test_an_epoch_that_is_done_again_after_a_kill_is_looked_at_again(follow):
+    evaluation, _ = follow([0.5, 0.9, 0.4], level=0.9)
+    before = dict(evaluation.matched_row)
+    evaluation, _ = follow([0.5, 0.9, 0.4], level=0.9, epochs=[3])
+    assert evaluation.matched_row == before
+    evaluation, _ = follow([0.5, 0.9, 0.4], level=0.9, epochs=[2, 3])
+    assert evaluation.matched_row["matched_look"] == 2
+    assert len(evaluation.arrays["aside_moved"]) == 3
+
+
+# --- the experiment
+@pytest.fixture
+def small(tiny, no_run_pictures):
+    experiment = tiny(affine.EXPERIMENT, max_shift=6)
+    scale = experiment.scales["smoke"]
+    object.__setattr__(scale, "level", 0.2)
+    return experiment
+
+
+def rows(folder):
+    found = {}
+    for path in sorted((folder / "cells").glob("*.json")):
+        row = json.loads(path.read_text())["row"]
+        with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
+            found[path.stem] = row | {name: arrays[name].tolist() for name in arrays.files}
+    return found
+
+
+@pytest.mark.parametrize("stop_at", [3, 5])  # 3 steps an epoch, two epochs a cell
+def test_an_interrupted_training_gives_the_same_rows(small, tmp_path, monkeypatch, stop_at):
+    whole, figures = reproduce(small, out=tmp_path / "whole")
+    done, do_step = [], Run.do_step
+
+    def counted(self):
+        if len(done) == stop_at:
+            raise KeyboardInterrupt
+        do_step(self)
+        done.append(self.step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "do_step", counted)
+        with pytest.raises(RunStopped):
+            reproduce(small, out=tmp_path / "cut")
+    cut, again = reproduce(small, out=tmp_path / "cut")
+    assert rows(cut) == rows(whole)
+    assert again == figures
+
+
+def test_parts_do_not_mix_and_are_looked_at_while_training(small, tmp_path, monkeypatch):
+    """Digits kept aside are not trained on, held-out ones neither; the seed changes no part."""
+    seen = []
+    digits_of = affine.digits_of
+
+    def watched(workbench):
+        seen.append((workbench, digits_of(workbench)))
+        return seen[-1][1]
+
+    monkeypatch.setattr(affine, "digits_of", watched)
+    folder, _ = reproduce(small, out=tmp_path / "out")
+    workbench, digits = seen[0]
+    assert all(other is digits for _, other in seen)
+    learnt, aside = digits.learnt.train, digits.validation[0]
+    assert len(learnt) + len(aside) == len(workbench.data.train)
+    assert len(digits.validation[0]) == len(digits.validation[1]) > 0
+    assert len(digits.learnt.test) == len(digits.affine) == len(workbench.data.test)
+    assert learnt.image_size == digits.affine.image_size == (40, 40)
+    boxes = {image.sum(dtype=torch.int64).item() for image in learnt.images}
+    assert not boxes & {image.sum(dtype=torch.int64).item() for image in aside.images}
+    for kept in rows(folder).values():  # three looks an epoch, of as many steps
+        assert len(kept["aside_moved"]) == len(kept["aside_transformed"]) == 6
+        assert kept["matched_images"] == 16 * kept["matched_look"]
+
+
+def test_the_published_digits_are_found_in_the_data_folder_or_beside_it(tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(affine, "read_affnist", lambda path: read.append(path) or "digits")
+    mnist = tmp_path / "data" / "mnist"
+    mnist.mkdir(parents=True)
+    assert affine.published_digits(None) is affine.published_digits(mnist) is None
+    beside, within = mnist.parent / "affnist", mnist / "affnist"
+    for folder in (beside, within):
+        folder.mkdir()
+        (folder / "test.mat").touch()
+        assert affine.published_digits(mnist) == "digits"
+        assert read[-1] == folder / "test.mat"
+
+
+def row(seed, affine_error, images=5000):
+    kinds = {"placed": 0.01, "affine": affine_error, "affnist": None, "validation": 0.01}
+    made = {f"matched_{kind}_error": value for kind, value in kinds.items()}
+    return {"seed": seed, "matched_look": 3, "matched_images": images, **made}
+
+
+def test_networks_are_compared_by_seeds_that_all_reach_the_level():
+    reached = {
+        "cnn": [row(0, 0.3), row(2, 0.31)],
+        "r1": [row(0, 0.2), row(1, 0.21), row(2, 0.2)],
+        "r3": [row(0, 0.2), row(1, 0.2), row(2, 0.2)],
+    }
+    assert affine_report.common_seeds(reached) == {0, 2}
+    assert affine_report.common_seeds({**reached, "cnn": []}) == set()
+    lines = affine_report.summaries({**reached, "cnn": []})
+    assert len(lines) == 2
+    table = affine_report.matched_table({**reached, "cnn": []})
+    assert "| CNN | – | – | – | – | – |" in table
+    assert (
+        "| CapsNet, r = 3 | 5,000, 5,000, 5,000 | 1.00 ± 0.00 | 1.00 ± 0.00 | 20.00 ± 0.00 | – |"
+        in table
+    )
+
+
+def test_the_claim_is_decided_by_the_numbers():
+    better = {"cnn": [0.3, 0.31, 0.32], "r1": [0.2] * 3, "r3": [0.2, 0.2, 0.2]}
+    worse = {**better, "cnn": [0.1, 0.11, 0.1]}
+    unclear = {**better, "cnn": [0.1, 0.31, 0.25]}
+    found = [affine_report.findings(errors)[0].verdict for errors in (better, worse, unclear)]
+    assert found == ["as published", "the reverse of what is published", "not decided"]
+    assert affine_report.difference_at_level(better, "r1", "r3").endswith("not decided")

@@ -1,0 +1,38 @@
+"""The report of `reconstructions` follows its rows."""
+
+import re
+
+import numpy as np
+
+from reproduction.harness.experiment import Results
+from reproduction.reconstructions import experiment as reconstructions
+from training.pictures.figure_checks import pixels
+
+
+def test_the_answers_about_drawings_follow_the_rows(tmp_path):
+    images = np.random.default_rng(0).random((3, 1, 17, 17), dtype=np.float32)
+    arrays = {"images": images, "as_predicted": images, "as_labelled": images}
+    arrays |= {"labels": np.array([0, 1, 2]), "predictions": np.array([0, 1, 0])}
+    rows = [
+        {"cell": name, "seed": s, "drawing_error": e + s, "mean_image_error": 40.0,
+         "test_error": 0.01}
+        for name, e in (("paper", 45.0), ("authors", 30.0)) for s in (0, 1)
+    ]  # fmt: skip
+    scale = reconstructions.SCALES["cpu"]
+    report = reconstructions.report(Results(tmp_path, scale, rows, lambda row: arrays))
+    ours = "squared error of a drawing {} ± 0.7, of the mean image of the class 40.0"
+    assert [(found.ours, found.verdict) for found in report.findings] == [
+        (ours.format(45.5), "no better than the mean image"),
+        (ours.format(30.5), "details are kept"),
+    ]
+    before = pixels(tmp_path / "wrong_paper.png")
+    kept = reconstructions.slim(arrays)
+    assert kept["images"].dtype == np.uint8
+    assert kept["labels"] is arrays["labels"]
+    again = reconstructions.report(Results(tmp_path, scale, rows, lambda row: kept))
+    assert again == report
+    assert np.array_equal(pixels(tmp_path / "wrong_paper.png"), before)
+    assert np.abs(kept["images"] / 255 - images).max() < 0.002
+    pictures = re.findall(r"\(([a-z_]+)\.png\)", report.body)
+    assert pictures == ["right_authors", "right_paper", "wrong_paper", "wrong_authors"]
+    assert report.body.index("right_authors") < report.body.index("| weights of the loss")

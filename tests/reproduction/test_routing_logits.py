@@ -1,0 +1,60 @@
+"""How much routing logits change, against scalar loops, and what is said of it."""
+
+import numpy as np
+import pytest
+import torch
+
+from reproduction.routing_logits import report as routing_logits
+from reproduction.routing_logits.changes import logit_changes
+from routing.oracles import dynamic as dynamic_oracle
+from small_runs import tiny_data
+from torchcaps.models import create_model
+
+
+def test_logit_changes_against_scalar_loops():
+    torch.manual_seed(1)
+    model = create_model("capsnet_small", image_size=17, num_classes=3, reconstruct=False).eval()
+    with torch.no_grad():
+        model.primary.conv.weight *= 20
+        model.classes.weight *= 5
+    data = tiny_data(20).test
+    found = logit_changes(model, data)
+    images, _ = data.batch(torch.arange(len(data)))
+    with torch.no_grad():
+        u_hat = model.classes.votes(model.primary_capsules(images)).materialize().double().numpy()
+    trace = dynamic_oracle.procedure_1(u_hat, 10)
+    change = np.array([np.einsum("bijd,bjd->bij", u_hat, v) for v in trace["v"][:-1]])
+    assert found["logit"] == pytest.approx(np.abs(change).mean((1, 2, 3)).tolist(), rel=1e-4)
+    again = np.abs(change[1:] - change[:-1]).mean((1, 2, 3))
+    assert found["second"] == pytest.approx(again.tolist(), rel=1e-2, abs=1e-6)
+    moved = np.abs(trace["c"][1:] - trace["c"][:-1]).mean((1, 2, 3))
+    assert found["coupling"] == pytest.approx(moved.tolist(), rel=1e-3, abs=1e-6)
+
+
+def test_a_fall_that_is_linear_on_a_logarithmic_scale():
+    steps = np.arange(8)
+    assert routing_logits.log_linear(0.1 * 0.2**steps)
+    assert not routing_logits.log_linear(0.1 * 5.0**steps)  # it rises
+    assert not routing_logits.log_linear(np.full(8, 0.1))  # it does neither
+    assert not routing_logits.log_linear(0.1 / (1 + steps**2) + 0.05)
+    assert not routing_logits.log_linear(np.zeros(8))
+
+
+def test_a_sentence_names_iterations_two_and_five():
+    """The change of the change begins at iteration 2, the others at iteration 1."""
+    falling = 10.0 ** -np.arange(9)
+    words = routing_logits.sentence("logit", falling)
+    assert "0.1 at iteration 2, 0.0001 at iteration 5, 0.001 times that (published" in words
+    assert words.endswith("; linear on a logarithmic scale")
+    words = routing_logits.sentence("second", falling[:8])
+    assert "change of that change: 1 at iteration 2, 0.001 at iteration 5" in words
+    assert "published" not in words
+
+
+def test_the_change_of_b_beside_the_published_one():
+    falling = 0.07 * 10.0 ** -np.arange(9)
+    found = routing_logits.finding(falling)
+    assert found.ours == "0.007 at iteration 2, 7e-06 at iteration 5"
+    assert found.published == "0.007 at iteration 2, 1e-05 at iteration 5"
+    assert found.verdict == "as published"
+    assert routing_logits.finding(falling[::-1]).verdict == "it does not fall so"
