@@ -1,7 +1,8 @@
 /** What the network draws from one class capsule's numbers, and sliders that bend them. */
-import { element, say } from "./dom.js";
-import { decimal, longest, signed } from "./numbers.js";
-import { showPixels } from "./pixels.js";
+import { showPixels } from "../browser/canvas.js";
+import { element, say } from "../browser/dom.js";
+import { longest } from "../engine/math.js";
+import { decimal, signed } from "./number_format.js";
 
 const NEAR = 0.25; // as far as the paper bends a dimension (Fig 4)
 const FAR = 1;

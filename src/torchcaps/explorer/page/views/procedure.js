@@ -1,11 +1,12 @@
 /** Procedure 1, line by line, with the numbers of the picked capsule. */
-import { element, say } from "./dom.js";
-import { decimal, lengthOf, signed } from "./numbers.js";
-import { votesOf } from "./network.js";
-import { nameOf } from "./layout.js";
-import { agreementAt } from "./facts.js";
-import { shownInput, shownMoment, shownOutput } from "./choice.js";
-import { couplingAt, equalShare, logitsAt, posesAt, RETURN, sumsAt } from "./moments.js";
+import { element, say } from "../browser/dom.js";
+import { lengthOf } from "../engine/math.js";
+import { votesOf } from "../engine/network.js";
+import { agreementAt } from "../state/measures.js";
+import { shownInput, shownMoment, shownOutput } from "../state/selection.js";
+import { couplingAt, equalShare, logitsAt, posesAt, RETURN, sumsAt } from "../state/timeline.js";
+import { nameOf } from "./capsule_layout.js";
+import { decimal, signed } from "./number_format.js";
 
 const COLUMNS = ["class", "b", "c", "|û|", "û·v", "|s|", "|v|"];
 // Which columns a line has just computed.
@@ -61,10 +62,10 @@ export function createProcedure(
 /** Each column as a function of the class. */
 function valuesAt(state, config, moment, i, votes) {
   const { trace } = state.result;
-  const { J, D } = state.facts;
+  const { J, D } = state.measures;
   const [b, c] = [logitsAt(trace, moment), couplingAt(trace, moment)];
   const [s, v] = [sumsAt(trace, moment), posesAt(trace, moment)];
-  const agreement = agreementAt(state.result, state.facts, moment);
+  const agreement = agreementAt(state.result, state.measures, moment);
   const size = (rows) => (j) => (rows ? decimal(lengthOf(rows, j * D, D)) : "–");
   return {
     b: (j) => decimal(b ? b[i * J + j] : 0),
@@ -116,7 +117,7 @@ function createVectors(box) {
   });
 
   return function update(state, moment, votes, j) {
-    const { D } = state.facts;
+    const { D } = state.measures;
     const { trace } = state.result;
     const vectors = [votes, sumsAt(trace, moment), posesAt(trace, moment)];
     rows.forEach(({ strip, range, symbol, meaning }, k) => {

@@ -2,9 +2,10 @@
  * The smallest example: three input capsules vote for two output capsules, in a plane. Each vote is
  * an arrow that can be dragged; the same `route` as above answers.
  */
-import { element, say, svg } from "./dom.js";
-import { clamp, decimal } from "./numbers.js";
-import { route } from "./routing.js";
+import { element, say, svg } from "../browser/dom.js";
+import { clamp } from "../engine/math.js";
+import { route } from "../engine/route.js";
+import { decimal } from "./number_format.js";
 
 const [INPUTS, OUTPUTS] = [3, 2];
 const NAMES = ["a", "b", "c"];
@@ -30,7 +31,7 @@ const SCENES = {
   ],
 };
 
-export function createTwoCapsules({ planes, table, scenes, rounds, words }) {
+export function createSmallestExample({ planes, table, scenes, rounds, words }) {
   let votes = read(Object.values(SCENES)[0]);
   const views = Array.from({ length: OUTPUTS }, (_, j) => createPlane(j));
   planes.append(...views.map(({ figure }) => figure));
@@ -127,7 +128,10 @@ export function createTwoCapsules({ planes, table, scenes, rounds, words }) {
 
   function draw() {
     const iterations = Number(rounds.value);
-    const trace = route(votes, INPUTS, OUTPUTS, 2, iterations, false);
+    const trace = route(
+      { values: votes, I: INPUTS, J: OUTPUTS, D: 2 },
+      { name: "dynamic", iterations, leaky: false },
+    );
     const v = trace.poses[iterations - 1];
     views.forEach((view, j) => {
       view.pose.point(v[2 * j], v[2 * j + 1]);

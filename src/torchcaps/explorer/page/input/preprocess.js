@@ -1,10 +1,11 @@
 /**
- * Fitting a drawing to the network, as the makers of MNIST did: the ink's box is scaled, keeping its
- * proportions, into 20×20 of 28×28 pixels, and its centre of mass put into the middle.
+ * From the board's pixels to the network's. A drawing is fitted as the makers of MNIST did: the ink's
+ * box is scaled, keeping its proportions, into 20×20 of 28×28 pixels, and its centre of mass put into
+ * the middle.
  *
  * Images here are Float32Array [channels × height × width] in [0, 1], ink bright on black.
  */
-import { clamp } from "./numbers.js";
+import { clamp } from "../engine/math.js";
 
 const INK = 0.1; // darker pixels are paper
 const BOX = 20 / 28; // of the smaller side
@@ -137,4 +138,23 @@ export function inkOf(grey, w, h) {
   const most = ink.reduce((peak, value) => Math.max(peak, value), 0);
   if (most < 0.05) return ink.fill(0); // an even surface
   return ink.map((value) => clamp((value / most - 0.2) / 0.6, 0, 1)); // grain off, strokes full
+}
+
+/** The board's pixels as the network is to see them, or null when the board is empty. */
+export function imageOf(board, config, fit) {
+  const { width, height } = board.canvas;
+  const [rows, columns] = config.image_size;
+  if (board.base?.image && !board.hasStrokes) return board.base.image; // a sample goes in as it is
+  const bytes = board.context.getImageData(0, 0, width, height).data;
+  const source = planes(bytes, config.channels);
+  if (fit === "centre" && board.base?.kind !== "sample") {
+    const grey = config.channels === 1 ? source : planes(bytes, 1);
+    const fitted = fitAsMnist(grey, width, height, columns, rows);
+    if (fitted === null || config.channels === 1) return fitted;
+    return new Float32Array(config.channels * fitted.length).map(
+      (_, k) => fitted[k % fitted.length],
+    );
+  }
+  const image = fitWhole(source, config.channels, width, height, columns, rows);
+  return image.some((value) => value > 0.02) ? image : null;
 }

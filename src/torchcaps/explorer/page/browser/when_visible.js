@@ -3,7 +3,7 @@
 const REST = 250; // milliseconds
 
 /** `update`, at once while `section` can be seen, else when no more changes come. */
-export function whileInSight(section, update) {
+export function whenVisible(section, update) {
   let seen = true;
   let missed = null; // the state, and all keys that changed unseen
   let timer = 0;

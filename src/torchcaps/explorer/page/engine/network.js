@@ -2,9 +2,10 @@
 //
 // Names of weights and the order of everything are those of the PyTorch model.
 
-import { floatsFromBase64 } from "./half.js";
+import { floatsFromBase64 } from "./float16.js";
+import { squash } from "./math.js";
 import { addProducts } from "./matrix.js";
-import { lengths, route, squash } from "./routing.js";
+import { route } from "./route.js";
 
 const POSITIONS = 60; // of a convolution that are worked on together: bounds the memory
 
@@ -95,12 +96,12 @@ export function votesOf(model, primary, i) {
   return votes;
 }
 
-/** The votes of all input capsules, [I·J·D]. */
+/** The votes of all input capsules, as `route` takes them. */
 export function allVotes(model, primary) {
   const { I, J, D } = model;
-  const votes = new Float32Array(I * J * D);
-  for (let i = 0; i < I; i++) castVotes(model, primary, i, votes, i * J * D);
-  return votes;
+  const values = new Float32Array(I * J * D);
+  for (let i = 0; i < I; i++) castVotes(model, primary, i, values, i * J * D);
+  return { values, I, J, D };
 }
 
 function castVotes(model, primary, i, votes, to) {
@@ -134,14 +135,12 @@ export function reconstruct(model, pose, k) {
 
 /** All of it: {primary, trace, lengths, shown (the longest class), reconstruction of it}. */
 export function evaluate(model, image, iterations) {
-  const { I, J, D } = model;
   const primary = primaryCapsules(model, image);
-  const votes = allVotes(model, primary);
-  const trace = route(votes, I, J, D, iterations, model.config.leaky);
-  const pose = trace.poses[iterations - 1];
-  const found = lengths(pose, D);
-  const shown = found.indexOf(Math.max(...found));
-  return { primary, trace, lengths: found, reconstruction: reconstruct(model, pose, shown), shown };
+  const settings = { ...model.config.routing, iterations };
+  const { activation, ...trace } = route(allVotes(model, primary), settings);
+  const shown = activation.indexOf(Math.max(...activation));
+  const reconstruction = reconstruct(model, trace.poses.at(-1), shown);
+  return { primary, trace, lengths: activation, reconstruction, shown };
 }
 
 /** What the page asks of its engine: a request {kind, …} → the result. */

@@ -1,6 +1,6 @@
 /** Which capsules are in the light: those that someone picked, or else the telling ones. */
-import { longest } from "./numbers.js";
-import { momentOf } from "./moments.js";
+import { longest } from "../engine/math.js";
+import { momentOf } from "./timeline.js";
 
 /** The picked output capsule, or the longest. */
 export function shownOutput(state) {
@@ -12,7 +12,7 @@ export function shownOutput(state) {
 export function shownInput(state) {
   if (state.input !== null) return state.input;
   if (!state.result) return 0;
-  return state.facts.mostFrom[shownOutput(state)];
+  return state.measures.mostFrom[shownOutput(state)];
 }
 
 /** The moment of Procedure 1 that the page shows. */

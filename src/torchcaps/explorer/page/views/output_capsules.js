@@ -1,13 +1,14 @@
 /** The output capsules: one a class, its length as a bar between the margins 0.1 and 0.9. */
-import { element, say } from "./dom.js";
-import { decimal, longest } from "./numbers.js";
-import { lengthsAt } from "./facts.js";
-import { shownOutput } from "./choice.js";
-import { roving } from "./roving.js";
+import { element, say } from "../browser/dom.js";
+import { rovingTabindex } from "../browser/roving_tabindex.js";
+import { longest } from "../engine/math.js";
+import { lengthsAt } from "../state/measures.js";
+import { shownOutput } from "../state/selection.js";
+import { decimal } from "./number_format.js";
 
 const LONG = 0.5; // half-way between the margins: what counts as present
 
-export function createOutputs(list, store, config) {
+export function createOutputCapsules(list, store, config) {
   const rows = config.class_names.map((name, j) => {
     const fill = element("span", { class: "bar-fill" });
     const port = element("span", { class: "port", "aria-hidden": "true" });
@@ -30,7 +31,7 @@ export function createOutputs(list, store, config) {
     "short-names",
     config.class_names.every((name) => name.length <= 2),
   );
-  const rest = roving(list, "button", (item) => item.click());
+  const rest = rovingTabindex(list, "button", (item) => item.click());
 
   function update(state) {
     const picked = shownOutput(state);

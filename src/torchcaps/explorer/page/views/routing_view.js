@@ -3,13 +3,14 @@
  * what it sends to the output capsule shown. Lines run to that output, or, when an input capsule is
  * picked, from it to all outputs.
  */
-import { prefersStillness, sharpContext } from "./dom.js";
+import { sharpContext } from "../browser/canvas.js";
+import { prefersStillness } from "../browser/dom.js";
+import { agreementAt } from "../state/measures.js";
+import { shownInput, shownMoment, shownOutput } from "../state/selection.js";
+import { couplingAt, equalShare } from "../state/timeline.js";
+import { layOut } from "./capsule_layout.js";
 import { departure, shade } from "./colours.js";
-import { agreementAt } from "./facts.js";
-import { shownInput, shownMoment, shownOutput } from "./choice.js";
-import { couplingAt, equalShare } from "./moments.js";
-import { layOut } from "./layout.js";
-import { decimal } from "./numbers.js";
+import { decimal } from "./number_format.js";
 
 export const MOST_LINES = 200;
 const INK = 40; // sum of strengths beyond which lines are drawn fainter
@@ -77,37 +78,37 @@ export function createRoutingView(canvas, store, config, ports) {
 
 /** Colour in [−1, 1] and line strength in [0, 1] of every cell at the state's moment. */
 function cells(state, share) {
-  const { result, facts } = state;
+  const { result, measures } = state;
   if (!result) return { colour: NONE, strength: NONE, size: NONE };
-  const { I, J } = facts;
+  const { I, J } = measures;
   const moment = shownMoment(state);
   const j = shownOutput(state);
   const coupling = couplingAt(result.trace, moment);
-  const agreement = agreementAt(result, facts, moment);
-  const most = agreementScale(facts);
+  const agreement = agreementAt(result, measures, moment);
+  const most = agreementScale(measures);
   const colour = new Float32Array(I);
   const strength = new Float32Array(I);
   let peak = 1e-9; // the same at every moment, so that growing lines are seen to grow
   for (const round of [null, ...result.trace.coupling]) {
-    for (let i = 0; i < I; i++) peak = Math.max(peak, sent(facts, round, i * J + j, share));
+    for (let i = 0; i < I; i++) peak = Math.max(peak, sent(measures, round, i * J + j, share));
   }
   for (let i = 0; i < I; i++) {
     const ij = i * J + j;
-    strength[i] = sent(facts, coupling, ij, share) / peak;
+    strength[i] = sent(measures, coupling, ij, share) / peak;
     if (state.colourBy === "agreement") colour[i] = agreement ? agreement(ij) / most : 0;
     else colour[i] = coupling ? departure(coupling[ij], share, state.gain) : 0;
   }
-  return { colour, strength, size: facts.awake };
+  return { colour, strength, size: measures.awake };
 }
 
-function sent(facts, coupling, ij, share) {
-  return facts.voteLengths[ij] * (coupling ? coupling[ij] : share);
+function sent(measures, coupling, ij, share) {
+  return measures.voteLengths[ij] * (coupling ? coupling[ij] : share);
 }
 
 /** The largest |û · v| of the image: where the colours of agreement end. */
-export function agreementScale(facts) {
+export function agreementScale(measures) {
   let most = 1e-6;
-  for (const value of facts.lastAgreement) most = Math.max(most, Math.abs(value));
+  for (const value of measures.lastAgreement) most = Math.max(most, Math.abs(value));
   return most;
 }
 
@@ -185,10 +186,10 @@ function paintVoters(context, { layout, palette }, shown, end) {
 /** From one input capsule to every output: line strength c_ij, and the number beside it. */
 function paintSending(context, view, state, ends, share) {
   const { layout, palette } = view;
-  const { result, facts } = state;
+  const { result, measures } = state;
   const i = shownInput(state);
   const coupling = couplingAt(result.trace, shownMoment(state));
-  const values = ends.map((_, j) => (coupling ? coupling[i * facts.J + j] : share));
+  const values = ends.map((_, j) => (coupling ? coupling[i * measures.J + j] : share));
   const most = Math.max(...values);
   context.lineCap = "round";
   for (const [j, end] of ends.entries()) {

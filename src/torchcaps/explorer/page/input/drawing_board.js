@@ -2,8 +2,8 @@
  * The board to draw on: mouse, pen, touch and keys. Its pixels are the truth: whatever is on it when
  * "painted" is told is what the network gets to see.
  */
-import { element, say } from "./dom.js";
-import { clamp } from "./numbers.js";
+import { element, say } from "../browser/dom.js";
+import { clamp } from "../engine/math.js";
 
 const ACROSS = 448; // pixels of the board, about
 const BRUSH = 0.072; // of the shorter side: two pixels of 28

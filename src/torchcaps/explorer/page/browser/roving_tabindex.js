@@ -3,7 +3,7 @@
 const MOVES = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
 
 /** `onMove(item)` hears where the keys went; a radio group picks it, a strip only looks. */
-export function roving(container, selector, onMove = () => {}) {
+export function rovingTabindex(container, selector, onMove = () => {}) {
   const items = () => [...container.querySelectorAll(selector)];
   const rest = (item) => {
     for (const other of items()) other.tabIndex = other === item ? 0 : -1;

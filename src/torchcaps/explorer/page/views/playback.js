@@ -1,7 +1,7 @@
 /** Moving through routing: the scrubber over iterations, play, and line by line. */
-import { element, say } from "./dom.js";
-import { lastStep, momentOf, STEPS } from "./moments.js";
-import { clamp } from "./numbers.js";
+import { element, say } from "../browser/dom.js";
+import { clamp } from "../engine/math.js";
+import { lastStep, momentOf, STEPS } from "../state/timeline.js";
 
 export const MOST_ROUNDS = 10;
 const LINE_TIME = 420; // milliseconds a line while playing

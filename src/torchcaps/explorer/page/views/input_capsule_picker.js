@@ -2,16 +2,16 @@
  * Picking an input capsule, with a pointer on the picture or with the keys. For a screen reader the
  * capsules are a grid of which one cell at a time is in the page: there may be thousands.
  */
-import { element, say } from "./dom.js";
-import { decimal, signed } from "./numbers.js";
-import { nameOf, placeOf } from "./layout.js";
-import { agreementAt } from "./facts.js";
-import { shownInput, shownMoment, shownOutput } from "./choice.js";
-import { couplingAt, equalShare } from "./moments.js";
+import { element, say } from "../browser/dom.js";
+import { agreementAt } from "../state/measures.js";
+import { shownInput, shownMoment, shownOutput } from "../state/selection.js";
+import { couplingAt, equalShare } from "../state/timeline.js";
+import { nameOf, placeOf } from "./capsule_layout.js";
+import { decimal, signed } from "./number_format.js";
 
 const MOVES = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
-export function createCells(stage, grid, tip, store, view, config) {
+export function createInputCapsulePicker(stage, grid, tip, store, view, config) {
   const row = element("div", { role: "row" });
   grid.setAttribute("aria-rowcount", config.primary_types * config.primary_grid[0]);
   grid.setAttribute("aria-colcount", config.primary_grid[1]);
@@ -127,11 +127,11 @@ export function describe(state, config, i) {
   if (!state.result) return name;
   const moment = shownMoment(state);
   const j = shownOutput(state);
-  const ij = i * state.facts.J + j;
+  const ij = i * state.measures.J + j;
   const coupling = couplingAt(state.result.trace, moment);
-  const agreement = agreementAt(state.result, state.facts, moment);
+  const agreement = agreementAt(state.result, state.measures, moment);
   const parts = [
-    `${name}: length ${decimal(state.facts.awake[i])}`,
+    `${name}: length ${decimal(state.measures.awake[i])}`,
     `c to ${config.class_names[j]} ${decimal(coupling ? coupling[ij] : equalShare(config))}`,
   ];
   if (agreement) parts.push(`agreement û·v ${signed(agreement(ij))}`);

@@ -1,6 +1,5 @@
 /** Building elements. Words reach the page as text nodes only, never as markup. */
 
-const MOST_PIXELS = 2e6; // of a canvas that is painted anew in every frame
 const SVG = "http://www.w3.org/2000/svg"; // a name, not an address that anything is fetched from
 
 /** `element("p", { class: "hint", onclick: act }, "words", child)`. */
@@ -30,23 +29,6 @@ export function byId(id) {
 /** Set an element's text, touching the page only when it differs. */
 export function say(node, text) {
   if (node.textContent !== text) node.textContent = text;
-}
-
-/** A canvas's 2-D context at the screen's own resolution, drawing in CSS pixels. */
-export function sharpContext(canvas, width, height) {
-  const ratio = Math.min(
-    window.devicePixelRatio || 1,
-    2,
-    Math.sqrt(MOST_PIXELS / (width * height)),
-  );
-  const [w, h] = [Math.max(1, Math.round(width * ratio)), Math.max(1, Math.round(height * ratio))];
-  if (canvas.width !== w || canvas.height !== h) {
-    canvas.width = w;
-    canvas.height = h;
-  }
-  const context = canvas.getContext("2d");
-  context.setTransform(ratio, 0, 0, ratio, 0, 0);
-  return context;
 }
 
 export function prefersStillness() {

@@ -1,5 +1,7 @@
 /** Images of the network on canvases, pixel by pixel. */
 
+const MOST_PIXELS = 2e6; // of a canvas that is painted anew in every frame
+
 /** Draw [channels × height × width] in [0, 1] at one canvas pixel each; CSS scales it up. */
 export function showPixels(canvas, image, [height, width], channels) {
   canvas.width = width;
@@ -17,14 +19,19 @@ export function showPixels(canvas, image, [height, width], channels) {
   context.putImageData(pixels, 0, 0);
 }
 
-/** The strip's images: base64 of bytes [N × channels × height × width] → one Float32Array each. */
-export function readSamples(samples) {
-  const bytes = Uint8Array.from(atob(samples.images), (letter) => letter.charCodeAt(0));
-  const size = samples.channels * samples.height * samples.width;
-  return samples.labels.map((label, n) => ({
-    image: Float32Array.from(bytes.subarray(n * size, (n + 1) * size), (value) => value / 255),
-    label,
-    label2: samples.labels2?.[n] ?? null,
-    kind: samples.kinds?.[n] ?? "right",
-  }));
+/** A canvas's 2-D context at the screen's own resolution, drawing in CSS pixels. */
+export function sharpContext(canvas, width, height) {
+  const ratio = Math.min(
+    window.devicePixelRatio || 1,
+    2,
+    Math.sqrt(MOST_PIXELS / (width * height)),
+  );
+  const [w, h] = [Math.max(1, Math.round(width * ratio)), Math.max(1, Math.round(height * ratio))];
+  if (canvas.width !== w || canvas.height !== h) {
+    canvas.width = w;
+    canvas.height = h;
+  }
+  const context = canvas.getContext("2d");
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  return context;
 }

@@ -1,14 +1,14 @@
 /** Beside the picture, in words and buttons: who votes for the output, where the input sends. */
-import { element, say } from "./dom.js";
-import { decimal } from "./numbers.js";
-import { nameOf } from "./layout.js";
-import { strongest } from "./facts.js";
-import { shownMoment, shownOutput } from "./choice.js";
-import { couplingAt, equalShare } from "./moments.js";
+import { element, say } from "../browser/dom.js";
+import { strongest } from "../state/measures.js";
+import { shownMoment, shownOutput } from "../state/selection.js";
+import { couplingAt, equalShare } from "../state/timeline.js";
+import { nameOf } from "./capsule_layout.js";
+import { decimal } from "./number_format.js";
 
 const VOTERS = 4;
 
-export function createVoters({ heading, list }, store, config) {
+export function createStrongestCouplings({ heading, list }, store, config) {
   const buttons = Array.from({ length: VOTERS }, () => {
     const button = element("button", { type: "button", class: "voter" });
     button.addEventListener("click", () => {
@@ -34,12 +34,12 @@ export function createVoters({ heading, list }, store, config) {
     }
     const moment = shownMoment(state);
     const coupling = couplingAt(state.result.trace, moment);
-    const { J } = state.facts;
+    const { J } = state.measures;
     const share = (i, j) => (coupling ? coupling[i * J + j] : equalShare(config));
     if (state.input === null) {
       const j = shownOutput(state);
       say(heading, `Most of ${config.class_names[j]} comes from (pick one to see where it sends):`);
-      const order = strongest(state.result, state.facts, j, moment, VOTERS);
+      const order = strongest(state.result, state.measures, j, moment, VOTERS);
       for (let k = 0; k < VOTERS; k++) {
         const i = order[k];
         const text =

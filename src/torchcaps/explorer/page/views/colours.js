@@ -1,5 +1,5 @@
 /** The page's colours for what is drawn on canvas: read from the style sheet, light or dark. */
-import { clamp } from "./numbers.js";
+import { clamp } from "../engine/math.js";
 
 const SHADES = 128; // on either side of the middle
 

@@ -1,8 +1,9 @@
 /** Two small charts of routing as a whole: how much b still moves, how spread out c is. */
-import { element, say, svg } from "./dom.js";
-import { entropies, meanChange } from "./routing.js";
-import { decimal, small } from "./numbers.js";
-import { shownMoment } from "./choice.js";
+import { element, say, svg } from "../browser/dom.js";
+import { entropies, meanChange } from "../state/convergence.js";
+import { shownMoment } from "../state/selection.js";
+import { outputsOf } from "../state/timeline.js";
+import { decimal, small } from "./number_format.js";
 
 const [WIDTH, HEIGHT] = [300, 120];
 const BOX = { left: 50, right: 12, top: 12, bottom: 26 };
@@ -20,7 +21,7 @@ export function createCharts({ change, changeWords, entropy, entropyWords }, con
       return;
     }
     const { trace } = state.result;
-    const most = Math.log(config.class_names.length + (config.leaky ? 1 : 0));
+    const most = Math.log(outputsOf(config));
     if (drawn !== state.result) {
       drawn = state.result;
       series = { change: Array.from(meanChange(trace)), entropy: Array.from(entropies(trace)) };

@@ -18,19 +18,3 @@ export function small(value) {
   if (value === 0 || Math.abs(value) >= 0.001) return decimal(value, 4);
   return value.toExponential(1).replace("-", "−");
 }
-
-export function lengthOf(vector, start = 0, size = vector.length) {
-  let sum = 0;
-  for (let d = start; d < start + size; d++) sum += vector[d] * vector[d];
-  return Math.sqrt(sum);
-}
-
-export function clamp(value, low, high) {
-  return Math.min(high, Math.max(low, value));
-}
-
-export function longest(lengths) {
-  let best = 0;
-  for (let j = 1; j < lengths.length; j++) if (lengths[j] > lengths[best]) best = j;
-  return best;
-}

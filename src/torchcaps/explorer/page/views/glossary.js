@@ -1,5 +1,5 @@
 /** The words of the field, each with its meaning one hover, tap or focus away. */
-import { byId, element } from "./dom.js";
+import { byId, element } from "../browser/dom.js";
 
 export const TERMS = {
   capsule:
@@ -27,7 +27,7 @@ export const TERMS = {
   reconstruction: "The image that the network draws from the numbers of one output capsule alone.",
 };
 
-export function createTerms() {
+export function createGlossary() {
   const tip = byId("term-tip");
   let open = null;
 

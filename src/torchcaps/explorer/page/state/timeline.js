@@ -46,7 +46,12 @@ function latest(rounds, iteration, computed) {
   return round >= 1 ? rounds[round - 1] : null;
 }
 
+/** How many outputs an input capsule divides itself among; leaky: "none of them" is one more. */
+export function outputsOf(config) {
+  return config.class_names.length + (config.routing.leaky ? 1 : 0);
+}
+
 /** The share with which every coupling starts. */
 export function equalShare(config) {
-  return 1 / (config.class_names.length + (config.leaky ? 1 : 0));
+  return 1 / outputsOf(config);
 }

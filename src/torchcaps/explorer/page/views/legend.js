@@ -1,9 +1,9 @@
 /** What the colours mean, with the numbers at their ends. */
-import { element, say } from "./dom.js";
+import { element, say } from "../browser/dom.js";
+import { equalShare } from "../state/timeline.js";
 import { scaleEnds } from "./colours.js";
+import { decimal } from "./number_format.js";
 import { agreementScale } from "./routing_view.js";
-import { equalShare } from "./moments.js";
-import { decimal } from "./numbers.js";
 
 export function createLegend({ box, colourBy, gain, note }, store, config) {
   const share = equalShare(config);
@@ -20,7 +20,7 @@ export function createLegend({ box, colourBy, gain, note }, store, config) {
   return function update(state) {
     gain.disabled = state.colourBy === "agreement";
     if (state.colourBy === "agreement") {
-      const most = state.facts ? agreementScale(state.facts) : 0;
+      const most = state.measures ? agreementScale(state.measures) : 0;
       say(low, `−${decimal(most, 2)} opposes`);
       say(middle, "0");
       say(high, `agrees ${decimal(most, 2)}`);
