@@ -29,7 +29,7 @@ import { createInputCapsulePicker } from "./views/input_capsule_picker.js";
 import { createLegend } from "./views/legend.js";
 import { decimal } from "./views/number_format.js";
 import { createOutputCapsules, verdict } from "./views/output_capsules.js";
-import { createPlayback, momentInWords, MOST_ROUNDS } from "./views/playback.js";
+import { createPlayback, MOST_ROUNDS, momentInWords } from "./views/playback.js";
 import { createProcedure } from "./views/procedure.js";
 import { createReconstruction } from "./views/reconstruction.js";
 import { createRoutingView } from "./views/routing_view.js";
@@ -93,7 +93,11 @@ const updates = [
     store,
     config,
   ),
-  createStrongestCouplings({ heading: byId("voters-heading"), list: byId("voters") }, store, config),
+  createStrongestCouplings(
+    { heading: byId("voters-heading"), list: byId("voters") },
+    store,
+    config,
+  ),
   whenVisible(
     byId("steps"),
     createProcedure(
@@ -215,7 +219,6 @@ document.addEventListener("keydown", (event) => {
 createUploads(
   { file: byId("file"), area: byId("board-frame"), notice: byId("notice") },
   board,
-  config,
   () => fit,
 );
 createGlossary();

@@ -27,6 +27,7 @@ export function addProducts(a, rowsA, b, rowsB, depth, out, start = 0, pitch = r
 }
 
 /** Four rows of a, from position a0, with three of b, from b0. */
+// biome-ignore format: a row of the tile in a line
 function addTile(a, a0, b, b0, depth, from, to, out, o0, pitch) {
   const a1 = a0 + depth, a2 = a1 + depth, a3 = a2 + depth;
   const b1 = b0 + depth, b2 = b1 + depth;
@@ -51,6 +52,7 @@ function addTile(a, a0, b, b0, depth, from, to, out, o0, pitch) {
 
 /** One row with one row; four sums, since one would wait for itself at every step. */
 function product(a, a0, b, b0, from, to) {
+  // biome-ignore format: they belong together
   let s0 = 0, s1 = 0, s2 = 0, s3 = 0;
   let k = from;
   for (; k + 3 < to; k += 4) {

@@ -62,7 +62,9 @@ export function createStrip(box, samples, board, config) {
     box.append(element("h3", { class: `strip-${kind}` }, title), row);
   }
   return function mark(index) {
-    buttons.forEach((button, n) => button.setAttribute("aria-pressed", String(n === index)));
+    buttons.forEach((button, n) => {
+      button.setAttribute("aria-pressed", String(n === index));
+    });
   };
 }
 

@@ -4,7 +4,7 @@ import { PictureError, readPicture } from "./picture_file.js";
 import { inkOf, planes } from "./preprocess.js";
 
 /** A picture from outside: whole, or its ink alone where digits are centred. */
-function uploadBase(picture, config, fit) {
+function uploadBase(picture, fit) {
   return {
     kind: "upload",
     paint(context) {
@@ -28,19 +28,21 @@ function uploadBase(picture, config, fit) {
       const ink = inkOf(planes(area.data, 1), w, h);
       context.fillStyle = "#000";
       context.fillRect(0, 0, width, height);
-      ink.forEach((value, p) => area.data.fill(Math.round(255 * value), 4 * p, 4 * p + 3));
+      for (const [p, value] of ink.entries()) {
+        area.data.fill(Math.round(255 * value), 4 * p, 4 * p + 3);
+      }
       context.putImageData(area, x, y);
     },
   };
 }
 
 /** File, paste and drop; `notice` says in one sentence what was wrong. */
-export function createUploads({ file, area, notice }, board, config, fit) {
+export function createUploads({ file, area, notice }, board, fit) {
   async function take(blob) {
     say(notice, "");
     try {
       const picture = await readPicture(blob);
-      board.put(uploadBase(picture.image, config, fit));
+      board.put(uploadBase(picture.image, fit));
       say(notice, picture.notice);
     } catch (error) {
       if (!(error instanceof PictureError)) throw error;

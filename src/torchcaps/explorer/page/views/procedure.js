@@ -46,7 +46,9 @@ export function createProcedure(
     const values = valuesAt(state, config, moment, i, votes);
     say(caption, `Input capsule ${nameOf(i, config.primary_grid)}`);
     const lit = LIT[moment.line] ?? [];
-    head.childNodes.forEach((cell, k) => cell.classList.toggle("lit", lit.includes(COLUMNS[k])));
+    for (const [k, cell] of head.childNodes.entries()) {
+      cell.classList.toggle("lit", lit.includes(COLUMNS[k]));
+    }
     body.forEach(({ row, cells }, k) => {
       row.classList.toggle("picked", k === j);
       COLUMNS.slice(1).forEach((name, n) => {

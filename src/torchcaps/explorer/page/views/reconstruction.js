@@ -21,7 +21,9 @@ export function createReconstruction(parts, engine, store, config) {
   }
   const offsets = new Float32Array(config.pose_dim);
   choice.append(element("option", { value: "" }, "the longest"));
-  config.class_names.forEach((name, k) => choice.append(element("option", { value: k }, name)));
+  for (const [k, name] of config.class_names.entries()) {
+    choice.append(element("option", { value: k }, name));
+  }
   const controls = Array.from(offsets, (_, d) => slider(d));
   sliders.append(...controls.map(({ label }) => label));
 
