@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: train test check reproduce clean browser
+.PHONY: train test check check-page reproduce clean browser
 
 train: .venv/has-train
 	$(BIN)/torchcaps train $(ARGS)
@@ -18,6 +18,11 @@ check: .venv/has-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	@$(MAKE) --no-print-directory check-page
+
+# The modules of the explorer's page: the one thing here that needs Node.js.
+check-page: node_modules/has-biome
+	node_modules/.bin/biome check --error-on-warnings
 
 # Everything of docs/reproduction.md, at the scale cpu: hours on two cores. See scripts/reproduce.sh.
 reproduce: .venv/has-train
@@ -31,7 +36,7 @@ browser:
 		echo "no Chromium here: install it to run the tests of the explorer too"
 
 clean:
-	rm -rf .venv
+	rm -rf .venv node_modules
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -44,4 +49,10 @@ clean:
 
 .venv/has-dev: .venv/bin/python pyproject.toml constraints.txt
 	$(PIP) -e '.[dev]'
+	@touch $@
+
+node_modules/has-biome: package.json package-lock.json
+	@command -v npm >/dev/null || \
+		{ echo "make check reads the explorer's JavaScript with Biome: install Node.js with npm"; exit 2; }
+	npm ci --no-audit --no-fund
 	@touch $@

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,20 @@ from torchcaps.explorer.bundle import bundle
 
 PAGE = Path(torchcaps.explorer.export.__file__).parent / "page"
 ENTRY = """
-import { bytesFromBase64, floatsFromBase64 } from "./half.js";
-import { addProducts } from "./matrix.js";
-import { allVotes, evaluate, primaryCapsules, readModel, reconstruct, votesOf } from "./network.js";
-import { agreement, entropies, lengths, meanChange, route, softmax, squash } from "./routing.js";
-import { startEngine } from "./engine.js";
+import { bytesFromBase64, floatsFromBase64 } from "./engine/float16.js";
+import { squash } from "./engine/math.js";
+import { addProducts } from "./engine/matrix.js";
+import {
+  allVotes, evaluate, primaryCapsules, readModel, reconstruct, votesOf
+} from "./engine/network.js";
+import { route } from "./engine/route.js";
+import { ROUTINGS } from "./engine/routings/table.js";
+import { startEngine } from "./engine/worker_client.js";
+import { entropies, meanChange } from "./state/convergence.js";
 
 globalThis.engine = {
-  addProducts, agreement, allVotes, bytesFromBase64, entropies, evaluate, floatsFromBase64, lengths,
-  meanChange, primaryCapsules, readModel, reconstruct, route, softmax, squash, startEngine, votesOf,
+  addProducts, allVotes, bytesFromBase64, entropies, evaluate, floatsFromBase64, meanChange,
+  primaryCapsules, readModel, reconstruct, route, ROUTINGS, squash, startEngine, votesOf,
   // A promise that is never kept fails the test instead of stopping it.
   within: (promise) => Promise.race([promise, new Promise((_, reject) => {
     setTimeout(() => reject(new Error("no answer within 60 s")), 60000);
@@ -40,8 +46,7 @@ globalThis.engine = {
 
 def write_engine_page(folder: Path) -> Path:
     """The modules as the explorer has them, under an entry of our own."""
-    for module in PAGE.glob("*.js"):
-        (folder / module.name).write_bytes(module.read_bytes())
+    shutil.copytree(PAGE, folder, dirs_exist_ok=True)
     (folder / "entry.js").write_text(ENTRY)
     worker = json.dumps(bundle(folder, "worker.js")).replace("<", "\\u003c")
     script = f"globalThis.torchcapsWorkerSource = {worker};\n{bundle(folder, 'entry.js')}"

@@ -7,7 +7,9 @@ from torchcaps.explorer.bundle import BundleError, bundle
 
 def write(folder, **modules):
     for name, text in modules.items():
-        (folder / f"{name}.js").write_text(text)
+        path = folder / f"{name}.js"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
     return folder
 
 
@@ -35,6 +37,24 @@ def test_every_form_that_is_taken(open_page, tmp_path):
         c="let hidden = 1;\nexport function one() { return hidden; }\nexport const three = 3;\n",
     )
     assert run(open_page, tmp_path) == [1, 2, 3, "b", "function", [1, 2], 7]
+
+
+def test_modules_in_folders(open_page, tmp_path):
+    """Each import is read from where its module lies; names that differ by their folder differ."""
+    write(
+        tmp_path,
+        main='import { a } from "./one/a.js";\nimport { b } from "./one/two/b.js";\n'
+        'import { c } from "./one-a.js";\nglobalThis.found = [a, b, c];\n',
+        **{
+            "one/a": 'import { two } from "./two/two.js";\nexport const a = ["one/a", two];\n',
+            "one/two/b": 'import { a } from "../../two/a.js";\nimport { two } from "./two.js";\n'
+            'export const b = ["one/two/b", a, two];\n',
+            "one/two/two": "export const two = 2;\n",
+            "two/a": 'import { c } from "../one-a.js";\nexport const a = ["two/a", c];\n',
+            "one-a": 'export const c = "one-a";\n',
+        },
+    )
+    assert run(open_page, tmp_path) == [["one/a", 2], ["one/two/b", ["two/a", "one-a"], 2], "one-a"]
 
 
 def test_names_of_one_module_are_not_seen_in_another(open_page, tmp_path):
@@ -81,7 +101,11 @@ REFUSED = {
     "default import": 'import a from "./a.js";',
     "renaming import": 'import { a as b } from "./a.js";',
     "import for its effect": 'import "./a.js";',
-    "other folder": 'import { a } from "../a.js";',
+    "no address": 'import { a } from "a.js";',
+    "from the root": 'import { a } from "/a.js";',
+    "here and up": 'import { a } from "./../a.js";',
+    "down and up again": 'import { a } from "./folder/../a.js";',
+    "another kind of file": 'import { a } from "./a.mjs";',
     "other place": 'import { a } from "https://example.org/a.js";',
     "import when needed": 'const a = await import("./a.js");',
     "place of the module": "const here = import.meta.url;",
@@ -95,6 +119,19 @@ def test_refused_with_file_and_line(tmp_path, text):
     write(tmp_path, main=f"const first = 1;\n{text}\n", a="export const a = 1;\n")
     with pytest.raises(BundleError, match=r"main\.js, line [23]: cannot bundle"):
         bundle(tmp_path, "main.js")
+
+
+@pytest.mark.parametrize("address", ["../../a.js", "../../other/a.js", "../../../a.js"])
+def test_nothing_is_taken_from_outside_the_folder(tmp_path, address):
+    page = tmp_path / "work" / "page"
+    write(
+        page,
+        main='import { go } from "./input/go.js";\n',
+        **{"input/go": f'const first = 1;\nimport {{ a }} from "{address}";\n'},
+    )
+    write((page / "input" / address).parent, a="export const a = 1;\n")  # it is there
+    with pytest.raises(BundleError, match=rf"input/go\.js, line 2: {address} is outside the fold"):
+        bundle(page, "main.js")
 
 
 def test_what_is_not_there_is_named(tmp_path):

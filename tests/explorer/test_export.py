@@ -11,7 +11,7 @@ import torch
 
 from torchcaps.data import ImageData, apply_shift, load_data
 from torchcaps.errors import InputError
-from torchcaps.explorer import SHIPPED, held_out_images, write_explorer
+from torchcaps.explorer import SHIPPED, held_out_images, routings, write_explorer
 from torchcaps.explorer.export import embedded, page_data, page_text
 from torchcaps.explorer.samples import choose_samples
 from torchcaps.models import BaselineCNN, CapsNet, load_model
@@ -83,10 +83,10 @@ def test_the_config_describes_the_network():
     config = page_data(model)["config"]
     assert config == {
         "image_size": [21, 30], "channels": 3, "class_names": ["0", "1", "2", "3"],
-        "conv_channels": 4, "primary_types": 2, "primary_dim": 3, "pose_dim": 6, "iterations": 2,
-        "leaky": True, "routing_bias": True, "kernel_size": 5, "conv_stride": 2,
-        "primary_stride": 1, "reconstruct": True, "decoder_hidden": [5],
-        "primary_grid": list(model.primary_grid),
+        "conv_channels": 4, "primary_types": 2, "primary_dim": 3, "pose_dim": 6,
+        "routing": {"name": "dynamic", "iterations": 2, "leaky": True}, "routing_bias": True,
+        "kernel_size": 5, "conv_stride": 2, "primary_stride": 1, "reconstruct": True,
+        "decoder_hidden": [5], "primary_grid": list(model.primary_grid),
     }  # fmt: skip
     bare = page_data(tiny(reconstruct=False))["config"]
     assert (bare["reconstruct"], bare["decoder_hidden"]) == (False, [])
@@ -201,8 +201,20 @@ def test_weights_that_fp16_cannot_hold(tmp_path, value):
 def test_another_routing():
     model = tiny()
     model.classes.routing = torch.nn.Identity()
-    with pytest.raises(InputError, match="shows dynamic routing, and this model has Identity"):
+    sentence = "shows dynamic routing, and this model routes by Identity: name a model that"
+    with pytest.raises(InputError, match=sentence):
         page_data(model)
+
+
+def test_an_option_that_the_page_does_not_have(monkeypatch):
+    """It is not left out in silence: the page would show other numbers than the model's."""
+    options = {"iterations": 3, "leaky": False, "detach": True, "sharpness": 2}
+    monkeypatch.setattr(routings, "routing_of", lambda model: ("dynamic", options))
+    with pytest.raises(InputError, match="dynamic routing has no sharpness, which this model sets"):
+        page_data(tiny())
+    del options["sharpness"]
+    config = page_data(tiny())["config"]
+    assert config["routing"] == {"name": "dynamic", "iterations": 3, "leaky": False}
 
 
 def test_more_iterations_than_a_page_can_bear(tmp_path):

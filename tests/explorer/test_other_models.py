@@ -110,7 +110,7 @@ def test_more_iterations_than_the_page_offers(open_model):
 def test_thousands_of_capsules(open_model):
     model = CapsNet(image_size=40, conv_channels=8, primary_types=12, decoder_hidden=[6])
     page = open_model(model, images_of(model))
-    count = page.evaluate("torchcaps.store.state.facts.I")
+    count = page.evaluate("torchcaps.store.state.measures.I")
     assert count == 12 * 12 * 12
     page.keyboard.press("Tab")
     page.locator(".cell-cursor").focus()

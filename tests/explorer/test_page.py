@@ -229,11 +229,11 @@ def test_picking_an_output_shows_who_votes_for_it(page):
     assert page.locator("#voters-heading").text_content().startswith("Most of 4 comes from")
     found = page.evaluate(
         """() => {
-          const { result, facts } = torchcaps.store.state;
+          const { result, measures } = torchcaps.store.state;
           const c = result.trace.coupling[2];
           let best = 0;
-          const sent = (i) => c[i * 10 + 4] * facts.voteLengths[i * 10 + 4];
-          for (let i = 1; i < facts.I; i++) if (sent(i) > sent(best)) best = i;
+          const sent = (i) => c[i * 10 + 4] * measures.voteLengths[i * 10 + 4];
+          for (let i = 1; i < measures.I; i++) if (sent(i) > sent(best)) best = i;
           return best;
         }"""
     )

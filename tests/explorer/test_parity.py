@@ -18,15 +18,15 @@ ITERATIONS = (1, 2, 3, 4, 5)
 
 ALL_OF_IT = """
 ([images, size, iterations]) => {
-  const E = globalThis.engine, model = globalThis.model, { I, J, D } = model;
+  const E = globalThis.engine, model = globalThis.model;
   const pixels = E.floats(images);
   return Array.from({ length: pixels.length / size }, (_, n) => {
     const primary = E.primaryCapsules(model, pixels.subarray(n * size, (n + 1) * size));
     const votes = E.allVotes(model, primary);
     return { primary: E.text(primary), runs: iterations.map((r) => {
-      const trace = E.route(votes, I, J, D, r, model.config.leaky);
+      const trace = E.route(votes, { ...model.config.routing, iterations: r });
       const pose = trace.poses[r - 1];
-      const found = E.lengths(pose, D);
+      const found = trace.activation;
       const shown = found.indexOf(Math.max(...found));
       const drawn = E.reconstruct(model, pose, shown);
       return { shown, logits: trace.logits.map(E.text), coupling: trace.coupling.map(E.text),
@@ -204,7 +204,9 @@ def test_entropy_and_change(engine):
         trace = dynamic_routing_trace(votes, 4, leaky=leaky)
         found = engine.evaluate(
             """([votes, leaky]) => {
-              const trace = engine.route(engine.floats(votes), 40, 4, 6, 4, leaky);
+              const trace = engine.route(
+                { values: engine.floats(votes), I: 40, J: 4, D: 6 },
+                { name: "dynamic", iterations: 4, leaky });
               return { entropies: engine.entropies(trace), changes: engine.meanChange(trace) };
             }""",
             [to_text(votes.numpy()), leaky],

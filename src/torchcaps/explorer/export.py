@@ -17,14 +17,13 @@ from torch import Tensor
 from torchcaps.data import ImageData
 from torchcaps.errors import InputError
 from torchcaps.explorer.bundle import bundle
+from torchcaps.explorer.routings import page_routing
 from torchcaps.explorer.samples import choose_samples, no_samples
 from torchcaps.models import CapsNet, Classifier
-from torchcaps.routing import DynamicRouting
 from torchcaps.storage import write_text
 
 __all__ = ["page_data", "page_text", "write_explorer"]
 
-MOST_ITERATIONS = 100  # beyond which a page would not come to an end
 PLACEHOLDER = re.compile(
     r"/\*torchcaps:(?:style|script)\*/|<!--torchcaps:data-->|#torchcaps:script-hash#"
 )
@@ -60,21 +59,16 @@ def page_data(
         raise InputError(
             f"the explorer shows capsules, and a {type(model).__name__} has none: name a CapsNet"
         )
-    iterations = routing_of(model).iterations
-    if iterations > MOST_ITERATIONS:
-        raise InputError(
-            f"the model routes in {iterations} iterations, and the explorer shows at most "
-            f"{MOST_ITERATIONS}: correct iterations in its config.json"
-        )
+    routing = page_routing(model)
     rounded = copy.deepcopy(model).cpu().eval().half().float()
     tensors = {name: packed(name, value) for name, value in rounded.state_dict().items()}
     samples = no_samples(rounded)
     if held_out is not None:
         samples = choose_samples(rounded, held_out, predictions)
-    metadata = facts(model.metadata)
+    metadata = single_values(model.metadata)
     return {
         "title": title(metadata),
-        "config": architecture(rounded),
+        "config": {**architecture(rounded), "routing": routing},
         "metadata": metadata,
         "tensors": tensors,
         "samples": samples.as_json(),
@@ -82,7 +76,7 @@ def page_data(
 
 
 def architecture(model: CapsNet) -> dict[str, Any]:
-    """What the page's engine builds the network from."""
+    """What the page's engine builds the network from, without its routing."""
     kernel, conv_stride = model.conv.kernel_size[0], model.conv.stride[0]
     decoder = [] if model.decoder is None else list(model.decoder.layers)
     widths = [layer.out_features for layer in decoder if isinstance(layer, torch.nn.Linear)]
@@ -94,8 +88,6 @@ def architecture(model: CapsNet) -> dict[str, Any]:
         "primary_types": model.primary.types,
         "primary_dim": model.primary.dim,
         "pose_dim": model.classes.weight.shape[2],
-        "iterations": routing_of(model).iterations,
-        "leaky": routing_of(model).leaky,
         "routing_bias": model.classes.bias is not None,
         "kernel_size": kernel,
         "conv_stride": conv_stride,
@@ -104,16 +96,6 @@ def architecture(model: CapsNet) -> dict[str, Any]:
         "decoder_hidden": widths[:-1],
         "primary_grid": list(model.primary_grid),
     }
-
-
-def routing_of(model: CapsNet) -> DynamicRouting:
-    """The routing of the class capsules, which is the one that the page has."""
-    routing = model.classes.routing
-    if not isinstance(routing, DynamicRouting):
-        raise InputError(
-            f"the explorer shows dynamic routing, and this model has {type(routing).__name__}"
-        )
-    return routing
 
 
 def packed(name: str, tensor: Tensor) -> dict[str, Any]:
@@ -127,7 +109,7 @@ def packed(name: str, tensor: Tensor) -> dict[str, Any]:
     return {"shape": list(tensor.shape), "data": base64.b64encode(halves.tobytes()).decode()}
 
 
-def facts(metadata: object) -> dict[str, str | int | float | bool]:
+def single_values(metadata: object) -> dict[str, str | int | float | bool]:
     """The entries of a model's metadata that are single values; they may be anybody's."""
     if not isinstance(metadata, Mapping):
         return {}

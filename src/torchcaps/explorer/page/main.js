@@ -1,30 +1,40 @@
 /** The page: what it holds, and who hears of what. */
-import { byId, say } from "./dom.js";
-import { createBoard } from "./board.js";
-import { createCells } from "./cells.js";
-import { createCharts, chartFrame } from "./charts.js";
-import { readPalette } from "./colours.js";
-import { startEngine } from "./engine.js";
-import { measure } from "./facts.js";
-import { fitAsMnist, fitWhole, inkOf } from "./fit.js";
-import { createStrip, createUploads, imageOf, labelOf, sampleBase } from "./intake.js";
-import { createLegend } from "./legend.js";
-import { lastStep } from "./moments.js";
-import { allVotes, evaluate, primaryCapsules, readModel, reconstruct, votesOf } from "./network.js";
-import { clamp, decimal } from "./numbers.js";
-import { createOutputs, verdict } from "./outputs.js";
-import { readSamples, showPixels } from "./pixels.js";
-import { createPlayback, MOST_ROUNDS, momentInWords } from "./playback.js";
-import { createProcedure } from "./procedure.js";
-import { createReconstruction } from "./reconstruct.js";
-import { agreement, entropies, meanChange, route } from "./routing.js";
-import { createRoutingView } from "./routing_view.js";
-import { whileInSight } from "./sight.js";
-import { createStore } from "./store.js";
-import { createTerms } from "./terms.js";
-import { createTheme } from "./theme.js";
-import { createTwoCapsules } from "./two_capsules.js";
-import { createVoters } from "./voters.js";
+import { showPixels } from "./browser/canvas.js";
+import { byId, say } from "./browser/dom.js";
+import { createTheme } from "./browser/theme.js";
+import { whenVisible } from "./browser/when_visible.js";
+import { agreement, clamp } from "./engine/math.js";
+import {
+  allVotes,
+  evaluate,
+  primaryCapsules,
+  readModel,
+  reconstruct,
+  votesOf,
+} from "./engine/network.js";
+import { route } from "./engine/route.js";
+import { startEngine } from "./engine/worker_client.js";
+import { createBoard } from "./input/drawing_board.js";
+import { fitAsMnist, fitWhole, imageOf, inkOf } from "./input/preprocess.js";
+import { createStrip, labelOf, readSamples, sampleBase } from "./input/samples.js";
+import { createUploads } from "./input/uploads.js";
+import { entropies, meanChange } from "./state/convergence.js";
+import { measure } from "./state/measures.js";
+import { createStore } from "./state/store.js";
+import { lastStep } from "./state/timeline.js";
+import { chartFrame, createCharts } from "./views/charts.js";
+import { readPalette } from "./views/colours.js";
+import { createGlossary } from "./views/glossary.js";
+import { createInputCapsulePicker } from "./views/input_capsule_picker.js";
+import { createLegend } from "./views/legend.js";
+import { decimal } from "./views/number_format.js";
+import { createOutputCapsules, verdict } from "./views/output_capsules.js";
+import { createPlayback, MOST_ROUNDS, momentInWords } from "./views/playback.js";
+import { createProcedure } from "./views/procedure.js";
+import { createReconstruction } from "./views/reconstruction.js";
+import { createRoutingView } from "./views/routing_view.js";
+import { createSmallestExample } from "./views/smallest_example.js";
+import { createStrongestCouplings } from "./views/strongest_couplings.js";
 
 const SETTLED = 700; // milliseconds after which a screen reader hears the news
 
@@ -32,13 +42,13 @@ const data = JSON.parse(byId("torchcaps-data").textContent);
 const { config } = data;
 const model = readModel(data);
 const engine = startEngine(data);
-const iterations = clamp(config.iterations, 1, MOST_ROUNDS);
+const iterations = clamp(config.routing.iterations, 1, MOST_ROUNDS);
 
 const store = createStore({
   image: null, // what the network sees
   source: null, // index of the sample that it is, or null
   result: null,
-  facts: null,
+  measures: null,
   reconstruction: null,
   iterations,
   step: lastStep(iterations),
@@ -60,10 +70,10 @@ function parts(...ids) {
 const samples = readSamples(data.samples);
 let fit = config.channels === 1 ? "centre" : "whole";
 const board = createBoard(byId("board"), config, takeImage);
-const outputs = createOutputs(byId("outputs"), store, config);
+const outputs = createOutputCapsules(byId("outputs"), store, config);
 const stage = byId("stage");
 const view = createRoutingView(byId("picture"), store, config, () => outputs.ports(stage));
-const cells = createCells(stage, byId("cells"), byId("tip"), store, view, config);
+const cells = createInputCapsulePicker(stage, byId("cells"), byId("tip"), store, view, config);
 const playback = createPlayback(
   parts("play", "scrubber", "ticks", "moment-words", "rounds", "back", "on"),
   store,
@@ -83,8 +93,12 @@ const updates = [
     store,
     config,
   ),
-  createVoters({ heading: byId("voters-heading"), list: byId("voters") }, store, config),
-  whileInSight(
+  createStrongestCouplings(
+    { heading: byId("voters-heading"), list: byId("voters") },
+    store,
+    config,
+  ),
+  whenVisible(
     byId("steps"),
     createProcedure(
       parts("lines", "numbers-table", "numbers-caption", "sentence", "vectors"),
@@ -93,7 +107,7 @@ const updates = [
       config,
     ),
   ),
-  whileInSight(
+  whenVisible(
     byId("charts"),
     createCharts(
       {
@@ -124,7 +138,7 @@ async function takeImage() {
   const source = board.base?.index !== undefined && !board.hasStrokes ? board.base.index : null;
   store.set({ image, source });
   byId("undo").disabled = !board.canUndo;
-  if (image === null) store.set({ result: null, facts: null, input: null });
+  if (image === null) store.set({ result: null, measures: null, input: null });
   else await evaluateImage(image);
 }
 
@@ -135,7 +149,7 @@ async function evaluateImage(image) {
     const result = await engine.evaluate(image, rounds);
     // null: a newer image has taken its place. Or it came too late: cleared, or other iterations.
     if (result === null || store.state.image === null || rounds !== store.state.iterations) return;
-    store.set({ result, facts: measure(model, result), trouble: "" });
+    store.set({ result, measures: measure(model, result), trouble: "" });
   } catch (error) {
     store.set({ trouble: `The network could not be evaluated: ${error.message}` });
   } finally {
@@ -205,11 +219,10 @@ document.addEventListener("keydown", (event) => {
 createUploads(
   { file: byId("file"), area: byId("board-frame"), notice: byId("notice") },
   board,
-  config,
   () => fit,
 );
-createTerms();
-createTwoCapsules({
+createGlossary();
+createSmallestExample({
   planes: byId("planes"),
   table: byId("shares"),
   scenes: byId("scenes"),

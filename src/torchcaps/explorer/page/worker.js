@@ -1,6 +1,6 @@
 // The engine beside the page: first gets the model, then answers {id, kind, …} by {id, result}.
 
-import { answer, readModel } from "./network.js";
+import { answer, readModel } from "./engine/network.js";
 
 let model = null;
 

@@ -1,0 +1,53 @@
+// Small mathematics: vectors, of which a table is one array, row after row; and limits of numbers.
+
+/** Eq 1 for every row of D numbers: v = |s|² / (1 + |s|²) · s / |s|, and 0 for 0. */
+export function squash(s, D) {
+  const v = new Float32Array(s.length);
+  for (let row = 0; row < s.length; row += D) {
+    let square = 0;
+    for (let d = 0; d < D; d++) square += s[row + d] * s[row + d];
+    const scale = Math.sqrt(square) / (1 + square);
+    for (let d = 0; d < D; d++) v[row + d] = scale * s[row + d];
+  }
+  return v;
+}
+
+/** The scalar product û_ij · v_j of every vote with the pose it was cast for: [I·J]. */
+export function agreement(votes, pose, D) {
+  const a = new Float32Array(votes.length / D);
+  for (let ij = 0; ij < a.length; ij++) {
+    const from = ij * D;
+    const own = from % pose.length; // where v_j begins
+    let sum = 0;
+    for (let d = 0; d < D; d++) sum += votes[from + d] * pose[own + d];
+    a[ij] = sum;
+  }
+  return a;
+}
+
+/** |v_j| of every row of D numbers. */
+export function lengths(pose, D) {
+  const found = new Float32Array(pose.length / D);
+  for (let j = 0; j < found.length; j++) {
+    let square = 0;
+    for (let d = 0; d < D; d++) square += pose[j * D + d] ** 2;
+    found[j] = Math.sqrt(square);
+  }
+  return found;
+}
+
+export function lengthOf(vector, start = 0, size = vector.length) {
+  let sum = 0;
+  for (let d = start; d < start + size; d++) sum += vector[d] * vector[d];
+  return Math.sqrt(sum);
+}
+
+export function clamp(value, low, high) {
+  return Math.min(high, Math.max(low, value));
+}
+
+export function longest(lengths) {
+  let best = 0;
+  for (let j = 1; j < lengths.length; j++) if (lengths[j] > lengths[best]) best = j;
+  return best;
+}

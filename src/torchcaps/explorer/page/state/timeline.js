@@ -1,0 +1,57 @@
+/**
+ * Where in Procedure 1 a step is, and what is known there.
+ *
+ * Step 0 is line 2: b = 0, nothing computed. Each iteration then has four steps, its lines 4 to 7;
+ * in the last one the fourth is "return", for an update after the last pose would change nothing.
+ */
+
+export const STEPS = 4;
+export const RETURN = 8;
+
+export function lastStep(iterations) {
+  return STEPS * iterations;
+}
+
+export function momentOf(step, iterations) {
+  if (step <= 0) return { iteration: 0, line: 2 };
+  const here = Math.min(step, lastStep(iterations));
+  const iteration = Math.ceil(here / STEPS);
+  const line = here - STEPS * (iteration - 1) + 3;
+  return { iteration, line: line === 7 && iteration === iterations ? RETURN : line };
+}
+
+/** c as an array over (i, j), or null before the first iteration: equal shares. */
+export function couplingAt(trace, { iteration }) {
+  return iteration === 0 ? null : trace.coupling[iteration - 1];
+}
+
+/** b as an array over (i, j), or null while all of it is 0. */
+export function logitsAt(trace, { iteration, line }) {
+  if (iteration === 0) return null;
+  return trace.logits[line === 7 ? iteration : iteration - 1];
+}
+
+/** s, or null when none has been computed yet; between lines it is the one of the round before. */
+export function sumsAt(trace, { iteration, line }) {
+  return latest(trace.sums, iteration, line >= 5);
+}
+
+/** v, likewise. */
+export function posesAt(trace, { iteration, line }) {
+  return latest(trace.poses, iteration, line >= 6);
+}
+
+function latest(rounds, iteration, computed) {
+  const round = computed ? iteration : iteration - 1;
+  return round >= 1 ? rounds[round - 1] : null;
+}
+
+/** How many outputs an input capsule divides itself among; leaky: "none of them" is one more. */
+export function outputsOf(config) {
+  return config.class_names.length + (config.routing.leaky ? 1 : 0);
+}
+
+/** The share with which every coupling starts. */
+export function equalShare(config) {
+  return 1 / outputsOf(config);
+}

@@ -1,0 +1,38 @@
+/** What the colours mean, with the numbers at their ends. */
+import { element, say } from "../browser/dom.js";
+import { equalShare } from "../state/timeline.js";
+import { scaleEnds } from "./colours.js";
+import { decimal } from "./number_format.js";
+import { agreementScale } from "./routing_view.js";
+
+export function createLegend({ box, colourBy, gain, note }, store, config) {
+  const share = equalShare(config);
+  const [low, middle, high] = ["low", "middle", "high"].map((name) =>
+    element("span", { class: `legend-${name}` }),
+  );
+  box.append(
+    element("span", { class: "legend-ramp", "aria-hidden": "true" }),
+    element("span", { class: "legend-numbers" }, low, middle, high),
+  );
+  colourBy.addEventListener("change", () => store.set({ colourBy: colourBy.value }));
+  gain.addEventListener("change", () => store.set({ gain: Number(gain.value) }));
+
+  return function update(state) {
+    gain.disabled = state.colourBy === "agreement";
+    if (state.colourBy === "agreement") {
+      const most = state.measures ? agreementScale(state.measures) : 0;
+      say(low, `−${decimal(most, 2)} opposes`);
+      say(middle, "0");
+      say(high, `agrees ${decimal(most, 2)}`);
+      say(note, "Colour: agreement û·v of the vote with the output shown.");
+      return;
+    }
+    const ends = scaleEnds(share, state.gain);
+    const exact = state.gain === 1;
+    say(low, exact ? "c near 0" : `c ≤ ${decimal(ends.low)}`);
+    say(middle, decimal(share));
+    say(high, exact ? "c = 1" : `c ≥ ${decimal(ends.high)}`);
+    const times = exact ? "true contrast" : `differences shown ${state.gain} times as strong`;
+    say(note, `Colour: coupling c, beside the equal share ${decimal(share)}; ${times}.`);
+  };
+}

@@ -1,0 +1,81 @@
+/** The output capsules: one a class, its length as a bar between the margins 0.1 and 0.9. */
+import { element, say } from "../browser/dom.js";
+import { rovingTabindex } from "../browser/roving_tabindex.js";
+import { longest } from "../engine/math.js";
+import { lengthsAt } from "../state/measures.js";
+import { shownOutput } from "../state/selection.js";
+import { decimal } from "./number_format.js";
+
+const LONG = 0.5; // half-way between the margins: what counts as present
+
+export function createOutputCapsules(list, store, config) {
+  const rows = config.class_names.map((name, j) => {
+    const fill = element("span", { class: "bar-fill" });
+    const port = element("span", { class: "port", "aria-hidden": "true" });
+    const value = element("span", { class: "bar-value" }, "–");
+    const label = element("span", { class: "bar-name" }, name);
+    label.title = name;
+    const button = element(
+      "button",
+      { type: "button", role: "radio", class: "output", "aria-checked": "false" },
+      port,
+      label,
+      element("span", { class: "bar", "aria-hidden": "true" }, fill),
+      value,
+    );
+    button.addEventListener("click", () => store.set({ output: j, input: null }));
+    list.append(button);
+    return { button, fill, port, value, name };
+  });
+  list.classList.toggle(
+    "short-names",
+    config.class_names.every((name) => name.length <= 2),
+  );
+  const rest = rovingTabindex(list, "button", (item) => item.click());
+
+  function update(state) {
+    const picked = shownOutput(state);
+    const lengths = state.result ? lengthsAt(state.result, state.step) : null;
+    const best = lengths ? longest(lengths) : -1;
+    rows.forEach((row, j) => {
+      const length = lengths ? lengths[j] : 0;
+      row.fill.style.transform = `scaleX(${length})`;
+      row.port.style.setProperty("--length", length);
+      say(row.value, lengths && length > 0 ? decimal(length) : "–");
+      row.button.classList.toggle("long", length >= LONG);
+      row.button.classList.toggle("best", j === best && length > 0);
+      row.button.setAttribute("aria-checked", String(j === picked));
+      row.button.setAttribute(
+        "aria-label",
+        `${row.name}: ${length > 0 ? `length ${decimal(length)}` : "no length yet"}`,
+      );
+    });
+    if (!list.contains(document.activeElement)) rest(rows[picked].button);
+  }
+
+  /** Where the lines end, relative to `stage`. */
+  function ports(stage) {
+    const frame = stage.getBoundingClientRect();
+    return rows.map(({ port }) => {
+      const box = port.getBoundingClientRect();
+      return { x: box.left - frame.left, y: box.top + box.height / 2 - frame.top };
+    });
+  }
+  return { update, ports };
+}
+
+/** In words: what the network makes of the image. */
+export function verdict(state, config) {
+  if (!state.result) return "Nothing drawn yet.";
+  const { lengths } = state.result;
+  const order = Array.from(lengths.keys()).sort((a, b) => lengths[b] - lengths[a]);
+  const named = (j) => `${config.class_names[j]} (${decimal(lengths[j], 2)})`;
+  const long = order.filter((j) => lengths[j] >= LONG);
+  const digits = config.class_names.every((name) => /^\d$/.test(name));
+  if (long.length >= 2) {
+    const question = digits ? "Two digits?" : "Two at once?";
+    return `${question} ${named(long[0])} and ${named(long[1])} are both long.`;
+  }
+  if (long.length === 1) return `It sees: ${named(order[0])}.`;
+  return `It is not sure: the longest is ${named(order[0])}.`;
+}

@@ -1,0 +1,49 @@
+"""The routings that the page's engine has, and how a model says which of them it needs."""
+
+from typing import Any
+
+from torchcaps.errors import InputError
+from torchcaps.models import CapsNet
+from torchcaps.routing import DynamicRouting
+
+__all__ = ["PAGE_ROUTINGS", "page_routing"]
+
+# As in page/engine/routings/table.js: name → the options that the page takes.
+PAGE_ROUTINGS: dict[str, tuple[str, ...]] = {"dynamic": ("iterations", "leaky")}
+# Options that say how a routing is trained or where it runs, and not what it computes.
+NOT_FOR_THE_PAGE = {"detach", "backend"}
+MOST_ITERATIONS = 100  # beyond which a page would not come to an end
+
+
+def page_routing(model: CapsNet) -> dict[str, Any]:
+    """Name and options of the model's routing, as the page's engine takes them: JSON values.
+
+    Raises:
+        InputError: a routing, an option of it, or a number of iterations that the page has not.
+    """
+    name, options = routing_of(model)
+    if name not in PAGE_ROUTINGS:
+        raise InputError(
+            f"the explorer shows {', '.join(PAGE_ROUTINGS)} routing, and this model routes by "
+            f"{name}: name a model that routes by {' or '.join(PAGE_ROUTINGS)}"
+        )
+    unknown = sorted(set(options) - {*PAGE_ROUTINGS[name], *NOT_FOR_THE_PAGE})
+    if unknown:
+        raise InputError(
+            f"the explorer's {name} routing has no {', '.join(unknown)}, which this model sets: "
+            f"name a model with {', '.join(PAGE_ROUTINGS[name])} alone"
+        )
+    if options.get("iterations", 1) > MOST_ITERATIONS:
+        raise InputError(
+            f"the model routes in {options['iterations']} iterations, and the explorer shows at "
+            f"most {MOST_ITERATIONS}: correct iterations in its config.json"
+        )
+    return {"name": name, **{option: options[option] for option in PAGE_ROUTINGS[name]}}
+
+
+def routing_of(model: CapsNet) -> tuple[str, dict[str, Any]]:
+    """Name and options of the routing of the class capsules."""
+    routing = model.classes.routing
+    if not isinstance(routing, DynamicRouting):
+        return type(routing).__name__, {}
+    return "dynamic", {"iterations": routing.iterations, "leaky": routing.leaky}
