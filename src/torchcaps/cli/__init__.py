@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Annotated, Any, NoReturn
 
+from torchcaps import __version__
 from torchcaps.errors import InputError, RunStopped
 
 __all__ = ["main"]
@@ -19,8 +20,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        command = parse(arguments)
-        command.run()
+        if arguments[:1] == ["--version"]:
+            print(f"torchcaps {__version__}")
+        else:
+            parse(arguments).run()
         sys.stdout.flush()
     except (InputError, RunStopped) as error:
         fail(str(error), getattr(error, "exit_code", 2))
@@ -70,7 +73,8 @@ def parse(arguments: Sequence[str]) -> Any:
     return tyro.cli(
         commands,
         prog="torchcaps",
-        description="Capsule networks that are correct, fast and visible.",
+        description="Capsule networks that are correct, fast and visible. "
+        "`torchcaps --version` prints the version.",
         args=arguments,
     )
 
