@@ -43,7 +43,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     digits = load_data("mnist5k").train
-    pairs, size, steps = MultiMNIST(digits), options.batch_size, 50
+    pairs, steps = MultiMNIST(digits), 50
+    size: int = options.batch_size
 
     def make_pairs(number: int) -> int:
         for step in range(steps * number, steps * (number + 1)):

@@ -59,7 +59,7 @@ def plain_step(config: TrainConfig, data: TrainTest, routing: str) -> Callable[[
     """What one writes without thinking of speed: eager, float32, routing by einsum or broadcast."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = create_model(config.model).to(device)
-    model.classes.routing = PlainRouting(routing)
+    model.set_submodule("classes.routing", PlainRouting(routing))
     optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
     images = (data.train.images.float() / 255).to(device)
     labels = data.train.labels.to(device)

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from PIL import Image
 from playwright.sync_api import sync_playwright
@@ -83,7 +83,9 @@ def main() -> None:
         arguments = ["--no-sandbox"] if os.name == "posix" and os.geteuid() == 0 else []
         browser = playwright.chromium.launch(executable_path=browser_path, args=arguments)
 
-        def open_page(width: int, height: int, scheme: str, scale: float = 1) -> Any:
+        def open_page(
+            width: int, height: int, scheme: Literal["light", "dark"], scale: float = 1
+        ) -> Any:
             page = browser.new_page(
                 viewport={"width": width, "height": height},
                 color_scheme=scheme,

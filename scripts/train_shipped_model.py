@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
-from torchcaps.data import load_data, random_shift
+from torchcaps.data import ImageData, load_data, random_shift
 from torchcaps.explorer import SHIPPED
-from torchcaps.models import create_model, load_model
+from torchcaps.models import Classifier, create_model, load_model
 from torchcaps.seeding import mix_seed
 from torchcaps.training.metrics import evaluate
 
@@ -23,7 +23,7 @@ LEARNING_RATE, LEFT_AT_THE_END = 0.003, 0.02  # decays exponentially
 MAX_SHIFT = 2  # pixels, as in the paper
 
 
-def train(model, data) -> None:
+def train(model: Classifier, data: ImageData) -> None:
     """Every epoch a new order and new shifts, all functions of the seed."""
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
     steps = EPOCHS * -(-len(data) // BATCH)

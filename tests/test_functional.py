@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-import oracle
+from tests import oracle
 from torchcaps import LinearVotes, agreement, margin_loss, reconstruction_loss, squash
 
 LENGTHS = [1e-30, 1e-20, 1e-8, 0.1, 1.0, 3.0, 1e8, 1e20, 1e30]

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 import torchcaps
-from routing.oracles import dynamic as dynamic_oracle
-from saved_for_backward import bytes_kept_for_backward
+from tests.routing.oracles import dynamic as dynamic_oracle
+from tests.saved_for_backward import bytes_kept_for_backward
 from torchcaps import (
     CapsNet,
     DenseCaps,

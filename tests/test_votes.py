@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-import oracle
+from tests import oracle
 from torchcaps import LinearVotes
 
 DOUBLE = torch.float64

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from small_runs import tiny_config
+from tests.small_runs import tiny_config
 from torchcaps import DenseCaps
 from torchcaps.training.batch_sampler import BatchSampler
 from torchcaps.training.config import TrainConfig

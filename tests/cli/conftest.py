@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from small_runs import tiny_config, tiny_data, write_npz
+from tests.small_runs import tiny_config, tiny_data, write_npz
 from torchcaps.cli import main
 from torchcaps.training.loop import train
 

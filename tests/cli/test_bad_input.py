@@ -18,7 +18,7 @@ import pytest
 import torch
 from PIL import Image
 
-from small_runs import NAMES, arguments_of, listing, tiny_config, tiny_data, weights_of
+from tests.small_runs import NAMES, arguments_of, listing, tiny_config, tiny_data, weights_of
 from torchcaps import storage
 from torchcaps.data import ImageData, TrainTest
 from torchcaps.models import create_model, load_model

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from small_runs import NAMES, arguments_of, listing, tiny_config, tiny_data, weights_of
+from tests.small_runs import NAMES, arguments_of, listing, tiny_config, tiny_data, weights_of
+from torchcaps import __version__
 from torchcaps.cli.bench import Bench
 from torchcaps.cli.eval import Eval
 from torchcaps.cli.explore import Explore
@@ -55,8 +56,8 @@ def test_the_names_that_bench_takes_are_those_of_the_shapes():
     assert get_args(Name) == tuple(SHAPES)
 
 
-# --- help
-def test_help_imports_no_torch():
+# --- help and version
+def test_help_and_version_import_no_torch():
     code = (
         "import sys\n"
         "from torchcaps.cli import main\n"
@@ -65,17 +66,29 @@ def test_help_imports_no_torch():
         "heavy = {'torch', 'matplotlib', 'accelerate', 'numba'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else code)"
     )
-    for arguments in (["--help"], ["train", "--help"], ["reproduce", "--help"]):
+    usage = "usage: torchcaps"
+    for arguments, said in (
+        (["--help"], usage),
+        (["train", "--help"], usage),
+        (["reproduce", "--help"], usage),
+        (["--version"], f"torchcaps {__version__}\n"),
+    ):
         done = subprocess.run(
             [sys.executable, "-c", code, *arguments], capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
-        assert "usage: torchcaps" in done.stdout
+        assert said in done.stdout
+
+
+def test_version(torchcaps):
+    answer = torchcaps("--version")
+    assert (answer.code, answer.out, answer.err) == (0, f"torchcaps {__version__}\n", "")
 
 
 def test_help_names_the_commands(torchcaps):
     answer = torchcaps("--help")
     assert answer.code == 0
+    assert "--version" in answer.out
     for name in ("train", "eval", "predict", "explore", "info", "bench", "reproduce"):
         assert re.search(rf"\b{name}\b", answer.out)
 

@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from small_runs import NAMES, arguments_of, listing, tiny_config, weights_of
+from tests.small_runs import NAMES, arguments_of, listing, tiny_config, weights_of
 from torchcaps.cli import explore
 from torchcaps.explorer import SHIPPED
 from torchcaps.models import create_model

@@ -3,7 +3,7 @@
 import pytest
 
 import torchcaps
-from explorer_page import SEVEN, settle, stroke
+from tests.explorer_page import SEVEN, settle, stroke
 from torchcaps.explorer import SHIPPED, held_out_images, write_explorer
 
 axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()

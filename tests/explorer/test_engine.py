@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine_page import from_text, to_text, write_engine_page
+from tests.engine_page import from_text, to_text, write_engine_page
 from torchcaps.explorer.export import page_data
 from torchcaps.models import CapsNet
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import torchcaps
-from explorer_page import drawn, lengths, settle, state, texts
+from tests.explorer_page import drawn, lengths, settle, state, texts
 from torchcaps.explorer import SHIPPED, held_out_images, write_explorer
 
 CONTROLS = [

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-import explorer_page
+from tests import explorer_page
 import torchcaps
-from explorer_page import SEVEN, coupling, drawn, lengths, set_range, settle, state, stroke, texts
+from tests.explorer_page import SEVEN, coupling, drawn, lengths, set_range, settle, state, stroke, texts
 from torchcaps.data import load_data
 from torchcaps.explorer import SHIPPED, held_out_images, write_explorer
 

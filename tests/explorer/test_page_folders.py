@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine_page import PAGE
+from tests.engine_page import PAGE
 from torchcaps.explorer.bundle import imported, read_all
 
 # A folder → the folders that its modules import from. The modules at the top start everything.

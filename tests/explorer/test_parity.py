@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine_page import from_text, to_text, write_engine_page
+from tests.engine_page import from_text, to_text, write_engine_page
 from torchcaps.data import load_data
 from torchcaps.explorer import SHIPPED
 from torchcaps.explorer.export import page_data

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from explorer_page import settle
+from tests.explorer_page import settle
 from torchcaps.explorer import write_explorer
 from torchcaps.models import CapsNet
 

@@ -1,6 +1,6 @@
 """The exporter's table of routings is the page's own."""
 
-from engine_page import write_engine_page
+from tests.engine_page import write_engine_page
 from torchcaps.explorer.routings import PAGE_ROUTINGS
 
 # What a routing reads of its settings, where it runs more than one iteration.

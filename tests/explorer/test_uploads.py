@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import torchcaps
-from explorer_page import lengths, settle, state
+from tests.explorer_page import lengths, settle, state
 from torchcaps.data import load_data
 from torchcaps.explorer import SHIPPED, held_out_images, write_explorer
 

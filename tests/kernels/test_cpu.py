@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from saved_for_backward import bytes_kept_for_backward
+from tests.saved_for_backward import bytes_kept_for_backward
 from torchcaps import DynamicRouting, LinearVotes, dynamic_routing
 from torchcaps.kernels import dispatch
 from torchcaps.kernels.dynamic_cpu.op import Blocks, routing_cpu, routing_cpu_backward

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-import oracle
-from routing.oracles import dynamic as dynamic_oracle
+from tests import oracle
+from tests.routing.oracles import dynamic as dynamic_oracle
 from torchcaps import Capsules, DenseCaps, DynamicRouting
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from reproduction.harness.experiment import Experiment
-from small_runs import tiny_data, write_npz
+from tests.small_runs import tiny_data, write_npz
 from torchcaps.training.image_classification import ImageClassification
 
 

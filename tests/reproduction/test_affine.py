@@ -13,7 +13,7 @@ from reproduction.affine import report as affine_report
 from reproduction.affine.matched_evaluation import MatchedEvaluation
 from reproduction.harness.pooled_cnn import PooledCNN
 from reproduction.harness.run import reproduce
-from small_runs import tiny_data
+from tests.small_runs import tiny_data
 from torchcaps.errors import RunStopped
 from torchcaps.models import CapsNet
 from torchcaps.models.classifier import count_parameters

@@ -10,7 +10,7 @@ from PIL import Image
 
 from reproduction.harness.registry import EXPERIMENTS, cost, listing
 from reproduction.harness.run import reproduce
-from training.pictures.figure_checks import assert_neat
+from tests.training.pictures.figure_checks import assert_neat
 
 
 @pytest.fixture

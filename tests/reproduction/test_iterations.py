@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-import oracle
+from tests import oracle
 from reproduction.harness.cell import Cell
 from reproduction.harness.experiment import Results
 from reproduction.harness.fixed_coupling import FixedCoupling, with_fixed_coupling
@@ -24,8 +24,8 @@ from reproduction.iterations.verdicts import (
     deciding,
     overfitting,
 )
-from routing.oracles import dynamic as dynamic_oracle
-from small_runs import tiny_data
+from tests.routing.oracles import dynamic as dynamic_oracle
+from tests.small_runs import tiny_data
 from torchcaps.models import create_model, load_model
 from torchcaps.routing import dynamic_routing
 from torchcaps.training.metrics import evaluate

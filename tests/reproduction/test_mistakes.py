@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-import oracle
+from tests import oracle
 from reproduction.harness.cell import Cell
 from reproduction.harness.experiment import Report, Results
 from reproduction.harness.run import reproduce
@@ -27,7 +27,7 @@ from reproduction.mistakes.variants import (
     Procedure1,
     SoftmaxOverInputs,
 )
-from small_runs import tiny_data
+from tests.small_runs import tiny_data
 from torchcaps.functional import margin_loss
 from torchcaps.models import create_model
 from torchcaps.routing import dynamic_routing_trace

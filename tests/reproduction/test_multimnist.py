@@ -12,7 +12,7 @@ from reproduction.harness.pooled_cnn import PooledCNN
 from reproduction.harness.run import reproduce
 from reproduction.multimnist import experiment as multimnist
 from reproduction.multimnist.figures import in_two_colours, like_labels
-from small_runs import tiny_config, tiny_data
+from tests.small_runs import tiny_config, tiny_data
 from torchcaps.data import ImageData, MultiMNIST, PairBatch
 from torchcaps.errors import RunStopped
 from torchcaps.models import CapsNet

@@ -6,7 +6,7 @@ import numpy as np
 
 from reproduction.harness.experiment import Results
 from reproduction.reconstructions import experiment as reconstructions
-from training.pictures.figure_checks import pixels
+from tests.training.pictures.figure_checks import pixels
 
 
 def test_the_answers_about_drawings_follow_the_rows(tmp_path):

@@ -6,8 +6,8 @@ import torch
 
 from reproduction.routing_logits import report as routing_logits
 from reproduction.routing_logits.changes import logit_changes
-from routing.oracles import dynamic as dynamic_oracle
-from small_runs import tiny_data
+from tests.routing.oracles import dynamic as dynamic_oracle
+from tests.small_runs import tiny_data
 from torchcaps.models import create_model
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-import oracle
-from routing.oracles import dynamic as dynamic_oracle
+from tests import oracle
+from tests.routing.oracles import dynamic as dynamic_oracle
 from torchcaps import DynamicRouting, LinearVotes, dynamic_routing, dynamic_routing_trace
 
 DOUBLE = torch.float64

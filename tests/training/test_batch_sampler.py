@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from small_runs import tiny_data
+from tests.small_runs import tiny_data
 from torchcaps.data import ImageData, TrainTest
 from torchcaps.errors import InputError
 from torchcaps.training.batch_sampler import BatchSampler

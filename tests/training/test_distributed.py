@@ -9,7 +9,7 @@ import sys
 import pytest
 from safetensors.torch import load_file
 
-from small_runs import arguments_of, listing, tiny_config, tiny_data, write_npz
+from tests.small_runs import arguments_of, listing, tiny_config, tiny_data, write_npz
 from torchcaps import cli
 from torchcaps.training.loop import train
 

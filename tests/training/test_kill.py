@@ -11,9 +11,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from killed_runs import child, train_or_resume_images
-from small_runs import arguments_of, listing, tiny_config, tiny_data, weights_of, write_npz
-from tiny_recommender import recommender_config, train_or_resume_recommender
+from tests.killed_runs import child, train_or_resume_images
+from tests.small_runs import arguments_of, listing, tiny_config, tiny_data, weights_of, write_npz
+from tests.tiny_recommender import recommender_config, train_or_resume_recommender
 from torchcaps.training.loop import train
 
 KILLS = int(os.environ.get("TORCHCAPS_KILLS", "20"))

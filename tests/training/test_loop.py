@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from small_runs import (
+from tests.small_runs import (
     NAMES,
     STEPS,
     arguments_of,

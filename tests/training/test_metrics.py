@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from small_runs import tiny_data
+from tests.small_runs import tiny_data
 from torchcaps.models import create_model
 from torchcaps.training.metrics import Evaluation, evaluate, wilson_interval
 

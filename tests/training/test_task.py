@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import load_file, load_model
 from torch import nn
 
-import tiny_recommender
-from small_runs import listing, tiny_config, tiny_data, weights_of
-from tiny_recommender import (
+from tests import tiny_recommender
+from tests.small_runs import listing, tiny_config, tiny_data, weights_of
+from tests.tiny_recommender import (
     Interests,
     NextItem,
     recommender,

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, NoReturn
 
+from torchcaps import __version__
 from torchcaps.errors import InputError, RunStopped
 
 __all__ = ["exit_after", "main"]
@@ -14,7 +15,15 @@ __all__ = ["exit_after", "main"]
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command that the arguments name, and exit as `exit_after` does."""
     words = sys.argv[1:] if arguments is None else list(arguments)
-    exit_after(lambda: parse(words).run())
+    exit_after(lambda: run(words))
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Run the command that the arguments name."""
+    if arguments[:1] == ["--version"]:
+        print(f"torchcaps {__version__}")
+    else:
+        parse(arguments).run()
 
 
 def exit_after(command: Callable[[], None], program: str = "torchcaps") -> NoReturn:
@@ -86,7 +95,8 @@ def parse(arguments: Sequence[str]) -> Any:
     return tyro.cli(
         commands,
         prog="torchcaps",
-        description="Capsule networks that are correct, fast and visible.",
+        description="Capsule networks that are correct, fast and visible. "
+        "`torchcaps --version` prints the version.",
         args=arguments,
     )
 

@@ -4,14 +4,14 @@ from typing import Any
 
 from torchcaps.errors import InputError
 from torchcaps.models import CapsNet
-from torchcaps.routing import DynamicRouting
+from torchcaps.routing.registry import ROUTINGS
 
 __all__ = ["PAGE_ROUTINGS", "page_routing"]
 
 # As in page/engine/routings/table.js: name → the options that the page takes.
 PAGE_ROUTINGS: dict[str, tuple[str, ...]] = {"dynamic": ("iterations", "leaky")}
-# Options that say how a routing is trained or where it runs, and not what it computes.
-NOT_FOR_THE_PAGE = {"detach", "backend"}
+# Options that say how a routing is trained, and not what it computes.
+NOT_FOR_THE_PAGE = {"detach"}
 MOST_ITERATIONS = 100  # beyond which a page would not come to an end
 
 
@@ -27,7 +27,9 @@ def page_routing(model: CapsNet) -> dict[str, Any]:
             f"the explorer shows {', '.join(PAGE_ROUTINGS)} routing, and this model routes by "
             f"{name}: name a model that routes by {' or '.join(PAGE_ROUTINGS)}"
         )
-    unknown = sorted(set(options) - {*PAGE_ROUTINGS[name], *NOT_FOR_THE_PAGE})
+    usual = ROUTINGS[name]().options()
+    beyond = set(options) - {*PAGE_ROUTINGS[name], *NOT_FOR_THE_PAGE}
+    unknown = sorted(option for option in beyond if options[option] != usual[option])
     if unknown:
         raise InputError(
             f"the explorer's {name} routing has no {', '.join(unknown)}, which this model sets: "
@@ -42,8 +44,7 @@ def page_routing(model: CapsNet) -> dict[str, Any]:
 
 
 def routing_of(model: CapsNet) -> tuple[str, dict[str, Any]]:
-    """Name and options of the routing of the class capsules."""
+    """Name and options of the routing of the class capsules; no name where none stands for it."""
     routing = model.classes.routing
-    if not isinstance(routing, DynamicRouting):
-        return type(routing).__name__, {}
-    return "dynamic", {"iterations": routing.iterations, "leaky": routing.leaky}
+    known = ROUTINGS.get(routing.name) is type(routing)
+    return routing.name if known else type(routing).__name__, routing.options()

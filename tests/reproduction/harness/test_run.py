@@ -16,7 +16,7 @@ from reproduction.harness.registry import EXPERIMENTS, find_experiment
 from reproduction.harness.run import default_folder, reproduce
 from reproduction.harness.training import Trained
 from reproduction.iterations import experiment as iterations
-from small_runs import NAMES
+from tests.small_runs import NAMES
 from torchcaps.errors import InputError, RunStopped
 from torchcaps.storage import locked
 from torchcaps.training.run import Run

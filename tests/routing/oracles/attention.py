@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-import oracle
-from oracle import Array
+from tests import oracle
+from tests.oracle import Array
 
 
 def route(

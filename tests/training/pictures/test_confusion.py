@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from torchcaps.training.pictures import draw_confusion
-from training.pictures.examples import matrix
-from training.pictures.figure_checks import assert_neat, pixels, strings
+from tests.training.pictures.examples import matrix
+from tests.training.pictures.figure_checks import assert_neat, pixels, strings
 
 
 @pytest.mark.parametrize("classes", [2, 21, 300])

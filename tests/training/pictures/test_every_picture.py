@@ -12,9 +12,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from torchcaps.training import pictures
-from training.pictures import examples
-from training.pictures.examples import DIGITS, LONG, NO_FONT_HAS
-from training.pictures.figure_checks import assert_neat, pixels, strings, words
+from tests.training.pictures import examples
+from tests.training.pictures.examples import DIGITS, LONG, NO_FONT_HAS
+from tests.training.pictures.figure_checks import assert_neat, pixels, strings, words
 
 NAMING = [
     examples.confusion,

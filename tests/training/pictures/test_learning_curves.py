@@ -5,8 +5,8 @@ import pytest
 
 from torchcaps.training.pictures import draw_learning_curves
 from torchcaps.training.pictures.style import BLUE
-from training.pictures.examples import history
-from training.pictures.figure_checks import assert_neat, pixels, rgb, strings
+from tests.training.pictures.examples import history
+from tests.training.pictures.figure_checks import assert_neat, pixels, rgb, strings
 
 
 def curve(axes, name):

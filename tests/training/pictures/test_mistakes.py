@@ -3,8 +3,8 @@ import torch
 
 from torchcaps.training.pictures import draw_mistakes
 from torchcaps.training.pictures.style import WRONG
-from training.pictures.examples import DIGITS, plain
-from training.pictures.figure_checks import assert_neat, count_pixels, pixels, rgb, strings
+from tests.training.pictures.examples import DIGITS, plain
+from tests.training.pictures.figure_checks import assert_neat, count_pixels, pixels, rgb, strings
 
 
 def mistakes(count, total, path):

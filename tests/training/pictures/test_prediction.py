@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from torchcaps.training.pictures import draw_prediction
-from training.pictures.examples import noise, plain
-from training.pictures.figure_checks import assert_neat, count_pixels, strings
+from tests.training.pictures.examples import noise, plain
+from tests.training.pictures.figure_checks import assert_neat, count_pixels, strings
 
 
 def bar_axes(figure):

@@ -6,8 +6,8 @@ import torch
 
 from torchcaps.training.pictures import draw_mistakes, draw_prediction, draw_reconstructions
 from torchcaps.training.pictures.style import INK, NOT_A_NUMBER, WRONG
-from training.pictures.examples import DIGITS, LONG, noise, plain
-from training.pictures.figure_checks import assert_neat, count_pixels, pixels, rgb, words
+from tests.training.pictures.examples import DIGITS, LONG, noise, plain
+from tests.training.pictures.figure_checks import assert_neat, count_pixels, pixels, rgb, words
 
 
 def test_inputs_stand_above_their_reconstructions(path):
