@@ -38,7 +38,9 @@ DIRECTIONS = ("forward", "forward+backward")
 BACKENDS = ("reference", "tiles")
 
 
-def route(routing: Routing[Any, Any], problem: Problem, backend: str, direction: str) -> Sequence[Tensor]:
+def route(
+    routing: Routing[Any, Any], problem: Problem, backend: str, direction: str
+) -> Sequence[Tensor]:
     """One call; what it returns has to be held whatever the backend."""
     routing.backend = backend
     factors = [problem.pose, problem.weight]

@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from tests.explorer_page import SEVEN, coupling, drawn, lengths, set_range, settle, state, stroke, texts
+from tests.explorer_page import (
+    SEVEN,
+    coupling,
+    drawn,
+    lengths,
+    set_range,
+    settle,
+    state,
+    stroke,
+    texts,
+)
 from torchcaps.data import ImageData
 from torchcaps.explorer import write_explorer
 from torchcaps.models import CapsNet

@@ -3,9 +3,19 @@
 import numpy as np
 import pytest
 
-from tests import explorer_page
 import torchcaps
-from tests.explorer_page import SEVEN, coupling, drawn, lengths, set_range, settle, state, stroke, texts
+from tests import explorer_page
+from tests.explorer_page import (
+    SEVEN,
+    coupling,
+    drawn,
+    lengths,
+    set_range,
+    settle,
+    state,
+    stroke,
+    texts,
+)
 from torchcaps.data import load_data
 from torchcaps.explorer import SHIPPED, held_out_images, write_explorer
 

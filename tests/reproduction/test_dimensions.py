@@ -10,8 +10,8 @@ from reproduction.dimensions.report import slim
 from reproduction.dimensions.shape_measures import MEASURES, measure_shapes
 from reproduction.dimensions.tweaks import TWEAKS, effects_of, tweaked
 from reproduction.harness.experiment import Results
-from torchcaps.models import CapsNet
 from tests.training.pictures.figure_checks import pixels
+from torchcaps.models import CapsNet
 
 
 def line(width=3, lean=0.0, length=24, at=(16, 16)):

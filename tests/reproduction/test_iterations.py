@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from tests import oracle
 from reproduction.harness.cell import Cell
 from reproduction.harness.experiment import Results
 from reproduction.harness.fixed_coupling import FixedCoupling, with_fixed_coupling
@@ -24,6 +23,7 @@ from reproduction.iterations.verdicts import (
     deciding,
     overfitting,
 )
+from tests import oracle
 from tests.routing.oracles import dynamic as dynamic_oracle
 from tests.small_runs import tiny_data
 from torchcaps.models import create_model, load_model

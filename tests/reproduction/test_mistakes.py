@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from tests import oracle
 from reproduction.harness.cell import Cell
 from reproduction.harness.experiment import Report, Results
 from reproduction.harness.run import reproduce
@@ -27,6 +26,7 @@ from reproduction.mistakes.variants import (
     Procedure1,
     SoftmaxOverInputs,
 )
+from tests import oracle
 from tests.small_runs import tiny_data
 from torchcaps.functional import margin_loss
 from torchcaps.models import create_model

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from torchcaps.training.pictures import draw_confusion
 from tests.training.pictures.examples import matrix
 from tests.training.pictures.figure_checks import assert_neat, pixels, strings
+from torchcaps.training.pictures import draw_confusion
 
 
 @pytest.mark.parametrize("classes", [2, 21, 300])

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from torchcaps.training import pictures
 from tests.training.pictures import examples
 from tests.training.pictures.examples import DIGITS, LONG, NO_FONT_HAS
 from tests.training.pictures.figure_checks import assert_neat, pixels, strings, words
+from torchcaps.training import pictures
 
 NAMING = [
     examples.confusion,

@@ -3,10 +3,10 @@ import math
 import numpy as np
 import pytest
 
-from torchcaps.training.pictures import draw_learning_curves
-from torchcaps.training.pictures.style import BLUE
 from tests.training.pictures.examples import history
 from tests.training.pictures.figure_checks import assert_neat, pixels, rgb, strings
+from torchcaps.training.pictures import draw_learning_curves
+from torchcaps.training.pictures.style import BLUE
 
 
 def curve(axes, name):

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from torchcaps.training.pictures import draw_mistakes
-from torchcaps.training.pictures.style import WRONG
 from tests.training.pictures.examples import DIGITS, plain
 from tests.training.pictures.figure_checks import assert_neat, count_pixels, pixels, rgb, strings
+from torchcaps.training.pictures import draw_mistakes
+from torchcaps.training.pictures.style import WRONG
 
 
 def mistakes(count, total, path):

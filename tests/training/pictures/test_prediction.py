@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from torchcaps.training.pictures import draw_prediction
 from tests.training.pictures.examples import noise, plain
 from tests.training.pictures.figure_checks import assert_neat, count_pixels, strings
+from torchcaps.training.pictures import draw_prediction
 
 
 def bar_axes(figure):

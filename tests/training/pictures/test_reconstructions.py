@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from torchcaps.training.pictures import draw_mistakes, draw_prediction, draw_reconstructions
-from torchcaps.training.pictures.style import INK, NOT_A_NUMBER, WRONG
 from tests.training.pictures.examples import DIGITS, LONG, noise, plain
 from tests.training.pictures.figure_checks import assert_neat, count_pixels, pixels, rgb, words
+from torchcaps.training.pictures import draw_mistakes, draw_prediction, draw_reconstructions
+from torchcaps.training.pictures.style import INK, NOT_A_NUMBER, WRONG
 
 
 def test_inputs_stand_above_their_reconstructions(path):

@@ -1,9 +1,9 @@
 """Class names as they are seen in a picture."""
 
-from torchcaps.training.pictures import draw_confusion, draw_prediction, text
 from tests.training.pictures import examples
 from tests.training.pictures.examples import LONG, NO_FONT_HAS, matrix, noise
 from tests.training.pictures.figure_checks import strings
+from torchcaps.training.pictures import draw_confusion, draw_prediction, text
 
 
 def test_a_name_that_loses_characters_carries_its_number(path, laid_out):
