@@ -16,6 +16,7 @@ from torchcaps.types import Capsules, Paper, check_number
 __all__ = ["EMRouting"]
 
 ORDINARY = 1e6  # votes up to this size are taken as they are; squares of larger ones could overflow
+DECAY = 0.95  # of what λ_t lacks to λ
 SMALLEST = 1e-12  # variance, also of votes that were brought to unit size
 
 
@@ -56,7 +57,8 @@ class EMRouting(Routing[Moments, State]):
 
     Args:
         iterations: r ≥ 1.
-        final_lambda: λ ≥ 0, the inverse temperature.
+        final_lambda: λ ≥ 0, the inverse temperature (0.01 in the paper). Default: what makes the λ_t
+            of the last iteration J / I, so that z does not grow with the number of children.
         variance_floor: added to every variance, at least 1e-12; without it one child gives
             infinite density.
         mean_momentum: ρ in [0, 1]: μ is (1 − ρ) of the mean above and ρ of the μ before it, which
@@ -64,7 +66,9 @@ class EMRouting(Routing[Moments, State]):
         mass_floor: added to every m_j, at least 0, so that a parent without children stays finite.
         detach, backend: as for every `Routing`.
 
-    Learned: `beta_a`, `beta_u` `[J]`. They start at 0.
+    Learned: `beta_a`, `beta_u` `[J]`. They start at 0 and 3: votes that spread by e⁻³ = 0.05 give
+    z = 0. (Published code starts both at 0 or at ½ to 2, with votes of unit size. Weights of s.d.
+    0.1, as in `DenseCaps`, then start with every capsule active, which does not train.)
 
     Returns of `forward`:
         `Capsules(pose μ [..., J, D], activation a [..., J])`.
@@ -94,7 +98,7 @@ class EMRouting(Routing[Moments, State]):
         self,
         iterations: int = 3,
         *,
-        final_lambda: float = 0.01,
+        final_lambda: float | None = None,
         variance_floor: float = 5e-4,
         mean_momentum: float = 0.0,
         mass_floor: float = 1e-7,
@@ -102,7 +106,8 @@ class EMRouting(Routing[Moments, State]):
         backend: str = "auto",
     ) -> None:
         super().__init__(iterations, detach=detach, backend=backend)
-        check_number("final_lambda", final_lambda, least=0)
+        if final_lambda is not None:
+            check_number("final_lambda", final_lambda, least=0)
         check_number("variance_floor", variance_floor, least=SMALLEST)
         check_number("mean_momentum", mean_momentum, least=0, most=1)
         check_number("mass_floor", mass_floor, least=0)
@@ -115,7 +120,8 @@ class EMRouting(Routing[Moments, State]):
 
     def build(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int) -> Self:
         self.beta_a = nn.Parameter(torch.zeros(out_caps))
-        self.beta_u = nn.Parameter(torch.zeros(out_caps))
+        self.beta_u = nn.Parameter(torch.full((out_caps,), 3.0))
+        self.parents_per_child = out_caps / in_caps
         return self
 
     def begin(self, tile: Tile) -> State:
@@ -161,8 +167,14 @@ class EMRouting(Routing[Moments, State]):
         cost = mass.squeeze(-1) * (
             mean.shape[-1] * self.beta_u + self.log_deviations(variance, state.scale)
         )
-        logit = self.final_lambda * (1 - 0.95**t) * (self.beta_a - cost)
+        logit = self.inverse_temperature(t) * (self.beta_a - cost)
         return State(mean, variance, logit, mean, state.scale)
+
+    def inverse_temperature(self, t: int) -> float:
+        """λ_t"""
+        if self.final_lambda is not None:
+            return self.final_lambda * (1 - DECAY**t)
+        return self.parents_per_child * (1 - DECAY**t) / (1 - DECAY**self.iterations)
 
     def finish(self, state: State) -> Capsules:
         return Capsules(state.mean, torch.sigmoid(state.logit))

@@ -16,7 +16,7 @@ def route(
     learned: dict[str, Array],
     *,
     iterations: int,
-    final_lambda: float = 0.01,
+    final_lambda: float | None = None,
     variance_floor: float = 5e-4,
     mean_momentum: float = 0.0,
     mass_floor: float = 1e-7,
@@ -58,7 +58,8 @@ def route(
                     variance[j, d] = math.fsum(spread) / m + variance_floor
                 entropy = 0.5 * math.fsum(math.log(x) for x in variance[j])
                 cost = m * (D * beta_u[j] + entropy)
-                z[j] = final_lambda * (1 - 0.95**t) * (beta_a[j] - cost)
+                final = J / I / (1 - 0.95**r) if final_lambda is None else final_lambda
+                z[j] = final * (1 - 0.95**t) * (beta_a[j] - cost)
                 trace["pose"][t - 1, n, j] = mean[j]
                 trace["activation"][t - 1, n, j] = math.exp(log_sigmoid(z[j]))
     return trace
