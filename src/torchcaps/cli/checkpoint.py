@@ -5,7 +5,7 @@ from typing import Any
 
 from torchcaps.errors import InputError
 from torchcaps.models import Classifier, load_model
-from torchcaps.models.folder import is_run
+from torchcaps.models.folder import is_run, model_folder
 from torchcaps.training.run_folder import RunFolder
 
 __all__ = ["load_checkpoint", "run_of_model"]
@@ -22,8 +22,8 @@ def load_checkpoint(path: Path) -> Classifier:
     border = metadata.get("border_brightness", 0) if isinstance(metadata, dict) else None
     if not (isinstance(border, int | float) and 0 <= border <= 1):
         raise InputError(
-            f"{path}: metadata in the model's config.json must be an object, and border_brightness "
-            "in it a number from 0 to 1: restore the file"
+            f"{model_folder(path) / 'config.json'}: metadata must be an object, and "
+            "border_brightness in it a number from 0 to 1: restore the file"
         )
     return model
 

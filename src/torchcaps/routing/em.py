@@ -57,8 +57,8 @@ class EMRouting(Routing[Moments, State]):
 
     Args:
         iterations: r ≥ 1.
-        final_lambda: λ ≥ 0, the inverse temperature (0.01 in the paper). Default: what makes the λ_t
-            of the last iteration J / I, so that z does not grow with the number of children.
+        final_lambda: λ ≥ 0, the inverse temperature (0.01 in the paper). Default: what makes the
+            λ_t of the last iteration J / I, so that z does not grow with the number of children.
         variance_floor: added to every variance, at least 1e-12; without it one child gives
             infinite density.
         mean_momentum: ρ in [0, 1]: μ is (1 − ρ) of the mean above and ρ of the μ before it, which
