@@ -86,7 +86,6 @@ class CapsNet(Classifier, tags=["capsule-network", "routing-by-agreement"]):
         (torch.Size([2, 10, 16]), torch.Size([2, 10]), torch.Size([2, 1, 28, 28]))
     """
 
-    decoder: Decoder | None
     paper = Paper(
         "Sabour, Frosst, Hinton", 2017, "Dynamic Routing Between Capsules", "arXiv 1710.09829"
     )
@@ -144,10 +143,11 @@ class CapsNet(Classifier, tags=["capsule-network", "routing-by-agreement"]):
             routing=routing,
             bias=routing_bias,
         )
-        shape = (channels, *self.image_size)
-        self.register_module(
-            "decoder",
-            Decoder(num_classes, pose_dim, shape, decoder_hidden) if reconstruct else None,
+        # Not registered where there is none: torch would then take the weights of one for expected.
+        self.decoder = (
+            Decoder(num_classes, pose_dim, (channels, *self.image_size), decoder_hidden)
+            if reconstruct
+            else None
         )
 
     @property

@@ -123,7 +123,7 @@ class Pretrained(
         for module, copy in zip(self.modules(), again.modules()):
             if isinstance(module, Routing) and isinstance(copy, Routing):
                 copy.backend = module.backend  # where routing runs is not saved
-        for has, built in zip(repr(self).splitlines(), repr(again).splitlines()):
+        for has, built in zip(lines(self), lines(again)):
             if has != built:
                 raise InputError(
                     f"this {type(self).__name__} cannot be saved: it has {has.strip()}, and one "
@@ -267,6 +267,11 @@ class Pretrained(
         if Path(pretrained_model_name_or_path).is_dir():
             read_config(Path(pretrained_model_name_or_path))  # before the mixin, for its message
         return super().from_pretrained(str(pretrained_model_name_or_path), **kwargs)
+
+
+def lines(module: nn.Module) -> list[str]:
+    """What a module prints, line by line, but for submodules that are None."""
+    return [line for line in repr(module).splitlines() if not line.endswith("): None")]
 
 
 def bullets(facts: dict[str, Any]) -> str:
