@@ -11,10 +11,11 @@ import torch
 
 from torchcaps.data import ImageData, apply_shift, load_data
 from torchcaps.errors import InputError
-from torchcaps.explorer import SHIPPED, held_out_images, routings, write_explorer
+from torchcaps.explorer import SHIPPED, held_out_images, write_explorer
 from torchcaps.explorer.export import embedded, page_data, page_text
 from torchcaps.explorer.samples import choose_samples
 from torchcaps.models import BaselineCNN, CapsNet, load_model
+from torchcaps.routing import DynamicRouting
 
 HOSTILE = [
     "<img src=x onerror=alert(1)>",
@@ -77,9 +78,9 @@ def test_the_weights_come_out_as_fp16_has_them():
 
 
 def test_the_config_describes_the_network():
-    model = tiny(image_size=[21, 30], channels=3, num_classes=4, leaky=True, routing_bias=True,
+    model = tiny(image_size=[21, 30], channels=3, num_classes=4, routing_bias=True,
                  kernel_size=5, conv_stride=2, primary_stride=1, primary_dim=3, pose_dim=6,
-                 iterations=2)  # fmt: skip
+                 routing={"name": "dynamic", "iterations": 2, "leaky": True})  # fmt: skip
     config = page_data(model)["config"]
     assert config == {
         "image_size": [21, 30], "channels": 3, "class_names": ["0", "1", "2", "3"],
@@ -200,27 +201,32 @@ def test_weights_that_fp16_cannot_hold(tmp_path, value):
 
 def test_another_routing():
     model = tiny()
-    model.classes.routing = torch.nn.Identity()
-    sentence = "shows dynamic routing, and this model routes by Identity: name a model that"
+    sentence = "shows dynamic routing, and this model routes by em: name a model that"
     with pytest.raises(InputError, match=sentence):
+        page_data(tiny(routing="em"))
+
+    class Other(DynamicRouting):
+        """It has the name of the one it is made from, and need not compute the same."""
+
+    model.classes.routing = Other(3)
+    with pytest.raises(InputError, match="this model routes by Other: name a model that"):
         page_data(model)
 
 
-def test_an_option_that_the_page_does_not_have(monkeypatch):
+def test_an_option_that_the_page_does_not_have():
     """It is not left out in silence: the page would show other numbers than the model's."""
-    options = {"iterations": 3, "leaky": False, "detach": True, "sharpness": 2}
-    monkeypatch.setattr(routings, "routing_of", lambda model: ("dynamic", options))
-    with pytest.raises(InputError, match="dynamic routing has no sharpness, which this model sets"):
-        page_data(tiny())
-    del options["sharpness"]
-    config = page_data(tiny())["config"]
+    model = tiny(routing={"name": "dynamic", "squash": "half", "detach": True})
+    with pytest.raises(InputError, match="dynamic routing has no squash, which this model sets"):
+        page_data(model)
+    model.classes.routing.squash = "squash"
+    config = page_data(model)["config"]
     assert config["routing"] == {"name": "dynamic", "iterations": 3, "leaky": False}
 
 
 def test_more_iterations_than_a_page_can_bear(tmp_path):
     """A config.json may say anything; nothing is begun that would not come to an end."""
     with pytest.raises(InputError, match="routes in 1000000000 iterations, and the explorer shows"):
-        write_explorer(tiny(iterations=10**9), tmp_path / "page.html")
+        write_explorer(tiny(routing=DynamicRouting(10**9)), tmp_path / "page.html")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -18,6 +18,7 @@ from tests.explorer_page import (
 from torchcaps.data import ImageData
 from torchcaps.explorer import write_explorer
 from torchcaps.models import CapsNet
+from torchcaps.routing import DynamicRouting
 
 TINY = {"image_size": 17, "conv_channels": 4, "primary_types": 2, "decoder_hidden": [6]}
 NASTY = (
@@ -101,7 +102,7 @@ def test_a_page_without_samples_starts_empty(open_model):
 
 
 def test_leaky_routing_starts_with_one_share_more(open_model):
-    model = CapsNet(**TINY, num_classes=3, leaky=True, iterations=2)
+    model = CapsNet(**TINY, num_classes=3, routing=DynamicRouting(2, leaky=True))
     page = open_model(model, images_of(model))
     assert np.allclose(coupling(page, 1), 0.25)
     set_range(page, "#scrubber", 0)
@@ -112,7 +113,7 @@ def test_leaky_routing_starts_with_one_share_more(open_model):
 
 
 def test_more_iterations_than_the_page_offers(open_model):
-    model = CapsNet(**TINY, iterations=40)
+    model = CapsNet(**TINY, routing=DynamicRouting(40))
     page = open_model(model, images_of(model))
     assert state(page, "iterations") == 10
 

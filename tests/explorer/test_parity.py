@@ -110,11 +110,12 @@ def test_the_network_of_the_paper(engine):
     check(largest_differences(engine, rounded(create_model("capsnet")), digits(4)))
 
 
+LEAKY = {"name": "dynamic", "leaky": True}
 SMALL = {"conv_channels": 6, "primary_types": 3, "num_classes": 3}
 OTHERS = {
     "colour": {**SMALL, "image_size": 20, "channels": 3},
     "not square": {**SMALL, "image_size": [19, 30], "channels": 2},
-    "leaky": {**SMALL, "image_size": 20, "leaky": True},
+    "leaky": {**SMALL, "image_size": 20, "routing": LEAKY},
     "bias": {**SMALL, "image_size": 20, "routing_bias": True},
     "strides": {**SMALL, "image_size": [41, 37], "conv_stride": 2, "primary_stride": 3},
     "kernel": {**SMALL, "image_size": 23, "kernel_size": 4},
@@ -125,7 +126,7 @@ OTHERS = {
     "one class": {**SMALL, "image_size": 17, "num_classes": 1},
     "all at once": {
         "image_size": [27, 33], "channels": 3, "num_classes": 5, "conv_channels": 7,
-        "primary_types": 2, "primary_dim": 3, "pose_dim": 9, "leaky": True, "routing_bias": True,
+        "primary_types": 2, "primary_dim": 3, "pose_dim": 9, "routing": LEAKY, "routing_bias": True,
         "kernel_size": 5, "conv_stride": 2, "primary_stride": 2, "decoder_hidden": [10],
     },
 }  # fmt: skip
