@@ -34,6 +34,7 @@ from torchcaps.data import (
 from torchcaps.models import CapsNet, Classifier
 from torchcaps.models.classifier import count_parameters
 from torchcaps.seeding import mix_seed
+from torchcaps.training.build import model_options
 from torchcaps.training.config import TrainConfig
 from torchcaps.training.metrics import evaluate
 
@@ -171,9 +172,8 @@ def network(config: TrainConfig, shrunk: bool, plain: Classifier) -> Classifier:
     if config.model == "baseline_cnn":
         options = SHRUNK_CNN if shrunk else PAPERS_CNN
         return PooledCNN(*shape, several=False, **options)  # type: ignore[arg-type]
-    assert config.iterations is not None
     smaller = SHRUNK_CAPSNET if shrunk else {}
-    return CapsNet(*shape, iterations=config.iterations, **smaller)  # type: ignore[arg-type]
+    return CapsNet(*shape, **model_options(config), **smaller)  # type: ignore[arg-type, misc]
 
 
 def differs(scale: Scale) -> Sequence[str]:

@@ -30,7 +30,8 @@ def tweaked(model: CapsNet, pose: Tensor, labels: Tensor) -> Tensor:
         poses = one.expand(dim, steps, *one.shape).clone()
         poses[:, :, label] += changes.to(poses.device)
         classes = label.expand(dim * steps).to(poses.device)
-        drawings.append(model.decoder(poses.flatten(0, 1), classes).unflatten(0, (dim, steps)))
+        drawn = model.decoder(poses.flatten(0, 1), classes)
+        drawings.append(drawn.view(dim, steps, *drawn.shape[1:]))
     return torch.stack(drawings).float().cpu()
 
 

@@ -15,7 +15,8 @@ def drawn(model: CapsNet, images: Tensor, classes: Tensor) -> Tensor:
     """What the decoder makes of the poses of these classes, `[B, C, H, W]`."""
     device = model.classes.weight.device
     drawing = model(images.to(device), classes.to(device)).reconstruction
-    return drawing.float().cpu()  # type: ignore[no-any-return]
+    assert drawing is not None
+    return drawing.float().cpu()
 
 
 def drawing_error(model: CapsNet, data: ImageData) -> float:

@@ -1,49 +1,66 @@
 """A control for experiments on routing: coupling that is random, and never routed."""
 
+from typing import NamedTuple, Self
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from reproduction.harness.training import Change
-from torchcaps.functional import squash
+from torchcaps.functional import squash, weighted_sum
 from torchcaps.models import CapsNet, Classifier
-from torchcaps.routing.dynamic import no_autocast
+from torchcaps.routing import Routing, Tile, register_routing
 from torchcaps.seeding import mix_seed
-from torchcaps.types import Capsules
-from torchcaps.votes import LinearVotes
+from torchcaps.types import Capsules, Paper
 
 __all__ = ["FixedCoupling", "with_fixed_coupling"]
 
 
-class FixedCoupling(nn.Module):
+class Total(NamedTuple):
+    """s_j, `[..., J, D]`."""
+
+    s: Tensor
+
+
+@register_routing
+class FixedCoupling(Routing[Total, Total]):
     """v_j = squash(Σ_i c_ij û_ij) with c drawn once: the same for every image, and not learned.
 
     The couplings of an input capsule are uniform over all that are ≥ 0 and sum to 1 (a flat
     Dirichlet distribution). With c_ij = 1/J in their place this would be routing with r = 1.
 
     Args:
-        in_caps, out_caps: I and J.
         seed: of the draw.
-
-    Shape:
-        `LinearVotes` `[..., I, J, D]` → `Capsules(pose [..., J, D], activation [..., J])`.
     """
 
+    name = "fixed-coupling"
+    paper = Paper("torchcaps", 2026, "a control: coupling drawn once", "reproduction")
     coupling: Tensor  # [I, J]
 
-    def __init__(self, in_caps: int, out_caps: int, seed: int) -> None:
-        super().__init__()
-        generator = torch.Generator().manual_seed(mix_seed("coupling", seed))
-        draws = -torch.log1p(-torch.rand(in_caps, out_caps, generator=generator))
+    def __init__(self, seed: int = 0, *, backend: str = "auto") -> None:
+        super().__init__(1, backend=backend)
+        self.seed = seed
+
+    def build(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int) -> Self:
+        generator = torch.Generator().manual_seed(mix_seed("coupling", self.seed))
+        draws = -torch.log1p(-torch.rand(in_caps, out_caps, generator=generator, device="cpu"))
         coupling = draws / draws.sum(dim=-1, keepdim=True)
         self.register_buffer("coupling", coupling, persistent=False)
+        return self
 
-    def forward(self, votes: LinearVotes, mask: Tensor | None = None) -> Capsules:
-        """Votes, none of them masked → `Capsules`."""
-        if mask is not None:
-            raise ValueError("fixed coupling takes no mask")
-        with no_autocast(votes):
-            weight = self.coupling[:, :, None, None] * votes.weight
-            pose = squash(torch.einsum("...ip,ijdp->...jd", votes.pose.to(weight.dtype), weight))
+    def couple(self, tile: Tile, logits: Tensor) -> Tensor:
+        """c_ij, whatever the votes."""
+        return self.coupling[tile.indices].to(logits.dtype).expand_as(logits)
+
+    def gather(self, tile: Tile, coupling: Tensor, state: Total) -> Total:
+        """s_j = Σ_i c_ij û_ij"""
+        return Total(weighted_sum(coupling, tile.votes))
+
+    def settle(self, statistics: Total, state: Total, t: int) -> Total:
+        return statistics
+
+    def finish(self, state: Total) -> Capsules:
+        """v_j = squash(s_j), and its length."""
+        pose = squash(state.s)
         return Capsules(pose, torch.linalg.vector_norm(pose, dim=-1))
 
 
@@ -52,8 +69,8 @@ def with_fixed_coupling(seed: int) -> Change:
 
     def change(model: Classifier) -> Classifier:
         assert isinstance(model, CapsNet)
-        in_caps, out_caps = model.classes.weight.shape[:2]
-        model.classes.routing = FixedCoupling(in_caps, out_caps, seed)
+        in_caps, out_caps, out_dim, in_dim = model.classes.weight.shape
+        model.classes.routing = FixedCoupling(seed).build(in_caps, in_dim, out_caps, out_dim)
         return model
 
     return change

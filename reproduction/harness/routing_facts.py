@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from reproduction.harness.fixed_coupling import FixedCoupling
 from torchcaps.data import ImageData
 from torchcaps.models import CapsNet
-from torchcaps.routing import DynamicRouting, dynamic_routing_trace
+from torchcaps.routing import dynamic_routing_trace
 
 __all__ = ["RoutingFacts", "look_at_routing", "normalised_entropy", "share_of_parent"]
 
@@ -45,19 +44,15 @@ def look_at_routing(model: CapsNet, data: ImageData, iterations: Sequence[int]) 
     """
     device = model.classes.weight.device
     own = model.classes.routing
-    most = max([*iterations, own.iterations if isinstance(own, DynamicRouting) else 1])
+    most = max(iterations)
     sums, predictions = torch.zeros(4, dtype=torch.float64), []
     for indices in torch.split(torch.arange(len(data)), BATCH):
         capsules = model.primary_capsules(data.batch(indices)[0].to(device))
         votes = model.classes.votes(capsules)
         trace = dynamic_routing_trace(votes, most)
         classes = trace.pose.norm(dim=-1).argmax(dim=-1)  # [r, B]
-        if isinstance(own, FixedCoupling):
-            coupling = own.coupling.expand_as(trace.coupling[0])
-            predicted = own(votes).activation.argmax(dim=-1)
-        else:
-            assert isinstance(own, DynamicRouting)
-            coupling, predicted = trace.coupling[own.iterations - 1], classes[own.iterations - 1]
+        last = own.trace(votes)
+        coupling, predicted = last.coupling[-1], last.activation[-1].argmax(dim=-1)
         share = share_of_parent(coupling, predicted)
         lengths = capsules.activation
         parts = (normalised_entropy(coupling).mean(-1), share.mean(-1), share * lengths, lengths)

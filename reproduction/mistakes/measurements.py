@@ -5,10 +5,8 @@ from torch import Tensor
 
 from reproduction.harness.cell import Row
 from reproduction.harness.routing_facts import normalised_entropy
-from reproduction.mistakes.variants import Procedure1
 from torchcaps.data import ImageData
 from torchcaps.models import CapsNet
-from torchcaps.routing import DynamicRouting
 from torchcaps.training.metrics import evaluate
 
 __all__ = ["answers", "batch_facts", "coupling_facts", "share", "shuffled", "softmaxed_over_batch"]
@@ -87,11 +85,7 @@ def coupling_facts(model: CapsNet, data: ImageData, batch_size: int) -> Row:
     for indices in torch.split(torch.arange(len(data)), batch_size):
         capsules = model.primary_capsules(data.batch(indices)[0].to(device))
         votes = model.classes.votes(capsules)
-        if isinstance(routing, Procedure1):
-            coupling = routing.last_coupling(votes)
-        else:
-            assert isinstance(routing, DynamicRouting)
-            coupling = routing.trace(votes).coupling[-1]
+        coupling = routing.trace(votes).coupling[-1]
         given = coupling.sum(dim=-1, keepdim=True)
         entropies.append(normalised_entropy(coupling / given).cpu())
         sums.append(given.cpu())

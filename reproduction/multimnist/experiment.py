@@ -24,7 +24,7 @@ from torchcaps.data import MultiMNIST
 from torchcaps.models import CapsNet, Classifier
 from torchcaps.models.classifier import count_parameters
 from torchcaps.seeding import mix_seed
-from torchcaps.training.build import build_model
+from torchcaps.training.build import build_model, model_options
 from torchcaps.training.config import TrainConfig
 from torchcaps.training.run import Run, apply_settings
 
@@ -99,8 +99,7 @@ def network(config: TrainConfig, shrunk: bool, plain: Classifier) -> Classifier:
     if config.model == "baseline_cnn":
         return PooledCNN(*shape, **(SHRUNK_CNN if shrunk else {}))  # type: ignore[arg-type]
     options = SHRUNK_CAPSNET if shrunk else {}
-    assert config.iterations is not None
-    return CapsNet(*shape, iterations=config.iterations, **options)  # type: ignore[arg-type]
+    return CapsNet(*shape, **model_options(config), **options)  # type: ignore[arg-type, misc]
 
 
 def kept_examples(answers: Answers) -> Arrays:

@@ -186,12 +186,12 @@ class LinearVotes(Votes):
         return (self.pose, self.weight) + (() if self.bias is None else (self.bias,))
 
     def with_factors(self, *factors: Tensor) -> "LinearVotes":
-        return LinearVotes(*factors)
+        return type(self)(*factors)
 
     def select(self, inputs: slice) -> "LinearVotes":
         shared = self.weight.shape[0] == 1
         own_bias = self.bias is not None and self.bias.dim() == 3
-        return LinearVotes(
+        return type(self)(
             self.pose[..., inputs, :],
             self.weight if shared else self.weight[inputs],
             self.bias[inputs] if own_bias else self.bias,  # type: ignore[index]
@@ -216,7 +216,7 @@ class LinearVotes(Votes):
     def masked(self, mask: Tensor) -> "LinearVotes":
         """The same votes with the poses of masked-out (padded) input capsules set to zero."""
         pose = self.pose.masked_fill(~mask.unsqueeze(-1), 0)
-        return LinearVotes(pose, self.weight, self.bias)
+        return type(self)(pose, self.weight, self.bias)
 
 
 def as_votes(votes: object) -> Votes:

@@ -20,12 +20,8 @@ from reproduction.mistakes.measurements import (
     shuffled,
     softmaxed_over_batch,
 )
-from reproduction.mistakes.variants import (
-    RIGHT,
-    VARIANTS,
-    Procedure1,
-    SoftmaxOverInputs,
-)
+from reproduction.mistakes.mistakes import MistakenRouting, SoftmaxOverInputs
+from reproduction.mistakes.variants import RIGHT, VARIANTS
 from tests import oracle
 from tests.small_runs import tiny_data
 from torchcaps.functional import margin_loss
@@ -65,19 +61,17 @@ def routed(name):
     model = with_mistake(name)
     sent = votes()
     routing = model.classes.routing
-    return sent.materialize(), routing.last_coupling(sent), routing(sent).pose
+    return sent.materialize(), routing.trace(sent).coupling[-1], routing(sent).pose
 
 
 # --- the variants
 def test_without_a_mistake_the_routing_is_procedure_1():
     sent = votes()
-    trace = dynamic_routing_trace(sent, 3)
-    steps = list(Procedure1(3).steps(sent))
-    for t, (c, v) in enumerate(steps):
-        torch.testing.assert_close(c.transpose(1, 2), trace.coupling[t], **TOLERANCE)
-        torch.testing.assert_close(v, trace.pose[t], **TOLERANCE)
-    with pytest.raises(ValueError, match="takes no mask"):
-        Procedure1(3)(sent, torch.ones(4, 6, dtype=torch.bool))
+    for found, expected in zip(MistakenRouting(3).trace(sent), dynamic_routing_trace(sent, 3)):
+        torch.testing.assert_close(found, expected)
+    for backend in ("cpu", "tiles"):
+        with pytest.raises(ValueError, match="cannot route these votes"):
+            MistakenRouting(3, backend=backend)(sent)
 
 
 def test_softmax_over_inputs():

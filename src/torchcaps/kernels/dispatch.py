@@ -55,11 +55,13 @@ class Call(NamedTuple):
         routing: the algorithm's name, or "" where its kernels do not apply.
         options: of the algorithm.
         votes: that are routed.
+        by_tiles: whether the algorithm may see some of the votes at a time.
     """
 
     routing: str
     options: Mapping[str, Any]
     votes: Votes
+    by_tiles: bool = True
 
 
 def choose_backend(asked: str, call: Call) -> str:
@@ -110,7 +112,7 @@ def reasons_against(backend: str, call: Call, *, worth: bool = False) -> list[st
     if _transformed():
         reasons.append("it has reverse-mode derivatives only, outside torch.func")
     if backend == "tiles":
-        reasons += _against_tiles(votes, worth)
+        reasons += _against_tiles(call, worth)
     elif isinstance(votes, LinearVotes):
         reasons += _against_fused(backend, votes, call.options)
     else:
@@ -120,8 +122,9 @@ def reasons_against(backend: str, call: Call, *, worth: bool = False) -> list[st
     return reasons
 
 
-def _against_tiles(votes: Votes, worth: bool) -> list[str]:
-    reasons = []
+def _against_tiles(call: Call, worth: bool) -> list[str]:
+    votes = call.votes
+    reasons = [] if call.by_tiles else ["this routing looks at all votes at once"]
     if torch.compiler.is_compiling():
         reasons.append("a compiled graph cannot hold it")
     if worth and not isinstance(votes, LinearVotes):

@@ -1,7 +1,7 @@
 """CapsNet: the network of the paper, for any image size and any number of channels and classes."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -86,6 +86,7 @@ class CapsNet(Classifier, tags=["capsule-network", "routing-by-agreement"]):
         (torch.Size([2, 10, 16]), torch.Size([2, 10]), torch.Size([2, 1, 28, 28]))
     """
 
+    primary_kind: ClassVar[type[PrimaryCaps]] = PrimaryCaps
     paper = Paper(
         "Sabour, Frosst, Hinton", 2017, "Dynamic Routing Between Capsules", "arXiv 1710.09829"
     )
@@ -129,7 +130,7 @@ class CapsNet(Classifier, tags=["capsule-network", "routing-by-agreement"]):
             )
         self.loss_scale = find_loss_scale(loss_scale)
         self.conv = nn.Conv2d(channels, conv_channels, kernel_size, conv_stride)
-        self.primary = PrimaryCaps(
+        self.primary = self.primary_kind(
             conv_channels, primary_types, primary_dim, kernel_size, primary_stride
         )
         self.primary_grid = self.primary.grid(

@@ -81,8 +81,9 @@ class Classifier(Pretrained, pipeline_tag="image-classification"):
 
     @property
     def config(self) -> dict[str, Any]:
-        """The arguments that every classifier has; a subclass adds its own."""
+        """The arguments that it was built with, those that every classifier has as they are now."""
         return {
+            **super().config,
             "image_size": list(self.image_size),
             "channels": self.channels,
             "num_classes": self.num_classes,

@@ -78,10 +78,13 @@ class Pretrained(
     def config(self) -> dict[str, Any]:
         """The arguments that build this model again as it stands now (JSON values).
 
+        Those that it was built with; a subclass puts in their place what can be changed on it.
+
         Raises:
             InputError: it was changed into something that no arguments describe.
         """
-        raise NotImplementedError
+        arguments = self._hub_mixin_config
+        return dict(arguments) if isinstance(arguments, dict) else {}
 
     @classmethod
     def upgraded(cls, values: dict[str, Any]) -> dict[str, Any]:

@@ -103,12 +103,14 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
         paper: where the algorithm was published.
         laws: what it promises beyond what all of them do.
         needs_pose: it looks at the poses of the input capsules, which formed votes do not have.
+        by_tiles: it may run by tiles; False where one of its lines looks at all children.
     """
 
     name: ClassVar[str] = ""
     paper: ClassVar[Paper]
     laws: ClassVar[frozenset[Law]] = frozenset()
     needs_pose: ClassVar[bool] = False
+    by_tiles: ClassVar[bool] = True  # False where a line looks at other children or samples
     fused: ClassVar[bool] = False  # the table of kernels has it; true of this very class alone
 
     def __init__(self, iterations: int = 3, *, detach: bool = False, backend: str = "auto") -> None:
@@ -156,9 +158,8 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
         """The logits of the first iteration, `[..., i, J]`."""
         return tile.votes.new_zeros(tile.votes.shape[:-1])
 
-    @abstractmethod
     def score(self, tile: Tile, state: StateT) -> Tensor:
-        """The logits of a later iteration, `[..., i, J]`."""
+        """The logits of a later iteration, `[..., i, J]`; an algorithm of one has none."""
         raise NotImplementedError
 
     def couple(self, tile: Tile, logits: Tensor) -> Tensor:
@@ -224,7 +225,7 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
 
     def call(self, votes: Votes) -> Call:
         """What is asked of a backend; a class that overrides a line of another has no kernels."""
-        return Call(self.name if self.fused else "", self.options(), votes)
+        return Call(self.name if self.fused else "", self.options(), votes, self.by_tiles)
 
     def trace(
         self,

@@ -14,7 +14,7 @@ from torchcaps.routing.registry import create_routing
 from torchcaps.seeding import mix_seed
 from torchcaps.training.config import TrainConfig
 
-__all__ = ["border_brightness", "build_model", "describe_data", "load_data_of"]
+__all__ = ["border_brightness", "build_model", "describe_data", "load_data_of", "model_options"]
 
 
 def load_data_of(config: TrainConfig) -> TrainTest:
