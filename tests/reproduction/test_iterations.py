@@ -27,7 +27,7 @@ from tests import oracle
 from tests.routing.oracles import dynamic as dynamic_oracle
 from tests.small_runs import tiny_data
 from torchcaps.models import create_model, load_model
-from torchcaps.routing import dynamic_routing
+from torchcaps.routing import DynamicRouting, dynamic_routing
 from torchcaps.training.metrics import evaluate
 from torchcaps.votes import LinearVotes
 
@@ -176,12 +176,16 @@ def test_the_rules_stand_in_the_report():
 # --- what is measured
 def small_model(iterations=2):
     torch.manual_seed(1)
-    options = {"image_size": 17, "num_classes": 3, "reconstruct": False, "iterations": iterations}
-    model = create_model("capsnet_small", **options).eval()
+    options = {"image_size": 17, "num_classes": 3, "reconstruct": False}
+    model = create_model("capsnet_small", **options, routing=DynamicRouting(iterations)).eval()
     with torch.no_grad():
         model.primary.conv.weight *= 20  # so that routing has something to decide
         model.classes.weight *= 10
     return model
+
+
+def fixed_coupling(in_caps, out_caps, seed):
+    return FixedCoupling(seed).build(in_caps, 8, out_caps, 5)
 
 
 def test_routing_facts_against_scalar_loops():
@@ -216,29 +220,27 @@ def test_undecided_coupling_goes_to_the_prediction_by_one_part_in_j():
 
 
 def test_random_coupling_is_fixed_and_sums_to_one():
-    coupling = FixedCoupling(500, 10, seed=0).coupling
+    coupling = fixed_coupling(500, 10, seed=0).coupling
     assert (coupling >= 0).all()
     torch.testing.assert_close(coupling.sum(-1), torch.ones(500))
-    assert torch.equal(coupling, FixedCoupling(500, 10, seed=0).coupling)
-    assert not torch.equal(coupling, FixedCoupling(500, 10, seed=1).coupling)
+    assert torch.equal(coupling, fixed_coupling(500, 10, seed=0).coupling)
+    assert not torch.equal(coupling, fixed_coupling(500, 10, seed=1).coupling)
     # Flat over the simplex: each has the mean 1/J and the variance (J − 1) / (J² (J + 1)).
     assert coupling.var().item() == pytest.approx(9 / 1100, rel=0.1)
 
 
 def test_uniform_coupling_would_be_one_iteration():
     votes = LinearVotes(torch.randn(4, 6, 8), torch.randn(6, 3, 5, 8))
-    fixed = FixedCoupling(6, 3, seed=0)
+    fixed = fixed_coupling(6, 3, seed=0)
     fixed.coupling.fill_(1 / 3)
     expected = dynamic_routing(votes, 1, backend="reference")
     for found, exact in zip(fixed(votes), expected):
         torch.testing.assert_close(found, exact)
-    with pytest.raises(ValueError, match="takes no mask"):
-        fixed(votes, torch.ones(4, 6, dtype=torch.bool))
 
 
 def test_random_coupling_weighs_every_vote():
     votes = LinearVotes(torch.randn(2, 6, 8), torch.randn(6, 3, 5, 8))
-    fixed = FixedCoupling(6, 3, seed=0)
+    fixed = fixed_coupling(6, 3, seed=0)
     c, u_hat = fixed.coupling.numpy(), votes.materialize().numpy()
     for n in range(2):
         for j in range(3):
@@ -277,7 +279,7 @@ def test_a_row_agrees_with_its_run(tiny, tmp_path):
         assert wrong == pytest.approx(row["test_error"])
         assert (folder / f"runs/r{r}-seed0/model").is_dir()
     row = json.loads((folder / "cells/random-seed0.json").read_text())["row"]
-    coupling = FixedCoupling(8, 3, seed=0).coupling  # of 8 types at one place
+    coupling = fixed_coupling(8, 3, seed=0).coupling  # of 8 types at one place
     own = torch.special.entr(coupling).sum(-1).mean().item() / math.log(3)
     assert row["entropy"] == pytest.approx(own, rel=1e-5)
     # A saved model would route, and not be the one that was measured.

@@ -217,13 +217,13 @@ def test_coupling_facts():
     images, _ = data.batch(torch.arange(len(data)))
     with torch.no_grad():
         sent = model.classes.votes(model.primary_capsules(images))
-        c = model.classes.routing.last_coupling(sent).double()
+        c = model.classes.routing.trace(sent).coupling[-1].double()
     c /= c.sum(dim=-1, keepdim=True)
     own = -(c * c.log()).sum(dim=-1).mean().item() / math.log(3)
     assert wrong["entropy"] == pytest.approx(own, rel=1e-5)
     # the same coupling by a routing of our own
     plain = small_model().eval()
-    plain.classes.routing = Procedure1(3)
+    plain.classes.routing = MistakenRouting(3)
     assert coupling_facts(plain, data, 5) == pytest.approx(right, rel=1e-4)
 
 
