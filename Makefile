@@ -3,9 +3,11 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/pip install --disable-pip-version-check -c constraints.txt
+# Or, in a new .venv, constraints-oldest.txt: the lowest versions that pyproject.toml allows.
+CONSTRAINTS ?= constraints.txt
+PIP := $(BIN)/pip install --disable-pip-version-check -c $(CONSTRAINTS)
 
-.PHONY: train test check check-page reproduce clean browser
+.PHONY: train test check check-page reproduce dist clean browser
 
 train: .venv/has-train
 	$(BIN)/torchcaps train $(ARGS)
@@ -28,6 +30,17 @@ check-page: node_modules/has-biome
 reproduce: .venv/has-train
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/reproduce.sh
 
+# What is published: dist/ with the sdist and, made from it, the wheel; both checked, and the wheel tried.
+dist: .venv/bin/python
+	rm -rf dist
+	$(PIP) --group release
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(PYTHON) -m venv --clear dist/.try
+	dist/.try/bin/pip install --disable-pip-version-check -c $(CONSTRAINTS) dist/*.whl
+	cd dist/.try && bin/torchcaps --version && bin/python -c 'import torchcaps; torchcaps.create_model("capsnet_small")'
+	rm -rf dist/.try
+
 # The tests of the explorer drive Chromium, the system's own: they are skipped where there is none.
 browser:
 	@command -v chromium || command -v chromium-browser || command -v google-chrome || \
@@ -43,11 +56,11 @@ clean:
 		{ echo "torchcaps needs Python 3.11 or newer: make PYTHON=python3.12 …"; exit 2; }
 	$(PYTHON) -m venv .venv
 
-.venv/has-train: .venv/bin/python pyproject.toml constraints.txt
+.venv/has-train: .venv/bin/python pyproject.toml $(CONSTRAINTS)
 	$(PIP) -e '.[train]'
 	@touch $@
 
-.venv/has-dev: .venv/bin/python pyproject.toml constraints.txt
+.venv/has-dev: .venv/bin/python pyproject.toml $(CONSTRAINTS)
 	$(PIP) -e '.[dev]'
 	@touch $@
 

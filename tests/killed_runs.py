@@ -103,9 +103,9 @@ class FileMoment:
                 die()
             return write_bytes(path, content)
 
-        os.replace = watched_replace
-        Path.unlink = watched_unlink  # type: ignore[method-assign]
-        Path.write_bytes = watched_write  # type: ignore[method-assign]
+        os.replace = watched_replace  # type: ignore[assignment]
+        Path.unlink = watched_unlink  # type: ignore[assignment, method-assign]
+        Path.write_bytes = watched_write  # type: ignore[assignment, method-assign]
 
     def due(self, what: str, path: Any) -> bool:
         if what != self.what or not fnmatch.fnmatch(Path(path).name, self.pattern):

@@ -1,5 +1,7 @@
 """squash, agreement and the losses against the paper's equations, and at their edges."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -66,7 +68,7 @@ def test_squash_is_shorter_than_one_and_keeps_direction() -> None:
 
 
 @pytest.mark.parametrize("wrong", [[1.0, 2.0], torch.arange(3), 1.0, None])
-def test_squash_refuses_what_is_not_a_float_tensor(wrong: object) -> None:
+def test_squash_refuses_what_is_not_a_float_tensor(wrong: Any) -> None:
     with pytest.raises(TypeError, match="s must be a"):
         squash(wrong)
 
@@ -121,7 +123,7 @@ def test_half_precision_losses_are_computed_in_float32() -> None:
     ],
 )
 def test_margin_loss_refuses(
-    activation: torch.Tensor, labels: object, error: type[Exception], message: str
+    activation: torch.Tensor, labels: Any, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
         margin_loss(activation, labels)

@@ -1,5 +1,7 @@
 """LinearVotes: the same votes as Eq 2, whatever the shape of their factors."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -70,8 +72,6 @@ def test_factors_of_different_dtypes_promote() -> None:
         ),
     ],
 )
-def test_refuses(
-    pose: object, weight: object, bias: object, error: type[Exception], message: str
-) -> None:
+def test_refuses(pose: Any, weight: Any, bias: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         LinearVotes(pose, weight, bias)

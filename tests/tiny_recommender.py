@@ -59,7 +59,7 @@ class NextItem(Task[Interests, Sequences]):
 
     name = "clicks"
     examples = "users"
-    measures = ("hit_rate", "margin")
+    measures: tuple[str, ...] = ("hit_rate", "margin")
 
     def __init__(self, data: Sequences, held_out: Sequences | None = None) -> None:
         self.data = data

@@ -1,4 +1,5 @@
 import dataclasses
+from functools import partial
 
 import pytest
 import torch
@@ -71,7 +72,7 @@ def test_rows_have_times_memory_ratios_and_the_floor(tmp_path):
 
 def test_what_does_not_fit_is_left_out_with_the_reason(monkeypatch):
     monkeypatch.setattr(run, "available_memory", lambda device: 2**30)
-    said = []
+    said: list[str] = []
     huge = dataclasses.replace(SMALL, B=10**6, P=100)
     assert run._lacking("broadcast", huge, "cpu") == "it needs some 82 GiB, of 1 that are free"
     monkeypatch.setattr(run, "_lacking", lambda name, *_: "no" if name == "broadcast" else None)
@@ -98,7 +99,7 @@ def test_extra_memory_is_that_of_the_peak():
         numbers = torch.ones(megabytes * 2**18)
         return (numbers + 1).sum()
 
-    found = [extra_memory(lambda m=m: hold(m), "cpu") / 2**20 for m in (40, 80)]
+    found = [extra_memory(partial(hold, m), "cpu") / 2**20 for m in (40, 80)]
     assert found == pytest.approx([80, 160], rel=0.1)
 
 

@@ -640,11 +640,11 @@ def with_images(images):
 
 
 PYTHON = {
-    "epochs a word": (lambda at: TrainConfig(epochs="3"), ValueError, "--epochs must be int"),
-    "epochs a float": (lambda at: TrainConfig(epochs=3.0), ValueError, "--epochs must be int"),
-    "an unknown option": (lambda at: TrainConfig(epoch=3), TypeError, "epoch"),
-    "out a string": (lambda at: TrainConfig(out="run"), ValueError, "--out must be Path or null"),
-    "precision": (lambda at: TrainConfig(precision="fp8"), ValueError, "one of auto, fp32, bf16"),
+    "epochs a word": (lambda at: TrainConfig(epochs="3"), ValueError, "--epochs must be int"),  # type: ignore[arg-type]
+    "epochs a float": (lambda at: TrainConfig(epochs=3.0), ValueError, "--epochs must be int"),  # type: ignore[arg-type]
+    "an unknown option": (lambda at: TrainConfig(epoch=3), TypeError, "epoch"),  # type: ignore[call-arg]
+    "out a string": (lambda at: TrainConfig(out="run"), ValueError, "--out must be Path or null"),  # type: ignore[arg-type]
+    "precision": (lambda at: TrainConfig(precision="fp8"), ValueError, "one of auto, fp32, bf16"),  # type: ignore[arg-type]
     "learning rate": (lambda at: TrainConfig(learning_rate=-1), ValueError, "--learning-rate must"),
     "images too small": (
         lambda at: train(tiny_config(at.here / "r"), with_images(IMAGES[..., :16])),

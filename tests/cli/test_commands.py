@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -100,7 +101,7 @@ def test_every_option_is_explained(torchcaps, command):
     text = re.sub("[│╭╰╮╯─]", " ", answer.out)
     blocks = re.split(r"\n\s+(?=-|PATH|\[\[PATH|\[\{None)", text)  # an option and its words
     for field in dataclasses.fields(command):
-        head = {"checkpoint": ("PATH ", "[{None}|PATH] "), "images": "[[PATH"}.get(
+        head: Any = {"checkpoint": ("PATH ", "[{None}|PATH] "), "images": "[[PATH"}.get(
             field.name, "--" + field.name.replace("_", "-")
         )
         block = next(block for block in blocks if block.startswith(head))

@@ -13,7 +13,7 @@ from torchcaps.models import create_model
 @pytest.fixture
 def opened(monkeypatch):
     """The addresses that a browser was asked to open."""
-    addresses = []
+    addresses: list[str] = []
     monkeypatch.setattr(explore.webbrowser, "open", addresses.append)
     monkeypatch.setattr(explore.sys, "platform", "linux")
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)

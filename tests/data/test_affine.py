@@ -134,4 +134,4 @@ def test_images_that_are_too_large(digits):
         with pytest.raises(InputError, match="size is 27 for images of 28×28; expected"):
             function(digits, size=27)
     with pytest.raises(InputError, match=r"size is 40\.0"):
-        pad_images(digits, 40.0)
+        pad_images(digits, 40.0)  # type: ignore[arg-type]

@@ -52,7 +52,7 @@ def refuses(read: Callable[[], object], path: Path) -> bool:
 # --- arguments: (function, type of the error, what the message must say)
 ARGUMENTS = {
     "images no tensor": (
-        lambda: ImageData(np.zeros((4, 1, 6, 6)), LABELS, ("a", "b"), "x"),
+        lambda: ImageData(np.zeros((4, 1, 6, 6)), LABELS, ("a", "b"), "x"),  # type: ignore[arg-type]
         TypeError,
         r"images is ndarray; expected a torch\.Tensor",
     ),
@@ -107,7 +107,7 @@ ARGUMENTS = {
         "class_names is empty",
     ),
     "class names one string": (
-        lambda: ImageData(IMAGES, LABELS, "ab", "x"),
+        lambda: ImageData(IMAGES, LABELS, "ab", "x"),  # type: ignore[arg-type]
         TypeError,
         "single string 'ab'; expected a list",
     ),
@@ -140,7 +140,7 @@ ARGUMENTS = {
         r"item 0: the image has shape \[1, 1, 6, 6\].*of a DataLoader pass its \.dataset",
     ),
     "dataset is a number": (
-        lambda: ImageData.from_dataset(5),
+        lambda: ImageData.from_dataset(5),  # type: ignore[arg-type]
         TypeError,
         "dataset is int 5; expected an iterable",
     ),
@@ -214,7 +214,7 @@ ARGUMENTS = {
         "max_shift is -1; expected an integer of at least 0",
     ),
     "shift a float": (
-        lambda: random_shift(IMAGES, 2.0, seed=0, step=0),
+        lambda: random_shift(IMAGES, 2.0, seed=0, step=0),  # type: ignore[arg-type]
         TypeError,
         r"max_shift is 2\.0; expected an integer",
     ),
@@ -223,7 +223,7 @@ ARGUMENTS = {
         InputError,
         "max_shift is 6 for images of 6×6",
     ),
-    "step a float": (lambda: shift_offsets(4, 2, 0, 0.5), TypeError, r"step is 0\.5"),
+    "step a float": (lambda: shift_offsets(4, 2, 0, 0.5), TypeError, r"step is 0\.5"),  # type: ignore[arg-type]
     "offsets of another batch": (
         lambda: apply_shift(IMAGES, torch.zeros(3, 2, dtype=torch.int64)),
         InputError,
@@ -254,11 +254,11 @@ ARGUMENTS = {
         r"image_size is 0; expected one integer or a pair \(height, width\), each from 1",
     ),
     "image_size of three": (
-        lambda: load_data("mnist5k", image_size=(1, 2, 3)),
+        lambda: load_data("mnist5k", image_size=(1, 2, 3)),  # type: ignore[arg-type]
         InputError,
         r"image_size is \(1, 2, 3\)",
     ),
-    "image_size a float": (lambda: load_data("mnist5k", image_size=2.5), InputError, r"is 2\.5"),
+    "image_size a float": (lambda: load_data("mnist5k", image_size=2.5), InputError, r"is 2\.5"),  # type: ignore[arg-type]
     "image_size enormous": (lambda: load_data("mnist5k", image_size=10**9), InputError, "to 8192"),
     "channels 2": (
         lambda: load_data("mnist5k", channels=2),
@@ -317,7 +317,9 @@ def test_idx_missing_or_a_folder(tmp_path):
         read_idx(tmp_path, axes=1)
 
 
-def pair(folder: Path, write_idx, part: str, n_images: int, labels: list[int], side: int = 6):
+def pair(
+    folder: Path, write_idx, part: str, n_images: int, labels: list[int], side: int = 6
+) -> tuple[Path, Path]:
     images = write_idx(folder / f"{part}-images-idx3-ubyte", np.zeros((n_images, side, side)))
     return images, write_idx(folder / f"{part}-labels-idx1-ubyte", np.array(labels))
 
@@ -586,6 +588,6 @@ def test_damaged_archives_never_let_another_error_out(tmp_path):
     for _ in range(200):
         damaged = bytearray(whole)
         damaged[draw.integers(len(damaged))] = draw.integers(256)
-        path.write_bytes(damaged[: draw.choice([len(damaged), draw.integers(len(damaged))])])
+        path.write_bytes(damaged[: draw.choice([len(damaged), int(draw.integers(len(damaged)))])])
         refused += refuses(lambda: load_data(str(path)), path)
     assert 100 < refused < 200  # in some the flipped byte is padding, or the one it was

@@ -1,5 +1,7 @@
 """ImageData: what it gives back, and reading it from data sets of other libraries."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -64,7 +66,7 @@ def test_a_tensor_dataset_is_read():
 
 
 def test_classes_of_a_folder_dataset_become_the_names():
-    class Folder(list):
+    class Folder(list[Any]):
         classes = ("cat", "dog")
 
     assert ImageData.from_dataset(Folder([(torch.zeros(4, 4), 1)])).class_names == ("cat", "dog")

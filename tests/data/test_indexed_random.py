@@ -64,5 +64,5 @@ def test_arguments_that_will_not_do():
     with pytest.raises(InputError, match="start is -1"):
         IndexedRandom("a", 0, -1, 1)
     with pytest.raises(TypeError, match=r"seed is 0\.5"):
-        IndexedRandom("a", 0.5, 0, 1)
+        IndexedRandom("a", 0.5, 0, 1)  # type: ignore[arg-type]
     assert IndexedRandom("a", 0, 3, 0).integers(0, 5).shape == (0,)

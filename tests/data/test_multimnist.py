@@ -122,6 +122,6 @@ def test_data_and_numbers_that_will_not_do(digits):
     with pytest.raises(InputError, match="max_shift is -1"):
         MultiMNIST(digits, max_shift=-1)
     with pytest.raises(TypeError, match=r"padding is 1\.0"):
-        MultiMNIST(digits, padding=1.0)
+        MultiMNIST(digits, padding=1.0)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="count is -2"):
         MultiMNIST(digits).batch(0, -2)

@@ -4,8 +4,12 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 REQUIRED = "TORCHCAPS_REQUIRE_BROWSER"  # set where a test without a browser must fail
 OWN = ("file:", "data:", "blob:", "about:")
@@ -19,7 +23,7 @@ def no_browser(reason: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator["Browser"]:  # noqa: F821
+def browser() -> Iterator["Browser"]:
     """The Chromium of this machine, without a window."""
     try:
         from playwright.sync_api import sync_playwright
@@ -37,7 +41,7 @@ def browser() -> Iterator["Browser"]:  # noqa: F821
 
 
 @pytest.fixture
-def open_page(browser) -> Iterator[Callable[..., "Page"]]:  # noqa: F821
+def open_page(browser) -> Iterator[Callable[..., "Page"]]:
     """`open_page(path, **options of a browser context)` → the page, opened from its file.
 
     At the end the test fails if a page has written to the console as an error or a warning, has
@@ -45,9 +49,12 @@ def open_page(browser) -> Iterator[Callable[..., "Page"]]:  # noqa: F821
     """
     contexts, faults = [], []
 
+    def heard(said):
+        if said.type in ("error", "warning"):
+            faults.append(f"console {said.type}: {said.text}")
+
     def watched(page):
-        page.on("console", lambda said: said.type in ("error", "warning") and faults.append(
-            f"console {said.type}: {said.text}"))  # fmt: skip
+        page.on("console", heard)
         page.on("pageerror", lambda error: faults.append(f"uncaught: {error}"))
         return page
 

@@ -1,5 +1,7 @@
 """The engine beside the page: order of answers, staying responsive, and doing without a worker."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,12 @@ from tests.engine_page import from_text, to_text, write_engine_page
 from torchcaps.explorer.export import page_data
 from torchcaps.models import CapsNet
 
-SMALL = {"image_size": 17, "conv_channels": 4, "primary_types": 2, "decoder_hidden": [5]}
+SMALL: dict[str, Any] = {
+    "image_size": 17,
+    "conv_channels": 4,
+    "primary_types": 2,
+    "decoder_hidden": [5],
+}
 
 
 @pytest.fixture

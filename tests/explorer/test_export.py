@@ -4,6 +4,7 @@ import base64
 import json
 import re
 from html.parser import HTMLParser
+from typing import Any
 
 import numpy as np
 import pytest
@@ -177,7 +178,8 @@ def test_metadata_of_any_kind():
     model = tiny()
     model.metadata = {"a": [1], "b": None, "c": float("nan"), "d": 0.5, "e": {"f": 1}, "g": "h"}
     assert page_data(model)["metadata"] == {"d": 0.5, "g": "h"}
-    for metadata in (None, [], "text"):
+    others: list[Any] = [None, [], "text"]
+    for metadata in others:
         model.metadata = metadata
         assert page_data(model)["metadata"] == {}
 
@@ -278,7 +280,7 @@ def test_the_strip_of_the_shipped_network():
 def test_an_overlap_is_two_shifted_digits():
     """Of the classes that it says: found by trying all digits, shifted in all ways."""
     test = load_data("mnist5k").test
-    samples = choose_samples(load_model(SHIPPED), test)
+    samples = choose_samples(CapsNet.from_pretrained(SHIPPED), test)
     k = samples.kinds.index("overlap")
     image, classes = samples.images[k, 0], (samples.labels[k], samples.labels2[k])
     offsets = torch.cartesian_prod(torch.arange(-4, 5), torch.arange(-4, 5))
@@ -293,7 +295,7 @@ def test_an_overlap_is_two_shifted_digits():
 def test_overlaps_on_a_light_ground_are_dark():
     test = load_data("mnist5k").test
     turned = ImageData(255 - test.images, test.labels, test.class_names, "light")
-    model = load_model(SHIPPED)
+    model = CapsNet.from_pretrained(SHIPPED)
     dark, light = (choose_samples(model, data, test.labels) for data in (test, turned))
     overlaps = torch.tensor([kind == "overlap" for kind in dark.kinds])
     assert torch.equal(255 - light.images[-6:], dark.images[overlaps])

@@ -1,5 +1,7 @@
 """The page for other networks: sizes, colour, no decoder, and names that mean harm."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -20,7 +22,12 @@ from torchcaps.explorer import write_explorer
 from torchcaps.models import CapsNet
 from torchcaps.routing import DynamicRouting
 
-TINY = {"image_size": 17, "conv_channels": 4, "primary_types": 2, "decoder_hidden": [6]}
+TINY: dict[str, Any] = {
+    "image_size": 17,
+    "conv_channels": 4,
+    "primary_types": 2,
+    "decoder_hidden": [6],
+}
 NASTY = (
     "<img src=x onerror=document.title='taken'>",
     "</script><script>document.title='taken'</script>",

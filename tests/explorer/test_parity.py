@@ -1,6 +1,7 @@
 """What the page's engine computes in a browser is what the PyTorch model computes."""
 
 import base64
+from typing import Any
 
 import numpy as np
 import pytest
@@ -111,8 +112,8 @@ def test_the_network_of_the_paper(engine):
 
 
 LEAKY = {"name": "dynamic", "leaky": True}
-SMALL = {"conv_channels": 6, "primary_types": 3, "num_classes": 3}
-OTHERS = {
+SMALL: dict[str, Any] = {"conv_channels": 6, "primary_types": 3, "num_classes": 3}
+OTHERS: dict[str, dict[str, Any]] = {
     "colour": {**SMALL, "image_size": 20, "channels": 3},
     "not square": {**SMALL, "image_size": [19, 30], "channels": 2},
     "leaky": {**SMALL, "image_size": 20, "routing": LEAKY},
@@ -194,7 +195,7 @@ def test_every_fp16_number(engine):
 def test_extreme_sums_are_squashed_without_nan(engine):
     rows = np.array([[0, 0], [1e-30, 0], [3e30, 4e30], [3, 4]], np.float32)
     text = engine.evaluate("(s) => engine.text(engine.squash(engine.floats(s), 2))", to_text(rows))
-    expected = [[0, 0], [0, 0], [0.6, 0.8], [75 / 130, 100 / 130]]
+    expected = np.array([[0, 0], [0, 0], [0.6, 0.8], [75 / 130, 100 / 130]])
     np.testing.assert_allclose(from_text(text, 4, 2), expected, atol=1e-6)
 
 

@@ -42,10 +42,10 @@ def cover(start: int, extent: int, count: int, limit: int) -> np.ndarray:
 def expected(ink: np.ndarray) -> np.ndarray:
     """The same in matrices: 20×20 by aspect, the centre of mass to the middle."""
     rows, columns = np.nonzero(ink > 0.1)
-    tall, wide = np.ptp(rows) + 1, np.ptp(columns) + 1
+    tall, wide = int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
     high, broad = (max(1, int(side * 20 / max(wide, tall) + 0.5)) for side in (tall, wide))
-    by_rows = cover(rows.min(), tall, high, ink.shape[0])
-    by_columns = cover(columns.min(), wide, broad, ink.shape[1])
+    by_rows = cover(int(rows.min()), tall, high, ink.shape[0])
+    by_columns = cover(int(columns.min()), wide, broad, ink.shape[1])
     small = by_rows @ ink @ by_columns.T
     small = small / small.max()
     y, x = (np.indices(small.shape) * small).sum((1, 2)) / small.sum() + 0.5
@@ -93,5 +93,5 @@ def test_no_ink_and_a_single_dot(page):
 def test_other_sizes_keep_the_proportion(page):
     result = fitted(page, np.ones((SIDE, SIDE)), height=56, width=70)
     rows, columns = np.nonzero(result)
-    assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == (40, 40)
+    assert np.ptp(rows) + 1 == np.ptp(columns) + 1 == 40
     assert (rows.min(), columns.min()) == (8, 15)

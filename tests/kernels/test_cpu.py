@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -52,7 +53,7 @@ def routed(
     upstream: Tensor,
     iterations: int,
     mask: Tensor | None = None,
-    **options: object,
+    **options: Any,
 ) -> list[Tensor]:
     """Output, and the gradients of pose and weight, in float64."""
     leaves = [pose.detach().clone().requires_grad_(), weight.detach().clone().requires_grad_()]
@@ -62,7 +63,7 @@ def routed(
 
 
 def assert_as_exact_as_eager(
-    shape: tuple[int, ...], iterations: int, mask: Tensor | None = None, **options: bool
+    shape: tuple[int, ...], iterations: int, mask: Tensor | None = None, **options: Any
 ) -> None:
     """The kernel's error is at most twice that of eager float32, each result by itself.
 
@@ -122,7 +123,7 @@ def test_every_option(iterations: int, leaky: bool, detach: bool, masked: bool) 
 def test_float64_is_float64(shape: tuple[int, ...], leaky: bool, detach: bool) -> None:
     pose, weight = (factor.double() for factor in factors(shape))
     upstream = torch.randn(shape[0], *shape[2:4], dtype=DOUBLE)
-    options = {"leaky": leaky, "detach": detach}
+    options: dict[str, Any] = {"leaky": leaky, "detach": detach}
     ours = routed(pose, weight, upstream, 3, backend="cpu", **options)
     exact = routed(pose, weight, upstream, 3, backend="reference", **options)
     for found, true in zip(ours, exact):
@@ -307,8 +308,8 @@ def test_transforms_and_forward_mode_take_the_reference() -> None:
     def route(x: Tensor, backend: str = "auto") -> Tensor:
         return dynamic_routing(LinearVotes(x, weight), backend=backend).pose
 
-    _, found = torch.func.jvp(route, (pose,), (tangent,))
-    _, expected = torch.func.jvp(lambda x: route(x, "reference"), (pose,), (tangent,))
+    found = torch.func.jvp(route, (pose,), (tangent,))[1]
+    expected = torch.func.jvp(lambda x: route(x, "reference"), (pose,), (tangent,))[1]
     assert expected.abs().max() > 0.01
     torch.testing.assert_close(found, expected)
     gradient = torch.func.grad(lambda x: route(x).sum())(pose)

@@ -90,7 +90,7 @@ def fused(
     return v
 
 
-def reference(pose: Tensor, weight: Tensor, iterations: int = 3, **options: bool) -> Tensor:
+def reference(pose: Tensor, weight: Tensor, iterations: int = 3, **options: Any) -> Tensor:
     return dynamic_routing(
         LinearVotes(pose, weight), iterations, backend="reference", **options
     ).pose
@@ -272,7 +272,7 @@ def test_expanded_factors(narrow_tiles: bool, request: pytest.FixtureRequest) ->
     pose, weight = factors((6, 3, 5, 4, 6), shared=True)
     upstream = torch.randn(6, 5, 4).to(DEVICE)
     wide = pose[:1].expand(6, -1, -1), weight.expand(3, -1, -1, -1)
-    expected = routed(fused, *(factor.contiguous() for factor in wide), upstream)
+    expected = routed(fused, wide[0].contiguous(), wide[1].contiguous(), upstream)
     for found, true in zip(routed(fused, *wide, upstream), expected):
         assert torch.equal(found, true)
     shared = routed(fused, wide[0], weight, upstream)
@@ -507,7 +507,8 @@ class TestOnGPU:
         many[-1] = weight[0]
         assert many.numel() > 2**31
         upstream = torch.randn(2, 1000, 16).to(DEVICE)
-        found, true = [], []
+        found: list[Tensor] = []
+        true: list[Tensor] = []
         for results, u, w in ((found, pose, many), (true, pose[:, -1:], weight)):
             total, history = routing_cuda(u, w, 3, False, False)
             du, dW = routing_cuda_backward(upstream, u, w, history, False, False)

@@ -59,11 +59,11 @@ def test_refuses() -> None:
     with pytest.raises(ValueError, match="out_caps must be at least 1, got 0"):
         DenseCaps(5, 4, 0, 6)
     with pytest.raises(TypeError, match="routing must be a name, a dict with a name, or a Routing"):
-        DenseCaps(5, 4, 3, 6, routing=3)
+        DenseCaps(5, 4, 3, 6, routing=3)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"in_caps must be an int, got 5\.0"):
-        DenseCaps(5.0, 4, 3, 6)
+        DenseCaps(5.0, 4, 3, 6)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="pose must be a tensor, got list"):
-        DenseCaps(5, 4, 3, 6)([1, 2])
+        DenseCaps(5, 4, 3, 6)([1, 2])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="backend must be one of"):
         DynamicRouting(3, backend="gpu")
     with pytest.raises(ValueError, match=r"expected poses \[..., 5, 4\]"):

@@ -1,6 +1,7 @@
 """CapsNet: the paper's sizes, any image, and which class the decoder draws."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -8,11 +9,12 @@ import torch
 from torchcaps import CapsNet, create_model, margin_loss
 from torchcaps.models.classifier import count_parameters
 
-SMALL = {"conv_channels": 8, "primary_types": 2, "decoder_hidden": (16,)}
+SMALL: dict[str, Any] = {"conv_channels": 8, "primary_types": 2, "decoder_hidden": (16,)}
 
 
 def test_it_has_the_parameters_of_the_paper() -> None:
     model = create_model("capsnet")
+    assert isinstance(model, CapsNet)
     assert count_parameters(model) == 8_215_568
     assert count_parameters(model) - count_parameters(model.decoder) == 6_804_224
     assert count_parameters(CapsNet(36)) == 11_361_808
@@ -38,7 +40,7 @@ def test_any_image(size: int | tuple[int, int], channels: int, classes: int) -> 
 
 
 @pytest.mark.parametrize("size", [16, 1, (16, 100)])
-def test_too_small_an_image_names_the_smallest(size: object) -> None:
+def test_too_small_an_image_names_the_smallest(size: Any) -> None:
     with pytest.raises(ValueError, match="the smallest that works is 17×17"):
         CapsNet(size)
     assert CapsNet(17, **SMALL).primary_grid == (1, 1)
@@ -151,7 +153,7 @@ def test_copies_are_independent_and_equal() -> None:
         ({"image_size": (1, 28, 28)}, ValueError, "a side or"),
     ],
 )
-def test_refuses(arguments: dict, error: type[Exception], message: str) -> None:
+def test_refuses(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         CapsNet(**{**SMALL, **arguments})
 
@@ -166,6 +168,6 @@ def test_refuses(arguments: dict, error: type[Exception], message: str) -> None:
         ("image.png", TypeError, "got str"),
     ],
 )
-def test_refuses_images(images: object, error: type[Exception], message: str) -> None:
+def test_refuses_images(images: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         CapsNet(**SMALL)(images)

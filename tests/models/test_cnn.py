@@ -1,12 +1,14 @@
 """The baseline CNN behind the interface of the capsule networks."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
 from torchcaps import BaselineCNN
 
-SMALL = {"conv_channels": (4, 4, 4), "hidden": (16, 8)}
+SMALL: dict[str, Any] = {"conv_channels": (4, 4, 4), "hidden": (16, 8)}
 
 
 def test_activation_is_the_softmax_of_its_poses_over_the_classes() -> None:

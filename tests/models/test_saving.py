@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +23,12 @@ from torchcaps import (
 from torchcaps.models.capsnet import LossScale
 from torchcaps.routing import ROUTINGS
 
-SMALL = {"conv_channels": 4, "primary_types": 2, "decoder_hidden": [8], "num_classes": 3}
+SMALL: dict[str, Any] = {
+    "conv_channels": 4,
+    "primary_types": 2,
+    "decoder_hidden": [8],
+    "num_classes": 3,
+}
 
 
 def replace_routing(model: CapsNet) -> None:
@@ -36,7 +42,7 @@ def set_iterations(model: CapsNet) -> None:
 
 
 def set_leaky(model: CapsNet) -> None:
-    model.classes.routing.leaky = True
+    model.classes.routing.leaky = True  # type: ignore[assignment]
 
 
 def set_class_names(model: CapsNet) -> None:
@@ -87,7 +93,7 @@ def test_what_is_changed_is_saved(change: Callable[[CapsNet], None], tmp_path: P
         AttentionRouting(2),
     ],
 )
-def test_every_way_to_name_a_routing_comes_back(routing: object, tmp_path: Path) -> None:
+def test_every_way_to_name_a_routing_comes_back(routing: Any, tmp_path: Path) -> None:
     model = CapsNet(**SMALL, routing=routing).eval()
     model.save_pretrained(tmp_path)
     again = load_model(tmp_path)
@@ -137,7 +143,7 @@ def other_shape(model: nn.Module) -> None:
     model.classes = DenseCaps(9, 8, 3, 16)
 
 
-def too_few_names(model: nn.Module) -> None:
+def too_few_names(model: CapsNet) -> None:
     model.class_names = ("a",)
 
 
@@ -171,7 +177,7 @@ def test_what_cannot_be_saved_is_refused_and_nothing_written(
 
 def test_a_cnn_is_saved_as_it_stands_and_refused_where_it_cannot(tmp_path: Path) -> None:
     model = BaselineCNN(conv_channels=(3, 4), hidden=(5,), dropout=0.25, num_classes=2)
-    model.layers[-2].p = 0.1
+    model.layers[-2].p = 0.1  # type: ignore[assignment]
     model.save_pretrained(tmp_path)
     assert repr(load_model(tmp_path)) == repr(model)
     model.layers[1] = nn.Tanh()
@@ -187,7 +193,9 @@ def test_a_cnn_is_saved_as_it_stands_and_refused_where_it_cannot(tmp_path: Path)
         ({}, {"iterations": 3}),
     ],
 )
-def test_models_of_version_0_1_load(old: dict, routing: dict, tmp_path: Path) -> None:
+def test_models_of_version_0_1_load(
+    old: dict[str, Any], routing: dict[str, Any], tmp_path: Path
+) -> None:
     model = CapsNet(**SMALL, routing={"name": "dynamic", **routing})
     model.save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 
@@ -16,7 +18,7 @@ NUMBERED = ImageData(
 )
 
 
-def image_batch(data: ImageData, step: int, *sampling: int, max_shift: int = 0, **options: int):
+def image_batch(data: ImageData, step: int, *sampling: Any, max_shift: int = 0, **options: Any):
     """Images and labels of a step; `sampling` is batch size, seed, rank, world."""
     task = ImageClassification(TrainTest(data, data), "a model", max_shift=max_shift)
     return task.batch(step, BatchSampler(len(data), *sampling, **options))

@@ -32,10 +32,10 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def network(seed):
+def network(seed) -> tuple[nn.Module, torch.optim.Optimizer]:
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(12, 2))
-    model.to(memory_format=torch.channels_last)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model, adam(model, 0.001)
 
 

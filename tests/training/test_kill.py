@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,7 +77,7 @@ def test_killed_runs_end_with_the_bits_of_an_uninterrupted_one(runs, capsys):
     assert not runs.start(straight)
     events = int(runs.log.read_text())
     draw = np.random.default_rng(2017)
-    moments = MOMENTS[:KILLS]
+    moments: list[tuple[Any, ...]] = [*MOMENTS[:KILLS]]
     while len(moments) < KILLS:  # anywhere in the run
         moments.append(("event", int(draw.integers(1, events))))
     kills = killed_twice = 0

@@ -207,7 +207,7 @@ def test_too_few_examples(tmp_path):
 
 def test_data_that_are_not_described(tmp_path):
     task, model = recommender()
-    task.describe_data = lambda: {"name": "clicks"}
+    task.describe_data = lambda: {"name": "clicks"}  # type: ignore[method-assign]
     with pytest.raises(ValueError, match="describe_data must give name and train, got"):
         train_task(recommender_config(tmp_path), task, model)
 

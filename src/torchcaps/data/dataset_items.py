@@ -1,7 +1,7 @@
 """Items of a data set of (image, label) pairs, checked one by one and stacked."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -11,10 +11,20 @@ from torchcaps.data.channel_axis import channels_last
 from torchcaps.data.image_file import to_pixels
 from torchcaps.errors import InputError
 
-__all__ = ["read_items"]
+__all__ = ["MapStyle", "read_items"]
 
 
-def read_items(dataset: Iterable[Any]) -> tuple[Tensor, Tensor]:
+class MapStyle(Protocol):
+    """A data set that is read by its index, as torch's and torchvision's are."""
+
+    def __len__(self) -> int:
+        """The number of items."""
+
+    def __getitem__(self, index: int, /) -> Any:
+        """The pair (image, label) at `index`."""
+
+
+def read_items(dataset: Iterable[Any] | MapStyle) -> tuple[Tensor, Tensor]:
     """Images [N, C, H, W] (uint8 or float32) and labels [N] of everything in `dataset`.
 
     Raises:

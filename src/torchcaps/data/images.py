@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchcaps.data.dataset_items import read_items
+from torchcaps.data.dataset_items import MapStyle, read_items
 from torchcaps.errors import InputError
 
 __all__ = ["ImageData"]
@@ -57,7 +57,7 @@ class ImageData:
     @classmethod
     def from_dataset(
         cls,
-        dataset: Iterable[Any],
+        dataset: Iterable[Any] | MapStyle,
         class_names: Sequence[str] | None = None,
         name: str = "dataset",
     ) -> ImageData:

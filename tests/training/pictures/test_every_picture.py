@@ -5,6 +5,7 @@ import subprocess
 import sys
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -36,7 +37,7 @@ def test_writes_one_png_the_same_whatever_its_name_and_the_settings_of_matplotli
     assert [file.name for file in path.parent.iterdir()] == ["picture.png"]
     assert len(np.unique(pixels(path)[:, :, 0])) > 10
     other = path.with_suffix(".pdf")
-    settings = {
+    settings: dict[Any, Any] = {
         "font.size": 30,
         "axes.facecolor": "black",
         "axes.grid": True,
