@@ -52,15 +52,17 @@ class Call(NamedTuple):
     """What is asked of a backend.
 
     Attributes:
-        routing: the algorithm's name, or "" where its kernels do not apply.
+        routing: the algorithm's name.
         options: of the algorithm.
         votes: that are routed.
+        fused: whether the kernels of that name compute it.
         by_tiles: whether the algorithm may see some of the votes at a time.
     """
 
     routing: str
     options: Mapping[str, Any]
     votes: Votes
+    fused: bool = True
     by_tiles: bool = True
 
 
@@ -105,7 +107,8 @@ def reasons_against(backend: str, call: Call, *, worth: bool = False) -> list[st
         return []
     votes = call.votes
     reasons = []
-    if backend != "tiles" and (missing := _no_kernel(call.routing, backend)) is not None:
+    fused = call.routing if call.fused else ""
+    if backend != "tiles" and (missing := _no_kernel(fused, backend)) is not None:
         reasons.append(missing)
     if torch.compiler.is_exporting():
         reasons.append("an exported program cannot hold it")
@@ -193,4 +196,4 @@ def _no_kernel(routing: str, backend: str) -> str | None:
 def _say_once(routing: str, backend: str) -> None:
     if (routing, backend) not in _said:
         _said.add((routing, backend))
-        logger.info("%s routing runs on the backend %r", routing or "this", backend)
+        logger.info("%s routing runs on the backend %r", routing, backend)

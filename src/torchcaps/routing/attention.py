@@ -14,6 +14,7 @@ from torchcaps.types import Capsules, Paper
 __all__ = ["AttentionRouting"]
 
 TINY = 1e-10  # beside a sum of couplings, as in the authors' code
+ORDINARY = 1e6  # components up to this size are normalised as they are
 
 
 class Total(NamedTuple):
@@ -86,7 +87,11 @@ class AttentionRouting(Routing[Total, State]):
         return Total(weighted_sum(coupling, tile.votes))
 
     def settle(self, statistics: Total, state: State, t: int) -> State:
-        return State(self.norm(statistics.s))
+        s = statistics.s
+        if s.shape[-1] > 1:  # LayerNorm does not see the size, but squares of it could overflow
+            size = s.detach().abs().amax(dim=-1, keepdim=True)
+            s = s / torch.where(size > ORDINARY, size, torch.ones_like(size))
+        return State(self.norm(s))
 
     def finish(self, state: State) -> Capsules:
         return Capsules(state.v, torch.sigmoid(self.head(state.v)).squeeze(-1))

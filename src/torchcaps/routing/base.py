@@ -225,7 +225,7 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
 
     def call(self, votes: Votes) -> Call:
         """What is asked of a backend; a class that overrides a line of another has no kernels."""
-        return Call(self.name if self.fused else "", self.options(), votes, self.by_tiles)
+        return Call(self.name, self.options(), votes, self.fused, self.by_tiles)
 
     def trace(
         self,
