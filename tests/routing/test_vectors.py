@@ -157,7 +157,9 @@ def test_activations_do_not_cancel(path: Path) -> None:
     tensors = file.tensors(torch.float64)
     votes, activation = tensors["in_votes"], tensors["in_activation"]
     children, parents, dim = votes.shape[1:]
-    routing = EMRouting(file.settings["iterations"]).build(children, dim, parents, dim).double()
+    iterations, final_lambda = file.settings["iterations"], file.settings["inverse_temperature"]
+    routing = EMRouting(iterations, final_lambda=final_lambda)
+    routing.build(children, dim, parents, dim).double()
     pose = routing(votes, activation).pose
     (pose * torch.tensor(file.arrays["seed_pose"])).sum().backward()
     assert activation.grad.abs().max() > 0.01
