@@ -326,9 +326,9 @@ def test_no_votes_are_kept_for_backward() -> None:
     pose, weight = (factor.requires_grad_() for factor in factors((32, 256, 10, 16, 8)))
     votes = LinearVotes(pose, weight)
     kept = bytes_kept_for_backward(lambda: dynamic_routing(votes, backend="cpu").pose)
-    votes = 32 * 256 * 10 * 16 * 4
+    bytes_of_votes = 32 * 256 * 10 * 16 * 4
     factors_themselves = pose.nbytes + weight.nbytes
-    assert kept - factors_themselves < votes / 10
+    assert kept - factors_themselves < bytes_of_votes / 10
 
 
 def test_it_works_on_shapes_alone() -> None:

@@ -210,8 +210,8 @@ def number_formats_are_kept(make: Make) -> None:
         expected = exact(LinearVotes(*(x.double() for x in half[:2])), half[2].double())
         for one, other in zip(found, expected):
             assert one.dtype == dtype
-            tolerance = {"rtol": 2 * torch.finfo(dtype).eps, "atol": 2e-3}
-            torch.testing.assert_close(one.double(), other, **tolerance)
+            rtol = 2 * torch.finfo(dtype).eps
+            torch.testing.assert_close(one.double(), other, rtol=rtol, atol=2e-3)
 
 
 def gradients_are_those_of_finite_differences(make: Make) -> None:
@@ -328,7 +328,7 @@ def it_exports(make: Make) -> None:
             super().__init__()
             self.routing = routing
 
-        def forward(self, u: Tensor, W: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
+        def forward(self, u: Tensor, W: Tensor, a: Tensor) -> tuple[Tensor, ...]:
             return tuple(self.routing(LinearVotes(u, W), a))
 
     arguments = factors()
