@@ -59,7 +59,8 @@ def test_every_dependency_is_pinned_at_what_is_allowed() -> None:
 
 
 def test_the_oldest_versions_are_the_lower_bounds() -> None:
-    assert pins("constraints-oldest.txt") == REQUIRED
+    oldest = pins("constraints-oldest.txt")
+    assert oldest | REQUIRED == oldest  # besides, it may hold back what they depend on
 
 
 def test_the_workflows_name_the_pythons_that_are_declared() -> None:
