@@ -1,6 +1,7 @@
 """What every routing algorithm of the package promises; a new one is added to ROUTERS."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ DOUBLE = torch.float64
 Router = Callable[..., Capsules]
 
 
-def on_the_kernel(votes: Tensor | LinearVotes, **options: Tensor | None) -> Capsules:
+def on_the_kernel(votes: Tensor | LinearVotes, **options: Any) -> Capsules:
     """What users get by default, float32 on the CPU kernel, for all votes that it takes."""
     backend = "auto"
     if isinstance(votes, LinearVotes):
@@ -33,7 +34,7 @@ pytestmark = pytest.mark.parametrize("route", ROUTERS.values(), ids=ROUTERS.keys
 
 
 def assert_close(route: Router, found: Tensor, expected: Tensor) -> None:
-    tolerance = {"rtol": 1e-3, "atol": 1e-5} if route is on_the_kernel else {}
+    tolerance: dict[str, Any] = {"rtol": 1e-3, "atol": 1e-5} if route is on_the_kernel else {}
     torch.testing.assert_close(found, expected, **tolerance)
 
 

@@ -10,7 +10,7 @@ later paper (Gu and Tresp 2020) reaches 93 % by a capsule network without routin
 from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -45,16 +45,16 @@ MOVED = 6  # pixels at each edge of 28×28 on 40×40
 VALIDATION = 1 / 20
 LOOKS_AN_EPOCH = 3
 
-SHRUNK_CAPSNET = {
+SHRUNK_CAPSNET: dict[str, Any] = {
     "conv_channels": 64,
     "primary_types": 8,
     "kernel_size": 7,
     "conv_stride": 2,
     "decoder_hidden": (256, 512),
 }
-SHRUNK_CNN = {"conv_channels": (16, 32), "hidden": 160}
+SHRUNK_CNN: dict[str, Any] = {"conv_channels": (16, 32), "hidden": 160}
 # Without the decoder the paper's CapsNet has 11.2 million parameters on 40×40, this 11.7 million.
-PAPERS_CNN = {"conv_channels": (512, 256), "hidden": 328}
+PAPERS_CNN: dict[str, Any] = {"conv_channels": (512, 256), "hidden": 328}
 SHRUNK = (
     "CapsNet with two 7×7 convolutions of stride 2, 64 channels, 8 types of capsules, decoder of "
     "256 and 512; CNN with convolutions of 16 and 32 channels, 160 hidden"
@@ -171,9 +171,9 @@ def network(config: TrainConfig, shrunk: bool, plain: Classifier) -> Classifier:
     shape = (plain.image_size, plain.channels, plain.num_classes, plain.class_names)
     if config.model == "baseline_cnn":
         options = SHRUNK_CNN if shrunk else PAPERS_CNN
-        return PooledCNN(*shape, several=False, **options)  # type: ignore[arg-type]
+        return PooledCNN(*shape, several=False, **options)
     smaller = SHRUNK_CAPSNET if shrunk else {}
-    return CapsNet(*shape, **model_options(config), **smaller)  # type: ignore[arg-type, misc]
+    return CapsNet(*shape, **model_options(config), **smaller)  # type: ignore[misc]
 
 
 def differs(scale: Scale) -> Sequence[str]:

@@ -9,6 +9,7 @@ there, the network cannot, for the pixels are accounted for by the two that are.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -35,14 +36,14 @@ PADDING = 4
 
 # For two cores. Without its decoder CapsNet has 664 thousand parameters, the CNN 646; a step of
 # either costs about as much.
-SHRUNK_CAPSNET = {
+SHRUNK_CAPSNET: dict[str, Any] = {
     "conv_channels": 128,
     "primary_types": 8,
     "kernel_size": 7,
     "conv_stride": 2,
     "decoder_hidden": (256, 512),
 }
-SHRUNK_CNN = {"conv_channels": (24, 32), "hidden": 240}
+SHRUNK_CNN: dict[str, Any] = {"conv_channels": (24, 32), "hidden": 240}
 SHRUNK = (
     "CapsNet with two 7×7 convolutions of stride 2, 128 channels, 8 types of capsules, decoder of "
     "256 and 512; CNN with convolutions of 24 and 32 channels, 240 hidden"
@@ -97,9 +98,9 @@ def network(config: TrainConfig, shrunk: bool, plain: Classifier) -> Classifier:
     size = [side + 2 * PADDING for side in plain.image_size]
     shape = (size, plain.channels, plain.num_classes, plain.class_names)
     if config.model == "baseline_cnn":
-        return PooledCNN(*shape, **(SHRUNK_CNN if shrunk else {}))  # type: ignore[arg-type]
+        return PooledCNN(*shape, **(SHRUNK_CNN if shrunk else {}))
     options = SHRUNK_CAPSNET if shrunk else {}
-    return CapsNet(*shape, **model_options(config), **options)  # type: ignore[arg-type, misc]
+    return CapsNet(*shape, **model_options(config), **options)  # type: ignore[misc]
 
 
 def kept_examples(answers: Answers) -> Arrays:

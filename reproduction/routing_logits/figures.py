@@ -1,6 +1,7 @@
 """The picture of `routing-logits`: each quantity by iteration, early and late in training."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ from torchcaps.training.pictures.style import BLUE, INK, WIDTH, WRONG, Path, fig
 __all__ = ["PUBLISHED", "draw_changes"]
 
 PUBLISHED = {2: 0.007, 5: 1e-5}  # of the change of b
-Means = Mapping[str, npt.NDArray[np.float64]]
+Means = Mapping[str, npt.NDArray[np.floating[Any]]]
 
 
 def draw_changes(early: Means, late: Means, epochs: int, *, path: Path) -> None:

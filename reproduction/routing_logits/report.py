@@ -1,5 +1,7 @@
 """The report of `routing-logits`: how each quantity falls from iteration to iteration."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -45,7 +47,7 @@ def report(results: Results) -> Report:
     return Report(figures, "\n\n".join(parts), [finding(late["logit"])])
 
 
-def finding(values: npt.NDArray[np.float64]) -> Finding:
+def finding(values: npt.NDArray[np.floating[Any]]) -> Finding:
     """The published figure is of the change of b."""
     return Finding(
         "The change of a routing logit falls about linearly on a logarithmic scale",
@@ -55,7 +57,7 @@ def finding(values: npt.NDArray[np.float64]) -> Finding:
     )
 
 
-def sentence(name: str, values: npt.NDArray[np.float64]) -> str:
+def sentence(name: str, values: npt.NDArray[np.floating[Any]]) -> str:
     """How a quantity goes from iteration 2 to 5 after the last epoch."""
     quantity = QUANTITIES[name]
     second, fifth = values[2 - quantity.first], values[5 - quantity.first]
@@ -69,7 +71,7 @@ def sentence(name: str, values: npt.NDArray[np.float64]) -> str:
     )
 
 
-def log_linear(values: npt.NDArray[np.float64]) -> bool:
+def log_linear(values: npt.NDArray[np.floating[Any]]) -> bool:
     """Whether the logarithms fall on a straight line, with R² of at least 0.95."""
     if not (values > 0).all():
         return False

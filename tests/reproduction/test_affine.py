@@ -1,6 +1,7 @@
 """Networks that are followed on digits kept aside, and compared where they err equally."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -109,7 +110,8 @@ def rows(folder):
 @pytest.mark.parametrize("stop_at", [3, 5])  # 3 steps an epoch, two epochs a cell
 def test_an_interrupted_training_gives_the_same_rows(small, tmp_path, monkeypatch, stop_at):
     whole, figures = reproduce(small, out=tmp_path / "whole")
-    done, do_step = [], Run.do_step
+    done: list[int] = []
+    do_step = Run.do_step
 
     def counted(self):
         if len(done) == stop_at:
@@ -152,8 +154,9 @@ def test_parts_do_not_mix_and_are_looked_at_while_training(small, tmp_path, monk
 
 
 def test_the_published_digits_are_found_in_the_data_folder_or_beside_it(tmp_path, monkeypatch):
-    read = []
-    monkeypatch.setattr(affine, "read_affnist", lambda path: read.append(path) or "digits")
+    read: list[Path] = []
+    digits = tiny_data().test
+    monkeypatch.setattr(affine, "read_affnist", lambda path: read.append(path) or digits)
     mnist = tmp_path / "data" / "mnist"
     mnist.mkdir(parents=True)
     assert affine.published_digits(None) is affine.published_digits(mnist) is None
@@ -161,7 +164,7 @@ def test_the_published_digits_are_found_in_the_data_folder_or_beside_it(tmp_path
     for folder in (beside, within):
         folder.mkdir()
         (folder / "test.mat").touch()
-        assert affine.published_digits(mnist) == "digits"
+        assert affine.published_digits(mnist) is digits
         assert read[-1] == folder / "test.mat"
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -67,7 +68,7 @@ def test_every_option_is_explained_without_torch():
 
 
 # Kind: (arguments, what the sentence must hold)
-MISTAKES = {
+MISTAKES: dict[str, tuple[list[Any], str]] = {
     "nothing": ([], "name an experiment, or ask for all with --list"),
     "unknown": (["agreemnt"], "no experiment is called 'agreemnt': did you mean agreement?"),
     "no seed": (["iterations", "--seeds", 0], "--seeds must be at least 1, got 0"),

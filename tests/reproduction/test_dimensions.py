@@ -89,7 +89,9 @@ def test_only_what_is_shown_of_the_drawings_is_published(tmp_path):
         k, d = np.argwhere(np.abs(effects[..., m]) == np.abs(effects[..., m]).max())[0]
         assert most_changed(effects)[m] == (k, d)
         shown[k, m] = True
-    np.testing.assert_allclose(kept["examples"][shown] / 255, examples[shown], atol=0.51 / 255)
+    np.testing.assert_allclose(
+        kept["examples"][shown].astype(float) / 255, examples[shown], atol=0.51 / 255
+    )
     assert not kept["examples"][~shown].any()
     again = slim(kept)
     assert np.array_equal(again["examples"], kept["examples"])
@@ -99,7 +101,8 @@ def test_only_what_is_shown_of_the_drawings_is_published(tmp_path):
 
 def test_effects_are_told_for_all_seeds(tmp_path):
     draw = np.random.default_rng(0)
-    arrays = {"effects": draw.normal(size=(3, 4, 5)), "correlations": draw.normal(size=(3, 4, 5)),
+    arrays: dict[str, np.ndarray] = {
+              "effects": draw.normal(size=(3, 4, 5)), "correlations": draw.normal(size=(3, 4, 5)),
               "examples": draw.random((3, 5, 11, 17, 17), dtype=np.float32)}  # fmt: skip
     rows = [
         {"cell": "r3", "seed": s, **{f"strongest effect on {name}": m + s

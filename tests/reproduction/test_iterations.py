@@ -26,7 +26,7 @@ from reproduction.iterations.verdicts import (
 from tests import oracle
 from tests.routing.oracles import dynamic as dynamic_oracle
 from tests.small_runs import tiny_data
-from torchcaps.models import create_model, load_model
+from torchcaps.models import CapsNet, create_model, load_model
 from torchcaps.routing import DynamicRouting, dynamic_routing
 from torchcaps.training.metrics import evaluate
 from torchcaps.votes import LinearVotes
@@ -178,9 +178,10 @@ def small_model(iterations=2):
     torch.manual_seed(1)
     options = {"image_size": 17, "num_classes": 3, "reconstruct": False}
     model = create_model("capsnet_small", **options, routing=DynamicRouting(iterations)).eval()
+    assert isinstance(model, CapsNet)
     with torch.no_grad():
-        model.primary.conv.weight *= 20  # so that routing has something to decide
-        model.classes.weight *= 10
+        model.primary.conv.weight.mul_(20)  # so that routing has something to decide
+        model.classes.weight.mul_(10)
     return model
 
 
@@ -250,7 +251,9 @@ def test_random_coupling_weighs_every_vote():
 
 def test_the_facts_of_random_coupling_are_its_own():
     model, data = with_fixed_coupling(0)(small_model()), tiny_data(30).test
+    assert isinstance(model, CapsNet)
     facts = look_at_routing(model, data, [1, 3])
+    assert isinstance(model.classes.routing, FixedCoupling)
     coupling = model.classes.routing.coupling.numpy()
     own = -(coupling * np.log(coupling)).sum(-1).mean() / math.log(3)
     assert facts.entropy == pytest.approx(own, rel=1e-5)
@@ -298,5 +301,5 @@ def test_images_in_colour_are_trained_without_a_decoder():
 
     for name, options in (("r2", {"iterations": 2}), (iterations_report.RANDOM, {})):
         with pytest.raises(Stop) as stopped:
-            iterations.compute(Cell(name, 0, options), FakeWorkbench())
+            iterations.compute(Cell(name, 0, options), FakeWorkbench())  # type: ignore[arg-type]
         assert stopped.value.args == ({**options, "reconstruct": False}, name == "r2")

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,20 +26,21 @@ from reproduction.mistakes.variants import RIGHT, VARIANTS
 from tests import oracle
 from tests.small_runs import tiny_data
 from torchcaps.functional import margin_loss
-from torchcaps.models import create_model
+from torchcaps.models import CapsNet, create_model
 from torchcaps.routing import dynamic_routing_trace
 from torchcaps.votes import LinearVotes
 
-TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
+TOLERANCE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
 
 
 def small_model(**options):
     """A network whose routing has something to decide."""
     torch.manual_seed(1)
     model = create_model("capsnet_small", image_size=17, num_classes=3, **options)
+    assert isinstance(model, CapsNet)
     with torch.no_grad():
-        model.primary.conv.weight *= 20
-        model.classes.weight *= 10
+        model.primary.conv.weight.mul_(20)
+        model.classes.weight.mul_(10)
     return model
 
 

@@ -1,12 +1,14 @@
 """Training on pairs of digits: the losses, what counts as right, going on after a stop, words."""
 
 import json
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 
 from reproduction.harness.comparison import compared, paired_table
+from reproduction.harness.experiment import Results
 from reproduction.harness.pair_training import PairTask, answers_on, both_found, losses_of
 from reproduction.harness.pooled_cnn import PooledCNN
 from reproduction.harness.run import reproduce
@@ -26,7 +28,12 @@ TIMES = {"seconds_per_step"}
 
 def small_net(model=None, **options):
     torch.manual_seed(0)
-    settings = {"conv_channels": 8, "primary_types": 2, "kernel_size": 7, "conv_stride": 2}
+    settings: dict[str, Any] = {
+        "conv_channels": 8,
+        "primary_types": 2,
+        "kernel_size": 7,
+        "conv_stride": 2,
+    }
     return CapsNet(25, 1, 3, decoder_hidden=(12, 16), **settings, **options)
 
 
@@ -161,7 +168,8 @@ def rows(folder):
 @pytest.mark.parametrize("stop_at", [3, 13, 21])  # 8 steps a cell: in each of the three
 def test_an_interrupted_training_gives_the_same_rows(small, tmp_path, monkeypatch, stop_at):
     whole, figures = reproduce(small, out=tmp_path / "whole")
-    done, do_step = [], Run.do_step
+    done: list[int] = []
+    do_step = Run.do_step
 
     def counted(self):
         if len(done) == stop_at:
@@ -223,10 +231,10 @@ def test_training_and_held_out_pairs_come_from_their_own_parts(small, tmp_path, 
 def test_networks_are_compared_seed_by_seed(ours, said):
     theirs = [10, 11, 12][: len(ours)]
     pair = (multimnist.COMPARISONS["r1"], multimnist.COMPARISONS["r3"])
-    words = compared(*pair, [x / 1000 for x in ours], [x / 1000 for x in theirs])
+    words = compared(pair[0], pair[1], [x / 1000 for x in ours], [x / 1000 for x in theirs])
     assert said in words
     unknown = [one._replace(published=None) for one in pair]
-    words = compared(*unknown, [x / 1000 for x in ours], [x / 1000 for x in theirs])
+    words = compared(unknown[0], unknown[1], [x / 1000 for x in ours], [x / 1000 for x in theirs])
     assert "published" not in words
 
 
@@ -243,7 +251,7 @@ def test_the_paired_table_counts_what_only_one_gets_wrong():
         def arrays(self, row):
             return {"wrong": np.array(wrong[row["cell"]])}
 
-    lines = paired_table(Made(), multimnist.COMPARISONS, "r3", "wrong").splitlines()
+    lines = paired_table(cast(Results, Made()), multimnist.COMPARISONS, "r3", "wrong").splitlines()
     # b = 4, c = 0: p = 2 · 1/16; b = 2, c = 2: 1
     assert lines[2] == "| baseline CNN | 4 | 0 | 0.12 | 0.5, 0.5 |"
     assert lines[3] == "| CapsNet, r = 1 | 2 | 2 | 1 | 1, 1 |"

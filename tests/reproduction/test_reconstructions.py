@@ -32,7 +32,7 @@ def test_the_answers_about_drawings_follow_the_rows(tmp_path):
     again = reconstructions.report(Results(tmp_path, scale, rows, lambda row: kept))
     assert again == report
     assert np.array_equal(pixels(tmp_path / "wrong_paper.png"), before)
-    assert np.abs(kept["images"] / 255 - images).max() < 0.002
+    assert np.abs(kept["images"].astype(float) / 255 - images).max() < 0.002
     pictures = re.findall(r"\(([a-z_]+)\.png\)", report.body)
     assert pictures == ["right_authors", "right_paper", "wrong_paper", "wrong_authors"]
     assert report.body.index("right_authors") < report.body.index("| weights of the loss")

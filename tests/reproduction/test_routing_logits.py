@@ -8,15 +8,16 @@ from reproduction.routing_logits import report as routing_logits
 from reproduction.routing_logits.changes import logit_changes
 from tests.routing.oracles import dynamic as dynamic_oracle
 from tests.small_runs import tiny_data
-from torchcaps.models import create_model
+from torchcaps.models import CapsNet, create_model
 
 
 def test_logit_changes_against_scalar_loops():
     torch.manual_seed(1)
     model = create_model("capsnet_small", image_size=17, num_classes=3, reconstruct=False).eval()
+    assert isinstance(model, CapsNet)
     with torch.no_grad():
-        model.primary.conv.weight *= 20
-        model.classes.weight *= 5
+        model.primary.conv.weight.mul_(20)
+        model.classes.weight.mul_(5)
     data = tiny_data(20).test
     found = logit_changes(model, data)
     images, _ = data.batch(torch.arange(len(data)))

@@ -23,7 +23,8 @@ def test_table1_compares_seed_by_seed(errors, said):
     pair = ("r1-reconstruction", table1.BEST)
     values = dict(zip(pair, ([e / 1000 for e in errors], [0.01, 0.011, 0.012])))
     networks = [table1.COMPARISONS[name] for name in pair]
-    assert said in table1.compared(*networks, *values.values())
+    first, second = networks
+    assert said in table1.compared(first, second, *values.values())
 
 
 def test_the_small_baseline_has_weights_of_the_seed():
@@ -31,7 +32,7 @@ def test_the_small_baseline_has_weights_of_the_seed():
     first, again, other = (shrunk_cnn(seed)(base) for seed in (0, 0, 1))
     assert first.image_size == (17, 17)
     assert first.num_classes == 3
-    weights = [model.layers[0].weight for model in (first, again, other)]
+    weights = [model.layers[0].weight for model in (first, again, other)]  # type: ignore[index]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
     assert weights[0].shape[0] == 64

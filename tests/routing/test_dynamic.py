@@ -1,5 +1,7 @@
 """Dynamic routing against Procedure 1 in scalar loops: every iterate, every gradient."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -50,7 +52,9 @@ def test_linear_votes_are_routed_as_the_votes_they_stand_for() -> None:
 @pytest.mark.parametrize(
     "options", [{}, {"leaky": True}, {"mask": torch.tensor([[True, False, True]])}]
 )
-def test_gradients_are_those_of_finite_differences(iterations: int, options: dict) -> None:
+def test_gradients_are_those_of_finite_differences(
+    iterations: int, options: dict[str, Any]
+) -> None:
     u = torch.randn(1, 3, 2, dtype=DOUBLE, requires_grad=True)
     W = torch.randn(3, 2, 3, 2, dtype=DOUBLE, requires_grad=True)
     bias = torch.randn(2, 3, dtype=DOUBLE, requires_grad=True)
@@ -171,6 +175,6 @@ def test_module_carries_its_settings() -> None:
         ({"iteration": 3}, TypeError, "unexpected keyword"),
     ],
 )
-def test_refuses(arguments: dict, error: type[Exception], message: str) -> None:
+def test_refuses(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         dynamic_routing(**{"votes": torch.randn(2, 5, 3, 4), **arguments})

@@ -49,7 +49,8 @@ def agreement(tiny):
 
 def count_steps(monkeypatch, stop_at=None):
     """Steps that are done from now on; a person presses Ctrl-C before one of them."""
-    done, do_step = [], Run.do_step
+    done: list[int] = []
+    do_step = Run.do_step
 
     def counted(self):
         if len(done) == stop_at:
@@ -170,7 +171,7 @@ def test_folders_and_arguments_that_will_not_do(small, agreement, tmp_path, monk
 
 def test_a_cell_that_another_process_has_is_left_to_it(agreement, tmp_path):
     out = tmp_path / "out"
-    computed = []
+    computed: list[str] = []
 
     def compute(cell, workbench):
         computed.append(cell.name)
@@ -196,7 +197,7 @@ def test_a_cell_that_another_process_has_is_left_to_it(agreement, tmp_path):
 def test_a_cell_that_another_process_has_just_finished_is_not_computed_again(agreement, tmp_path):
     """Between the list of what is left and the claim."""
     out = tmp_path / "out"
-    computed = []
+    computed: list[str] = []
 
     def compute(cell, workbench):
         if not computed:  # a second process comes, and does everything else
