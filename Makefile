@@ -33,7 +33,7 @@ reproduce: .venv/has-train
 # What is published: dist/ with the sdist and, made from it, the wheel; both checked, and the wheel tried.
 dist: .venv/bin/python
 	rm -rf dist
-	$(PIP) --group release
+	$(PIP) build twine
 	$(BIN)/python -m build
 	$(BIN)/twine check --strict dist/*
 	$(PYTHON) -m venv --clear dist/.try

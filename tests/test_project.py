@@ -53,14 +53,14 @@ def test_the_version_is_the_same_everywhere() -> None:
 
 def test_every_dependency_is_pinned_at_what_is_allowed() -> None:
     pinned = pins("constraints.txt")
-    required = REQUIRED | lower_bounds(*PYPROJECT["dependency-groups"].values())
-    assert required.keys() <= pinned.keys()
-    for name, lowest in required.items():
+    assert REQUIRED.keys() <= pinned.keys()
+    for name, lowest in REQUIRED.items():
         assert as_numbers(pinned[name]) >= as_numbers(lowest), name
 
 
 def test_the_oldest_versions_are_the_lower_bounds() -> None:
-    assert pins("constraints-oldest.txt") == REQUIRED
+    oldest = pins("constraints-oldest.txt")
+    assert oldest | REQUIRED == oldest  # besides, it may hold back what they depend on
 
 
 def test_the_workflows_name_the_pythons_that_are_declared() -> None:
