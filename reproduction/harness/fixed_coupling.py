@@ -8,7 +8,7 @@ from torch import Tensor
 from reproduction.harness.training import Change
 from torchcaps.functional import squash, weighted_sum
 from torchcaps.models import CapsNet, Classifier
-from torchcaps.routing import Routing, Tile, register_routing
+from torchcaps.routing import Law, Routing, Tile, register_routing
 from torchcaps.seeding import mix_seed
 from torchcaps.types import Capsules, Paper
 
@@ -34,6 +34,14 @@ class FixedCoupling(Routing[Total, Total]):
 
     name = "fixed-coupling"
     paper = Paper("torchcaps", 2026, "a control: coupling drawn once", "reproduction")
+    laws = frozenset(
+        {
+            Law.ODD,
+            Law.ROTATION_EQUIVARIANT,
+            Law.LENGTH_IS_ACTIVATION,
+            Law.COUPLING_SHARES_ONE_UNIT,
+        }
+    )
     coupling: Tensor  # [I, J]
 
     def __init__(self, seed: int = 0, *, backend: str = "auto") -> None:

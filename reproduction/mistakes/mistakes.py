@@ -32,6 +32,7 @@ class MistakenRouting(DynamicRouting):
     """Dynamic routing of which a subclass gets one line wrong; this one is right."""
 
     by_tiles = False
+    laws = frozenset()
 
 
 @register_routing
@@ -109,6 +110,7 @@ class ActivationsCancel(EMRouting):
     """EM routing in which R a is divided by its sum over the parents, which takes a out again."""
 
     by_tiles = False
+    laws = frozenset()
 
     def gather(self, tile: Tile, coupling: Tensor, state: Gaussians) -> Moments:
         everywhere = replace(tile, activation=torch.ones_like(tile.activation))

@@ -58,6 +58,8 @@ def rebuilt(kind: type[CapsNet]) -> Callable[[CapsNet, int], CapsNet]:
 
 def unit_normal(model: CapsNet, seed: int) -> CapsNet:
     """Draws W from N(0, 1)."""
+    # Numbers are drawn in the order of memory, and in this one those of the published rows were.
+    model.classes.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     generator = torch.Generator().manual_seed(mix_seed("weights", seed))
     with torch.no_grad():
         model.classes.weight.normal_(generator=generator)

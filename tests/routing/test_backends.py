@@ -4,10 +4,13 @@ import logging
 
 import pytest
 import torch
+from torch import Tensor
 
 from torchcaps import AttentionRouting, DynamicRouting, EMRouting, LinearVotes
 from torchcaps.kernels import dispatch
 from torchcaps.kernels.dispatch import backends_of, choose_backend
+from torchcaps.routing import Tile, sweep
+from torchcaps.routing.dynamic import State, Total
 from torchcaps.votes import FormedVotes
 
 
@@ -71,6 +74,36 @@ def test_a_routing_that_was_not_built_says_so() -> None:
     for routing in (EMRouting(), AttentionRouting()):
         with pytest.raises(ValueError, match="learns parameters and does not have them yet"):
             routing(votes())
+
+
+class Learning(DynamicRouting):
+    """It learns a factor for every child, and one for the logits of every parent."""
+
+    def build(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int) -> "Learning":
+        self.strength = torch.nn.Parameter(torch.rand(in_caps))
+        self.sharpness = torch.nn.Parameter(torch.rand(out_caps))
+        return self
+
+    def score(self, tile: Tile, state: State) -> Tensor:
+        return super().score(tile, state) * self.sharpness
+
+    def gather(self, tile: Tile, coupling: Tensor, state: State) -> Total:
+        return super().gather(tile, coupling * self.strength[tile.indices, None], state)
+
+
+def test_what_is_learned_for_children_and_scores_gets_its_gradient_by_tiles(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sweep, "TILE_BYTES", 2 * 7 * 5 * 6 * 8)
+    routing, found = Learning().build(30, 4, 5, 6).double(), []
+    factors = [factor.double().requires_grad_() for factor in votes().factors]
+    for backend in ("tiles", "reference"):
+        routing.backend = backend
+        total = routing(LinearVotes(*factors)).pose.square().sum()
+        found.append(torch.autograd.grad(total, [*factors, *routing.parameters()]))
+    for one, other in zip(*found, strict=True):
+        assert other.abs().max() > 0
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
 
 
 class NeedsPose(DynamicRouting):

@@ -66,7 +66,7 @@ class EMWithLogit(EMRouting):
 class EMWithConstantLambda(EMRouting):
     """EM routing with λ_t = λ in every iteration."""
 
-    def inverse_temperature(self, t: int) -> float:
+    def inverse_temperature(self, m: Tensor, t: int) -> float:
         assert self.final_lambda is not None
         return self.final_lambda
 

@@ -77,7 +77,9 @@ class AttentionRouting(Routing[Total, State]):
 
     def score(self, tile: Tile, state: State) -> Tensor:
         """V_ij · v_j / √D"""
-        return agreement(tile.votes, state.v) / math.sqrt(tile.votes.shape[-1])
+        logits = agreement(tile.votes, state.v) / math.sqrt(tile.votes.shape[-1])
+        largest = torch.finfo(logits.dtype).max / 2  # D = 1 has no norm, and the product overflows
+        return logits.clamp(-largest, largest)
 
     def couple(self, tile: Tile, logits: Tensor) -> Tensor:
         coupling = tile.compete(logits)

@@ -111,6 +111,7 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
     laws: ClassVar[frozenset[Law]] = frozenset()
     needs_pose: ClassVar[bool] = False
     by_tiles: ClassVar[bool] = True  # False where a line looks at other children or samples
+    option_names: ClassVar[tuple[str, ...]] = ()
     fused: ClassVar[bool] = False  # the table of kernels has it; true of this very class alone
 
     def __init__(self, iterations: int = 3, *, detach: bool = False, backend: str = "auto") -> None:
@@ -126,6 +127,8 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
         """A subclass that overrides a line must not be run by a kernel that does not know it."""
         super().__init_subclass__(**kwargs)
         cls.fused = "fused" in vars(cls) and cls.fused
+        # Once a class: torch.compile does not follow `signature`.
+        cls.option_names = tuple(n for n in inspect.signature(cls).parameters if n != "backend")
 
     if TYPE_CHECKING:
 
@@ -303,8 +306,7 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
 
     def options(self) -> dict[str, Any]:
         """The options as they stand, by name, as JSON values; the backend is not among them."""
-        names = inspect.signature(type(self)).parameters
-        return {name: getattr(self, name) for name in names if name != "backend"}
+        return {name: getattr(self, name) for name in self.option_names}
 
     def extra_repr(self) -> str:
         shown = [f"{name}={value!r}" for name, value in self.options().items()]

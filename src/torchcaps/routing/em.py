@@ -53,12 +53,14 @@ class EMRouting(Routing[Moments, State]):
     R_i· = softmax_j (ln a_j + ln N(V_ij; μ_j, σ²_j)).
 
     Second moments are taken about the mean of the iteration before, never as ΣV² − μ²; z is kept,
-    never ln(σ(z)).
+    never ln(σ(z)). For votes so large that their squares would overflow (1.8e19 in float32) the
+    coupling is a constant in backward: what goes through it would overflow too.
 
     Args:
         iterations: r ≥ 1.
         final_lambda: λ ≥ 0, the inverse temperature (0.01 in the paper). Default: what makes the
-            λ_t of the last iteration J / I, so that z does not grow with the number of children.
+            λ_t of the last iteration J / Σ_i a_i (or J, where the sum is below 1), so that z does
+            not grow with the number of active children.
         variance_floor: added to every variance, at least 1e-12; without it one child gives
             infinite density.
         mean_momentum: ρ in [0, 1]: μ is (1 − ρ) of the mean above and ρ of the μ before it, which
@@ -121,7 +123,6 @@ class EMRouting(Routing[Moments, State]):
     def build(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int) -> Self:
         self.beta_a = nn.Parameter(torch.zeros(out_caps))
         self.beta_u = nn.Parameter(torch.full((out_caps,), 3.0))
-        self.parents_per_child = out_caps / in_caps
         return self
 
     def begin(self, tile: Tile) -> State:
@@ -147,7 +148,10 @@ class EMRouting(Routing[Moments, State]):
         normaliser = self.log_deviations(state.variance, state.scale)
         normaliser = normaliser + 0.5 * math.log(2 * math.pi) * state.mean.shape[-1]
         parent = F.logsigmoid(state.logit) - normaliser  # [..., J]
-        return parent.unsqueeze(-2) - agreement(tile.votes.square(), 0.5 / state.variance)
+        logits = parent.unsqueeze(-2) - agreement(tile.votes.square(), 0.5 / state.variance)
+        largest = state.scale.amax(dim=-2, keepdim=True)  # [..., 1, 1]
+        too_large = largest > math.sqrt(torch.finfo(largest.dtype).max)
+        return torch.where(too_large, logits.detach(), logits)
 
     def gather(self, tile: Tile, coupling: Tensor, state: State) -> Moments:
         w = coupling * tile.activation.unsqueeze(-1)  # [..., i, J]
@@ -167,14 +171,15 @@ class EMRouting(Routing[Moments, State]):
         cost = mass.squeeze(-1) * (
             mean.shape[-1] * self.beta_u + self.log_deviations(variance, state.scale)
         )
-        logit = self.inverse_temperature(t) * (self.beta_a - cost)
+        logit = self.inverse_temperature(m, t) * (self.beta_a - cost)
         return State(mean, variance, logit, mean, state.scale)
 
-    def inverse_temperature(self, t: int) -> float:
-        """λ_t"""
+    def inverse_temperature(self, m: Tensor, t: int) -> Tensor | float:
+        """λ_t, from the masses `[..., J, 1]`: together they are Σ_i a_i."""
         if self.final_lambda is not None:
             return self.final_lambda * (1 - DECAY**t)
-        return self.parents_per_child * (1 - DECAY**t) / (1 - DECAY**self.iterations)
+        active = m.sum(dim=-2).clamp(min=1)  # [..., 1]
+        return m.shape[-2] / active * ((1 - DECAY**t) / (1 - DECAY**self.iterations))
 
     def finish(self, state: State) -> Capsules:
         return Capsules(state.mean, torch.sigmoid(state.logit))

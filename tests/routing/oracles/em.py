@@ -58,7 +58,10 @@ def route(
                     variance[j, d] = math.fsum(spread) / m + variance_floor
                 entropy = 0.5 * math.fsum(math.log(x) for x in variance[j])
                 cost = m * (D * beta_u[j] + entropy)
-                final = J / I / (1 - 0.95**r) if final_lambda is None else final_lambda
+                final = final_lambda
+                if final is None:  # λ_r = J / Σ_i a_i
+                    active = math.fsum(a[i] for i in real)
+                    final = J / max(1.0, active) / (1 - 0.95**r)
                 z[j] = final * (1 - 0.95**t) * (beta_a[j] - cost)
                 trace["pose"][t - 1, n, j] = mean[j]
                 trace["activation"][t - 1, n, j] = math.exp(log_sigmoid(z[j]))
