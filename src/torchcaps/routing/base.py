@@ -302,6 +302,33 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
                 )
         return votes, activation
 
+    # --- how a layer that votes for this routing begins, and learns
+
+    def initial_vote_length(
+        self, in_caps: int, out_caps: int, out_dim: int, length: float
+    ) -> float:
+        """The length that votes should have before training.
+
+        Args:
+            in_caps, out_caps, out_dim: I, J and D of the layer.
+            length: that the output capsules should have then, where it is their activation.
+
+        Returns:
+            For a routing whose poses are means of the votes: 0.2, which trains.
+        """
+        return 0.2
+
+    def vote_gain(self, in_caps: int, out_caps: int) -> float:
+        """By how much a pose moves, per unit, where all the votes for it move alike.
+
+        Args:
+            in_caps, out_caps: I and J of the layer.
+
+        Returns:
+            For a mean of the votes 1; for their sum, of which each input capsule gives 1/J, I/J.
+        """
+        return 1.0
+
     # --- what is saved, and shown
 
     def options(self) -> dict[str, Any]:

@@ -27,6 +27,10 @@ def load_data_of(config: TrainConfig) -> TrainTest:
 def build_model(config: TrainConfig, data: ImageData) -> Classifier:
     """The model that a config names, for the shape and classes of the data, with seeded weights."""
     options = model_options(config)
+    if takes_argument(config.model, "mean"):
+        options = {**statistics(data), **options}
+    if takes_argument(config.model, "reconstruct"):
+        options.setdefault("reconstruct", data.channels == 1)
     torch.manual_seed(mix_seed("weights", config.seed))
     try:
         return create_model(
@@ -43,6 +47,15 @@ def build_model(config: TrainConfig, data: ImageData) -> Classifier:
         raise InputError(f"{data.name} does not fit {config.model}: {error}") from error
 
 
+def statistics(data):
+    x = data.images.float().div(255) if data.images.dtype == torch.uint8 else data.images.float()
+    d = (0, 2, 3)
+    return {
+        "mean": [round(v, 5) for v in x.mean(d).tolist()],
+        "std": [max(round(v, 5), 1e-3) for v in x.std(d).tolist()],
+    }
+
+
 def model_options(config: TrainConfig) -> dict[str, Any]:
     """The arguments of the model that a config states, beside the shape and classes of the data.
 
@@ -50,22 +63,24 @@ def model_options(config: TrainConfig) -> dict[str, Any]:
         InputError: a routing or loss scale for a network that has none, an unknown routing, or an
             option that it does not have.
     """
+    chosen = dict(config.model_options or {})
     capsules = takes_argument(config.model, "routing")
     if not capsules:
         asked = (config.routing, config.iterations, config.loss_scale)
-        if asked != (None, None, "paper"):
+        if asked[:2] != (None, None) or config.loss_scale not in (None, "paper"):
             raise InputError(
                 f"--routing, --iterations and --loss-scale are for capsule networks, and "
                 f"{config.model} is none: leave them out"
             )
-        return {}
+        return chosen
     options = {} if config.iterations is None else {"iterations": config.iterations}
     routing = create_routing("dynamic" if config.routing is None else config.routing, **options)
-    return {
-        "routing": routing,
-        "reconstruct": config.reconstruct,
-        "loss_scale": config.loss_scale,
-    }
+    chosen["routing"] = routing
+    if config.reconstruct is not None:
+        chosen["reconstruct"] = config.reconstruct
+    if config.loss_scale is not None:
+        chosen["loss_scale"] = config.loss_scale
+    return chosen
 
 
 def describe_data(data: TrainTest) -> dict[str, Any]:
