@@ -200,7 +200,7 @@ def differs(scale: Scale) -> Sequence[str]:
 
 def training(**options: object) -> TrainConfig:
     """On digits moved by up to 6 pixels."""
-    return published_training(max_shift=MOVED, validation=0.0, **options)  # type: ignore[arg-type]
+    return published_training(max_shift=MOVED, validation=0.0, **options)
 
 
 SCALES: dict[ScaleName, Scale] = {

@@ -61,7 +61,7 @@ def differs(scale: Scale) -> Sequence[str]:
 
 def training(**options: object) -> TrainConfig:
     """Without reconstruction, on all the images."""
-    return published_training(validation=0.0, reconstruct=False, **options)  # type: ignore[arg-type]
+    return published_training(validation=0.0, reconstruct=False, **options)
 
 
 SCALES: dict[ScaleName, Scale] = {

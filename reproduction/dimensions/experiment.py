@@ -75,7 +75,7 @@ def differs(scale: Scale) -> Sequence[str]:
 
 def training(**options: object) -> TrainConfig:
     """With drawings that become sharp in few epochs."""
-    return published_training(validation=0.0, loss_scale="authors", **options)  # type: ignore[arg-type]
+    return published_training(validation=0.0, loss_scale="authors", **options)
 
 
 SCALES: dict[ScaleName, Scale] = {

@@ -64,7 +64,7 @@ def differs(scale: Scale) -> Sequence[str]:
 
 def training(**options: object) -> TrainConfig:
     """With three iterations, on all the images."""
-    return published_training(validation=0.0, iterations=3, **options)  # type: ignore[arg-type]
+    return published_training(validation=0.0, iterations=3, **options)
 
 
 SCALES: dict[ScaleName, Scale] = {

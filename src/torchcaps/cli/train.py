@@ -30,7 +30,7 @@ class Train(TrainConfig):
             """as JSON: '{"name": "em", "final_lambda": 0.02}'; default: the model's, dynamic."""
         ),
     ] = None
-    model_options: Annotated[
+    model_options: Annotated[  # type: ignore[assignment]  # JSON here, the object in the config
         str | None,
         tyro.conf.arg(
             help="Arguments of the network over its defaults, as JSON: "

@@ -73,6 +73,8 @@ class ImageCapsNet(CapsuleClassifier):
     """
 
     stem: Stem
+    mean_of_channels: Tensor
+    std_of_channels: Tensor
 
     def __init__(
         self,

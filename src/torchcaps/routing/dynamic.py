@@ -111,7 +111,7 @@ class DynamicRouting(Routing[Total, State]):
         for _ in range(self.iterations):
             length = float(torch.linalg.vector_norm(self.squashed(torch.tensor([s], device="cpu"))))
             total += length
-            s = first + ratio * first**2 * total
+            s = first + ratio * first * first * total
         return length
 
     def vote_gain(self, in_caps: int, out_caps: int) -> float:
