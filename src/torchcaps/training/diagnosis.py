@@ -9,7 +9,7 @@ from torch import Tensor
 
 from torchcaps.training.metrics import Evaluation, agreement_z, one_line, wilson_interval
 
-__all__ = ["Alarm", "Diagnosis", "diagnose", "is_learning"]
+__all__ = ["HAS_LEARNED", "Alarm", "Diagnosis", "diagnose", "is_learning"]
 
 History = Sequence[Mapping[str, Any]]  # rows of metrics.csv
 
@@ -19,6 +19,8 @@ CONSTANT = 0.01  # spread of the lengths over the images, as a share of the larg
 NEARLY_ALL = 0.98  # of the answers
 TOO_WIDE = 0.1  # with an interval that reaches so far above the largest class, a set is too small
 STILL = 0.01  # relative change of the loss over three epochs
+# Causes that do not say that nothing was learned, and how their line begins.
+HAS_LEARNED = {"few_images": "TOO FEW IMAGES", "below_majority": "UNEQUAL CLASSES"}
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,8 @@ class Diagnosis:
     advice: str
 
     def __str__(self) -> str:
-        kinds = {"few_images": "CANNOT BE TOLD", "below_majority": "UNEQUAL CLASSES"}
-        return f"{kinds.get(self.cause, 'NOT LEARNING')}: {self.finding}; {self.advice}"
+        kind = HAS_LEARNED.get(self.cause, "NOT LEARNING")
+        return f"{kind}: {self.finding}; {self.advice}"
 
 
 class Alarm:
@@ -181,8 +183,8 @@ class Answers:
                 "constant",
                 f"{self.words()}, and the answer is the same for every image (no class changes by "
                 f"more than {spread:.2g})",
-                "look whether the images differ as the network sees them, then try a tenth of the "
-                "--learning-rate",
+                "try a tenth of the --learning-rate, then look whether the images differ as the "
+                "network sees them",
             )
         return None
 
@@ -209,7 +211,7 @@ class Answers:
     def advice_if_collapsed(self, training: Tensor) -> str:
         """What to try when one class is always the answer."""
         share, largest = float(training.max() / training.sum()), int(training.argmax())
-        if share > max(0.6, 2 / int((training > 0).sum())):
+        if share > 0.6:
             return (
                 f"{share:.0%} of the training images are {named([self.class_names[largest]])}: "
                 "give it more of the other classes, or try a tenth of the --learning-rate"

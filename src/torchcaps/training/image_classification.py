@@ -18,7 +18,7 @@ from torchcaps.training import pictures
 from torchcaps.training.batch_sampler import BatchSampler
 from torchcaps.training.build import border_brightness, describe_data
 from torchcaps.training.config import TrainConfig
-from torchcaps.training.diagnosis import Diagnosis, diagnose, is_learning
+from torchcaps.training.diagnosis import HAS_LEARNED, Diagnosis, diagnose, is_learning
 from torchcaps.training.metrics import Evaluation, class_figures, describe_classes, evaluate
 from torchcaps.training.precision import Precision
 from torchcaps.training.progress import watched
@@ -179,9 +179,18 @@ class ImageClassification(Task[Classifier, ImageBatch]):
     ) -> None:
         """Learning curves, confusion, the most confident mistakes, and reconstructions."""
         test, answers = self.data.test, held_out.answers
-        pictures.draw_learning_curves(history, path=folder / "learning_curves.png")
+        pictures.draw_learning_curves(
+            history,
+            path=folder / "learning_curves.png",
+            references=accuracies_without_learning(class_counts(self.training)),
+            validation_images=None if self.validation is None else len(self.validation),
+        )
         pictures.draw_confusion(answers.confusion, test.class_names, path=folder / "confusion.png")
-        draw_worst_mistakes(test, answers, path=folder / "mistakes.png")
+        wrong = held_out.result.get("diagnosis")
+        warning = ""
+        if wrong and wrong["cause"] not in HAS_LEARNED:
+            warning = f"The network has not learned: {wrong['finding']}."
+        draw_worst_mistakes(test, answers, path=folder / "mistakes.png", warning=warning)
         draw_some_reconstructions(model, test, answers, path=folder / "reconstructions.png")
 
     def describe(self, model: Classifier) -> str:
@@ -216,7 +225,14 @@ def split_off_validation(data: ImageData, fraction: float) -> tuple[ImageData, I
     return (data, None) if fraction == 0 else stratified_split(data, fraction)
 
 
-def draw_worst_mistakes(test: ImageData, held_out: Evaluation, *, path: Path) -> None:
+def accuracies_without_learning(counts: Tensor) -> dict[str, float]:
+    """Of guessing, and where classes are unequal of always answering with the largest."""
+    guessing, largest = 1 / int((counts > 0).sum()), float(counts.max() / counts.sum())
+    levels = {"guessing": guessing}
+    return levels | ({"largest class": largest} if largest > 1.2 * guessing else {})
+
+
+def draw_worst_mistakes(test: ImageData, held_out: Evaluation, *, path: Path, warning: str) -> None:
     """The wrong answers of the largest activation."""
     worst = torch.tensor(held_out.worst_mistakes(most=24), dtype=torch.int64)
     pictures.draw_mistakes(
@@ -227,6 +243,7 @@ def draw_worst_mistakes(test: ImageData, held_out: Evaluation, *, path: Path) ->
         test.class_names,
         total=len(test) - held_out.correct,
         path=path,
+        warning=warning,
     )
 
 
