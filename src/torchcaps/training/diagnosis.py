@@ -165,7 +165,7 @@ class Answers:
             return Diagnosis(
                 "saturated",
                 f"{self.words()}, and every class capsule is near 1 for every image (lengths "
-                f"{low:.4f} to {high:.4f}), so that squash passes no gradient",
+                f"{low:.4f} to {high:.4f}), so that squash passes little gradient",
                 "try a tenth of the --learning-rate, smaller images (--image-size), or --routing "
                 "em",
             )
