@@ -100,10 +100,8 @@ def diagnose(
         return answers.shortfall()
     if stuck := answers.stuck():
         return stuck
-    if answers.too_few():
-        return Diagnosis(
-            "few_images", answers.too_few(), "hold out more images, or trust the validation only"
-        )
+    if too_few := answers.too_few():
+        return by_training(answers, too_few, history, training)
     if is_learning(history, training, halfway=True):
         right = history[-1]["train_accuracy"]
         return Diagnosis(
@@ -166,8 +164,7 @@ class Answers:
                 "saturated",
                 f"{self.words()}, and every class capsule is near 1 for every image (lengths "
                 f"{low:.4f} to {high:.4f}), so that squash passes little gradient",
-                "try a tenth of the --learning-rate, smaller images (--image-size), or --routing "
-                "em",
+                "try a tenth of the --learning-rate, or smaller images (--image-size)",
             )
         probabilities = bool(((lengths.sum(dim=1) - 1).abs() < 0.01).all())
         if high < NEAR_ZERO and not probabilities:
@@ -216,25 +213,38 @@ class Answers:
                 f"{share:.0%} of the training images are {named([self.class_names[largest]])}: "
                 "give it more of the other classes, or try a tenth of the --learning-rate"
             )
-        if float(self.measured.activation.amax(dim=1).mean()) > 0.5:
-            return "try a tenth of the --learning-rate, or --routing em"
-        return "try ten times the --learning-rate, then a tenth"
+        return "try a tenth of the --learning-rate, then ten times"
 
     def too_few(self) -> str:
         """What a set is too small for, or nothing."""
         measured, (largest, rate) = self.measured, self.measured.majority
         count, name = len(measured.labels), named([self.class_names[largest]])
+        of = f"of {count} {self.images}"
         others = count - round(rate * count)
         if others < 5 and measured.accuracy >= rate:
             are = "is" if others == 1 else "are"
-            return f"only {others} of {count} {self.images} {are} not {name}"
+            return f"only {others} {of} {are} not {name}"
         low, high = measured.interval
         if not self.collapsed and measured.accuracy > rate and high > rate + TOO_WIDE:
             return (
-                f"{measured.accuracy:.2%} of {count} {self.images} are right, and of so few that "
+                f"{measured.accuracy:.2%} {of} are right, and of so few that "
                 f"may mean {low:.0%} to {high:.0%}, where always {name} has {rate:.2%}"
             )
         return ""
+
+
+def by_training(answers: Answers, too_few: str, history: History, training: Tensor) -> Diagnosis:
+    """Where few images leave it open, those trained on may have settled it."""
+    if not history or is_learning(history, training):
+        return Diagnosis("few_images", too_few, "hold out more images")
+    right, rate = history[-1]["train_accuracy"], float(training.max() / training.sum())
+    largest = named([answers.class_names[int(training.argmax())]])
+    return Diagnosis(
+        "collapsed" if answers.collapsed else "chance",
+        f"{right:.2%} of the training images are right, no better than always {largest} "
+        f"({rate:.2%}), and {too_few}",
+        answers.advice_if_collapsed(training),
+    )
 
 
 def no_progress(answers: Answers, history: History) -> Diagnosis:
