@@ -14,6 +14,7 @@ from torchcaps.data.images import ImageData
 from torchcaps.data.load import TrainTest, dataset_names, load_data
 from torchcaps.data.multimnist import MultiMNIST, PairBatch
 from torchcaps.data.split import stratified_split
+from torchcaps.data.statistics import channel_statistics
 
 __all__ = [
     "AFFNIST_RANGES",
@@ -24,6 +25,7 @@ __all__ = [
     "TrainTest",
     "affine_images",
     "apply_shift",
+    "channel_statistics",
     "dataset_names",
     "load_data",
     "pad_images",
