@@ -30,7 +30,9 @@ def test_a_constant_channel_is_only_centred(value: float) -> None:
     images = torch.rand(5, 2, 3, 3)
     images[:, 0] = value
     mean, std = channel_statistics(data_of(images))
-    assert std[0] == 1 and mean[0] == pytest.approx(value) and std[1] < 1
+    assert std[0] == 1
+    assert mean[0] == pytest.approx(value)
+    assert std[1] < 1
 
 
 def test_of_many_images_a_fixed_sample_is_taken() -> None:
