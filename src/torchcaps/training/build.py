@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchcaps.data import ImageData, TrainTest, load_data
+from torchcaps.data import ImageData, TrainTest, channel_statistics, load_data
 from torchcaps.errors import InputError
 from torchcaps.models import Classifier, create_model
 from torchcaps.models.registry import takes_argument
@@ -28,7 +28,8 @@ def build_model(config: TrainConfig, data: ImageData) -> Classifier:
     """The model that a config names, for the shape and classes of the data, with seeded weights."""
     options = model_options(config)
     if takes_argument(config.model, "mean"):
-        options = {**statistics(data), **options}
+        mean, std = channel_statistics(data.images)
+        options = {"mean": rounded(mean), "std": rounded(std), **options}
     if takes_argument(config.model, "reconstruct"):
         options.setdefault("reconstruct", data.channels == 1)
     torch.manual_seed(mix_seed("weights", config.seed))
@@ -47,13 +48,9 @@ def build_model(config: TrainConfig, data: ImageData) -> Classifier:
         raise InputError(f"{data.name} does not fit {config.model}: {error}") from error
 
 
-def statistics(data):
-    x = data.images.float().div(255) if data.images.dtype == torch.uint8 else data.images.float()
-    d = (0, 2, 3)
-    return {
-        "mean": [round(v, 5) for v in x.mean(d).tolist()],
-        "std": [max(round(v, 5), 1e-3) for v in x.std(d).tolist()],
-    }
+def rounded(numbers: Tensor) -> list[float]:
+    """As they stand in a config: digits that no network can tell apart are left out."""
+    return [round(number, 6) for number in numbers.tolist()]
 
 
 def model_options(config: TrainConfig) -> dict[str, Any]:

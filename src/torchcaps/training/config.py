@@ -30,6 +30,8 @@ FIRST_VERSION: dict[str, Any] = {
     "warmup": 0.0,
     "final_learning_rate": 0.05,
     "clip": None,
+    "augment": "digits",
+    "flip": "no",
 }
 ADDED = "schedule"  # no run of version 0.1 has it; its config.json has all other options
 
@@ -79,8 +81,20 @@ class TrainConfig:
     """Of AdamW: the fraction, times the learning rate, that a step takes of every weight."""
     clip: float | None = 5.0
     """Largest norm of the gradient: a larger one is shortened to it; none in a file: as it is."""
+    augment: Literal["auto", "none", "digits", "drawings", "photos"] = "auto"
+    """How training images are varied at random: digits (on black) are shifted; drawings (on a plain
+    ground) too, their edge repeated; photos more, their mirror image at the edge, and those with
+    colour are flipped. auto tells the kind from the images' borders; none varies nothing."""
     max_shift: int = 2
-    """Shift each training image by up to this many pixels, with zero padding; 0 turns it off."""
+    """Shift each training image by up to this many pixels, and photos by an eighth of their side
+    where that is more; 0 turns it off."""
+    flip: Literal["auto", "yes", "no"] = "auto"
+    """Exchange left and right in half of the training images: auto in colour photos. Say no where
+    classes differ by it, as some road signs do."""
+    max_rotation: float = 0.0
+    """Turn each training image by up to this many degrees to either side."""
+    jitter: float = 0.0
+    """Change brightness, contrast and saturation of each training image by up to this fraction."""
     validation: float = 0.1
     """Fraction of the training images kept aside to follow progress; the test images are looked at
     once, after the last epoch. 0 trains on all."""
@@ -113,6 +127,10 @@ class TrainConfig:
         for name in ("validation", "warmup"):
             if not 0 <= getattr(self, name) < 1:
                 raise _bad(name, getattr(self, name), "a fraction from 0 up to, not including, 1")
+        if not 0 <= self.max_rotation <= 180:
+            raise _bad("max_rotation", self.max_rotation, "degrees from 0 to 180")
+        if not 0 <= self.jitter <= 1:
+            raise _bad("jitter", self.jitter, "a fraction from 0 to 1")
 
 
 def config_to_dict(config: TrainConfig) -> dict[str, Any]:
