@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any, NoReturn
 
 from torchcaps import __version__
-from torchcaps.errors import InputError, RunStopped
+from torchcaps.errors import InputError, RunStopped, SomeFailed
 
 __all__ = ["exit_after", "main"]
 
@@ -39,7 +39,7 @@ def exit_after(command: Callable[[], None], program: str = "torchcaps") -> NoRet
     try:
         command()
         sys.stdout.flush()
-    except (InputError, RunStopped) as error:
+    except (InputError, RunStopped, SomeFailed) as error:
         fail(str(error), getattr(error, "exit_code", 2), program)
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

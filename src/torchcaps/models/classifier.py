@@ -1,7 +1,7 @@
 """What every model of the package is: images in, poses, activations and a reconstruction out."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +48,7 @@ class Classifier(Pretrained, pipeline_tag="image-classification"):
     channels: int
     num_classes: int
     class_names: tuple[str, ...]
+    highest_threshold: ClassVar[float] = 0.0
 
     def __init__(
         self,
@@ -113,6 +114,14 @@ class Classifier(Pretrained, pipeline_tag="image-classification"):
     def predict(self, images: Tensor) -> Tensor:
         """The class of each image, `[B]` int64."""
         return self(images).activation.argmax(dim=1)
+
+    @property
+    def threshold(self) -> float:
+        """The largest activation below which an image is taken to show none of the classes.
+
+        `metadata["threshold"]`, which training writes; else 0, which refuses nothing.
+        """
+        return float(self.metadata.get("threshold", 0))
 
     def check_images(self, images: Tensor) -> None:
         """Raise unless images are `[B, C, H, W]` as this model was built for."""

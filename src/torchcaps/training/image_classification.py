@@ -20,6 +20,7 @@ from torchcaps.training.metrics import Evaluation, evaluate
 from torchcaps.training.precision import Precision
 from torchcaps.training.progress import watched
 from torchcaps.training.task import HeldOut, StepResult, Task
+from torchcaps.training.threshold import choose_threshold
 
 __all__ = ["ImageClassification"]
 
@@ -122,6 +123,7 @@ class ImageClassification(Task[Classifier, ImageBatch]):
                 f"{low:.4f} to {high:.4f}), after the last of {config.epochs} epochs",
                 "seed": config.seed,
                 "border_brightness": round(border_brightness(some), 4),
+                "threshold": choose_threshold(model, self.validation or self.training),
             },
             answers=held_out,
         )
