@@ -176,7 +176,6 @@ TRAIN = {
     ),
     "empty class": (lambda at: ["--data", at.classes("ant", "bee", empty="cow")], "cow has no"),
     "no image": (lambda at: folder_with(at, "bee/5.png"), "5.png is not an image"),
-    "a text in a class": (lambda at: folder_with(at, "bee/notes.txt"), "1 file that is not an"),
     "one class": (lambda at: ["--data", at.classes("ant")], "only one class folder, 'ant'"),
     "unknown data": (lambda at: ["--data", "minst"], "unknown data 'minst' (did you mean"),
     "images too small": (
