@@ -6,10 +6,11 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-__all__ = ["atomic_path", "locked", "write_bytes", "write_json", "write_text"]
+__all__ = ["atomic_path", "locked", "plain_number", "write_bytes", "write_json", "write_text"]
 
 
 @contextmanager
@@ -87,7 +88,22 @@ def write_text(path: str | os.PathLike[str], content: str) -> None:
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write `value` to `path` atomically, as readable JSON (floats keep every bit)."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=plain_number) + "\n")
+
+
+def plain_number(value: object) -> int | float:
+    """A number as Python's own; what `json.dumps(default=…)` takes for NumPy's.
+
+    Example:
+        >>> import numpy as np
+        >>> json.dumps({"epochs": np.int64(3)}, default=plain_number)
+        '{"epochs": 3}'
+    """
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value)
+    raise TypeError(f"JSON cannot hold {type(value).__name__}")
 
 
 def _umask() -> int:

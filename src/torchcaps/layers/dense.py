@@ -56,7 +56,9 @@ class DenseCaps(nn.Module):
         bias: bool = False,
     ) -> None:
         super().__init__()
-        check_counts(in_caps=in_caps, in_dim=in_dim, out_caps=out_caps, out_dim=out_dim)
+        in_caps, in_dim, out_caps, out_dim = check_counts(
+            in_caps=in_caps, in_dim=in_dim, out_caps=out_caps, out_dim=out_dim
+        )
         self.routing = create_routing(routing).build(in_caps, in_dim, out_caps, out_dim)
         self.weight = nn.Parameter(torch.empty(in_caps, out_caps, out_dim, in_dim))
         self.bias = nn.Parameter(torch.zeros(out_caps, out_dim)) if bias else None
