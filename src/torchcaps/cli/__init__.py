@@ -22,8 +22,16 @@ def run(arguments: Sequence[str]) -> None:
     """Run the command that the arguments name."""
     if arguments[:1] == ["--version"]:
         print(f"torchcaps {__version__}")
-    else:
-        parse(arguments).run()
+        return
+    command = parse(arguments)
+    try:
+        command.run()
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise InputError(
+            f"there is too little memory for this: {memory_advice(command)}"
+        ) from error
 
 
 def exit_after(command: Callable[[], None], program: str = "torchcaps") -> NoReturn:
@@ -99,6 +107,19 @@ def parse(arguments: Sequence[str]) -> Any:
         "`torchcaps --version` prints the version.",
         args=arguments,
     )
+
+
+def memory_advice(command: Any) -> str:
+    """What a person can do, by the options that a command has and where they stand."""
+    options = []
+    if getattr(command, "batch_size", 1) > 1:
+        options.append("--batch-size")
+    if hasattr(command, "image_size"):
+        options.append("--image-size")
+    if not options:
+        return "use a machine with more, or a network for smaller images"
+    begin = "begin a new run with" if getattr(command, "resume", None) else "take"
+    return f"{begin} a smaller {' or '.join(options)}"
 
 
 def is_out_of_memory(error: Exception) -> bool:
