@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from torchcaps.cli.streams import can_print
 from torchcaps.errors import InputError
 from torchcaps.training.config import MOST_THREADS, read_train_config
 
@@ -57,7 +58,10 @@ class Eval:
         watch = partial(watched, description="measuring")
         measured = evaluate(model, data, batch_size=batch_size, watch=watch)
         result = summary(measured, model.class_names) | {"data": name, "split": self.split}
-        print(json.dumps(result, indent=2, ensure_ascii=False) if self.json else as_text(result))
+        if self.json:
+            print(json.dumps(result, indent=2, ensure_ascii=not can_print("é…")))
+        else:
+            print(as_text(result))
 
     def _load_data(self, model: "Classifier") -> tuple[str, Any]:
         from torchcaps.cli.checkpoint import run_of_model

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from torchcaps.cli.eval import check_range
+from torchcaps.cli.streams import can_print, one_line
 from torchcaps.errors import InputError, SomeFailed
 from torchcaps.training.config import MOST_THREADS
 
@@ -197,7 +198,7 @@ class Report:
 
     def _line(self, answer: "Answer") -> str:
         nearest = f", nearest {self.names[answer.nearest or 0]}" if not answer.known else ""
-        return f"{answer.path}: {self._word(answer)} ({answer.largest:.2f}{nearest})"
+        return one_line(f"{answer.path}: {self._word(answer)} ({answer.largest:.2f}{nearest})")
 
     def end(self, others: int) -> None:
         """The counts, and what could not be read.
@@ -206,13 +207,13 @@ class Report:
             SomeFailed: there was such a file.
         """
         if self.options.json:
-            print(json.dumps(self.values, indent=2, ensure_ascii=False))
+            print(json.dumps(self.values, indent=2, ensure_ascii=not can_print("é…")))
         elif not self.few:
             screen = sys.stdout if self.options.to is not None else sys.stderr
             print("\n".join(self._summary(others)), file=screen)
         if self.broken:
             for sentence in self.broken[:MOST_TOLD] if len(self.broken) > 1 else []:
-                print(f"not read: {sentence}", file=sys.stderr)
+                print(f"not read: {one_line(sentence)}", file=sys.stderr)
             raise SomeFailed(self._some_broken())
 
     def _summary(self, others: int) -> list[str]:
@@ -257,4 +258,4 @@ def at_length(answer: "Answer", names: Sequence[str], picture: Path | None) -> s
         lines.append("  dark and light were swapped (--invert no prevents it)")
     if picture is not None:
         lines.append(f"  picture: {picture}")
-    return "\n".join(lines)
+    return "\n".join("  " * line.startswith("  ") + one_line(line) for line in lines)

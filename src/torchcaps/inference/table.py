@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from torchcaps.errors import InputError
 from torchcaps.inference.answers import Answer
-from torchcaps.storage import atomic_path
+from torchcaps.storage import atomic_path, check_plain_file
 
 __all__ = ["as_json", "check_table", "open_table"]
 
@@ -24,13 +24,14 @@ def check_table(path: Path, inputs: Sequence[Path] = ()) -> None:
     """Raise unless a table can be written here.
 
     Raises:
-        InputError: another suffix than .csv and .jsonl, a folder, or one of the inputs.
+        InputError: another suffix than .csv and .jsonl, no plain file, or one of the inputs.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"--to {path} must end with .csv (a table) or .jsonl (JSON lines)")
-    if path.is_dir():
-        raise InputError(f"--to {path} is a folder: name a file in it, such as {path / 'a.csv'}")
-    real = os.path.realpath(path)
+    try:
+        real = str(check_plain_file(path))
+    except InputError as error:
+        raise InputError(f"--to {error}") from error
     if any(os.path.realpath(named) == real for named in inputs):
         raise InputError(f"--to {path} is one of the images: name another file")
 
