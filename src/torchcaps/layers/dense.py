@@ -74,7 +74,9 @@ class DenseCaps(nn.Module):
         initial_length: float = 0.5,
     ) -> None:
         super().__init__()
-        check_counts(in_caps=in_caps, in_dim=in_dim, out_caps=out_caps, out_dim=out_dim)
+        in_caps, in_dim, out_caps, out_dim = check_counts(
+            in_caps=in_caps, in_dim=in_dim, out_caps=out_caps, out_dim=out_dim
+        )
         check_choice("init", init, INITS)
         check_number("initial_length", initial_length, least=1e-6, most=1 - 1e-6)
         self.init = init

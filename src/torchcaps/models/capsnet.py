@@ -64,6 +64,8 @@ class CapsNet(CapsuleClassifier):
 
     decoder: Decoder | None
     primary_kind: ClassVar[type[PrimaryCaps]] = PrimaryCaps
+    # Midway between the lengths that Eq 4 asks of classes that are absent (0.1) and present (0.9).
+    highest_threshold = 0.5
     paper = Paper(
         "Sabour, Frosst, Hinton", 2017, "Dynamic Routing Between Capsules", "arXiv 1710.09829"
     )
@@ -89,14 +91,14 @@ class CapsNet(CapsuleClassifier):
         loss_scale: str | LossScale | Mapping[str, Any] = "paper",
     ) -> None:
         super().__init__(image_size, channels, num_classes, class_names)
-        check_counts(
+        conv_channels, primary_types, primary_dim, pose_dim = check_counts(
             conv_channels=conv_channels,
             primary_types=primary_types,
             primary_dim=primary_dim,
             pose_dim=pose_dim,
-            kernel_size=kernel_size,
-            conv_stride=conv_stride,
-            primary_stride=primary_stride,
+        )
+        kernel_size, conv_stride, primary_stride = check_counts(
+            kernel_size=kernel_size, conv_stride=conv_stride, primary_stride=primary_stride
         )
         smallest = (kernel_size - 1) * conv_stride + kernel_size
         if min(self.image_size) < smallest:
@@ -106,7 +108,7 @@ class CapsNet(CapsuleClassifier):
                 f"convolutions: the smallest that works is {smallest}×{smallest}"
             )
         self.loss_scale = find_loss_scale(loss_scale)
-        self.conv = nn.Conv2d(channels, conv_channels, kernel_size, conv_stride)
+        self.conv = nn.Conv2d(self.channels, conv_channels, kernel_size, conv_stride)
         self.primary = self.primary_kind(
             conv_channels, primary_types, primary_dim, kernel_size, primary_stride
         )
@@ -116,7 +118,7 @@ class CapsNet(CapsuleClassifier):
         self.classes = DenseCaps(
             in_caps=primary_types * self.primary_grid[0] * self.primary_grid[1],
             in_dim=primary_dim,
-            out_caps=num_classes,
+            out_caps=self.num_classes,
             out_dim=pose_dim,
             routing=routing,
             bias=routing_bias,
@@ -124,7 +126,7 @@ class CapsNet(CapsuleClassifier):
         )
         # Not registered where there is none: torch would then take the weights of one for expected.
         self.decoder = (
-            Decoder(num_classes, pose_dim, (channels, *self.image_size), decoder_hidden)
+            Decoder(self.num_classes, pose_dim, (self.channels, *self.image_size), decoder_hidden)
             if reconstruct
             else None
         )

@@ -100,15 +100,14 @@ class ImageCapsNet(CapsuleClassifier):
         loss_scale: str | LossScale | Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(image_size, channels, num_classes, class_names)
-        check_counts(
-            kernel_size=kernel_size,
-            primary_types=primary_types,
-            primary_dim=primary_dim,
-            primary_kernel_size=primary_kernel_size,
-            pose_dim=pose_dim,
+        primary_types, primary_dim, pose_dim = check_counts(
+            primary_types=primary_types, primary_dim=primary_dim, pose_dim=pose_dim
         )
-        self.mean = [float(value) for value in per_channel("mean", mean, channels)]
-        self.std = [float(value) for value in per_channel("std", std, channels)]
+        kernel_size, primary_kernel_size = check_counts(
+            kernel_size=kernel_size, primary_kernel_size=primary_kernel_size
+        )
+        self.mean = [float(value) for value in per_channel("mean", mean, self.channels)]
+        self.std = [float(value) for value in per_channel("std", std, self.channels)]
         if min(self.std) <= 0:
             raise ValueError(f"std must be positive for every channel, got {self.std}")
         # Of the config, not of the weights: what is loaded without them would standardise wrongly.
@@ -119,7 +118,7 @@ class ImageCapsNet(CapsuleClassifier):
         self.stem_channels = list(stem_channels)
         plan = self.plan(halvings, kernel_size)
         self.halvings = plan.halvings
-        self.stem = Stem(channels, kernel_size, stem_channels, plan)
+        self.stem = Stem(self.channels, kernel_size, stem_channels, plan)
         features = self.stem.grid(*self.image_size)
         kernel = min(primary_kernel_size, *features)
         self.primary_kernel_size = primary_kernel_size
@@ -132,22 +131,22 @@ class ImageCapsNet(CapsuleClassifier):
         self.classes = DenseCaps(
             in_caps=primary_types * self.primary_grid[0] * self.primary_grid[1],
             in_dim=primary_dim,
-            out_caps=num_classes,
+            out_caps=self.num_classes,
             out_dim=pose_dim,
             routing=routing,
             bias=routing_bias,
             initial_length=ABSENT,
         )
-        shape = (channels, *self.image_size)
+        shape = (self.channels, *self.image_size)
         if loss_scale is None:
             pixels = torch.Size(shape).numel()
             loss_scale = LossScale(1.0, False, round(0.01 * PAPER_PIXELS / pixels, 8))
         self.loss_scale = find_loss_scale(loss_scale)
         self.decoder = None
         if reconstruct and max(self.image_size) > LARGEST_DENSE:
-            self.decoder = ConvDecoder(num_classes, pose_dim, shape)
+            self.decoder = ConvDecoder(self.num_classes, pose_dim, shape)
         elif reconstruct:
-            self.decoder = Decoder(num_classes, pose_dim, shape, decoder_hidden)
+            self.decoder = Decoder(self.num_classes, pose_dim, shape, decoder_hidden)
 
     def plan(self, halvings: int | None, kernel_size: int) -> StemPlan:
         """How the stem shrinks the image; with other options than ours it is padded."""

@@ -116,10 +116,9 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
 
     def __init__(self, iterations: int = 3, *, detach: bool = False, backend: str = "auto") -> None:
         super().__init__()
-        check_counts(iterations=iterations)
+        (self.iterations,) = check_counts(iterations=iterations)
         check_switch("detach", detach)
         check_backend(backend)
-        self.iterations = iterations
         self.detach = detach
         self.backend = backend
 

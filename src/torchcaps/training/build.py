@@ -1,14 +1,17 @@
 """What a run is built from: the data and the model that a config names."""
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from torchcaps.data import ImageData, TrainTest, channel_statistics, load_data
+from torchcaps.data.memory_check import physical_memory
 from torchcaps.errors import InputError
 from torchcaps.models import Classifier, create_model
+from torchcaps.models.classifier import count_parameters
 from torchcaps.models.registry import takes_argument
 from torchcaps.routing.registry import create_routing
 from torchcaps.seeding import mix_seed
@@ -26,31 +29,52 @@ def load_data_of(config: TrainConfig) -> TrainTest:
 
 def build_model(config: TrainConfig, data: ImageData) -> Classifier:
     """The model that a config names, for the shape and classes of the data, with seeded weights."""
-    options = model_options(config)
+    shape = {
+        "image_size": list(data.image_size),
+        "channels": data.channels,
+        "num_classes": data.num_classes,
+        "class_names": list(data.class_names),
+    }
     if takes_argument(config.model, "mean"):
-        mean, std = channel_statistics(data.images)
-        options = {"mean": rounded(mean), "std": rounded(std), **options}
+        mean, std = channel_statistics(data)
+        shape |= {"mean": rounded(mean), "std": rounded(std)}
     if takes_argument(config.model, "reconstruct"):
-        options.setdefault("reconstruct", data.channels == 1)
-    torch.manual_seed(mix_seed("weights", config.seed))
+        shape["reconstruct"] = data.channels == 1
     try:
-        return create_model(
-            config.model,
-            image_size=list(data.image_size),
-            channels=data.channels,
-            num_classes=data.num_classes,
-            class_names=list(data.class_names),
-            **options,
-        )
+        with torch.device("meta"):
+            check_weights_fit(create_model(config.model, **{**shape, **model_options(config)}))
+        options = model_options(config)
+        torch.manual_seed(mix_seed("weights", config.seed))
+        return create_model(config.model, **{**shape, **options})
     except InputError:
         raise
     except ValueError as error:
         raise InputError(f"{data.name} does not fit {config.model}: {error}") from error
 
 
-def rounded(numbers: Tensor) -> list[float]:
+def rounded(numbers: Iterable[float]) -> list[float]:
     """As they stand in a config: digits that no network can tell apart are left out."""
-    return [round(number, 6) for number in numbers.tolist()]
+    return [float(f"{number:.6g}") for number in numbers]
+
+
+def check_weights_fit(model: Classifier) -> None:
+    """Raise where training could not even hold the weights: no batch is small enough for that.
+
+    Args:
+        model: perhaps on the meta device, where its weights take no memory.
+
+    Raises:
+        InputError: weights, gradients and the two averages of Adam exceed the memory.
+    """
+    count, there = count_parameters(model), physical_memory()
+    needed = 4 * 4 * count  # float32
+    if there is not None and needed > there:
+        height, width = model.image_size
+        raise InputError(
+            f"a {type(model).__name__} for images of {height}×{width} has {count:,} weights, for "
+            f"which training needs {needed / 2**30:.1f} GiB of memory at any batch size, and this "
+            f"machine has {there / 2**30:.1f}: take a smaller --image-size"
+        )
 
 
 def model_options(config: TrainConfig) -> dict[str, Any]:

@@ -5,10 +5,12 @@ import json
 import types
 import typing
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
 from torchcaps.errors import InputError
+from torchcaps.storage import plain_number
 
 __all__ = [
     "FIRST_VERSION",
@@ -112,6 +114,9 @@ class TrainConfig:
     """Folder for the run; default: a new one under runs/."""
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():  # NumPy's numbers are numbers too
+            if isinstance(value, Real) and not isinstance(value, int | float):
+                setattr(self, name, plain_number(value))
         _check_types(self)
         _at_least(1, self, "epochs", "batch_size", "checkpoint_every")
         _at_least(0, self, "max_shift", "seed")

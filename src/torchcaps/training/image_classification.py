@@ -28,6 +28,7 @@ from torchcaps.training.metrics import Evaluation, class_figures, describe_class
 from torchcaps.training.precision import Precision
 from torchcaps.training.progress import watched
 from torchcaps.training.task import HeldOut, StepResult, Task
+from torchcaps.training.threshold import choose_threshold
 
 __all__ = ["ImageClassification"]
 
@@ -185,6 +186,7 @@ class ImageClassification(Task[Classifier, ImageBatch]):
                 "by_class": describe_classes(held_out, test.class_names),
                 "seed": config.seed,
                 "border_brightness": round(border_brightness(some), 4),
+                "threshold": choose_threshold(model, self.validation or self.training),
             },
             answers=held_out,
         )
