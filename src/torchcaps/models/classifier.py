@@ -7,11 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from torchcaps.models.pretrained import Pretrained
-from torchcaps.types import check_counts
+from torchcaps.types import check_counts, exportable
 
 __all__ = ["Classifier", "Losses", "ModelOutput"]
 
 
+@exportable
 class ModelOutput(NamedTuple):
     """What a model makes of a batch of images.
 
@@ -26,6 +27,7 @@ class ModelOutput(NamedTuple):
     reconstruction: Tensor | None
 
 
+@exportable
 class Losses(NamedTuple):
     """The loss to minimise and its two terms, each already weighted: total is their sum."""
 
@@ -78,6 +80,13 @@ class Classifier(Pretrained, pipeline_tag="image-classification"):
     if TYPE_CHECKING:
 
         def __call__(self, images: Tensor, labels: Tensor | None = None) -> ModelOutput: ...
+
+    else:
+
+        def __call__(self, *args, **kwargs):
+            output = super().__call__(*args, **kwargs)
+            # TorchScript has no None among outputs.
+            return output[:2] if torch.jit.is_tracing() and output[2] is None else output
 
     @property
     def config(self) -> dict[str, Any]:

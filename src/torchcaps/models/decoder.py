@@ -64,4 +64,4 @@ class Decoder(nn.Module):
         # `where`, not a product: a NaN in the pose of a masked class must not get through.
         masked = torch.where(present.bool(), pose, torch.zeros_like(pose))
         images: Tensor = self.layers(masked.flatten(1))
-        return images.view(len(pose), *self.image_shape)
+        return images.unflatten(1, self.image_shape)
