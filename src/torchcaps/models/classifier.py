@@ -7,13 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from torchcaps.models.pretrained import Pretrained
-from torchcaps.types import check_counts
+from torchcaps.types import check_counts, exportable
 
 __all__ = ["Classifier", "Losses", "ModelOutput", "values_at_hand"]
 
 MOST_NORMALISED = 16.0  # far beyond what subtracting a mean and dividing by a deviation leaves
 
 
+@exportable
 class ModelOutput(NamedTuple):
     """What a model makes of a batch of images.
 
@@ -28,6 +29,7 @@ class ModelOutput(NamedTuple):
     reconstruction: Tensor | None
 
 
+@exportable
 class Losses(NamedTuple):
     """The loss to minimise and its two terms, each already weighted: total is their sum."""
 
@@ -82,6 +84,13 @@ class Classifier(Pretrained, pipeline_tag="image-classification"):
     if TYPE_CHECKING:
 
         def __call__(self, images: Tensor, labels: Tensor | None = None) -> ModelOutput: ...
+
+    else:
+
+        def __call__(self, *args, **kwargs):
+            output = super().__call__(*args, **kwargs)
+            # TorchScript has no None among outputs.
+            return output[:2] if torch.jit.is_tracing() and output[2] is None else output
 
     @property
     def config(self) -> dict[str, Any]:

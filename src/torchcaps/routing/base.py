@@ -24,7 +24,14 @@ from torch import Tensor, nn
 from torchcaps.kernels.dispatch import Call, check_backend, choose_backend, run_kernel
 from torchcaps.routing.sweep import route_by_tiles
 from torchcaps.routing.tile import Problem, Tile
-from torchcaps.types import Capsules, Paper, check_counts, check_float_tensor, check_switch
+from torchcaps.types import (
+    Capsules,
+    Paper,
+    check_counts,
+    check_float_tensor,
+    check_switch,
+    exportable,
+)
 from torchcaps.votes import Votes, as_votes
 
 __all__ = ["Law", "Routing", "RoutingTrace"]
@@ -45,6 +52,7 @@ class Law(Enum):
     INACTIVE_INPUTS_HAVE_NO_INFLUENCE = "an input capsule with activation 0 changes nothing"
 
 
+@exportable
 class RoutingTrace(NamedTuple):
     """What routing did, iteration by iteration (the first axis, r of them).
 
