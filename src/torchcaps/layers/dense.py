@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchcaps.routing.base import Routing
 from torchcaps.routing.registry import create_routing
 from torchcaps.types import Capsules, check_counts, check_float_tensor
-from torchcaps.votes import LinearVotes
+from torchcaps.votes import LinearVotes, PoseVotes
 
 __all__ = ["DenseCaps"]
 
@@ -57,8 +57,16 @@ class DenseCaps(nn.Module):
     ) -> None:
         super().__init__()
         check_counts(in_caps=in_caps, in_dim=in_dim, out_caps=out_caps, out_dim=out_dim)
-        self.routing = create_routing(routing).build(in_caps, in_dim, out_caps, out_dim)
-        self.weight = nn.Parameter(torch.empty(in_caps, out_caps, out_dim, in_dim))
+        self.sizes = (in_caps, in_dim, out_caps, out_dim)
+        self.routing = create_routing(routing).build(*self.sizes)
+        if self.routing.makes_votes:
+            if bias:
+                raise ValueError(
+                    f"{self.routing.name} routing makes its votes itself: leave bias out"
+                )
+            self.register_parameter("weight", None)
+        else:
+            self.weight = nn.Parameter(torch.empty(in_caps, out_caps, out_dim, in_dim))
         self.bias = nn.Parameter(torch.zeros(out_caps, out_dim)) if bias else None
         self.reset_parameters()
 
@@ -68,20 +76,24 @@ class DenseCaps(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw the weights anew."""
+        if self.routing.makes_votes:
+            return
         nn.init.trunc_normal_(self.weight, std=0.1, a=-0.2, b=0.2)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
-    def votes(self, capsules: Capsules | Tensor) -> LinearVotes:
+    def votes(self, capsules: Capsules | Tensor) -> LinearVotes | PoseVotes:
         """The votes that `forward` routes."""
         pose = capsules.pose if isinstance(capsules, Capsules) else capsules
         check_float_tensor("pose", pose)
-        in_caps, _, _, in_dim = self.weight.shape
+        in_caps, in_dim, out_caps, out_dim = self.sizes
         if pose.shape[-2:] != (in_caps, in_dim):
             raise ValueError(
                 f"expected poses [..., {in_caps}, {in_dim}] (in_caps, in_dim), "
                 f"got shape {tuple(pose.shape)}"
             )
+        if self.routing.makes_votes:
+            return PoseVotes(pose, out_caps, out_dim)
         return LinearVotes(pose, self.weight, self.bias)
 
     def forward(self, capsules: Capsules | Tensor, mask: Tensor | None = None) -> Capsules:
@@ -90,5 +102,5 @@ class DenseCaps(nn.Module):
         return self.routing(self.votes(capsules), activation, mask)
 
     def extra_repr(self) -> str:
-        in_caps, out_caps, out_dim, in_dim = self.weight.shape
+        in_caps, in_dim, out_caps, out_dim = self.sizes
         return f"{in_caps}×{in_dim} → {out_caps}×{out_dim}, bias={self.bias is not None}"
