@@ -7,9 +7,7 @@ class here, the case renames them in torch, so that gradients reach those of the
 
 import json
 import math
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,13 +15,10 @@ from torch import Tensor
 from torch.func import functional_call
 
 from tests.oracle import Array
+from tests.routing.vector_cases_dense import DENSE_CASES, Case, Settings, Tensors
 from torchcaps import Capsules, LinearVotes
 from torchcaps.routing import AttentionRouting, DynamicRouting, EMRouting
 from torchcaps.routing.em import State
-
-Tensors = dict[str, Tensor]
-Settings = Mapping[str, Any]
-Case = Callable[[Settings, Tensors, str], Tensors]
 
 
 class VectorFile:
@@ -41,7 +36,7 @@ class VectorFile:
         return {
             name: torch.tensor(array, dtype=dtype, requires_grad=True)
             for name, array in self.arrays.items()
-            if name.startswith(("in_", "param_"))
+            if name.startswith(("in_", "param_", "buffer_"))
         }
 
     def route(self, tensors: Tensors, backend: str) -> Tensors:
@@ -155,6 +150,7 @@ def kde_dynamic(settings: Settings, tensors: Tensors, backend: str) -> Tensors:
 
 # The beginning of a file's name → how it is asked of this package.
 CASES: dict[str, Case] = {
+    **DENSE_CASES,
     "em-ibm-fc": em_ibm,
     "em-official-fc": em_official,
     "em-yl1993-fc": em_yl1993,
@@ -175,21 +171,13 @@ NOT_YET_BUILT = {
     "comirec-mind": "a layer of interests: one map for all outputs, given starting logits",
     "comirec-sa": "self-attentive interests",
     "deepcaps-conv3d": "votes by convolution, a softmax over the whole map",
-    "deepcaps-dense": "couplings that do not sum to 1",
-    "deepcaps-fc": "a bias after the sum over children, weights in runs of channels",
-    "efficient-capsnet": "self-attention routing: couplings added to after the softmax",
     "em-ibm-conv": "a layer with windows: competition over types and positions",
     "em-official-class": "coordinates added to votes, weights shared over positions",
     "em-official-conv": "a layer with windows; but for r = 1 the files follow a defect",
     "em-srcapsnet-conv": "a layer with windows, couplings that start at 1",
     "em-yl1993-conv": "a layer with windows",
-    "group-equivariant": "group-equivariant routing: poses that are rotations",
-    "heinsen2019": "Heinsen's routing of 2019: credit for use and for ignoring",
-    "heinsen2022": "Heinsen's routing of 2022: credit for use and for ignoring",
     "inverted-attention-concurrent": "several layers that are routed at the same time",
     "inverted-attention-conv": "a layer with windows; the files follow a defect",
-    "kde-adaptive_kde_routing": "kernel density estimation, stopped by a criterion of the batch",
-    "kde-kde_routing": "kernel density estimation",
     "mind-deepmatch": "a layer of interests: one map, given starting logits, a mask of outputs",
     "mind-easyrec": "a layer of interests: one map, given starting logits, a mask of outputs",
     "rechub-bilinear0": "a layer of interests; the files follow a defect",
@@ -197,8 +185,6 @@ NOT_YET_BUILT = {
     "rechub-sa": "self-attentive interests; the files follow a defect",
     "segcaps-conv": "votes by convolution, summed over the window",
     "segcaps-deconv": "votes by transposed convolution, summed over the window",
-    "self-routing": "couplings from the pose of a child alone",
     "torcheasyrec": "a layer of interests: one map, given starting logits, a mask of outputs",
-    "vb-class": "variational Bayes routing",
     "vb-conv": "variational Bayes routing, in a layer with windows",
 }

@@ -24,11 +24,13 @@ class Totals(NamedTuple):
 
 
 class State(NamedTuple):
-    """v_j and the one before it, `[..., J, D]`; the mean of (1 − d_ij) w_ij, `[..., J, 1]`."""
+    """v_j and the one before it, `[..., J, D]`; Σ_i (1 − d_ij) w_ij and the number of w_ij that are
+    not 0, `[..., J, 1]`."""
 
     v: Tensor
     before: Tensor
     fit: Tensor
+    counted: Tensor
 
 
 class GroupEquivariantRouting(Routing[Totals, State]):
@@ -36,7 +38,8 @@ class GroupEquivariantRouting(Routing[Totals, State]):
 
     w_ij = a_i, then r times: v_j = direction(Σ_i w_ij V_ij),  w_ij = a_i (1 − d_ij),
     with the distance d_ij = (1 − V_ij · v_j) / 2 in [0, 1]; v_j once more, and
-    a_j = σ(α · mean_i of (1 − d_ij) w_ij + β − 1), over the children whose w_ij is not 0.
+    a_j = σ(α · mean_i of (1 − d_ij) w_ij + β − 1), over the children whose w_ij is not 0 (and 0
+    where there are none).
 
     Votes that are all rotated by one rotation give poses that are rotated by it, and the same
     activations. Votes are made unit vectors. There is no competition: a child fits each parent as
@@ -46,7 +49,7 @@ class GroupEquivariantRouting(Routing[Totals, State]):
         iterations: r ≥ 1.
         detach, backend: as for every `Routing`.
 
-    Learned: `alpha` and `beta`, one number each; they start at 1 and 0.
+    Learned: `alpha` and `beta`, one number each; both start at 1, as in the authors' code.
 
     Reference: Lenssen, Fey, Libuschewski (2018), *Group Equivariant Capsule Networks*, NeurIPS 31,
     for the group SO(2); unit vectors of any dimension are taken.
@@ -82,12 +85,12 @@ class GroupEquivariantRouting(Routing[Totals, State]):
 
     def build(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int) -> Self:
         self.alpha = nn.Parameter(torch.ones(1))
-        self.beta = nn.Parameter(torch.zeros(1))
+        self.beta = nn.Parameter(torch.ones(1))
         return self
 
     def begin(self, tile: Tile) -> State:
         nothing = torch.zeros_like(tile.votes.sum(dim=-3))
-        return State(nothing, nothing, nothing[..., :1])
+        return State(nothing, nothing, nothing[..., :1], nothing[..., :1])
 
     def view(self, tile: Tile, state: State) -> Tile:
         """The votes as unit vectors."""
@@ -112,14 +115,15 @@ class GroupEquivariantRouting(Routing[Totals, State]):
         return Totals(weighted_sum(a * coupling, tile.votes), fit, number)
 
     def settle(self, statistics: Totals, state: State, t: int) -> State:
+        v, fit, counted = statistics
         if t < self.sweeps:
-            return State(direction(statistics.votes), state.v, state.fit)
-        fit = statistics.fit / statistics.counted.clamp(min=1)
-        return State(state.v, state.before, fit)
+            return State(direction(v), state.v, state.fit, state.counted)
+        return State(state.v, state.before, fit, counted)
 
     def finish(self, state: State) -> Capsules:
-        logit = self.alpha * state.fit.squeeze(-1) + self.beta - 1
-        return Capsules(state.v, torch.sigmoid(logit))
+        mean = state.fit / state.counted.clamp(min=1)
+        activation = torch.sigmoid(self.alpha * mean + self.beta - 1) * (state.counted > 0)
+        return Capsules(state.v, activation.squeeze(-1))
 
     @staticmethod
     def closeness(tile: Tile, v: Tensor) -> Tensor:

@@ -139,18 +139,24 @@ class Heinsen2022Routing(Routing[Totals, State]):
         return F.logsigmoid(logits.clamp(-largest, largest))
 
     def gather(self, tile: Tile, coupling: Tensor, state: State) -> Totals:
+        phi = self.credit(tile, coupling)
+        poses = torch.einsum("...ij,...ip->...jp", phi, self.scaled(tile))
+        return Totals(poses, phi.sum(dim=-2).unsqueeze(-1))
+
+    def credit(self, tile: Tile, coupling: Tensor) -> Tensor:
+        """φ_ij, `[..., i, J]`."""
         pose, x = tile.pose, self.scaled(tile)
-        assert pose is not None
+        assert pose is not None  # needs_pose
         f = torch.sigmoid((x * self.of(self.W_A, tile)).sum(dim=-1) + self.of(self.B_A, tile))
         if tile.mask is not None:
             f = f.masked_fill(~tile.mask, 0)
-        use = f.unsqueeze(-1) * coupling
+        f = f.unsqueeze(-1)
         beta_use, beta_ign = (
             beta(of_ordinary_size(pose)) if isinstance(beta, nn.Linear) else self.of(beta, tile)
             for beta in (self.beta_use, self.beta_ign)
         )
-        phi = beta_use * use - beta_ign * (f.unsqueeze(-1) - use)
-        return Totals(torch.einsum("...ij,...ip->...jp", phi, x), phi.sum(dim=-2).unsqueeze(-1))
+        use = f * coupling
+        return beta_use * use - beta_ign * (f - use)
 
     def settle(self, statistics: Totals, state: State, t: int) -> State:
         y = (statistics.poses * self.F1) @ self.F2 + statistics.credit * self.B_F2

@@ -22,7 +22,6 @@ def route(
     B, I, J, D = votes.shape
     alpha, beta = float(learned["alpha"][0]), float(learned["beta"][0])
     trace = oracle.empty_trace(iterations + 2, votes.shape)
-    trace["activation"][:] = 1 / (1 + math.exp(1 - beta))
     for n in range(B):
         real = [i for i in range(I) if mask is None or mask[n, i]]
         for j in range(J):
@@ -51,8 +50,9 @@ def route(
                 else:
                     counted = [i for i in real if w_before[i] != 0]
                     fit = math.fsum(closeness[i] * w_before[i] for i in counted)
-                    z = alpha * fit / max(1, len(counted)) + beta - 1
-                    trace["activation"][t, n, j] = 1 / (1 + math.exp(-z))
+                    if counted:
+                        z = alpha * fit / len(counted) + beta - 1
+                        trace["activation"][t, n, j] = 1 / (1 + math.exp(-z))
                 trace["pose"][t, n, j] = v
     return trace
 
