@@ -13,7 +13,12 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from torchcaps.errors import InputError
     from torchcaps.functional import agreement, margin_loss, reconstruction_loss, squash
-    from torchcaps.layers import DenseCaps, PrimaryCaps
+    from torchcaps.layers import (
+        DenseCaps,
+        InterestCaps,
+        PrimaryCaps,
+        SelfAttentiveInterests,
+    )
     from torchcaps.models import (
         BaselineCNN,
         CapsNet,
@@ -42,7 +47,7 @@ if TYPE_CHECKING:
 _HOME = {
     "torchcaps.errors": ["InputError"],
     "torchcaps.functional": ["agreement", "margin_loss", "reconstruction_loss", "squash"],
-    "torchcaps.layers": ["DenseCaps", "PrimaryCaps"],
+    "torchcaps.layers": ["DenseCaps", "InterestCaps", "PrimaryCaps", "SelfAttentiveInterests"],
     "torchcaps.models": [
         "BaselineCNN",
         "CapsNet",
@@ -80,11 +85,13 @@ __all__ = [
     "DynamicRouting",
     "EMRouting",
     "InputError",
+    "InterestCaps",
     "LinearVotes",
     "ModelOutput",
     "PrimaryCaps",
     "Routing",
     "RoutingTrace",
+    "SelfAttentiveInterests",
     "Votes",
     "agreement",
     "create_model",

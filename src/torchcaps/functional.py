@@ -138,6 +138,21 @@ def of_ordinary_size(s: Tensor, ordinary: float = 1e6) -> Tensor:
     return s / torch.where(size > ordinary, size, torch.ones_like(size))
 
 
+def constant_if_huge(logits: Tensor) -> Tensor:
+    """The logits, without a gradient where their square overflows.
+
+    There a softmax has saturated, and what is left of its gradient is rounding, which votes of that
+    size would blow up.
+
+    Example:
+        >>> logits = torch.tensor([1.0, 1e30], requires_grad=True)
+        >>> torch.autograd.grad(constant_if_huge(logits).sum(), logits)
+        (tensor([1., 0.]),)
+    """
+    huge = logits.abs() > torch.finfo(logits.dtype).max ** 0.5
+    return torch.where(huge, logits.detach(), logits)
+
+
 def agreement(votes: Votes | Tensor, pose: Tensor) -> Tensor:
     """How well each vote agrees with the capsule it was cast for: the scalar product û_ij · v_j.
 

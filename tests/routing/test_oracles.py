@@ -28,6 +28,12 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "group_equivariant": [{}],
     "heinsen2019": [{}, {"density": "means"}, {"single_beta": True}],
     "heinsen2022": [{}, {"shared": True}],
+    "interests": [
+        {},
+        {"update": "dot", "power": 0.5},
+        {"update": "cosine", "scale": 5.0},
+        {"update": "residual", "scale": 2.0, "power": 2.0},
+    ],
     "kde": [{}],
     "self_attention": [{}],
     "self_routing": [{}],

@@ -16,6 +16,7 @@ from torch.func import functional_call
 
 from tests.oracle import Array
 from tests.routing.vector_cases_dense import DENSE_CASES, Case, Settings, Tensors
+from tests.routing.vector_cases_interests import INTEREST_CASES
 from torchcaps import Capsules, LinearVotes
 from torchcaps.routing import AttentionRouting, DynamicRouting, EMRouting
 from torchcaps.routing.em import State
@@ -151,6 +152,7 @@ def kde_dynamic(settings: Settings, tensors: Tensors, backend: str) -> Tensors:
 # The beginning of a file's name → how it is asked of this package.
 CASES: dict[str, Case] = {
     **DENSE_CASES,
+    **INTEREST_CASES,
     "em-ibm-fc": em_ibm,
     "em-official-fc": em_official,
     "em-yl1993-fc": em_yl1993,
@@ -167,9 +169,6 @@ DEFECTS = {
 NOT_YET_BUILT = {
     "attention-routing": "attention over children, votes by convolution (AR-CapsNet)",
     "cluster-routing": "several votes for each parent, a softmax over children",
-    "comirec-dr": "a layer of interests: the guarded squash, given starting logits",
-    "comirec-mind": "a layer of interests: one map for all outputs, given starting logits",
-    "comirec-sa": "self-attentive interests",
     "deepcaps-conv3d": "votes by convolution, a softmax over the whole map",
     "em-ibm-conv": "a layer with windows: competition over types and positions",
     "em-official-class": "coordinates added to votes, weights shared over positions",
@@ -178,13 +177,10 @@ NOT_YET_BUILT = {
     "em-yl1993-conv": "a layer with windows",
     "inverted-attention-concurrent": "several layers that are routed at the same time",
     "inverted-attention-conv": "a layer with windows; the files follow a defect",
-    "mind-deepmatch": "a layer of interests: one map, given starting logits, a mask of outputs",
-    "mind-easyrec": "a layer of interests: one map, given starting logits, a mask of outputs",
     "rechub-bilinear0": "a layer of interests; the files follow a defect",
     "rechub-bilinear2": "a layer of interests; the files follow a defect",
     "rechub-sa": "self-attentive interests; the files follow a defect",
     "segcaps-conv": "votes by convolution, summed over the window",
     "segcaps-deconv": "votes by transposed convolution, summed over the window",
-    "torcheasyrec": "a layer of interests: one map, given starting logits, a mask of outputs",
     "vb-conv": "variational Bayes routing, in a layer with windows",
 }

@@ -5,7 +5,7 @@ from typing import ClassVar, NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
-from torchcaps.functional import SQUASHES, agreement, weighted_sum
+from torchcaps.functional import SQUASHES, agreement, constant_if_huge, weighted_sum
 from torchcaps.routing.base import Law, Routing, RoutingTrace
 from torchcaps.routing.tile import Tile
 from torchcaps.types import Capsules, Paper, check_choice, check_number, check_switch
@@ -121,6 +121,8 @@ class DynamicRouting(Routing[Total, State]):
     def score(self, tile: Tile, state: State) -> Tensor:
         """b_ij = û_ij · A_j (line 7, added up)"""
         logits = agreement(tile.votes, state.A)
+        if self.squash == "direction":  # A is not small where the votes are large
+            logits = constant_if_huge(logits)
         return logits if self.scale == 1 else self.scale * logits
 
     def couple(self, tile: Tile, logits: Tensor) -> Tensor:

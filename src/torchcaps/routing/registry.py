@@ -55,6 +55,7 @@ ROUTINGS = Registry(
         "group_equivariant": "torchcaps.routing.group_equivariant:GroupEquivariantRouting",
         "heinsen2019": "torchcaps.routing.heinsen2019:Heinsen2019Routing",
         "heinsen2022": "torchcaps.routing.heinsen2022:Heinsen2022Routing",
+        "interests": "torchcaps.routing.interests:InterestRouting",
         "kde": "torchcaps.routing.kde:KDERouting",
         "self_attention": "torchcaps.routing.self_attention:SelfAttentionRouting",
         "self_routing": "torchcaps.routing.self_routing:SelfRouting",
