@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from torchcaps.errors import InputError
     from torchcaps.functional import agreement, margin_loss, reconstruction_loss, squash
-    from torchcaps.layers import DenseCaps, PrimaryCaps
+    from torchcaps.layers import ConvCaps, DenseCaps, PrimaryCaps
     from torchcaps.models import (
         BaselineCNN,
         CapsNet,
@@ -37,12 +37,13 @@ if TYPE_CHECKING:
         register_routing,
     )
     from torchcaps.types import Capsules
-    from torchcaps.votes import LinearVotes, Votes
+    from torchcaps.votes import LinearVotes, MatrixVotes, Votes
+    from torchcaps.windows import Windows, WindowVotes
 
 _HOME = {
     "torchcaps.errors": ["InputError"],
     "torchcaps.functional": ["agreement", "margin_loss", "reconstruction_loss", "squash"],
-    "torchcaps.layers": ["DenseCaps", "PrimaryCaps"],
+    "torchcaps.layers": ["ConvCaps", "DenseCaps", "PrimaryCaps"],
     "torchcaps.models": [
         "BaselineCNN",
         "CapsNet",
@@ -66,7 +67,8 @@ _HOME = {
         "register_routing",
     ],
     "torchcaps.types": ["Capsules"],
-    "torchcaps.votes": ["LinearVotes", "Votes"],
+    "torchcaps.votes": ["LinearVotes", "MatrixVotes", "Votes"],
+    "torchcaps.windows": ["WindowVotes", "Windows"],
 }
 
 __all__ = [
@@ -75,17 +77,21 @@ __all__ = [
     "CapsNet",
     "Capsules",
     "Classifier",
+    "ConvCaps",
     "Decoder",
     "DenseCaps",
     "DynamicRouting",
     "EMRouting",
     "InputError",
     "LinearVotes",
+    "MatrixVotes",
     "ModelOutput",
     "PrimaryCaps",
     "Routing",
     "RoutingTrace",
     "Votes",
+    "WindowVotes",
+    "Windows",
     "agreement",
     "create_model",
     "create_routing",

@@ -7,7 +7,7 @@ class here, the case renames them in torch, so that gradients reach those of the
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from tests.oracle import Array
-from torchcaps import Capsules, LinearVotes
+from torchcaps import Capsules, LinearVotes, Votes, Windows, WindowVotes
 from torchcaps.routing import AttentionRouting, DynamicRouting, EMRouting
 from torchcaps.routing.em import State
 
@@ -91,7 +91,33 @@ def em_official(settings: Settings, tensors: Tensors, backend: str) -> Tensors:
 
 def em_ibm(settings: Settings, tensors: Tensors, backend: str) -> Tensors:
     """λ' = 100 λ C/I, β_a' = β_a I/(100 C), β_u' = β_v; both axes of positions have length 1."""
-    votes, activation = tensors["in_votes"], tensors["in_activation"]
+    return ibm(settings, tensors, tensors["in_votes"], tensors["in_activation"], backend)
+
+
+def em_ibm_conv(settings: Settings, tensors: Tensors, backend: str) -> Tensors:
+    """The same in windows, in which a child competes over all types and positions."""
+    windows = windows_of(settings, tensors["in_activation"].shape[1:3])
+    votes = WindowVotes.of(types_first(tensors["in_votes"], windows, -3), windows)
+    activation = windows.gather(tensors["in_activation"].movedim(-1, -3).unsqueeze(-1)).squeeze(-1)
+    return ibm(settings, tensors, votes, activation, backend)
+
+
+def windows_of(settings: Settings, size: Sequence[int]) -> Windows:
+    """Square windows of a map."""
+    fields = (settings["kernel"], settings["stride"], settings.get("padding", 0))
+    kernel, stride, padding = ((field, field) for field in fields)
+    return Windows((size[0], size[1]), kernel, stride, padding)
+
+
+def types_first(x: Tensor, windows: Windows, axis: int) -> Tensor:
+    """An axis of children (y, x, type) in the order (type, y, x) of this package."""
+    return x.unflatten(axis, (windows.cells, -1)).transpose(axis - 1, axis).flatten(axis - 1, axis)
+
+
+def ibm(
+    settings: Settings, tensors: Tensors, votes: Votes | Tensor, activation: Tensor, backend: str
+) -> Tensors:
+    """EM routing with the names that this code has for λ and β."""
     children, parents = votes.shape[-3:-1]
     scale = 100 * parents / children
     routing = EMRouting(
@@ -122,7 +148,9 @@ def em_yl1993(settings: Settings, tensors: Tensors, backend: str) -> Tensors:
     return em(routing, tensors["in_votes"], None, learned)
 
 
-def em(routing: EMRouting, votes: Tensor, activation: Tensor | None, learned: Tensors) -> Tensors:
+def em(
+    routing: EMRouting, votes: Votes | Tensor, activation: Tensor | None, learned: Tensors
+) -> Tensors:
     """Route with these β instead of parameters of the routing's own."""
     children, parents, dim = votes.shape[-3:]
     built = routing.build(children, dim, parents, dim)
@@ -155,6 +183,7 @@ def kde_dynamic(settings: Settings, tensors: Tensors, backend: str) -> Tensors:
 
 # The beginning of a file's name → how it is asked of this package.
 CASES: dict[str, Case] = {
+    "em-ibm-conv": em_ibm_conv,
     "em-ibm-fc": em_ibm,
     "em-official-fc": em_official,
     "em-yl1993-fc": em_yl1993,
@@ -178,7 +207,6 @@ NOT_YET_BUILT = {
     "deepcaps-dense": "couplings that do not sum to 1",
     "deepcaps-fc": "a bias after the sum over children, weights in runs of channels",
     "efficient-capsnet": "self-attention routing: couplings added to after the softmax",
-    "em-ibm-conv": "a layer with windows: competition over types and positions",
     "em-official-class": "coordinates added to votes, weights shared over positions",
     "em-official-conv": "a layer with windows; but for r = 1 the files follow a defect",
     "em-srcapsnet-conv": "a layer with windows, couplings that start at 1",

@@ -119,7 +119,8 @@ def reasons_against(backend: str, call: Call, *, worth: bool = False) -> list[st
     elif isinstance(votes, LinearVotes):
         reasons += _against_fused(backend, votes, call.options)
     else:
-        return [*reasons, "it takes LinearVotes, and these are formed already"]
+        these = "are formed already" if votes.formed else f"are {type(votes).__name__}"
+        return [*reasons, f"it takes LinearVotes, and these {these}"]
     if 0 in votes.shape or any(0 in factor.shape for factor in votes.factors):
         reasons.append("there are no votes")
     return reasons
@@ -130,7 +131,7 @@ def _against_tiles(call: Call, worth: bool) -> list[str]:
     reasons = [] if call.by_tiles else ["this routing looks at all votes at once"]
     if torch.compiler.is_compiling():
         reasons.append("a compiled graph cannot hold it")
-    if worth and not isinstance(votes, LinearVotes):
+    if worth and votes.formed:
         reasons.append("the votes are formed already, so that it saves no memory")
     elif worth and votes.shape.numel() * votes.dtype.itemsize < WORTH_TILES:
         reasons.append("there are few votes, which are as fast when they are held at once")

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from torchcaps.routing.base import Routing
 from torchcaps.routing.registry import create_routing
-from torchcaps.types import Capsules, check_counts, check_float_tensor
-from torchcaps.votes import LinearVotes
+from torchcaps.types import Capsules, check_counts, check_float_tensor, check_switch
+from torchcaps.votes import LinearVotes, MatrixVotes, WeightedVotes
 
 __all__ = ["DenseCaps"]
 
@@ -17,7 +17,7 @@ __all__ = ["DenseCaps"]
 class DenseCaps(nn.Module):
     """Output capsules that each input capsule predicts by a matrix of its own.
 
-    û_ij = W_ij u_i (+ bias_j), then routing (Eq 2).
+    û_ij = W_ij u_i (+ bias_j), then routing (Eq 2). With `matrix_poses`, V_ij = U_i W_ij.
 
     Args:
         in_caps: I, number of input capsules.
@@ -29,13 +29,15 @@ class DenseCaps(nn.Module):
         bias: learn a bias `[J, D]`, added to every vote (see `LinearVotes` on how this differs
             from the authors' code). Without it, as in the paper, the layer cannot tell u from −u:
             its output only changes sign.
+        matrix_poses: poses are √P×√P matrices, row after row, and W_ij is one too (`MatrixVotes`);
+            in_dim and out_dim are then the same square number.
 
     Shape:
         `Capsules` or pose `[..., I, P]` → `Capsules(pose [..., J, D], activation [..., J])`. Given
         poses alone, a routing that looks at the activations of the input capsules takes them for 1.
 
     Weights start as a normal of s.d. 0.1 truncated at two s.d., as in the authors' code; N(0, 1)
-    does not train.
+    does not train. (With `matrix_poses` the s.d. is 0.3, as in the code of Hinton and others.)
 
     Reference: Sabour, Frosst, Hinton (2017), §2 and §4 (DigitCaps).
 
@@ -54,11 +56,15 @@ class DenseCaps(nn.Module):
         routing: str | Mapping[str, Any] | Routing[Any, Any] = "dynamic",
         *,
         bias: bool = False,
+        matrix_poses: bool = False,
     ) -> None:
         super().__init__()
         check_counts(in_caps=in_caps, in_dim=in_dim, out_caps=out_caps, out_dim=out_dim)
-        self.routing = create_routing(routing).build(in_caps, in_dim, out_caps, out_dim)
-        self.weight = nn.Parameter(torch.empty(in_caps, out_caps, out_dim, in_dim))
+        check_switch("matrix_poses", matrix_poses)
+        self.sizes = (in_caps, in_dim, out_caps, out_dim)
+        self.form: type[WeightedVotes] = MatrixVotes if matrix_poses else LinearVotes
+        self.routing = create_routing(routing).build(*self.sizes)
+        self.weight = nn.Parameter(torch.empty(self.form.weight_shape(*self.sizes)))
         self.bias = nn.Parameter(torch.zeros(out_caps, out_dim)) if bias else None
         self.reset_parameters()
 
@@ -68,21 +74,21 @@ class DenseCaps(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw the weights anew."""
-        nn.init.trunc_normal_(self.weight, std=0.1, a=-0.2, b=0.2)
+        draw_weight(self.weight, self.form)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
-    def votes(self, capsules: Capsules | Tensor) -> LinearVotes:
+    def votes(self, capsules: Capsules | Tensor) -> WeightedVotes:
         """The votes that `forward` routes."""
         pose = capsules.pose if isinstance(capsules, Capsules) else capsules
         check_float_tensor("pose", pose)
-        in_caps, _, _, in_dim = self.weight.shape
+        in_caps, in_dim = self.sizes[:2]
         if pose.shape[-2:] != (in_caps, in_dim):
             raise ValueError(
                 f"expected poses [..., {in_caps}, {in_dim}] (in_caps, in_dim), "
                 f"got shape {tuple(pose.shape)}"
             )
-        return LinearVotes(pose, self.weight, self.bias)
+        return self.form(pose, self.weight, self.bias)
 
     def forward(self, capsules: Capsules | Tensor, mask: Tensor | None = None) -> Capsules:
         """Poses `[..., I, P]`, mask `[..., I]` (False = padding) → `Capsules`."""
@@ -90,5 +96,12 @@ class DenseCaps(nn.Module):
         return self.routing(self.votes(capsules), activation, mask)
 
     def extra_repr(self) -> str:
-        in_caps, out_caps, out_dim, in_dim = self.weight.shape
-        return f"{in_caps}×{in_dim} → {out_caps}×{out_dim}, bias={self.bias is not None}"
+        in_caps, in_dim, out_caps, out_dim = self.sizes
+        matrix = ", matrix_poses=True" if self.form is MatrixVotes else ""
+        return f"{in_caps}×{in_dim} → {out_caps}×{out_dim}, bias={self.bias is not None}{matrix}"
+
+
+def draw_weight(weight: Tensor, form: type[WeightedVotes]) -> None:
+    """Start the weight of votes as a normal, truncated at two s.d."""
+    deviation = 0.3 if form is MatrixVotes else 0.1
+    nn.init.trunc_normal_(weight, std=deviation, a=-2 * deviation, b=2 * deviation)

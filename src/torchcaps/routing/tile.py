@@ -36,6 +36,10 @@ class Tile:
         """The softmax of scores `[..., i, J]` over the parents of each child."""
         return self.source.compete(scores)
 
+    def evidence(self, scores: Tensor) -> Tensor:
+        """ln Σ exp of scores `[..., i, J]` over the parents of each child, `[..., i]`."""
+        return self.source.evidence(scores)
+
     def without_masked(self, coupling: Tensor) -> Tensor:
         """The coupling `[..., i, J]`, zero for masked children."""
         return coupling if self.mask is None else coupling.masked_fill(~self.mask.unsqueeze(-1), 0)
