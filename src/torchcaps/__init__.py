@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from torchcaps.errors import InputError
     from torchcaps.functional import agreement, margin_loss, reconstruction_loss, squash
-    from torchcaps.layers import ConvCaps, DenseCaps, PrimaryCaps
+    from torchcaps.layers import ClassCaps, ConvCaps, DenseCaps, PrimaryCaps
     from torchcaps.models import (
         BaselineCNN,
         CapsNet,
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 _HOME = {
     "torchcaps.errors": ["InputError"],
     "torchcaps.functional": ["agreement", "margin_loss", "reconstruction_loss", "squash"],
-    "torchcaps.layers": ["ConvCaps", "DenseCaps", "PrimaryCaps"],
+    "torchcaps.layers": ["ClassCaps", "ConvCaps", "DenseCaps", "PrimaryCaps"],
     "torchcaps.models": [
         "BaselineCNN",
         "CapsNet",
@@ -76,6 +76,7 @@ __all__ = [
     "BaselineCNN",
     "CapsNet",
     "Capsules",
+    "ClassCaps",
     "Classifier",
     "ConvCaps",
     "Decoder",

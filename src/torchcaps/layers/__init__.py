@@ -1,7 +1,8 @@
 """Layers of capsules."""
 
+from torchcaps.layers.classes import ClassCaps
 from torchcaps.layers.conv import ConvCaps
 from torchcaps.layers.dense import DenseCaps
 from torchcaps.layers.primary import PrimaryCaps
 
-__all__ = ["ConvCaps", "DenseCaps", "PrimaryCaps"]
+__all__ = ["ClassCaps", "ConvCaps", "DenseCaps", "PrimaryCaps"]

@@ -129,12 +129,7 @@ class ConvCaps(nn.Module):
     def votes(self, capsules: Capsules | Tensor) -> Votes:
         """The votes `[..., F_y, F_x, T·K_y·K_x, C, D]` that `forward` routes."""
         pose = capsules.pose if isinstance(capsules, Capsules) else capsules
-        check_float_tensor("pose", pose)
-        if pose.dim() < 4 or (pose.shape[-4], pose.shape[-1]) != (self.in_types, self.sizes[1]):
-            raise ValueError(
-                f"expected poses [..., {self.in_types}, H, W, {self.sizes[1]}] (in_types, height, "
-                f"width, in_dim), got shape {tuple(pose.shape)}"
-            )
+        check_pose_map(pose, self.in_types, self.sizes[1])
         windows = self.windows(*pose.shape[-3:-1])
         votes = self.form(windows.gather(pose), self.weight, self.bias)
         return WindowVotes.of(votes, windows) if self.competition == "all" else votes
@@ -164,6 +159,16 @@ class ConvCaps(nn.Module):
             f"{self.in_types}×{in_dim} → {out_types}×{out_dim}, kernel_size={self.kernel_size}, "
             f"stride={self.stride}, padding={self.padding}, competition={self.competition!r}, "
             f"matrix_poses={self.form is MatrixVotes}, bias={self.bias is not None}"
+        )
+
+
+def check_pose_map(pose: Tensor, types: int, dim: int) -> None:
+    """Raise unless these are poses `[..., types, H, W, dim]`."""
+    check_float_tensor("pose", pose)
+    if pose.dim() < 4 or (pose.shape[-4], pose.shape[-1]) != (types, dim):
+        raise ValueError(
+            f"expected poses [..., {types}, H, W, {dim}] (in_types, height, width, in_dim), "
+            f"got shape {tuple(pose.shape)}"
         )
 
 
