@@ -15,7 +15,7 @@ TIERS = [
     {"errors", "storage", "seeding", "lazy"},
     {"types"},
     {"votes"},
-    {"windows"},
+    {"windows", "convolved"},
     {"functional"},
     {"kernels"},
     {"routing"},

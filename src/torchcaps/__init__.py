@@ -13,7 +13,14 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from torchcaps.errors import InputError
     from torchcaps.functional import agreement, margin_loss, reconstruction_loss, squash
-    from torchcaps.layers import ClassCaps, ConvCaps, DenseCaps, PrimaryCaps
+    from torchcaps.layers import (
+        ClassCaps,
+        ConvCaps,
+        ConvolvedCaps,
+        DeconvCaps,
+        DenseCaps,
+        PrimaryCaps,
+    )
     from torchcaps.models import (
         BaselineCNN,
         CapsNet,
@@ -43,7 +50,14 @@ if TYPE_CHECKING:
 _HOME = {
     "torchcaps.errors": ["InputError"],
     "torchcaps.functional": ["agreement", "margin_loss", "reconstruction_loss", "squash"],
-    "torchcaps.layers": ["ClassCaps", "ConvCaps", "DenseCaps", "PrimaryCaps"],
+    "torchcaps.layers": [
+        "ClassCaps",
+        "ConvCaps",
+        "ConvolvedCaps",
+        "DeconvCaps",
+        "DenseCaps",
+        "PrimaryCaps",
+    ],
     "torchcaps.models": [
         "BaselineCNN",
         "CapsNet",
@@ -79,7 +93,9 @@ __all__ = [
     "ClassCaps",
     "Classifier",
     "ConvCaps",
+    "ConvolvedCaps",
     "Decoder",
+    "DeconvCaps",
     "DenseCaps",
     "DynamicRouting",
     "EMRouting",

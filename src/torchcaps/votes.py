@@ -6,7 +6,7 @@ competition between the parents of a child. What holds factors never has to form
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
@@ -329,6 +329,45 @@ class MatrixVotes(WeightedVotes):
         inputs = "jmn" if self.weight.shape[0] == 1 else "ijmn"
         weight = self.weight[0] if self.weight.shape[0] == 1 else self.weight
         return torch.einsum(f"...irm,{inputs}->...ijrn", matrices, weight).flatten(-2)
+
+
+@dataclass(frozen=True)
+class WrappedVotes(Votes):
+    """Other votes, with another competition: a kind overrides `compete` and `evidence`."""
+
+    votes: Votes
+
+    @property
+    def shape(self) -> torch.Size:
+        return self.votes.shape
+
+    @property
+    def factors(self) -> tuple[Tensor, ...]:
+        return self.votes.factors
+
+    @property
+    def in_pose(self) -> Tensor | None:
+        return self.votes.in_pose
+
+    @property
+    def formed(self) -> bool:
+        return self.votes.formed
+
+    @property
+    def together(self) -> int:
+        return self.votes.together
+
+    def with_factors(self, *factors: Tensor) -> Self:
+        return replace(self, votes=self.votes.with_factors(*factors))
+
+    def select(self, inputs: slice) -> Self:
+        return replace(self, votes=self.votes.select(inputs))
+
+    def materialize(self) -> Tensor:
+        return self.votes.materialize()
+
+    def masked(self, mask: Tensor) -> Self:
+        return replace(self, votes=self.votes.masked(mask))
 
 
 def as_votes(votes: object) -> Votes:

@@ -8,14 +8,14 @@ and a child is seen by several.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from torchcaps.votes import Votes, as_votes
+from torchcaps.votes import Votes, WrappedVotes, as_votes
 
 __all__ = ["WindowVotes", "Windows", "as_pair"]
 
@@ -160,7 +160,7 @@ class Parents(NamedTuple):
 
 
 @dataclass(frozen=True)
-class WindowVotes(Votes):
+class WindowVotes(WrappedVotes):
     """Votes in windows of a map, where a child competes over all positions that see it.
 
     A child shares its coupling of 1 between every type of parent at every position whose window
@@ -187,7 +187,6 @@ class WindowVotes(Votes):
         0.02777777798473835
     """
 
-    votes: Votes
     parents: Parents
 
     @classmethod
@@ -204,37 +203,9 @@ class WindowVotes(Votes):
         return cls(votes, Parents.of(windows, votes.device))
 
     @property
-    def shape(self) -> torch.Size:
-        return self.votes.shape
-
-    @property
-    def factors(self) -> tuple[Tensor, ...]:
-        return self.votes.factors
-
-    @property
-    def in_pose(self) -> Tensor | None:
-        return self.votes.in_pose
-
-    @property
-    def formed(self) -> bool:
-        return self.votes.formed
-
-    @property
     def together(self) -> int:
         """K: a child fills all cells of its type, in one window or another."""
         return self.parents.windows.cells
-
-    def with_factors(self, *factors: Tensor) -> "WindowVotes":
-        return replace(self, votes=self.votes.with_factors(*factors))
-
-    def select(self, inputs: slice) -> "WindowVotes":
-        return replace(self, votes=self.votes.select(inputs))
-
-    def materialize(self) -> Tensor:
-        return self.votes.materialize()
-
-    def masked(self, mask: Tensor) -> "WindowVotes":
-        return replace(self, votes=self.votes.masked(mask))
 
     def compete(self, scores: Tensor) -> Tensor:
         """The softmax of scores `[..., F_y, F_x, i, J]` over the parents of each child."""

@@ -12,11 +12,12 @@ from tests.routing.contract import AnyRouting, Make
 from torchcaps.routing import Law, create_routing, list_routings, sweep
 
 # The rows of the registry that come with the package; doctests and experiments add others.
-ROWS = ["attention", "dynamic", "em"]
+ROWS = ["attention", "deepcaps", "dynamic", "em", "locally_constrained"]
 # Options that matter, by row: a name, and what the routing is made from.
 EM = {"final_lambda": 0.5, "variance_floor": 1e-3}
 OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "attention": {"attention": {}, "attention, 1 iteration": {"iterations": 1}},
+    "deepcaps": {"deepcaps": {}},
     "dynamic": {
         "dynamic, 1 iteration": {"iterations": 1},
         "dynamic, 3 iterations": {},
@@ -25,6 +26,7 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
         "dynamic, detached": {"detach": True},
     },
     "em": {"em": EM, "em, momentum": {**EM, "mean_momentum": 0.1}, "em, default": {}},
+    "locally_constrained": {"locally_constrained": {}},
 }
 CASES = [(row, name, backend) for row in ROWS for name in OPTIONS[row]
          for backend in ("reference", "tiles")]  # fmt: skip

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tests.routing import em_cases
+from tests.routing import em_cases, window_cases
 from tests.routing.test_vectors import FILES
 from tests.routing.vector_cases import VectorFile
-from torchcaps import Windows
+from torchcaps import ConvCaps, ConvolvedCaps, Windows
 from torchcaps.routing import EMRouting
 
 DOUBLE = torch.float64
@@ -90,3 +90,86 @@ def test_activations_of_children_in_windows_matter(path: Path) -> None:
     (found * torch.tensor(file.arrays["seed_pose"])).sum().backward()
     assert tensors["in_activation"].grad.abs().max() > 0.01
     assert np.abs(found.detach().numpy() - file.arrays["out64_pose"]).max() > 0.01
+
+
+def error_of(found: Tensor, file: VectorFile) -> float:
+    """The largest error of a pose against the file's."""
+    return float(np.abs(found.detach().numpy() - file.arrays["out64_pose"]).max())
+
+
+@files("inverted-attention-conv")
+def test_a_window_holds_the_poses_below_it(path: Path) -> None:
+    """That code views (component, row, column) as (row, column, component): poses are scrambled.
+    A single pose that is shown reaches the output positions whose windows hold it, and no others.
+    """
+    file = VectorFile(path)
+    tensors = file.tensors(DOUBLE)
+    pose = tensors["in_pose"].detach()
+    windows = window_cases.windows_of(file.settings, pose.shape[2:4])
+    votes = window_cases.attention_votes(file.settings, tensors, windows, windows.gather(pose))
+    types, dim = votes.shape[-2:]
+    matrix, stride = file.settings["matrix_pose"], file.settings["stride"]
+    layer = ConvCaps(
+        pose.shape[1], pose.shape[-1], types, dim, windows.kernel_size, stride,
+        routing={"name": "attention", "iterations": file.settings["iterations"]},
+        competition="window", matrix_poses=matrix,
+    ).double()  # fmt: skip
+    weight = votes.weight if matrix else votes.weight.transpose(-1, -2)
+    norm = em_cases.in_layer(window_cases.attention_norm(tensors))
+    learned = {"weight": weight, **norm}
+
+    def route(pose: Tensor) -> Tensor:
+        return torch.func.functional_call(layer, learned, (pose,)).pose
+
+    assert error_of(route(pose), file) > 0.1
+    changed = pose.clone()
+    changed[:, :, 0, 0] += 1  # the corner: only the first window holds it
+    moved = (route(changed) - route(pose)).abs().amax(dim=(0, 1, 4)) > 1e-9
+    assert moved[0, 0]
+    assert moved.sum() == 1
+    original = window_cases.attention_conv(file.settings, {**tensors, "in_pose": changed}, "auto")
+    moved = np.abs(original["pose"].detach().numpy() - file.arrays["out64_pose"]) > 1e-6
+    assert moved.any(axis=(0, 1, 4)).sum() > 1
+
+
+@files("segcaps-conv")
+def test_images_of_a_batch_are_not_mixed(path: Path) -> None:
+    """With more than one image SegCaps' code reads (type, sample) as (sample, type)."""
+    file = VectorFile(path)
+    tensors = file.tensors(DOUBLE)
+    found = window_cases.segcaps_conv({**file.settings, "batch_mixed": False}, tensors, "auto")
+    mixed = file.settings["batch_mixed"]
+    assert mixed == (len(tensors["in_pose"]) > 1)
+    assert (error_of(found["pose"], file) > 0.01) == mixed
+    for n in range(len(tensors["in_pose"])):
+        alone = {**tensors, "in_pose": tensors["in_pose"][n : n + 1]}
+        row = window_cases.segcaps_conv({**file.settings, "batch_mixed": False}, alone, "auto")
+        torch.testing.assert_close(row["pose"][0], found["pose"][n])
+
+
+@files("deepcaps-conv3d")
+def test_a_capsule_stays_where_it_is(path: Path) -> None:
+    """DeepCaps' code reads (row, column, type, component) as (type, component, row, column), and
+    gives all positions one norm. Here without iterations a pose reaches its neighbours alone."""
+    file = VectorFile(path)
+    tensors = file.tensors(DOUBLE)
+    pose = tensors["in_pose"].detach().movedim(3, 1)  # [B, T, H, W, P]
+    weight = tensors["param_W"].squeeze(3).movedim((0, 3), (1, 0))
+    sizes = window_cases.convolved_sizes(pose, tensors)
+    options = window_cases.convolved_options(file.settings, "auto")
+    for joint_norm in (True, False):
+        options["routing"].joint_norm = joint_norm
+        layer = ConvolvedCaps(*sizes, **options, competition="map")
+        found = window_cases.convolved(layer, pose, weight, tensors)["pose"]
+        assert error_of(found, file) > 0.01
+    options["routing"].iterations = 1
+    changed = pose.clone()
+    changed[:, :, 0, 0] += 1
+    here, there = (
+        window_cases.convolved(ConvolvedCaps(*sizes, **options), each, weight, tensors)["pose"]
+        for each in (pose, changed)
+    )
+    moved = ((here - there).abs() > 1e-9).any(dim=-1).any(dim=-1).any(dim=0)  # [F, F]
+    reach = 1 + layer.padding[0]
+    assert moved[:reach, :reach].all()
+    assert moved.sum() == moved[:reach, :reach].numel()

@@ -13,8 +13,10 @@ from torchcaps.routing import create_routing
 SHAPES = [(2, 5, 3, 4), (1, 1, 1, 1), (1, 7, 2, 3), (3, 1, 4, 2), (2, 4, 1, 5), (2, 3, 6, 1)]
 VARIANTS = {
     "attention": [{}],
+    "deepcaps": [{}],
     "dynamic": [{}, {"leaky": True}, {"squash": "half"}],
     "em": [{}, {"final_lambda": 0.5}, {"mean_momentum": 0.3, "mass_floor": 0.1}],
+    "locally_constrained": [{}, {"squash": "half"}],
 }
 CASES = [(row, options) for row in ROWS for options in VARIANTS[row]]
 

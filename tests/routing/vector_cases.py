@@ -14,7 +14,7 @@ import torch
 from torch.func import functional_call
 
 from tests.oracle import Array
-from tests.routing import em_cases
+from tests.routing import em_cases, window_cases
 from tests.routing.window_cases import Settings, Tensors
 from torchcaps import LinearVotes
 from torchcaps.routing import AttentionRouting, DynamicRouting
@@ -84,8 +84,12 @@ CASES: dict[str, Case] = {
     "em-srcapsnet-conv": em_cases.srcapsnet_conv,
     "em-yl1993-conv": em_cases.yl1993_conv,
     "em-yl1993-fc": em_cases.yl1993,
+    "deepcaps-conv3d": window_cases.deepcaps_conv3d,
+    "inverted-attention-conv": window_cases.attention_conv,
     "inverted-attention-fc": inverted_attention,
     "kde-dynamic_routing": kde_dynamic,
+    "segcaps-conv": window_cases.segcaps_conv,
+    "segcaps-deconv": window_cases.segcaps_deconv,
 }
 
 # Gradients in which a file follows a defect of its original, and why.
@@ -100,7 +104,6 @@ NOT_YET_BUILT = {
     "comirec-dr": "a layer of interests: the guarded squash, given starting logits",
     "comirec-mind": "a layer of interests: one map for all outputs, given starting logits",
     "comirec-sa": "self-attentive interests",
-    "deepcaps-conv3d": "votes by convolution, a softmax over the whole map",
     "deepcaps-dense": "couplings that do not sum to 1",
     "deepcaps-fc": "a bias after the sum over children, weights in runs of channels",
     "efficient-capsnet": "self-attention routing: couplings added to after the softmax",
@@ -108,7 +111,6 @@ NOT_YET_BUILT = {
     "heinsen2019": "Heinsen's routing of 2019: credit for use and for ignoring",
     "heinsen2022": "Heinsen's routing of 2022: credit for use and for ignoring",
     "inverted-attention-concurrent": "several layers that are routed at the same time",
-    "inverted-attention-conv": "a layer with windows; the files follow a defect",
     "kde-adaptive_kde_routing": "kernel density estimation, stopped by a criterion of the batch",
     "kde-kde_routing": "kernel density estimation",
     "mind-deepmatch": "a layer of interests: one map, given starting logits, a mask of outputs",
@@ -116,8 +118,6 @@ NOT_YET_BUILT = {
     "rechub-bilinear0": "a layer of interests; the files follow a defect",
     "rechub-bilinear2": "a layer of interests; the files follow a defect",
     "rechub-sa": "self-attentive interests; the files follow a defect",
-    "segcaps-conv": "votes by convolution, summed over the window",
-    "segcaps-deconv": "votes by transposed convolution, summed over the window",
     "self-routing": "couplings from the pose of a child alone",
     "torcheasyrec": "a layer of interests: one map, given starting logits, a mask of outputs",
     "vb-class": "variational Bayes routing",

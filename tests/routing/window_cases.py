@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
+from torch.func import functional_call
 
-from torchcaps import Windows
+from torchcaps import ConvolvedCaps, DeconvCaps, MatrixVotes, Windows
+from torchcaps.routing import AttentionRouting, DeepCapsRouting, LocallyConstrainedRouting
 
 Tensors = dict[str, Tensor]
 Settings = Mapping[str, Any]
@@ -21,3 +23,108 @@ def windows_of(settings: Settings, size: Sequence[int]) -> Windows:
 def types_first(x: Tensor, windows: Windows, axis: int) -> Tensor:
     """An axis of children (y, x, type) in the order (type, y, x) of this package."""
     return x.unflatten(axis, (windows.cells, -1)).transpose(axis - 1, axis).flatten(axis - 1, axis)
+
+
+def attention_conv(settings: Settings, tensors: Tensors, backend: str) -> Tensors:
+    """Inverted attention, fed the windows that the file's code makes: their positions, the last
+    axis, are viewed as (row, column, component) though memory holds (component, row, column)."""
+    pose = tensors["in_pose"]  # [B, T, H, W, P]
+    windows = windows_of(settings, pose.shape[2:4])
+    gathered = windows.gather(pose)  # [B, F, F, T·K·K, P]
+    in_memory = gathered.permute(0, 3, 4, 1, 2).contiguous()  # [B, T·K·K, P, F, F]
+    scrambled = in_memory.flatten(2).unflatten(2, (*windows.grid, pose.shape[-1]))
+    seen = scrambled.permute(0, 2, 3, 1, 4)  # [B, F, F, T·K·K, P]
+    routing = AttentionRouting(settings["iterations"], backend=backend)
+    out = functional_call(
+        routing.build(seen.shape[3], pose.shape[-1], 1, out_dim(tensors)).to(pose.dtype),
+        attention_norm(tensors),
+        (attention_votes(settings, tensors, windows, seen),),
+    )
+    mid = scrambled.unflatten(1, (pose.shape[1], *windows.kernel_size))
+    return {"pose": out.pose.movedim(-2, 1), "windows": mid}
+
+
+def out_dim(tensors: Tensors) -> int:
+    return len(tensors["param_nonlinear_act.weight"])
+
+
+def attention_norm(tensors: Tensors) -> Tensors:
+    names = ("weight", "bias")
+    return {f"norm.{name}": tensors[f"param_nonlinear_act.{name}"] for name in names}
+
+
+def attention_votes(
+    settings: Settings, tensors: Tensors, windows: Windows, seen: Tensor
+) -> MatrixVotes:
+    """Its weights are [K, K, T, P, C, D], or [K, K, T, M, M, C]."""
+    weight = types_first(tensors["param_w"].flatten(0, 2), windows, -4)
+    if settings["matrix_pose"]:
+        return MatrixVotes(seen, weight.movedim(-1, 1))
+    return MatrixVotes(seen, weight.movedim(-2, 1))  # one row
+
+
+def segcaps_conv(settings: Settings, tensors: Tensors, backend: str) -> Tensors:
+    """With `batch_mixed`, its votes of axes (type, sample) are read as (sample, type)."""
+    pose = tensors["in_pose"].movedim(3, 1)  # from [B, H, W, T, P]
+    if settings["batch_mixed"]:
+        batch, types = pose.shape[:2]
+        pose = pose.transpose(0, 1).reshape(batch, types, *pose.shape[2:])
+    weight = tensors["param_W"].movedim((2, 3), (1, 0))  # from [K, K, P, (C, D)]
+    layer = ConvolvedCaps(*convolved_sizes(pose, tensors), **convolved_options(settings, backend))
+    return convolved(layer, pose, weight, tensors)
+
+
+def segcaps_deconv(settings: Settings, tensors: Tensors, backend: str) -> Tensors:
+    pose = tensors["in_pose"].movedim(3, 1)
+    weight = tensors["param_W"].movedim((2, 3), (0, 1))  # from [K, K, (C, D), P]
+    routing = LocallyConstrainedRouting(settings["iterations"], backend=backend)
+    kernel, scaling = settings["kernel"], settings["scaling"]
+    padding = (kernel - scaling) // 2
+    layer = DeconvCaps(*convolved_sizes(pose, tensors), kernel, scaling, padding, routing)
+    return convolved(layer, pose, weight, tensors)
+
+
+def deepcaps_conv3d(settings: Settings, tensors: Tensors, backend: str) -> Tensors:
+    """Fed the map that its code makes: [B, H, W, T, P] read as [B, T·P, H, W] without a transpose;
+    and with one norm for all positions."""
+    pose = tensors["in_pose"]
+    batch, height, width, types, dim = pose.shape
+    scrambled = pose.reshape(batch, types, dim, height, width).movedim(2, -1)
+    weight = tensors["param_W"].squeeze(3).movedim((0, 3), (1, 0))  # from [P, K, K, 1, (C, D)]
+    layer = ConvolvedCaps(
+        *convolved_sizes(scrambled, tensors),
+        **convolved_options(settings, backend),
+        competition="map",
+    )
+    return convolved(layer, scrambled, weight, tensors)
+
+
+def convolved_options(settings: Settings, backend: str) -> dict[str, Any]:
+    """Of `ConvolvedCaps`; "same" is the same on both sides for the odd maps of the files."""
+    kernel = settings["kernel"]
+    if "batch_mixed" in settings:
+        routing = LocallyConstrainedRouting(settings["iterations"], backend=backend)
+    else:
+        routing = DeepCapsRouting(settings["iterations"], joint_norm=True, backend=backend)
+    return {
+        "kernel_size": kernel,
+        "stride": settings["stride"],
+        "padding": kernel // 2 if settings["padding"] == "same" else 0,
+        "routing": routing,
+    }
+
+
+def convolved_sizes(pose: Tensor, tensors: Tensors) -> tuple[int, int, int, int]:
+    outputs, dim = convolved_bias(tensors).shape
+    return pose.shape[1], pose.shape[-1], outputs, dim
+
+
+def convolved_bias(tensors: Tensors) -> Tensor:
+    return tensors["param_b"].squeeze()
+
+
+def convolved(layer: ConvolvedCaps, pose: Tensor, weight: Tensor, tensors: Tensors) -> Tensors:
+    """Weights are [(C, D), P, K, K] here."""
+    bias = convolved_bias(tensors)
+    learned = {"weight": weight.unflatten(0, bias.shape).unsqueeze(0), "routing.bias": bias}
+    return {"pose": functional_call(layer, learned, (pose,)).pose.movedim(1, 3)}

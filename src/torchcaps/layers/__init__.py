@@ -2,7 +2,8 @@
 
 from torchcaps.layers.classes import ClassCaps
 from torchcaps.layers.conv import ConvCaps
+from torchcaps.layers.convolved import ConvolvedCaps, DeconvCaps
 from torchcaps.layers.dense import DenseCaps
 from torchcaps.layers.primary import PrimaryCaps
 
-__all__ = ["ClassCaps", "ConvCaps", "DenseCaps", "PrimaryCaps"]
+__all__ = ["ClassCaps", "ConvCaps", "ConvolvedCaps", "DeconvCaps", "DenseCaps", "PrimaryCaps"]
