@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tests.routing import em_cases, window_cases
+from tests.routing import vector_cases_em as em_cases
+from tests.routing import vector_cases_windows as window_cases
 from tests.routing.test_vectors import FILES
 from tests.routing.vector_cases import VectorFile
 from torchcaps import ConvCaps, ConvolvedCaps, Windows

@@ -6,7 +6,6 @@ class here, the case renames them in torch, so that gradients reach those of the
 """
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +13,11 @@ import torch
 from torch.func import functional_call
 
 from tests.oracle import Array
-from tests.routing import em_cases, window_cases
-from tests.routing.window_cases import Settings, Tensors
+from tests.routing import vector_cases_em as em_cases
+from tests.routing import vector_cases_windows as window_cases
+from tests.routing.vector_cases_dense import DENSE_CASES, Case, Settings, Tensors
 from torchcaps import LinearVotes
 from torchcaps.routing import AttentionRouting, DynamicRouting
-
-Case = Callable[[Settings, Tensors, str], Tensors]
 
 
 class VectorFile:
@@ -37,7 +35,7 @@ class VectorFile:
         return {
             name: torch.tensor(array, dtype=dtype, requires_grad=True)
             for name, array in self.arrays.items()
-            if name.startswith(("in_", "param_"))
+            if name.startswith(("in_", "param_", "buffer_"))
         }
 
     def route(self, tensors: Tensors, backend: str) -> Tensors:
@@ -76,6 +74,7 @@ def kde_dynamic(settings: Settings, tensors: Tensors, backend: str) -> Tensors:
 
 # The beginning of a file's name → how it is asked of this package.
 CASES: dict[str, Case] = {
+    **DENSE_CASES,
     "em-ibm-conv": em_cases.ibm_conv,
     "em-ibm-fc": em_cases.ibm,
     "em-official-class": em_cases.official_class,
@@ -90,6 +89,7 @@ CASES: dict[str, Case] = {
     "kde-dynamic_routing": kde_dynamic,
     "segcaps-conv": window_cases.segcaps_conv,
     "segcaps-deconv": window_cases.segcaps_deconv,
+    "vb-conv": window_cases.variational_conv,
 }
 
 # Gradients in which a file follows a defect of its original, and why.
@@ -104,22 +104,11 @@ NOT_YET_BUILT = {
     "comirec-dr": "a layer of interests: the guarded squash, given starting logits",
     "comirec-mind": "a layer of interests: one map for all outputs, given starting logits",
     "comirec-sa": "self-attentive interests",
-    "deepcaps-dense": "couplings that do not sum to 1",
-    "deepcaps-fc": "a bias after the sum over children, weights in runs of channels",
-    "efficient-capsnet": "self-attention routing: couplings added to after the softmax",
-    "group-equivariant": "group-equivariant routing: poses that are rotations",
-    "heinsen2019": "Heinsen's routing of 2019: credit for use and for ignoring",
-    "heinsen2022": "Heinsen's routing of 2022: credit for use and for ignoring",
     "inverted-attention-concurrent": "several layers that are routed at the same time",
-    "kde-adaptive_kde_routing": "kernel density estimation, stopped by a criterion of the batch",
-    "kde-kde_routing": "kernel density estimation",
     "mind-deepmatch": "a layer of interests: one map, given starting logits, a mask of outputs",
     "mind-easyrec": "a layer of interests: one map, given starting logits, a mask of outputs",
     "rechub-bilinear0": "a layer of interests; the files follow a defect",
     "rechub-bilinear2": "a layer of interests; the files follow a defect",
     "rechub-sa": "self-attentive interests; the files follow a defect",
-    "self-routing": "couplings from the pose of a child alone",
     "torcheasyrec": "a layer of interests: one map, given starting logits, a mask of outputs",
-    "vb-class": "variational Bayes routing",
-    "vb-conv": "variational Bayes routing, in a layer with windows",
 }

@@ -44,6 +44,11 @@ KERNELS = {
     ("dynamic", "cuda"): Kernel("triton", _dynamic_cuda),
     ("dynamic", "cpu"): Kernel("numba", _dynamic_cpu),
 }
+# What they compute of options that would change the loop.
+PLAIN = {
+    "squash": "squash", "coupling": "softmax", "scale": 1, "accumulate": True,
+    "learned_bias": False,
+}  # fmt: skip
 THERE = {kernel.package: find_spec(kernel.package) is not None for kernel in KERNELS.values()}
 _said: set[tuple[str, str]] = set()
 
@@ -140,8 +145,9 @@ def _against_tiles(call: Call, worth: bool) -> list[str]:
 
 def _against_fused(backend: str, votes: LinearVotes, options: Mapping[str, Any]) -> list[str]:
     reasons = []
-    if options.get("squash", "squash") != "squash":
-        reasons.append(f"it squashes by Eq 1, and this routing by {options['squash']!r}")
+    for name, value in options.items():
+        if name in PLAIN and value != PLAIN[name]:
+            reasons.append(f"it computes {name}={PLAIN[name]!r} alone, and this has {value!r}")
     if votes.pose.device.type != backend:
         reasons.append(f"the votes are on {votes.pose.device}")
     elif backend == "cuda" and torch.cuda.get_device_capability(votes.pose.device) < (8, 0):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from torchcaps.layers.conv import check_map, check_pose_map
-from torchcaps.layers.dense import draw_weight
+from torchcaps.layers.voting import draw_weight
 from torchcaps.routing.base import Routing
 from torchcaps.routing.registry import create_routing
 from torchcaps.types import Capsules, check_counts, check_switch
@@ -72,6 +72,11 @@ class ClassCaps(nn.Module):
         self.form: type[WeightedVotes] = MatrixVotes if matrix_poses else LinearVotes
         in_caps = in_types * self.size[0] * self.size[1]
         self.routing = create_routing(routing).build(in_caps, *self.sizes[1:])
+        if self.routing.makes_votes:
+            raise ValueError(
+                f"{self.routing.name} routing makes its votes itself, and ClassCaps shares the "
+                "weights of votes: take DenseCaps"
+            )
         self.weight = nn.Parameter(torch.empty(self.form.weight_shape(*self.sizes)))
         added = torch.zeros(*self.size, out_dim)
         if coordinates:

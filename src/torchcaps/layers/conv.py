@@ -3,20 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from torchcaps.layers.dense import draw_weight
+from torchcaps.layers.voting import VotingLayer
 from torchcaps.routing.base import Routing
-from torchcaps.routing.registry import create_routing
-from torchcaps.types import (
-    Capsules,
-    check_choice,
-    check_counts,
-    check_float_tensor,
-    check_switch,
-)
-from torchcaps.votes import LinearVotes, MatrixVotes, Votes, WeightedVotes
+from torchcaps.types import Capsules, check_choice, check_counts, check_float_tensor
+from torchcaps.votes import MatrixVotes, Votes
 from torchcaps.windows import Windows, WindowVotes, as_pair
 
 __all__ = ["ConvCaps"]
@@ -24,7 +16,7 @@ __all__ = ["ConvCaps"]
 COMPETITIONS = ("all", "window")
 
 
-class ConvCaps(nn.Module):
+class ConvCaps(VotingLayer):
     """Capsules that each see a window of a map of capsules; weights are shared over positions.
 
     At each output position the K_y·K_x·T capsules in the window vote for C types,
@@ -80,32 +72,25 @@ class ConvCaps(nn.Module):
         matrix_poses: bool = True,
         bias: bool = False,
     ) -> None:
-        super().__init__()
         check_counts(in_types=in_types, in_dim=in_dim, out_types=out_types, out_dim=out_dim)
         check_choice("competition", competition, COMPETITIONS)
-        check_switch("matrix_poses", matrix_poses)
+        kernel = as_pair("kernel_size", kernel_size)
+        sizes = (in_types * kernel[0] * kernel[1], in_dim, out_types, out_dim)
+        super().__init__(sizes, routing, bias=bias, matrix_poses=matrix_poses)
+        if competition == "all" and self.routing.makes_votes:
+            raise ValueError(
+                f"{self.routing.name} routing makes its votes itself, for one window at a time: "
+                "take competition='window'"
+            )
         self.in_types = in_types
-        self.kernel_size = as_pair("kernel_size", kernel_size)
+        self.kernel_size = kernel
         self.stride = as_pair("stride", stride)
         self.padding = as_pair("padding", padding, least=0)
         self.competition = competition
-        in_caps = in_types * self.kernel_size[0] * self.kernel_size[1]
-        self.sizes = (in_caps, in_dim, out_types, out_dim)
-        self.form: type[WeightedVotes] = MatrixVotes if matrix_poses else LinearVotes
-        self.routing = create_routing(routing).build(*self.sizes)
-        self.weight = nn.Parameter(torch.empty(self.form.weight_shape(*self.sizes)))
-        self.bias = nn.Parameter(torch.zeros(out_types, out_dim)) if bias else None
-        self.reset_parameters()
 
     if TYPE_CHECKING:
 
         def __call__(self, capsules: Capsules | Tensor, mask: Tensor | None = None) -> Capsules: ...
-
-    def reset_parameters(self) -> None:
-        """Draw the weights anew."""
-        draw_weight(self.weight, self.form)
-        if self.bias is not None:
-            nn.init.zeros_(self.bias)
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """(F_y, F_x): the output positions over a map of this size.
@@ -131,7 +116,7 @@ class ConvCaps(nn.Module):
         pose = capsules.pose if isinstance(capsules, Capsules) else capsules
         check_pose_map(pose, self.in_types, self.sizes[1])
         windows = self.windows(*pose.shape[-3:-1])
-        votes = self.form(windows.gather(pose), self.weight, self.bias)
+        votes = self.votes_of(windows.gather(pose))
         return WindowVotes.of(votes, windows) if self.competition == "all" else votes
 
     def forward(self, capsules: Capsules | Tensor, mask: Tensor | None = None) -> Capsules:

@@ -3,18 +3,17 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from torchcaps.layers.voting import VotingLayer
 from torchcaps.routing.base import Routing
-from torchcaps.routing.registry import create_routing
-from torchcaps.types import Capsules, check_counts, check_float_tensor, check_switch
-from torchcaps.votes import LinearVotes, MatrixVotes, WeightedVotes
+from torchcaps.types import Capsules, check_counts, check_float_tensor
+from torchcaps.votes import MatrixVotes, PoseVotes, WeightedVotes
 
 __all__ = ["DenseCaps"]
 
 
-class DenseCaps(nn.Module):
+class DenseCaps(VotingLayer):
     """Output capsules that each input capsule predicts by a matrix of its own.
 
     û_ij = W_ij u_i (+ bias_j), then routing (Eq 2). With `matrix_poses`, V_ij = U_i W_ij.
@@ -29,8 +28,6 @@ class DenseCaps(nn.Module):
         bias: learn a bias `[J, D]`, added to every vote (see `LinearVotes` on how this differs
             from the authors' code). Without it, as in the paper, the layer cannot tell u from −u:
             its output only changes sign.
-        matrix_poses: poses are √P×√P matrices, row after row, and W_ij is one too (`MatrixVotes`);
-            in_dim and out_dim are then the same square number.
 
     Shape:
         `Capsules` or pose `[..., I, P]` → `Capsules(pose [..., J, D], activation [..., J])`. Given
@@ -58,27 +55,15 @@ class DenseCaps(nn.Module):
         bias: bool = False,
         matrix_poses: bool = False,
     ) -> None:
-        super().__init__()
         check_counts(in_caps=in_caps, in_dim=in_dim, out_caps=out_caps, out_dim=out_dim)
-        check_switch("matrix_poses", matrix_poses)
-        self.sizes = (in_caps, in_dim, out_caps, out_dim)
-        self.form: type[WeightedVotes] = MatrixVotes if matrix_poses else LinearVotes
-        self.routing = create_routing(routing).build(*self.sizes)
-        self.weight = nn.Parameter(torch.empty(self.form.weight_shape(*self.sizes)))
-        self.bias = nn.Parameter(torch.zeros(out_caps, out_dim)) if bias else None
-        self.reset_parameters()
+        sizes = (in_caps, in_dim, out_caps, out_dim)
+        super().__init__(sizes, routing, bias=bias, matrix_poses=matrix_poses)
 
     if TYPE_CHECKING:
 
         def __call__(self, capsules: Capsules | Tensor, mask: Tensor | None = None) -> Capsules: ...
 
-    def reset_parameters(self) -> None:
-        """Draw the weights anew."""
-        draw_weight(self.weight, self.form)
-        if self.bias is not None:
-            nn.init.zeros_(self.bias)
-
-    def votes(self, capsules: Capsules | Tensor) -> WeightedVotes:
+    def votes(self, capsules: Capsules | Tensor) -> WeightedVotes | PoseVotes:
         """The votes that `forward` routes."""
         pose = capsules.pose if isinstance(capsules, Capsules) else capsules
         check_float_tensor("pose", pose)
@@ -88,7 +73,7 @@ class DenseCaps(nn.Module):
                 f"expected poses [..., {in_caps}, {in_dim}] (in_caps, in_dim), "
                 f"got shape {tuple(pose.shape)}"
             )
-        return self.form(pose, self.weight, self.bias)
+        return self.votes_of(pose)
 
     def forward(self, capsules: Capsules | Tensor, mask: Tensor | None = None) -> Capsules:
         """Poses `[..., I, P]`, mask `[..., I]` (False = padding) → `Capsules`."""
@@ -99,9 +84,3 @@ class DenseCaps(nn.Module):
         in_caps, in_dim, out_caps, out_dim = self.sizes
         matrix = ", matrix_poses=True" if self.form is MatrixVotes else ""
         return f"{in_caps}×{in_dim} → {out_caps}×{out_dim}, bias={self.bias is not None}{matrix}"
-
-
-def draw_weight(weight: Tensor, form: type[WeightedVotes]) -> None:
-    """Start the weight of votes as a normal, truncated at two s.d."""
-    deviation = 0.3 if form is MatrixVotes else 0.1
-    nn.init.trunc_normal_(weight, std=deviation, a=-2 * deviation, b=2 * deviation)

@@ -163,7 +163,7 @@ class CapsNet(Classifier, tags=["capsule-network", "routing-by-agreement"]):
             "conv_channels": self.conv.out_channels,
             "primary_types": self.primary.types,
             "primary_dim": self.primary.dim,
-            "pose_dim": self.classes.weight.shape[2],
+            "pose_dim": self.classes.sizes[3],
             "routing": routing_config(self.classes.routing),
             "routing_bias": self.classes.bias is not None,
             "kernel_size": self.conv.kernel_size[0],

@@ -1,12 +1,9 @@
 """3-D routing of DeepCaps: Rajasegaran and others (2019)."""
 
-from typing import ClassVar
-
 from torch import Tensor
 
 from torchcaps.convolved import MapVotes
 from torchcaps.functional import SQUASHES
-from torchcaps.routing.base import Law
 from torchcaps.routing.locally_constrained import LocallyConstrainedRouting
 from torchcaps.types import Paper, check_switch
 from torchcaps.votes import Votes
@@ -53,7 +50,6 @@ class DeepCapsRouting(LocallyConstrainedRouting):
         "DeepCaps: Going Deeper with Capsule Networks",
         "CVPR",
     )
-    laws: ClassVar[frozenset[Law]] = LocallyConstrainedRouting.laws
 
     def __init__(
         self,
@@ -81,7 +77,7 @@ class DeepCapsRouting(LocallyConstrainedRouting):
     def squashed(self, s: Tensor) -> Tensor:
         if not self.joint_norm:
             return super().squashed(s)
-        of_types = (s + self.bias).movedim(-2, -4)  # [..., C, F_y, F_x, D]
+        of_types = s.movedim(-2, -4)  # [..., C, F_y, F_x, D]
         v = SQUASHES[self.squash](of_types.flatten(-3)).unflatten(-1, of_types.shape[-3:])
         of_positions: Tensor = v.movedim(-4, -2)
         return of_positions

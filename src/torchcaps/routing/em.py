@@ -1,32 +1,30 @@
 """EM routing: Hinton, Sabour, Frosst (2018), matrix capsules."""
 
 import math
-from dataclasses import replace
 from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from torchcaps.functional import agreement, weighted_sum
+from torchcaps.functional import agreement
 from torchcaps.routing.base import Law, Routing
+from torchcaps.routing.moments import (
+    SMALLEST,
+    Moments,
+    about,
+    constant_if_too_large,
+    moments,
+    spread_about,
+    starting_centre,
+    weighted_total,
+)
 from torchcaps.routing.tile import Tile
 from torchcaps.types import Capsules, Paper, check_number
 
 __all__ = ["EMRouting"]
 
-ORDINARY = 1e6  # votes up to this size are taken as they are; squares of larger ones could overflow
 DECAY = 0.95  # of what λ_t lacks to λ
-SMALLEST = 1e-12  # variance, also of votes that were brought to unit size
-
-
-class Moments(NamedTuple):
-    """Σ_i w_ij `[..., J, 1]`, Σ_i w_ij d_ij and Σ_i w_ij d_ij² `[..., J, D]`, where
-    w_ij = R_ij a_i and d_ij = (V_ij − centre_j) / scale_j."""
-
-    mass: Tensor
-    first: Tensor
-    second: Tensor
 
 
 class State(NamedTuple):
@@ -127,21 +125,13 @@ class EMRouting(Routing[Moments, State]):
 
     def begin(self, tile: Tile) -> State:
         """Nothing is known; sums are taken about the mean of the first tile's votes."""
-        votes = tile.votes
-        counted = votes.new_ones(votes.shape[:-2]) if tile.mask is None else tile.mask
-        count = counted.sum(dim=-1).clamp(min=1)[..., None, None]
-        centre = votes.sum(dim=-3) / count
-        sizes = [votes.abs().amax(dim=-1), torch.zeros_like(centre[..., 0]).unsqueeze(-2)]
-        size = torch.cat(sizes, dim=-2).amax(dim=-2).unsqueeze(-1)  # 0 where there is no child
-        scale = torch.where(size > ORDINARY, size, torch.ones_like(size))
+        centre, scale = starting_centre(tile)
         nothing = torch.zeros_like(centre)
         return State(nothing, nothing, nothing[..., 0], centre, scale)
 
     def view(self, tile: Tile, state: State) -> Tile:
         """d_ij = (V_ij − centre_j) / scale_j in the place of the votes."""
-        unit = 1 / state.scale
-        d = torch.addcmul(-(unit * state.centre).unsqueeze(-3), tile.votes, unit.unsqueeze(-3))
-        return replace(tile, votes=d)
+        return about(tile, state.centre, state.scale)
 
     def score(self, tile: Tile, state: State) -> Tensor:
         """ln a_j + ln N(V_ij; μ_j, σ²_j); the centre is μ_j here."""
@@ -149,30 +139,25 @@ class EMRouting(Routing[Moments, State]):
         normaliser = normaliser + 0.5 * math.log(2 * math.pi) * state.mean.shape[-1]
         parent = F.logsigmoid(state.logit) - normaliser  # [..., J]
         logits = parent.unsqueeze(-2) - agreement(tile.votes.square(), 0.5 / state.variance)
-        largest = state.scale.amax(dim=-2, keepdim=True)  # [..., 1, 1]
-        too_large = largest > math.sqrt(torch.finfo(largest.dtype).max)
-        return torch.where(too_large, logits.detach(), logits)
+        return constant_if_too_large(logits, state.scale)
 
     def gather(self, tile: Tile, coupling: Tensor, state: State) -> Moments:
-        w = coupling * tile.activation.unsqueeze(-1)  # [..., i, J]
-        first, second = (weighted_sum(w, power) for power in (tile.votes, tile.votes.square()))
-        return Moments(w.sum(dim=-2).unsqueeze(-1), first, second)
+        return moments(tile, coupling)
 
     def settle(self, statistics: Moments, state: State, t: int) -> State:
         """The M-step."""
-        m, first, second = statistics
+        m, centre, scale = statistics.mass, state.centre, state.scale
         mass = m + self.mass_floor
-        weighted_mean = (state.centre * m + state.scale * first) / mass
+        weighted_mean = weighted_total(statistics, centre, scale) / mass
         mean = (1 - self.mean_momentum) * weighted_mean + self.mean_momentum * state.mean
-        shift = (mean - state.centre) / state.scale
-        variance = (second - 2 * shift * first + shift.square() * m) / mass
-        floor = (self.variance_floor / state.scale.square()).clamp(min=SMALLEST)
-        variance = variance.clamp(min=0) + floor
+        variance = spread_about(mean, statistics, centre, scale) / mass
+        floor = (self.variance_floor / scale.square()).clamp(min=SMALLEST)
+        variance = variance + floor
         cost = mass.squeeze(-1) * (
-            mean.shape[-1] * self.beta_u + self.log_deviations(variance, state.scale)
+            mean.shape[-1] * self.beta_u + self.log_deviations(variance, scale)
         )
         logit = self.inverse_temperature(m, t) * (self.beta_a - cost)
-        return State(mean, variance, logit, mean, state.scale)
+        return State(mean, variance, logit, mean, scale)
 
     def inverse_temperature(self, m: Tensor, t: int) -> Tensor | float:
         """λ_t, from the masses `[..., J, 1]`: together they are Σ_i a_i."""

@@ -1,11 +1,10 @@
 """Locally-constrained routing of SegCaps: LaLonde and Bagci (2018)."""
 
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from torchcaps.routing.base import Law
 from torchcaps.routing.dynamic import DynamicRouting
 from torchcaps.types import Paper
 
@@ -42,9 +41,6 @@ class LocallyConstrainedRouting(DynamicRouting):
 
     name = "locally_constrained"
     paper = Paper("LaLonde, Bagci", 2018, "Capsules for Object Segmentation", "arXiv 1804.04241")
-    laws: ClassVar[frozenset[Law]] = frozenset(
-        {Law.LENGTH_IS_ACTIVATION, Law.INPUT_ORDER_IS_FREE, Law.COUPLING_SHARES_ONE_UNIT}
-    )
 
     def __init__(
         self,
@@ -54,13 +50,10 @@ class LocallyConstrainedRouting(DynamicRouting):
         detach: bool = False,
         backend: str = "auto",
     ) -> None:
-        super().__init__(iterations, squash=squash, detach=detach, backend=backend)
-        self.register_parameter("bias", None)
+        super().__init__(
+            iterations, squash=squash, learned_bias=True, detach=detach, backend=backend
+        )
 
     def build(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int) -> Self:
         self.bias = nn.Parameter(torch.full((out_caps, out_dim), 0.1))
         return self
-
-    def squashed(self, s: Tensor) -> Tensor:
-        """squash(s_j + bias_j)"""
-        return super().squashed(s + self.bias)

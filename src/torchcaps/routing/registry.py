@@ -54,6 +54,13 @@ ROUTINGS = Registry(
         "dynamic": "torchcaps.routing.dynamic:DynamicRouting",
         "em": "torchcaps.routing.em:EMRouting",
         "locally_constrained": "torchcaps.routing.locally_constrained:LocallyConstrainedRouting",
+        "group_equivariant": "torchcaps.routing.group_equivariant:GroupEquivariantRouting",
+        "heinsen2019": "torchcaps.routing.heinsen2019:Heinsen2019Routing",
+        "heinsen2022": "torchcaps.routing.heinsen2022:Heinsen2022Routing",
+        "kde": "torchcaps.routing.kde:KDERouting",
+        "self_attention": "torchcaps.routing.self_attention:SelfAttentionRouting",
+        "self_routing": "torchcaps.routing.self_routing:SelfRouting",
+        "variational": "torchcaps.routing.variational:VariationalRouting",
     }
 )
 
@@ -83,8 +90,8 @@ def create_routing(
         TypeError: something else than these.
 
     Example:
-        >>> create_routing({"name": "dynamic", "iterations": 2}, leaky=True)
-        DynamicRouting(iterations=2, leaky=True, squash='squash', detach=False, backend='auto')
+        >>> create_routing({"name": "kde", "iterations": 2}, detach=True)
+        KDERouting(iterations=2, detach=True, backend='auto')
     """
     if isinstance(routing, str):
         routing = {"name": routing}

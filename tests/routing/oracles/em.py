@@ -26,12 +26,7 @@ def route(
     B, I, J, D = votes.shape
     r = iterations
     beta_a, beta_u = learned["beta_a"], learned["beta_u"]
-    trace = {
-        "logits": np.zeros((r, B, I, J)),
-        "coupling": np.zeros((r, B, I, J)),
-        "pose": np.zeros((r, B, J, D)),
-        "activation": np.zeros((r, B, J)),
-    }
+    trace = oracle.empty_trace(r, votes.shape)
     for n in range(B):
         real = [i for i in range(I) if mask is None or mask[n, i]]
         a = [1.0 if activation is None else float(activation[n, i]) for i in range(I)]

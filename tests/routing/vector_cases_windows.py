@@ -1,16 +1,15 @@
 """How the vector files of layers with windows are asked of this package: see `vector_cases`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 from torch.func import functional_call
 
-from torchcaps import ConvolvedCaps, DeconvCaps, MatrixVotes, Windows
+from tests.routing.vector_cases_dense import Settings, Tensors, last
+from torchcaps import Capsules, ConvCaps, ConvolvedCaps, DeconvCaps, MatrixVotes, Windows
 from torchcaps.routing import AttentionRouting, DeepCapsRouting, LocallyConstrainedRouting
-
-Tensors = dict[str, Tensor]
-Settings = Mapping[str, Any]
+from torchcaps.routing.variational import VariationalRouting
 
 
 def windows_of(settings: Settings, size: Sequence[int]) -> Windows:
@@ -128,3 +127,44 @@ def convolved(layer: ConvolvedCaps, pose: Tensor, weight: Tensor, tensors: Tenso
     bias = convolved_bias(tensors)
     learned = {"weight": weight.unflatten(0, bias.shape).unsqueeze(0), "routing.bias": bias}
     return {"pose": functional_call(layer, learned, (pose,)).pose.movedim(1, 3)}
+
+
+def variational_conv(settings: Settings, tensors: Tensors, backend: str) -> Tensors:
+    """Windows in which a child competes over all types and positions."""
+    pose = tensors["in_pose"].flatten(2, 3).movedim(2, -1)  # from [B, T, M, M, H, W]
+    windows = windows_of(settings, pose.shape[2:4])
+    weight = tensors["param_caps.W_ij"].squeeze(0).squeeze((2, 5, 6))  # [T, C, M, M, K, K]
+    weight = weight.movedim((4, 5), (1, 2)).flatten(0, 2)
+    routing = last(VariationalRouting)(
+        settings["iterations"], evidence_floor=1e-11, backend=backend
+    )
+    types, dim = weight.shape[1], pose.shape[-1]
+    layer = ConvCaps(pose.shape[1], dim, types, dim, *windows[1:], routing).to(pose.dtype).eval()
+    learned = {
+        "weight": weight,
+        "routing.beta_a": tensors["param_route.beta_a"].flatten(),
+        "routing.beta_u": tensors["param_route.beta_u"].flatten(),
+    }
+    for ours, theirs in (("norm_activation", "BN_a"), ("norm_pose", "BN_v")):
+        for part in ("running_mean", "running_var"):
+            value = tensors[f"buffer_route.{theirs}.{part}"].detach()
+            learned[f"routing.{ours}.{part}"] = value
+    capsules = functional_call(layer, learned, (Capsules(pose, tensors["in_activation"]),))
+    state = routing.last
+
+    def as_theirs(x: Tensor) -> Tensor:  # [B, F, F, C, 1] → [B, 1, C, 1, 1, F, F, 1, 1]
+        return x.squeeze(-1).movedim(-1, 1)[:, None, :, None, None, :, :, None, None]
+
+    votes = MatrixVotes(windows.gather(pose), weight).materialize()  # [B, F, F, T·K·K, C, D]
+    votes = votes.unflatten(3, (-1, *windows.kernel_size)).permute(0, 3, 6, 7, 1, 2, 4, 5)
+    activation = windows.gather(tensors["in_activation"].unsqueeze(-1)).squeeze(-1)
+    activation = activation.unflatten(3, (-1, *windows.kernel_size)).movedim(3, 1)
+    return {
+        "pose": capsules.pose.movedim(-1, 2).unflatten(2, tensors["in_pose"].shape[2:4]),
+        "activation": capsules.activation,
+        "votes": votes.unsqueeze(4),
+        "mid_activation": activation[:, :, None, None, None],
+        "R_mass": as_theirs(state.nu - dim - 1),
+        "Elnpi": as_theirs(state.log_share),
+        "Elnlambda": as_theirs(state.log_precision),
+    }

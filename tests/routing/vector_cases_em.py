@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from tests.routing.window_cases import Settings, Tensors, types_first, windows_of
+from tests.routing.vector_cases_windows import Settings, Tensors, types_first, windows_of
 from torchcaps import Capsules, ClassCaps, ConvCaps, Votes, WindowVotes
 from torchcaps.routing import EMRouting, Tile
 from torchcaps.routing.em import Moments, State
