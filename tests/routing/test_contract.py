@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from tests.routing import contract
 from tests.routing.contract import AnyRouting, Make
@@ -13,13 +14,14 @@ from torchcaps.routing import Law, create_routing, list_routings, sweep
 
 # The rows of the registry that come with the package; doctests and experiments add others.
 ROWS = [
-    "attention", "dynamic", "em", "group_equivariant", "heinsen2019", "heinsen2022", "interests",
-    "kde", "self_attention", "self_routing", "variational",
+    "attention", "deepcaps", "dynamic", "em", "group_equivariant", "heinsen2019", "heinsen2022",
+    "interests", "kde", "locally_constrained", "self_attention", "self_routing", "variational",
 ]  # fmt: skip
 # Options that matter, by row: a name, and what the routing is made from.
 EM = {"final_lambda": 0.5, "variance_floor": 1e-3}
 OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "attention": {"attention": {}, "attention, 1 iteration": {"iterations": 1}},
+    "deepcaps": {"deepcaps": {}},
     "dynamic": {
         "dynamic, 1 iteration": {"iterations": 1},
         "dynamic, 3 iterations": {},
@@ -47,6 +49,7 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
         "variational, full": {"covariance": "full"},
     },
     "em": {"em": EM, "em, momentum": {**EM, "mean_momentum": 0.1}, "em, default": {}},
+    "locally_constrained": {"locally_constrained": {}},
 }
 CASES = [(row, name, backend) for row in ROWS for name in OPTIONS[row]
          for backend in ("reference", "tiles")]  # fmt: skip
@@ -70,7 +73,7 @@ def maker(row: str, options: dict[str, Any], backend: str) -> Make:
 
 
 @torch.no_grad()
-def draw_what_it_learns(routing: AnyRouting, size: float = 1.0) -> None:
+def draw_what_it_learns(routing: nn.Module, size: float = 1.0) -> None:
     """Move what it learns, and what it has seen in training, to something random."""
     for name, value in routing.state_dict().items():
         if value.is_floating_point():

@@ -16,6 +16,7 @@ SHAPES = [(2, 5, 3, 4), (1, 1, 1, 1), (1, 7, 2, 3), (3, 1, 4, 2), (2, 4, 1, 5), 
 WANG_AND_LIU = {"squash": "direction", "accumulate": False, "scale": 1.5}
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "attention": [{}],
+    "deepcaps": [{}],
     "dynamic": [
         {},
         {"leaky": True},
@@ -24,7 +25,12 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"coupling": "softmax_times_parents", "scale": 8.0, "learned_bias": True},
         WANG_AND_LIU,
     ],
-    "em": [{}, {"final_lambda": 0.5}, {"mean_momentum": 0.3, "mass_floor": 0.1}],
+    "em": [
+        {},
+        {"final_lambda": 0.5},
+        {"mean_momentum": 0.3, "mass_floor": 0.1},
+        {"constant_lambda": True, "first_coupling": "whole"},
+    ],
     "group_equivariant": [{}],
     "heinsen2019": [{}, {"density": "means"}, {"single_beta": True}],
     "heinsen2022": [{}, {"shared": True}],
@@ -35,6 +41,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"update": "residual", "scale": 2.0, "power": 2.0},
     ],
     "kde": [{}],
+    "locally_constrained": [{}, {"squash": "half"}],
     "self_attention": [{}],
     "self_routing": [{}],
     "variational": [{}, {"covariance": "full"}, {"evidence_floor": 1e-3}],

@@ -3,21 +3,20 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from torchcaps.layers.voting import VotingLayer
 from torchcaps.routing.base import Routing
-from torchcaps.routing.registry import create_routing
 from torchcaps.types import Capsules, check_counts, check_float_tensor
-from torchcaps.votes import LinearVotes, PoseVotes
+from torchcaps.votes import MatrixVotes, PoseVotes, WeightedVotes
 
 __all__ = ["DenseCaps"]
 
 
-class DenseCaps(nn.Module):
+class DenseCaps(VotingLayer):
     """Output capsules that each input capsule predicts by a matrix of its own.
 
-    û_ij = W_ij u_i (+ bias_j), then routing (Eq 2).
+    û_ij = W_ij u_i (+ bias_j), then routing (Eq 2). With `matrix_poses`, V_ij = U_i W_ij.
 
     Args:
         in_caps: I, number of input capsules.
@@ -35,7 +34,7 @@ class DenseCaps(nn.Module):
         poses alone, a routing that looks at the activations of the input capsules takes them for 1.
 
     Weights start as a normal of s.d. 0.1 truncated at two s.d., as in the authors' code; N(0, 1)
-    does not train.
+    does not train. (With `matrix_poses` the s.d. is 0.3, as in the code of Hinton and others.)
 
     Reference: Sabour, Frosst, Hinton (2017), §2 and §4 (DigitCaps).
 
@@ -54,47 +53,27 @@ class DenseCaps(nn.Module):
         routing: str | Mapping[str, Any] | Routing[Any, Any] = "dynamic",
         *,
         bias: bool = False,
+        matrix_poses: bool = False,
     ) -> None:
-        super().__init__()
         check_counts(in_caps=in_caps, in_dim=in_dim, out_caps=out_caps, out_dim=out_dim)
-        self.sizes = (in_caps, in_dim, out_caps, out_dim)
-        self.routing = create_routing(routing).build(*self.sizes)
-        if self.routing.makes_votes:
-            if bias:
-                raise ValueError(
-                    f"{self.routing.name} routing makes its votes itself: leave bias out"
-                )
-            self.register_parameter("weight", None)
-        else:
-            self.weight = nn.Parameter(torch.empty(in_caps, out_caps, out_dim, in_dim))
-        self.bias = nn.Parameter(torch.zeros(out_caps, out_dim)) if bias else None
-        self.reset_parameters()
+        sizes = (in_caps, in_dim, out_caps, out_dim)
+        super().__init__(sizes, routing, bias=bias, matrix_poses=matrix_poses)
 
     if TYPE_CHECKING:
 
         def __call__(self, capsules: Capsules | Tensor, mask: Tensor | None = None) -> Capsules: ...
 
-    def reset_parameters(self) -> None:
-        """Draw the weights anew."""
-        if self.routing.makes_votes:
-            return
-        nn.init.trunc_normal_(self.weight, std=0.1, a=-0.2, b=0.2)
-        if self.bias is not None:
-            nn.init.zeros_(self.bias)
-
-    def votes(self, capsules: Capsules | Tensor) -> LinearVotes | PoseVotes:
+    def votes(self, capsules: Capsules | Tensor) -> WeightedVotes | PoseVotes:
         """The votes that `forward` routes."""
         pose = capsules.pose if isinstance(capsules, Capsules) else capsules
         check_float_tensor("pose", pose)
-        in_caps, in_dim, out_caps, out_dim = self.sizes
+        in_caps, in_dim = self.sizes[:2]
         if pose.shape[-2:] != (in_caps, in_dim):
             raise ValueError(
                 f"expected poses [..., {in_caps}, {in_dim}] (in_caps, in_dim), "
                 f"got shape {tuple(pose.shape)}"
             )
-        if self.routing.makes_votes:
-            return PoseVotes(pose, out_caps, out_dim)
-        return LinearVotes(pose, self.weight, self.bias)
+        return self.votes_of(pose)
 
     def forward(self, capsules: Capsules | Tensor, mask: Tensor | None = None) -> Capsules:
         """Poses `[..., I, P]`, mask `[..., I]` (False = padding) → `Capsules`."""
@@ -103,4 +82,5 @@ class DenseCaps(nn.Module):
 
     def extra_repr(self) -> str:
         in_caps, in_dim, out_caps, out_dim = self.sizes
-        return f"{in_caps}×{in_dim} → {out_caps}×{out_dim}, bias={self.bias is not None}"
+        matrix = ", matrix_poses=True" if self.form is MatrixVotes else ""
+        return f"{in_caps}×{in_dim} → {out_caps}×{out_dim}, bias={self.bias is not None}{matrix}"

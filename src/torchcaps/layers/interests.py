@@ -285,7 +285,8 @@ def starting_logits(
         x = ((x ^ (x >> 15)) * 0x46A64D37) & 0xFFFFFFFF
         x = x ^ (x >> 16)
     uniform = (x.double() + 0.5) / 2**32
-    return torch.special.ndtri(uniform)
+    normal: Tensor = torch.special.ndtri(uniform)
+    return normal
 
 
 def learns_for_each_child(routing: Routing[Any, Any]) -> bool:

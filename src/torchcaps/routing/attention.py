@@ -81,8 +81,7 @@ class AttentionRouting(Routing[Total, State]):
         return logits.clamp(-largest, largest)
 
     def couple(self, tile: Tile, logits: Tensor) -> Tensor:
-        coupling = tile.compete(logits)
-        return coupling / (coupling.sum(dim=-1, keepdim=True) + TINY)
+        return tile.compete(logits) / (1 + TINY)  # their sum over the parents of a child is 1
 
     def gather(self, tile: Tile, coupling: Tensor, state: State) -> Total:
         return Total(weighted_sum(coupling, tile.votes))

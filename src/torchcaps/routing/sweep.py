@@ -37,10 +37,11 @@ def route_by_tiles(routing: "Routing[Any, Any]", problem: Problem) -> Parts:
 
 
 def tiles(votes: Votes, itemsize: int) -> Iterator[slice]:
-    """The input capsules, a few at a time."""
+    """The input capsules, a few at a time; those that compete with each other together."""
     *batch, inputs, outputs, dim = votes.shape
     bytes_each = torch.Size(batch).numel() * outputs * dim * itemsize
-    length = max(1, TILE_BYTES // max(1, bytes_each))
+    together = votes.together
+    length = max(1, TILE_BYTES // max(1, together * bytes_each)) * together
     for start in range(0, max(1, inputs), length):
         yield slice(start, min(start + length, inputs))
 

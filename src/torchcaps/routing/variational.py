@@ -147,7 +147,8 @@ class VariationalRouting(Routing[Moments, State]):
         return torch.exp(logits - evidence.unsqueeze(-1))
 
     def couple_first(self, tile: Tile, logits: Tensor) -> Tensor:
-        return tile.compete(logits)
+        """1/J, at each position that sees a child, where positions compete (as published)."""
+        return torch.full_like(logits, 1 / logits.shape[-1])
 
     def gather(self, tile: Tile, coupling: Tensor, state: State) -> Moments:
         found = moments(tile, coupling)
