@@ -104,7 +104,4 @@ NOT_YET_BUILT = {
     "attention-routing": "attention over children, votes by convolution (AR-CapsNet)",
     "cluster-routing": "several votes for each parent, a softmax over children",
     "inverted-attention-concurrent": "several layers that are routed at the same time",
-    "rechub-bilinear0": "a layer of interests; the files follow a defect",
-    "rechub-bilinear2": "a layer of interests; the files follow a defect",
-    "rechub-sa": "self-attentive interests; the files follow a defect",
 }

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from tests.routing.vector_cases_dense import Case, Settings, Tensors
-from torchcaps import InterestCaps, SelfAttentiveInterests
+from torchcaps import InterestCaps, SelfAttentiveInterests, squash
 from torchcaps.layers import attend_to_interests
 
 
@@ -118,11 +118,44 @@ def comirec_sa(settings: Settings, tensors: Tensors, backend: str) -> Tensors:
     }
 
 
+def rechub(settings: Settings, tensors: Tensors, backend: str) -> Tensors:
+    """torch-rechub takes the softmax over the items instead of the interests, and masks after it:
+    this is that, since no option gives it. (test_pitfalls.py says what is wrong with it.)"""
+    items, counted = tensors["in_items"], tensors["in_mask"].detach().unsqueeze(1)
+    logits = tensors["in_logits_init"].detach()  # [B, K, S]
+    if settings["bilinear_type"] == 0:
+        weight = tensors["param_linear.weight"]
+        u_hat = (items @ weight.T).unsqueeze(1).expand(-1, logits.shape[1], -1, -1)
+    else:
+        weight = tensors["param_w"][0].unflatten(1, (logits.shape[1], -1))
+        u_hat, logits = torch.einsum("skdp,bsp->bksd", weight, items), torch.zeros_like(logits)
+    for _ in range(settings["iterations"]):
+        coupling = torch.softmax(logits, dim=-1) * counted
+        v = squash(torch.einsum("bks,bksd->bkd", coupling.detach(), u_hat))
+        logits = logits + torch.einsum("bksd,bkd->bks", u_hat, v).detach()
+    return {"interests": v}
+
+
+def rechub_sa(settings: Settings, tensors: Tensors, backend: str) -> Tensors:
+    """Attention without biases and positions; a third matrix is made there, and not used."""
+    w1, w2 = tensors["param_W1"], tensors["param_W2"]
+    (dim, hidden), count = w1.shape, w2.shape[1]
+    layer = SelfAttentiveInterests(dim, count, hidden).to(w1.dtype)
+    nothing = {"inner.bias": w1.new_zeros(hidden), "outer.bias": w1.new_zeros(count)}
+    learned = {"inner.weight": w1.T, "outer.weight": w2.T, **nothing}
+    mask = tensors["in_mask"].detach() > 0
+    found: Tensor = functional_call(layer, learned, (tensors["in_items"], mask))
+    return {"interests": found}
+
+
 INTEREST_CASES: dict[str, Case] = {
     "comirec-dr": comirec,
     "comirec-mind": comirec,
     "comirec-sa": comirec_sa,
     "mind-deepmatch": deepmatch,
     "mind-easyrec": easyrec,
+    "rechub-bilinear0": rechub,
+    "rechub-bilinear2": rechub,
+    "rechub-sa": rechub_sa,
     "torcheasyrec": torcheasyrec,
 }
