@@ -15,6 +15,7 @@ TIERS = [
     {"errors", "storage", "seeding", "lazy"},
     {"types"},
     {"votes"},
+    {"windows", "convolved"},
     {"functional"},
     {"kernels"},
     {"routing"},

@@ -3,25 +3,20 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from torchcaps.layers.voting import VotingLayer
 from torchcaps.routing.base import Routing
-from torchcaps.routing.registry import create_routing
-from torchcaps.types import Capsules, check_choice, check_counts, check_float_tensor, check_number
-from torchcaps.votes import LinearVotes
+from torchcaps.types import Capsules, check_counts, check_float_tensor
+from torchcaps.votes import MatrixVotes, PoseVotes, WeightedVotes
 
 __all__ = ["DenseCaps"]
 
-INITS = ("scaled", "paper")
-INPUT_LENGTH = 0.5  # of the input capsules that "scaled" counts on
-REFERENCE_MOVE = 288 / 10 * (8 * 16) ** 0.5  # of a layer for which rates of Adam are well known
 
-
-class DenseCaps(nn.Module):
+class DenseCaps(VotingLayer):
     """Output capsules that each input capsule predicts by a matrix of its own.
 
-    û_ij = W_ij u_i (+ bias_j), then routing (Eq 2).
+    û_ij = W_ij u_i (+ bias_j), then routing (Eq 2). With `matrix_poses`, V_ij = U_i W_ij.
 
     Args:
         in_caps: I, number of input capsules.
@@ -36,8 +31,8 @@ class DenseCaps(nn.Module):
         init: how the weights start. "scaled": normal, with the s.d. that gives votes the length
             which the routing asks for (`Routing.initial_vote_length`), for inputs of length ½: the
             output capsules have `initial_length`, whatever I, J and the depth of a stack.
-            "paper": of s.d. 0.1 truncated at two s.d., as in the authors' code, made for I = 1152
-            and J = 10: with fewer classes or more inputs all capsules start, and stay, saturated.
+            "paper": of s.d. 0.1 truncated at two s.d., as in the authors' code, (0.3 with `matrix_poses`), made for
+            I = 1152 and J = 10: with fewer classes or more inputs all capsules start, and stay, saturated.
         initial_length: of the output capsules before training, with "scaled", between 0 and 1: ½
             within a network; capsules of classes learn faster from a smaller one, 0.1, since most
             classes are absent.
@@ -72,58 +67,35 @@ class DenseCaps(nn.Module):
         bias: bool = False,
         init: str = "scaled",
         initial_length: float = 0.5,
+        matrix_poses: bool = False,
     ) -> None:
-        super().__init__()
         in_caps, in_dim, out_caps, out_dim = check_counts(
             in_caps=in_caps, in_dim=in_dim, out_caps=out_caps, out_dim=out_dim
         )
-        check_choice("init", init, INITS)
-        check_number("initial_length", initial_length, least=1e-6, most=1 - 1e-6)
-        self.init = init
-        self.initial_length = initial_length
-        self.routing = create_routing(routing).build(in_caps, in_dim, out_caps, out_dim)
-        self.weight = nn.Parameter(torch.empty(in_caps, out_caps, out_dim, in_dim))
-        self.bias = nn.Parameter(torch.zeros(out_caps, out_dim)) if bias else None
-        self.reset_parameters()
+        super().__init__(
+            (in_caps, in_dim, out_caps, out_dim),
+            routing,
+            bias=bias,
+            matrix_poses=matrix_poses,
+            init=init,
+            initial_length=initial_length,
+        )
 
     if TYPE_CHECKING:
 
         def __call__(self, capsules: Capsules | Tensor, mask: Tensor | None = None) -> Capsules: ...
 
-    def reset_parameters(self) -> None:
-        """Draw the weights anew."""
-        if self.init == "paper":
-            nn.init.trunc_normal_(self.weight, std=0.1, a=-0.2, b=0.2)
-        else:
-            in_caps, out_caps, out_dim, _ = self.weight.shape
-            length = self.routing.initial_vote_length(
-                in_caps, out_caps, out_dim, self.initial_length
-            )
-            # |W u|² is D · s.d.² · |u|² on average.
-            nn.init.normal_(self.weight, std=length / (INPUT_LENGTH * out_dim**0.5))
-        if self.bias is not None:
-            nn.init.zeros_(self.bias)
-
-    @property
-    def learning_rates(self) -> dict[str, float]:
-        """Factor of the learning rate by name of parameter, where it is not 1."""
-        if self.init == "paper":
-            return {}
-        in_caps, out_caps, out_dim, in_dim = self.weight.shape
-        moved = self.routing.vote_gain(in_caps, out_caps) * (out_dim * in_dim) ** 0.5
-        return {"weight": min(1.0, REFERENCE_MOVE / moved)}
-
-    def votes(self, capsules: Capsules | Tensor) -> LinearVotes:
+    def votes(self, capsules: Capsules | Tensor) -> WeightedVotes | PoseVotes:
         """The votes that `forward` routes."""
         pose = capsules.pose if isinstance(capsules, Capsules) else capsules
         check_float_tensor("pose", pose)
-        in_caps, _, _, in_dim = self.weight.shape
+        in_caps, in_dim = self.sizes[:2]
         if pose.shape[-2:] != (in_caps, in_dim):
             raise ValueError(
                 f"expected poses [..., {in_caps}, {in_dim}] (in_caps, in_dim), "
                 f"got shape {tuple(pose.shape)}"
             )
-        return LinearVotes(pose, self.weight, self.bias)
+        return self.votes_of(pose)
 
     def forward(self, capsules: Capsules | Tensor, mask: Tensor | None = None) -> Capsules:
         """Poses `[..., I, P]`, mask `[..., I]` (False = padding) → `Capsules`."""
@@ -131,8 +103,9 @@ class DenseCaps(nn.Module):
         return self.routing(self.votes(capsules), activation, mask)
 
     def extra_repr(self) -> str:
-        in_caps, out_caps, out_dim, in_dim = self.weight.shape
+        in_caps, in_dim, out_caps, out_dim = self.sizes
+        matrix = ", matrix_poses=True" if self.form is MatrixVotes else ""
         return (
-            f"{in_caps}×{in_dim} → {out_caps}×{out_dim}, bias={self.bias is not None}, "
+            f"{in_caps}×{in_dim} → {out_caps}×{out_dim}, bias={self.bias is not None}{matrix}, "
             f"init={self.init!r}"
         )

@@ -45,7 +45,7 @@ class CapsuleClassifier(Classifier, tags=["capsule-network", "routing-by-agreeme
             **super().config,
             "primary_types": self.primary.types,
             "primary_dim": self.primary.dim,
-            "pose_dim": self.classes.weight.shape[2],
+            "pose_dim": self.classes.sizes[3],
             "routing": routing_config(self.classes.routing),
             "routing_bias": self.classes.bias is not None,
             "reconstruct": self.decoder is not None,
