@@ -83,6 +83,8 @@ CASES: dict[str, Case] = {
     "em-srcapsnet-conv": em_cases.srcapsnet_conv,
     "em-yl1993-conv": em_cases.yl1993_conv,
     "em-yl1993-fc": em_cases.yl1993,
+    "attention-routing-conv": window_cases.ar_capsnet_conv,
+    "attention-routing-fc": window_cases.ar_capsnet_class,
     "deepcaps-conv3d": window_cases.deepcaps_conv3d,
     "inverted-attention-conv": window_cases.attention_conv,
     "inverted-attention-fc": inverted_attention,
@@ -99,7 +101,6 @@ DEFECTS = {
 
 # The beginning of a file's name → what this package lacks for it.
 NOT_YET_BUILT = {
-    "attention-routing": "attention over children, votes by convolution (AR-CapsNet)",
     "cluster-routing": "several votes for each parent, a softmax over children",
     "comirec-dr": "a layer of interests: the guarded squash, given starting logits",
     "comirec-mind": "a layer of interests: one map for all outputs, given starting logits",

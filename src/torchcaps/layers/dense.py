@@ -39,6 +39,7 @@ class DenseCaps(VotingLayer):
     Reference: Sabour, Frosst, Hinton (2017), §2 and §4 (DigitCaps).
 
     Example:
+        >>> import torch
         >>> layer = DenseCaps(in_caps=1152, in_dim=8, out_caps=10, out_dim=16)
         >>> layer(torch.randn(2, 1152, 8)).activation.shape
         torch.Size([2, 10])
