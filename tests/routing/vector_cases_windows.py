@@ -3,12 +3,21 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F
 
 from tests.routing.vector_cases_dense import Settings, Tensors, last
-from torchcaps import Capsules, ConvCaps, ConvolvedCaps, DeconvCaps, MatrixVotes, Windows
+from torchcaps import (
+    Capsules,
+    ClusterCaps,
+    ConvCaps,
+    ConvolvedCaps,
+    DeconvCaps,
+    MatrixVotes,
+    Windows,
+)
 from torchcaps.routing import (
     ARCapsNetRouting,
     AttentionRouting,
@@ -177,6 +186,26 @@ def ar_capsnet(tensors: Tensors, pose: Tensor, stride: int) -> Tensor:
     sizes = (types, pose.shape[-1], outputs, dim, weight.shape[0], stride)
     layer = ConvolvedCaps(*sizes, routing=WithoutTanh(), shared=False, bias=True)
     return functional_call(layer, learned, (pose,)).pose.permute(0, 2, 3, 4, 1)
+
+
+def cluster(settings: Settings, tensors: Tensors, backend: str) -> Tensors:
+    """It has one form, whatever the backend; the file's votes are ordered (N, C, D)."""
+    pose = tensors["in_pose"].movedim(2, -1)  # from [B, T, P, H, W]
+    types, dim = pose.shape[1], len(tensors["param_acti.weight"])
+    parts = {
+        part: torch.stack([tensors[f"param_conv_trans.{t}.{part}"] for t in range(types)])
+        for part in ("weight", "bias")
+    }
+    votes_and_outputs = parts["bias"].shape[1] // dim
+    outputs = settings["shapes"]["out_pose"][1]
+    learned = {name: part.unflatten(1, (-1, dim)) for name, part in parts.items()}
+    for part in ("weight", "bias"):
+        learned[f"norm.{part}"] = tensors[f"param_acti.{part}"].movedim(0, -1)
+    layer = ClusterCaps(
+        types, pose.shape[-1], outputs, dim, pose.shape[2:4], votes_and_outputs // outputs,
+        settings["kernel"], settings["stride"], settings["padding"],
+    ).to(pose.dtype)  # fmt: skip
+    return {"pose": functional_call(layer, learned, (pose,)).pose.movedim(-1, 2)}
 
 
 def variational_conv(settings: Settings, tensors: Tensors, backend: str) -> Tensors:
