@@ -51,6 +51,7 @@ class Registry(Mapping[str, "type[Routing[Any, Any]]"]):
 
 ROUTINGS = Registry(
     {
+        "ar_capsnet": "torchcaps.routing.ar_capsnet:ARCapsNetRouting",
         "attention": "torchcaps.routing.attention:AttentionRouting",
         "deepcaps": "torchcaps.routing.deepcaps:DeepCapsRouting",
         "dynamic": "torchcaps.routing.dynamic:DynamicRouting",
