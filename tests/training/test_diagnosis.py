@@ -187,6 +187,8 @@ def test_advice_fits_the_cause():
     assert "90% of the training images are “cat”" in told(collapsed, torch.tensor([900, 100]))
     assert "of the training images" not in told(collapsed)
     assert told(collapsed).endswith("; try a tenth of the --learning-rate, then ten times")
+    first = told(collapsed, rows=history(losses=(0.4,)))
+    assert first.endswith("; try more --epochs, then a tenth of the --learning-rate")
     assert "more training images" in told(answers([[20, 20], [20, 20]]), rows=history(0.99))
     line = told(answers([[7, 3], [3, 7]]), rows=history(0.7))
     assert line.startswith("TOO FEW IMAGES: 70.00% of 20 held-out images are right, and of so few")

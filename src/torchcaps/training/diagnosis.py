@@ -111,7 +111,7 @@ def diagnose(
             "fewer --epochs",
         )
     if answers.collapsed:
-        advice = answers.advice_if_collapsed(training)
+        advice = answers.advice_if_collapsed(training, history)
         return Diagnosis("collapsed", answers.words(), advice)
     return no_progress(answers, history)
 
@@ -205,7 +205,7 @@ class Answers:
             )
         return None
 
-    def advice_if_collapsed(self, training: Tensor) -> str:
+    def advice_if_collapsed(self, training: Tensor, history: History) -> str:
         """What to try when one class is always the answer."""
         share, largest = float(training.max() / training.sum()), int(training.argmax())
         if share > 0.6:
@@ -213,6 +213,8 @@ class Answers:
                 f"{share:.0%} of the training images are {named([self.class_names[largest]])}: "
                 "give it more of the other classes, or try a tenth of the --learning-rate"
             )
+        if 0 < len(history) < 3:
+            return "try more --epochs, then a tenth of the --learning-rate"
         return "try a tenth of the --learning-rate, then ten times"
 
     def too_few(self) -> str:
@@ -243,7 +245,7 @@ def by_training(answers: Answers, too_few: str, history: History, training: Tens
         "collapsed" if answers.collapsed else "chance",
         f"{right:.2%} of the training images are right, no better than always {largest} "
         f"({rate:.2%}), and {too_few}",
-        answers.advice_if_collapsed(training),
+        answers.advice_if_collapsed(training, history),
     )
 
 

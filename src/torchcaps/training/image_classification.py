@@ -19,7 +19,13 @@ from torchcaps.training.batch_sampler import BatchSampler
 from torchcaps.training.build import border_brightness, describe_data
 from torchcaps.training.config import TrainConfig
 from torchcaps.training.diagnosis import HAS_LEARNED, Diagnosis, diagnose, is_learning
-from torchcaps.training.metrics import Evaluation, class_figures, describe_classes, evaluate
+from torchcaps.training.metrics import (
+    Evaluation,
+    class_figures,
+    describe_classes,
+    evaluate,
+    list_classes,
+)
 from torchcaps.training.precision import Precision
 from torchcaps.training.progress import watched
 from torchcaps.training.task import HeldOut, StepResult, Task
@@ -164,6 +170,7 @@ class ImageClassification(Task[Classifier, ImageBatch]):
                 "held_out_accuracy": f"{held_out.accuracy:.4f} ({len(test)} images, 95 % interval "
                 f"{low:.4f} to {high:.4f}), after the last of {config.epochs} epochs",
                 "by_class": describe_classes(held_out, test.class_names),
+                "recall_and_precision": list_classes(held_out, test.class_names),
                 "seed": config.seed,
                 "border_brightness": round(border_brightness(some), 4),
             },
