@@ -20,7 +20,7 @@ from torchcaps.training.finish import finish
 from torchcaps.training.image_classification import ImageClassification
 from torchcaps.training.interrupt import StopRequest
 from torchcaps.training.metrics import Evaluation
-from torchcaps.training.progress import TrainingProgress
+from torchcaps.training.progress import TrainingProgress, say
 from torchcaps.training.run import OtherModel, Run, apply_settings
 from torchcaps.training.run_folder import RunFolder
 from torchcaps.training.task import HeldOut, Model, Task
@@ -280,5 +280,5 @@ def finish_on_main(run: Run) -> TaskResult:
     run.folder.write_metrics(run.history)
     held_out = finish(run.folder, run.task, run.model, run.history, run.config)
     for line in held_out.lines:
-        print(line, flush=True)
+        say(line)
     return TaskResult(run.folder.path, held_out)

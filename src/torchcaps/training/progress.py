@@ -1,7 +1,8 @@
 """What a person sees while a run goes on: a bar with the time left, and a line an epoch."""
 
+import sys
 from collections.abc import Iterable, Sequence
-from typing import Self, TypeVar
+from typing import Any, Self, TextIO, TypeVar, cast
 
 from rich.console import Console
 from rich.progress import (
@@ -14,9 +15,10 @@ from rich.progress import (
     track,
 )
 
-__all__ = ["TrainingProgress", "watched"]
+__all__ = ["TrainingProgress", "say", "watched"]
 
 Item = TypeVar("Item")
+PLAIN = str.maketrans({"→": "->", "“": '"', "”": '"', "×": "x", "…": "...", "·": "-"})
 
 
 class TrainingProgress:
@@ -31,7 +33,8 @@ class TrainingProgress:
     """
 
     def __init__(self, total: int, done: int = 0, *, quiet: bool = False) -> None:
-        self.console = Console(quiet=quiet, highlight=False, soft_wrap=True)
+        file = cast("TextIO", Display(sys.stdout))
+        self.console = Console(file=file, quiet=quiet, highlight=False, soft_wrap=True)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -68,6 +71,62 @@ class TrainingProgress:
 
 def watched(items: Sequence[Item], description: str) -> Iterable[Item]:
     """The items, with a bar on standard error while they are gone through, on a terminal only."""
-    console = Console(stderr=True)
+    console = Console(file=cast("TextIO", Display(sys.stderr)))
     disable = not console.is_terminal
     return track(items, description, console=console, transient=True, disable=disable)
+
+
+def say(line: str) -> None:
+    """Print a line, as far as that can be done."""
+    display = Display(sys.stdout)
+    display.write(f"{line}\n")
+    display.flush()
+
+
+class Display:
+    """A stream that never fails: hours of training are not to end because nobody can look.
+
+    Characters that the stream has not are written in others; of a stream that is closed, or on a
+    full disk, or whose reader has gone, nothing more is asked.
+
+    Args:
+        stream: None where there is none.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        try:
+            return self._stream is not None and self._stream.isatty()
+        except ValueError:  # closed
+            return False
+
+    def write(self, text: str) -> int:
+        """Write the text, or what can be written of it."""
+        if self._stream is not None:
+            try:
+                self._stream.write(self._writable(text))
+            except (OSError, ValueError):
+                self._stream = None
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush."""
+        if self._stream is not None:
+            try:
+                self._stream.flush()
+            except (OSError, ValueError):
+                self._stream = None
+
+    def _writable(self, text: str) -> str:
+        encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        try:
+            text.encode(encoding)
+        except UnicodeEncodeError:
+            return text.translate(PLAIN).encode(encoding, "backslashreplace").decode(encoding)
+        return text
