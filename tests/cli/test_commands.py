@@ -340,4 +340,46 @@ def test_too_little_memory_is_told(torchcaps, trained, monkeypatch):
         monkeypatch.setattr(metrics, "evaluate", fail)
         answer = torchcaps("eval", trained / "run")
         assert answer.code == 2
-        assert answer.err.startswith("torchcaps: there is too little memory for this: take a")
+        assert answer.err == (
+            "torchcaps: there is too little memory for this: take a smaller --batch-size\n"
+        )
+    answer = torchcaps("eval", trained / "run", "--batch-size", "1")
+    assert "use a machine with more, or a network for smaller images" in answer.err
+
+
+def test_too_little_memory_for_a_single_image_does_not_blame_the_batch(
+    torchcaps, trained, tmp_path, monkeypatch
+):
+    from torchcaps.training import loop
+
+    def fail(*arguments, **options):
+        raise MemoryError
+
+    for name in ("train", "resume"):
+        monkeypatch.setattr(loop, name, fail)
+    said = "torchcaps: there is too little memory for this: "
+    for options, advice in (
+        (["--batch-size", "1"], "take a smaller --image-size"),
+        ([], "take a smaller --batch-size or --image-size"),
+        (["--resume", trained], "begin a new run with a smaller --batch-size or --image-size"),
+    ):
+        assert torchcaps("train", *options).err == f"{said}{advice}\n"
+
+
+def test_weights_that_no_batch_size_can_save_are_refused_before_they_are_made(
+    torchcaps, trained, tmp_path, monkeypatch
+):
+    from torchcaps.training import build
+
+    monkeypatch.setattr(build, "physical_memory", lambda: 18_000_000)
+    options = ["--data", trained / "tiny.npz", "--out", tmp_path / "run"]
+    answer = torchcaps("train", *options)  # 1,186,785 weights
+    assert answer.code == 2
+    assert answer.err == (
+        "torchcaps: a CapsNet for images of 17×17 has 1,186,785 weights, for which training needs "
+        "0.0 GiB of memory at any batch size, and this machine has 0.0: take a smaller "
+        "--image-size\n"
+    )
+    assert not (tmp_path / "run").exists()
+    monkeypatch.setattr(build, "physical_memory", lambda: 20_000_000)
+    assert torchcaps("train", *options, "--epochs", 1).code == 0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from torchcaps.cli.streams import can_print
 from torchcaps.errors import InputError
 from torchcaps.training.config import MOST_THREADS, read_train_config
 
@@ -58,7 +59,7 @@ class Eval:
         measured = evaluate(model, data, batch_size=batch_size, watch=watch)
         result = summary(measured, model.class_names) | {"data": name, "split": self.split}
         if self.json:
-            print(json.dumps(result, indent=2, ensure_ascii=False))
+            print(json.dumps(result, indent=2, ensure_ascii=not can_print("é…")))
         else:
             print(as_text(result, describe_classes(measured, model.class_names)))
 

@@ -10,8 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchcaps.data import ImageData, TrainTest, apply_shift, shift_offsets, stratified_split
-from torchcaps.errors import InputError
+from torchcaps.data import (
+    Augmentation,
+    ImageData,
+    TrainTest,
+    augmentation_for,
+    stratified_split,
+)
 from torchcaps.models import Classifier
 from torchcaps.models.classifier import count_parameters
 from torchcaps.training import pictures
@@ -29,6 +34,7 @@ from torchcaps.training.metrics import (
 from torchcaps.training.precision import Precision
 from torchcaps.training.progress import watched
 from torchcaps.training.task import HeldOut, StepResult, Task
+from torchcaps.training.threshold import choose_threshold
 
 __all__ = ["ImageClassification"]
 
@@ -43,7 +49,8 @@ class ImageClassification(Task[Classifier, ImageBatch]):
         model_name: what the model is called in messages.
         validation: fraction of the training images that is kept aside to follow progress, the same
             ones in every run, whatever its seed; 0 for none.
-        max_shift: training images are shifted by up to so many pixels.
+        max_shift: training images are shifted by up to so many pixels, and black moves in.
+        augmentation: how training images are varied, in place of such shifts.
 
     Raises:
         InputError: a class is too small to be split, or shifts push whole images out of sight.
@@ -53,18 +60,20 @@ class ImageClassification(Task[Classifier, ImageBatch]):
     measures = ("classification_loss", "reconstruction_loss", "train_accuracy")
 
     def __init__(
-        self, data: TrainTest, model_name: str, *, validation: float = 0.0, max_shift: int = 0
+        self,
+        data: TrainTest,
+        model_name: str,
+        *,
+        validation: float = 0.0,
+        max_shift: int = 0,
+        augmentation: Augmentation | None = None,
     ) -> None:
         self.data = data
         self.model_name = model_name
-        self.max_shift = max_shift
         self.training, self.validation = split_off_validation(data.train, validation)
-        height, width = data.train.image_size
-        if max_shift >= min(height, width):
-            raise InputError(
-                f"--max-shift {max_shift} would push whole images of {height}×{width} out of "
-                f"sight: take {min(height, width) - 1} or less"
-            )
+        if augmentation is None:
+            augmentation = augmentation_for(data.train, "digits", max_shift=max_shift)
+        self.augmentation = augmentation
         self.name = f"{data.train.name}-{model_name}"
         self.examples_per_epoch = len(self.training)
         self._validated: Evaluation | None = None  # after the last epoch
@@ -73,19 +82,30 @@ class ImageClassification(Task[Classifier, ImageBatch]):
     @classmethod
     def from_config(cls, config: TrainConfig, data: TrainTest) -> "ImageClassification":
         """As the options of `torchcaps train` say."""
-        return cls(data, config.model, validation=config.validation, max_shift=config.max_shift)
+        augmentation = augmentation_for(
+            data.train,
+            config.augment,
+            max_shift=config.max_shift,
+            flip={"auto": None, "yes": True, "no": False}[config.flip],
+            max_rotation=config.max_rotation,
+            jitter=config.jitter,
+        )
+        return cls(data, config.model, validation=config.validation, augmentation=augmentation)
 
     def describe_data(self) -> dict[str, Any]:
         """Counts, shape, classes and a hash over all of it."""
         return describe_data(self.data)
 
     def batch(self, step: int, sampler: BatchSampler) -> ImageBatch:
-        """Images `[b, C, H, W]`, shifted, and labels `[b]`."""
+        """Images `[b, C, H, W]`, varied, and labels `[b]`."""
         images, labels = self.training.batch(sampler.indices(step))
-        if self.max_shift:
-            # Drawn for all of the batch, so that the number of processes changes nothing.
-            offsets = shift_offsets(sampler.batch_size, self.max_shift, sampler.seed, step)
-            images = apply_shift(images, offsets[sampler.share])
+        images = self.augmentation(
+            images,
+            seed=sampler.seed,
+            step=step,
+            batch_size=sampler.batch_size,
+            first=sampler.share.start,
+        )
         return images, labels
 
     def losses(self, model: Classifier, batch: ImageBatch, precision: Precision) -> StepResult:
@@ -173,6 +193,7 @@ class ImageClassification(Task[Classifier, ImageBatch]):
                 "recall_and_precision": list_classes(held_out, test.class_names),
                 "seed": config.seed,
                 "border_brightness": round(border_brightness(some), 4),
+                "threshold": choose_threshold(model, self.validation or self.training),
             },
             answers=held_out,
         )
@@ -208,7 +229,8 @@ class ImageClassification(Task[Classifier, ImageBatch]):
             f"{self.model_name} ({count_parameters(model):,} parameters) on {train.name} "
             f"({train.channels}×{height}×{width}, {train.num_classes} classes): "
             f"{len(self.training)} training images, {len(train) - len(self.training)} for "
-            f"validation, {len(self.data.test)} held out"
+            f"validation, {len(self.data.test)} held out\n"
+            f"training images are varied: {self.augmentation}"
         )
 
     def describe_epoch(self, row: Mapping[str, Any]) -> Sequence[str]:
