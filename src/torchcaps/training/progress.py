@@ -163,9 +163,7 @@ class Display:
         """Write the text, or what can be written of it."""
         if self._stream is not None:
             try:
-                self._stream.write(text)
-            except UnicodeEncodeError:
-                self._stream.write(self._writable(text))
+                self._write(self._stream, text)
             except (OSError, ValueError):
                 self._stream = None
         return len(text)
@@ -178,6 +176,9 @@ class Display:
             except (OSError, ValueError):
                 self._stream = None
 
-    def _writable(self, text: str) -> str:
-        encoding = getattr(self._stream, "encoding", None) or "ascii"
-        return text.translate(PLAIN).encode(encoding, "backslashreplace").decode(encoding)
+    def _write(self, stream: TextIO, text: str) -> None:
+        try:
+            stream.write(text)
+        except UnicodeEncodeError as error:
+            plain = text.translate(PLAIN).encode(error.encoding, "backslashreplace")
+            stream.write(plain.decode(error.encoding))
