@@ -176,7 +176,10 @@ def test_the_line_names_what_is_seen_and_what_to_try():
     line = told(answers([[30, 0], [30, 0]], high=0.9999, low=0.9998, noise=1e-5))
     assert line.startswith("NOT LEARNING: all 60 held-out images are taken for “cat”, and every")
     assert "(lengths 0.9998 to 0.9999)" in line
-    assert line.endswith("; try a tenth of the --learning-rate, or smaller images (--image-size)")
+    assert line.endswith(
+        "; try a tenth of the --learning-rate, smaller images (--image-size), or the default "
+        "--model"
+    )
     line = told(answers([[20, 20], [20, 20]]))
     assert "50.00% of 80 held-out images are right, no better than guessing" in line
     assert "always “cat” (50.00%)" in line

@@ -163,15 +163,16 @@ class Answers:
             return Diagnosis(
                 "saturated",
                 f"{self.words()}, and every class capsule is near 1 for every image (lengths "
-                f"{low:.4f} to {high:.4f}), so that squash passes little gradient",
-                "try a tenth of the --learning-rate, or smaller images (--image-size)",
+                f"{low:.4f} to {high:.4f}), where little gradient passes",
+                "try a tenth of the --learning-rate, smaller images (--image-size), or the "
+                "default --model",
             )
         probabilities = bool(((lengths.sum(dim=1) - 1).abs() < 0.01).all())
         if high < NEAR_ZERO and not probabilities:
             return Diagnosis(
                 "vanished",
                 f"{self.words()}, and every class capsule is near 0 for every image (lengths up "
-                f"to {high:.2g}), so that squash passes little gradient",
+                f"to {high:.2g}), where little gradient passes",
                 "try ten times the --learning-rate",
             )
         spread = float(lengths.std(dim=0, correction=0).amax())
