@@ -7,10 +7,14 @@ import pytest
 import torch
 
 from tests.small_runs import tiny_config, tiny_data
+from torchcaps.data import ImageData, TrainTest
 from torchcaps.models import load_model
+from torchcaps.training import image_classification
 from torchcaps.training.diagnosis import HAS_LEARNED, Alarm, Diagnosis, diagnose, is_learning
+from torchcaps.training.image_classification import ImageClassification
 from torchcaps.training.loop import resume, train
 from torchcaps.training.metrics import Evaluation
+from torchcaps.training.precision import choose_precision
 
 NAMES = [f"class {k}" for k in range(100)]
 EVEN = torch.tensor([270, 270])
@@ -238,6 +242,29 @@ def test_that_it_is_over_is_said_too():
     assert lines[2] == lines[7] == str(WRONG["chance"])
     assert lines[3] == "learning now: it tells classes apart"
     assert [bool(line) for line in lines] == [False, False, True, True, False, False, False, True]
+
+
+# --- the line of an epoch
+@pytest.mark.parametrize(
+    ("images", "confusion", "expected"),
+    [
+        ([30, 30], [[2, 1], [1, 2]], "validation 66.67% (4 of 6)"),
+        ([54, 6], [[18, 0], [2, 0]], "validation 90.00% (18 of 20)   balanced 50.00%"),
+        ([54, 6], [[9, 1], [1, 9]], "validation 90.00% (18 of 20)   balanced 90.00%"),
+        ([30, 30], [[450, 50], [50, 450]], "validation 90.00%"),
+    ],
+)
+def test_the_line_of_an_epoch_is_honest_about_few_images_and_unequal_classes(
+    images, confusion, expected, monkeypatch
+):
+    labels = torch.tensor([0, 1]).repeat_interleave(torch.tensor(images))
+    pictures = torch.zeros(60, 1, 17, 17, dtype=torch.uint8)
+    data = ImageData(pictures, labels, ("a", "b"), "made up")
+    task = ImageClassification(TrainTest(data, data), "capsnet_small", validation=0.2)
+    monkeypatch.setattr(image_classification, "evaluate", lambda *a, **k: answers(confusion))
+    validated = task.validate(None, choose_precision("fp32", torch.device("cpu")))
+    line = "   ".join(task.describe_epoch({"train_accuracy": 0.5, **validated}))
+    assert line == f"train 50.00%   {expected}"
 
 
 # --- real trainings

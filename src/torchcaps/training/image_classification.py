@@ -239,7 +239,7 @@ class ImageClassification(Task[Classifier, ImageBatch]):
         if (measured := self._validated) is not None:
             few = f" ({measured.correct} of {n})" if (n := len(measured.labels)) < 1000 else ""
             told.append(f"validation {row['validation_accuracy']:.2%}{few}")
-            if abs(measured.balanced_accuracy - measured.accuracy) >= 0.01:
+            if "largest class" in accuracies_without_learning(class_counts(self.training)):
                 told.append(f"balanced {measured.balanced_accuracy:.2%}")
         return told
 
