@@ -81,7 +81,7 @@ def _with_test(listing: Listing) -> tuple[tuple[str, ...], Files, Files]:
     files = list(chain(*train))
     rest, part = (
         [[files[i] for i in chosen[labels[chosen] == k].tolist()] for k in range(len(names))]
-        for chosen in stratified_indices(labels, TEST_FRACTION, 0, names)
+        for chosen in stratified_indices(labels, TEST_FRACTION, 0, names, at_least_one=True)
     )
     return names, rest, part
 

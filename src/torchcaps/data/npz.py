@@ -62,7 +62,7 @@ def load_npz(
 
     train = resize(_part(path, arrays, "", names), size, channels)
     if not has_test:
-        return TrainTest(*stratified_split(train, TEST_FRACTION))
+        return TrainTest(*stratified_split(train, TEST_FRACTION, at_least_one=True))
     test = resize(_part(path, arrays, "test_", names), size, channels)
     if train.images.shape[1:] != test.images.shape[1:] or train.images.dtype != test.images.dtype:
         raise InputError(

@@ -11,6 +11,7 @@ from torchcaps.errors import InputError
 __all__ = ["TEST_FRACTION", "TrainTest", "stratified_indices", "stratified_split"]
 
 TEST_FRACTION = 0.2  # of data that bring no test part of their own
+SMALL_CLASS = 10  # images; of which a fraction may round to none
 
 
 class TrainTest(NamedTuple):
@@ -21,7 +22,7 @@ class TrainTest(NamedTuple):
 
 
 def stratified_split(
-    data: ImageData, fraction: float, seed: int = 0
+    data: ImageData, fraction: float, seed: int = 0, *, at_least_one: bool = False
 ) -> tuple[ImageData, ImageData]:
     """Split off `round(fraction * n)` of the n images of each class, at random.
 
@@ -30,6 +31,7 @@ def stratified_split(
         fraction: share of each class that goes into the part, in (0, 1).
         seed: which random choice. The same seed gives the same choice, whatever the state of
             torch's global generator, which is neither read nor moved.
+        at_least_one: a class of 2 to 10 images gives one where the fraction would take none.
 
     Returns:
         (rest, part), each in the original order of the images.
@@ -46,12 +48,19 @@ def stratified_split(
         >>> len(rest), part.labels.sort().values.tolist()
         (8, [0, 1])
     """
-    rest, part = stratified_indices(data.labels.cpu(), fraction, seed, data.class_names)
+    rest, part = stratified_indices(
+        data.labels.cpu(), fraction, seed, data.class_names, at_least_one=at_least_one
+    )
     return data.subset(rest), data.subset(part)
 
 
 def stratified_indices(
-    labels: Tensor, fraction: float, seed: int, class_names: tuple[str, ...]
+    labels: Tensor,
+    fraction: float,
+    seed: int,
+    class_names: tuple[str, ...],
+    *,
+    at_least_one: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """As `stratified_split`, on labels [N] alone: the positions of (rest, part), ascending."""
     if not 0 < fraction < 1:  # also false for NaN
@@ -64,6 +73,8 @@ def stratified_indices(
         if n == 0:
             continue
         taken = round(fraction * n)
+        if at_least_one and n <= SMALL_CLASS:
+            taken = max(taken, 1)
         if not 0 < taken < n:
             raise InputError(
                 f"class {name!r} has {n} image{'s' if n > 1 else ''}: a fraction of {fraction:g} "

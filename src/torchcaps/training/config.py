@@ -42,7 +42,8 @@ class TrainConfig:
     epochs: int = 20
     """Passes over the training images."""
     batch_size: int = 64
-    """Images a step, over all processes together; the paper has 128."""
+    """Images a step, over all processes together; the paper has 128. Of fewer training images than
+    that smaller batches are taken."""
     learning_rate: float = 0.003
     """Of Adam, at the first step."""
     final_learning_rate: float = 0.05
@@ -61,6 +62,8 @@ class TrainConfig:
     """Turn each training image by up to this many degrees to either side."""
     jitter: float = 0.0
     """Change brightness, contrast and saturation of each training image by up to this fraction."""
+    balance: bool = False
+    """Show every class equally often in training, however few images it has."""
     validation: float = 0.1
     """Fraction of the training images kept aside to follow progress; the test images are looked at
     once, after the last epoch. 0 trains on all."""

@@ -1,5 +1,6 @@
 """The task of `torchcaps train`: images and their classes."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,11 +14,12 @@ from torchcaps.data import (
     ImageData,
     TrainTest,
     augmentation_for,
-    stratified_split,
 )
+from torchcaps.data.split import stratified_indices
 from torchcaps.models import Classifier
 from torchcaps.models.classifier import count_parameters
 from torchcaps.training import pictures
+from torchcaps.training.balance import BalancedClasses
 from torchcaps.training.batch_sampler import BatchSampler
 from torchcaps.training.build import border_brightness, describe_data
 from torchcaps.training.config import TrainConfig
@@ -29,6 +31,7 @@ from torchcaps.training.task import HeldOut, StepResult, Task
 __all__ = ["ImageClassification"]
 
 ImageBatch = tuple[Tensor, Tensor]  # images [b, C, H, W] and labels [b]
+SMALLEST_BATCH = 8  # normalisation over fewer images is noise
 
 
 class ImageClassification(Task[Classifier, ImageBatch]):
@@ -41,6 +44,7 @@ class ImageClassification(Task[Classifier, ImageBatch]):
             ones in every run, whatever its seed; 0 for none.
         max_shift: training images are shifted by up to so many pixels, and black moves in.
         augmentation: how training images are varied, in place of such shifts.
+        balance: every class comes equally often.
 
     Raises:
         InputError: a class is too small to be split, or shifts push whole images out of sight.
@@ -57,6 +61,7 @@ class ImageClassification(Task[Classifier, ImageBatch]):
         validation: float = 0.0,
         max_shift: int = 0,
         augmentation: Augmentation | None = None,
+        balance: bool = False,
     ) -> None:
         self.data = data
         self.model_name = model_name
@@ -64,6 +69,8 @@ class ImageClassification(Task[Classifier, ImageBatch]):
         if augmentation is None:
             augmentation = augmentation_for(data.train, "digits", max_shift=max_shift)
         self.augmentation = augmentation
+        self.balanced = BalancedClasses(self.training.labels) if balance else None
+        self.remarks: list[str] = []  # said before the first step
         self.name = f"{data.train.name}-{model_name}"
         self.examples_per_epoch = len(self.training)
 
@@ -78,7 +85,25 @@ class ImageClassification(Task[Classifier, ImageBatch]):
             max_rotation=config.max_rotation,
             jitter=config.jitter,
         )
-        return cls(data, config.model, validation=config.validation, augmentation=augmentation)
+        return cls(
+            data,
+            config.model,
+            validation=config.validation,
+            augmentation=augmentation,
+            balance=config.balance,
+        )
+
+    def fitted(self, config: TrainConfig) -> TrainConfig:
+        """The config with smaller batches, where the training images do not make up one."""
+        count = self.examples_per_epoch
+        if count >= config.batch_size:
+            return config
+        size = min(count, max(SMALLEST_BATCH, count // 4 // SMALLEST_BATCH * SMALLEST_BATCH))
+        self.remarks.append(
+            f"there are {count} training images, fewer than --batch-size {config.batch_size}: "
+            f"batches of {size} are taken"
+        )
+        return dataclasses.replace(config, batch_size=size)
 
     def describe_data(self) -> dict[str, Any]:
         """Counts, shape, classes and a hash over all of it."""
@@ -86,7 +111,10 @@ class ImageClassification(Task[Classifier, ImageBatch]):
 
     def batch(self, step: int, sampler: BatchSampler) -> ImageBatch:
         """Images `[b, C, H, W]`, varied, and labels `[b]`."""
-        images, labels = self.training.batch(sampler.indices(step))
+        chosen = sampler.indices(step)
+        if self.balanced is not None:
+            chosen = self.balanced(chosen, sampler.seed, step // sampler.steps_per_epoch)
+        images, labels = self.training.batch(chosen)
         images = self.augmentation(
             images,
             seed=sampler.seed,
@@ -160,15 +188,17 @@ class ImageClassification(Task[Classifier, ImageBatch]):
         draw_some_reconstructions(model, test, answers, path=folder / "reconstructions.png")
 
     def describe(self, model: Classifier) -> str:
-        """The network, the shape of the images, and how many there are."""
+        """The network, the shape of the images, how many there are, and how they are varied."""
         train = self.data.train
         height, width = train.image_size
-        return (
+        counts = (
             f"{self.model_name} ({count_parameters(model):,} parameters) on {train.name} "
             f"({train.channels}×{height}×{width}, {train.num_classes} classes): "
             f"{len(self.training)} training images, {len(train) - len(self.training)} for "
-            f"validation, {len(self.data.test)} held out\n"
-            f"training images are varied: {self.augmentation}"
+            f"validation, {len(self.data.test)} held out"
+        )
+        return "\n".join(
+            [counts, f"training images are varied: {self.augmentation}", *self.remarks]
         )
 
     def describe_epoch(self, row: Mapping[str, Any]) -> Sequence[str]:
@@ -179,8 +209,18 @@ class ImageClassification(Task[Classifier, ImageBatch]):
 
 
 def split_off_validation(data: ImageData, fraction: float) -> tuple[ImageData, ImageData | None]:
-    """(training, validation) images; the same split in every run, whatever its seed."""
-    return (data, None) if fraction == 0 else stratified_split(data, fraction)
+    """(training, validation) images; the same split in every run, whatever its seed.
+
+    Small classes give one image at least; a class of a single image keeps it for training.
+    """
+    if fraction == 0:
+        return data, None
+    labels = data.labels.cpu()
+    alone = torch.bincount(labels, minlength=data.num_classes)[labels] == 1
+    rest, part = stratified_indices(
+        labels.masked_fill(alone, -1), fraction, 0, data.class_names, at_least_one=True
+    )
+    return (data.subset(rest), data.subset(part)) if len(part) else (data, None)
 
 
 def draw_worst_mistakes(test: ImageData, held_out: Evaluation, *, path: Path) -> None:

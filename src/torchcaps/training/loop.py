@@ -118,7 +118,7 @@ def train(config: TrainConfig, data: TrainTest | None = None) -> RunResult:
     """
     with torch.random.fork_rng():
         task, model = images_and_model(config, data)
-        run = Run(config, task, model, resume_by=COMMAND)
+        run = Run(task.fitted(config), task, model, resume_by=COMMAND)
         return image_result(run_to_the_end(run), task)
 
 
@@ -139,7 +139,7 @@ def resume(path: Path, data: TrainTest | None = None) -> RunResult:
     config = config_of_run(Path(path))
     with torch.random.fork_rng():
         task, model = images_and_model(config, data)
-        run = Run(config, task, model, resume_by=COMMAND)
+        run = Run(task.fitted(config), task, model, resume_by=COMMAND)
         try:
             return image_result(run_to_the_end(run, Path(path)), task)
         except OtherModel as error:
