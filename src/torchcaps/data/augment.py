@@ -1,5 +1,6 @@
 """Random shifts, as in the paper's MNIST runs, reproducible at any step."""
 
+from numbers import Integral
 from typing import Literal
 
 import torch
@@ -70,7 +71,7 @@ def shift_offsets(batch: int, max_shift: int, seed: int, step: int) -> Tensor:
         torch.Size([4, 2])
     """
     for name, value in {"batch": batch, "max_shift": max_shift, "seed": seed, "step": step}.items():
-        if not isinstance(value, int) or isinstance(value, bool):
+        if not isinstance(value, Integral) or isinstance(value, bool):
             raise TypeError(f"{name} is {value!r}; expected an integer")
         if name in ("batch", "max_shift") and value < 0:
             raise InputError(f"{name} is {value}; expected an integer of at least 0")
