@@ -66,9 +66,9 @@ class Eval:
     def _load_data(self, model: "Classifier") -> tuple[str, Any]:
         from torchcaps.cli.checkpoint import run_of_model
         from torchcaps.data import load_data
-        from torchcaps.training.build import describe_data
+        from torchcaps.training.build import IN_MEMORY, describe_data
 
-        name, data_dir, began_with = self.data, self.data_dir, None
+        name, data_dir, began_with, in_memory = self.data, self.data_dir, None, None
         if name is None:
             run = run_of_model(self.checkpoint)
             if run is None:
@@ -77,9 +77,14 @@ class Eval:
                 )
             trained = read_train_config(run.config)
             name, data_dir = trained.data, data_dir or trained.data_dir
+            in_memory = IN_MEMORY[trained.in_memory]
             began_with = run.read_data_facts()["sha256"]
         parts = load_data(
-            name, data_dir, image_size=model.image_size, channels=_channels(model.channels)
+            name,
+            data_dir,
+            image_size=model.image_size,
+            channels=_channels(model.channels),
+            in_memory=in_memory,
         )
         if began_with not in (None, describe_data(parts)["sha256"]):
             raise InputError(

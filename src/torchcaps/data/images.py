@@ -13,7 +13,7 @@ from torch import Tensor
 from torchcaps.data.dataset_items import MapStyle, read_items
 from torchcaps.errors import InputError
 
-__all__ = ["ImageData"]
+__all__ = ["ImageData", "as_float", "check_labels", "checked_names"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -50,9 +50,9 @@ class ImageData:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
             raise TypeError(f"name is {type(self.name).__name__}; expected a string")
-        object.__setattr__(self, "class_names", _checked_names(self.class_names))
+        object.__setattr__(self, "class_names", checked_names(self.class_names))
         _check_images(self.images)
-        _check_labels(self.labels, self.images, self.class_names)
+        check_labels(self.labels, self.images, self.class_names)
 
     @classmethod
     def from_dataset(
@@ -97,7 +97,7 @@ class ImageData:
                     "give class_names, if this is a part that lacks some"
                 )
             class_names = [str(k) for k in present]
-        return cls(images, labels, _checked_names(class_names), name)
+        return cls(images, labels, checked_names(class_names), name)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -107,11 +107,11 @@ class ImageData:
         if not -len(self) <= index < len(self):
             raise IndexError(f"index {index} is outside the {len(self)} images of {self.name!r}")
         # A copy: what a caller does to an image must not reach the data.
-        return _as_float(self.images[index].clone()), int(self.labels[index])
+        return as_float(self.images[index].clone()), int(self.labels[index])
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """The images at `indices` [B] int64, float32 [B, C, H, W] in [0, 1], and labels [B]."""
-        return _as_float(self.images[indices]), self.labels[indices]
+        return as_float(self.images[indices]), self.labels[indices]
 
     def subset(self, indices: Tensor | Sequence[int]) -> ImageData:
         """The images at `indices` [n], copied, under the same class names.
@@ -123,14 +123,23 @@ class ImageData:
             >>> data.subset([2, 0]).labels.tolist()
             [2, 0]
         """
+        chosen = self.checked_positions(indices)
+        return ImageData(self.images[chosen], self.labels[chosen], self.class_names, self.name)
+
+    def checked_positions(self, indices: Tensor | Sequence[int]) -> Tensor:
+        """Positions that a caller gave, int64 [n]; raises InputError for anything else."""
         chosen = torch.as_tensor(indices, device=self.labels.device)
         if chosen.ndim != 1 or (chosen.dtype != torch.int64 and len(chosen)):
             raise InputError(
                 f"indices is {chosen.dtype} of shape {list(chosen.shape)}; "
                 "expected a list or a 1-D int64 tensor of positions"
             )
-        chosen = chosen.to(torch.int64)
-        return ImageData(self.images[chosen], self.labels[chosen], self.class_names, self.name)
+        return chosen.to(torch.int64)
+
+    def add_to_hash(self, digest: Any) -> None:
+        """Feed a hash object of `hashlib` with all that the data are: images and labels."""
+        for tensor in (self.images, self.labels):
+            digest.update(tensor.contiguous().numpy().data)
 
     @property
     def num_classes(self) -> int:
@@ -156,11 +165,13 @@ class ImageData:
         )
 
 
-def _as_float(images: Tensor) -> Tensor:
+def as_float(images: Tensor) -> Tensor:
+    """uint8 as float32 in [0, 1]; floats as they are."""
     return images.to(torch.float32).div_(255) if images.dtype == torch.uint8 else images
 
 
-def _checked_names(names: Sequence[str]) -> tuple[str, ...]:
+def checked_names(names: Sequence[str]) -> tuple[str, ...]:
+    """The names of classes as a tuple, checked as `ImageData` does."""
     if isinstance(names, str):
         raise TypeError(f"class_names is the single string {names!r}; expected a list of names")
     names = tuple(names)
@@ -203,7 +214,8 @@ def _check_images(images: Tensor) -> None:
         )
 
 
-def _check_labels(labels: Tensor, images: Tensor, names: tuple[str, ...]) -> None:
+def check_labels(labels: Tensor, images: Tensor, names: tuple[str, ...]) -> None:
+    """Check labels as `ImageData` does, against as many images."""
     if not isinstance(labels, Tensor):
         raise TypeError(f"labels is {type(labels).__name__}; expected a torch.Tensor [N] int64")
     if labels.dtype != torch.int64:

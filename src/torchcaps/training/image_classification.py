@@ -16,6 +16,7 @@ from torchcaps.data import (
     TrainTest,
     augmentation_for,
 )
+from torchcaps.data.image_files import ImageFiles
 from torchcaps.data.split import stratified_indices
 from torchcaps.models import Classifier
 from torchcaps.models.classifier import count_parameters
@@ -28,6 +29,7 @@ from torchcaps.training.diagnosis import HAS_LEARNED, Diagnosis, diagnose, is_le
 from torchcaps.training.metrics import Evaluation, class_figures, describe_classes, evaluate
 from torchcaps.training.precision import Precision
 from torchcaps.training.progress import watched
+from torchcaps.training.read_ahead import ReadAhead
 from torchcaps.training.task import HeldOut, StepResult, Task
 from torchcaps.training.threshold import choose_threshold
 
@@ -48,6 +50,8 @@ class ImageClassification(Task[Classifier, ImageBatch]):
         max_shift: training images are shifted by up to so many pixels, and black moves in.
         augmentation: how training images are varied, in place of such shifts.
         balance: every class comes equally often.
+        workers: processes that read training images which stay in their files; None: one a core,
+            up to 4.
 
     Raises:
         InputError: a class is too small to be split, or shifts push whole images out of sight.
@@ -65,6 +69,7 @@ class ImageClassification(Task[Classifier, ImageBatch]):
         max_shift: int = 0,
         augmentation: Augmentation | None = None,
         balance: bool = False,
+        workers: int | None = None,
     ) -> None:
         self.data = data
         self.model_name = model_name
@@ -73,7 +78,11 @@ class ImageClassification(Task[Classifier, ImageBatch]):
             augmentation = augmentation_for(data.train, "digits", max_shift=max_shift)
         self.augmentation = augmentation
         self.balanced = BalancedClasses(self.training.labels) if balance else None
+        self.workers = workers
+        self._read_ahead: tuple[BatchSampler, ReadAhead] | None = None
         self.remarks: list[str] = []  # said before the first step
+        if isinstance(self.training, ImageFiles):
+            self.remarks.append("images are read from their files as they are needed")
         self.name = f"{data.train.name}-{model_name}"
         self.examples_per_epoch = len(self.training)
         self._validated: Evaluation | None = None  # after the last epoch
@@ -96,6 +105,7 @@ class ImageClassification(Task[Classifier, ImageBatch]):
             validation=config.validation,
             augmentation=augmentation,
             balance=config.balance,
+            workers=config.workers,
         )
 
     def fitted(self, config: TrainConfig) -> TrainConfig:
@@ -116,10 +126,11 @@ class ImageClassification(Task[Classifier, ImageBatch]):
 
     def batch(self, step: int, sampler: BatchSampler) -> ImageBatch:
         """Images `[b, C, H, W]`, varied, and labels `[b]`."""
-        chosen = sampler.indices(step)
-        if self.balanced is not None:
-            chosen = self.balanced(chosen, sampler.seed, step // sampler.steps_per_epoch)
-        images, labels = self.training.batch(chosen)
+        if isinstance(self.training, ImageFiles):
+            images, chosen = self._ahead(sampler).batch(step)
+            labels = self.training.labels[chosen]
+        else:
+            images, labels = self.training.batch(self.examples_of(step, sampler))
         images = self.augmentation(
             images,
             seed=sampler.seed,
@@ -128,6 +139,21 @@ class ImageClassification(Task[Classifier, ImageBatch]):
             first=sampler.share.start,
         )
         return images, labels
+
+    def examples_of(self, step: int, sampler: BatchSampler) -> Tensor:
+        """Positions of this process's training images of a step, `[b]`."""
+        chosen = sampler.indices(step)
+        if self.balanced is not None:
+            chosen = self.balanced(chosen, sampler.seed, step // sampler.steps_per_epoch)
+        return chosen
+
+    def _ahead(self, sampler: BatchSampler) -> ReadAhead:
+        """What reads the training images from their files, for the run with this sampler."""
+        if self._read_ahead is None or self._read_ahead[0] != sampler:
+            assert isinstance(self.training, ImageFiles)
+            examples = partial(self.examples_of, sampler=sampler)
+            self._read_ahead = sampler, ReadAhead(self.training, examples, self.workers)
+        return self._read_ahead[1]
 
     def losses(self, model: Classifier, batch: ImageBatch, precision: Precision) -> StepResult:
         """The model's losses, and which of the images it answers correctly."""
@@ -187,6 +213,7 @@ class ImageClassification(Task[Classifier, ImageBatch]):
 
     def measure_held_out(self, model: Classifier, config: TrainConfig) -> HeldOut:
         """The accuracy on the held-out images; `answers` is the `Evaluation`."""
+        self._read_ahead = None  # its processes have nothing more to do
         test = self.data.test
         watch = partial(watched, description="measuring on the held-out images")
         held_out = evaluate(model, test, watch=watch)  # in float32, as `torchcaps eval` does
