@@ -3,6 +3,8 @@
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -134,6 +136,19 @@ def test_workers_outlive_the_signal_that_the_run_answers(folder: Path) -> None:
         assert ahead.batch(step)[1].tolist() == [step, step + 1]
 
 
+def test_a_process_that_has_workers_ends_in_silence(folder: Path) -> None:
+    code = f"""
+import torch
+from torchcaps.data import load_data
+from torchcaps.training.read_ahead import ReadAhead
+data = load_data({str(folder)!r}, in_memory=False).train
+ahead = ReadAhead(data, lambda step: torch.arange(step, step + 2), 2)
+ahead.batch(0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_other_data_are_told_by_their_names_and_sizes(folder: Path, tmp_path: Path) -> None:
     def facts(root: Path) -> str:
         return str(describe_data(load_data(str(root), in_memory=False))["sha256"])
@@ -141,6 +156,8 @@ def test_other_data_are_told_by_their_names_and_sizes(folder: Path, tmp_path: Pa
     copy = Path(shutil.copytree(folder, tmp_path / "copy"))
     before = facts(folder)
     assert facts(copy) == before
+    sized = load_data(str(folder), image_size=17, channels=3, in_memory=False)  # as eval asks
+    assert describe_data(sized)["sha256"] == before
     one = next((copy / "bee").iterdir())
     one.write_bytes(one.read_bytes() + b" ")
     longer = facts(copy)

@@ -125,7 +125,7 @@ class ImageFiles(ImageData):
         for file in self.files:
             digest.update(f"{file.relative_to(self.root).as_posix()}\0".encode("utf-8", "replace"))
             digest.update(f"{file.stat().st_size}\0".encode())
-        digest.update(repr((self.shape, self.resize)).encode())
+        digest.update(repr(self.shape).encode())
         digest.update(self.labels.contiguous().numpy().data)
 
     def _read(self, indices: Tensor) -> Tensor:

@@ -65,7 +65,7 @@ class ReadAhead:
             batch_size=None,
             collate_fn=_unchanged,  # type: ignore[arg-type]
             num_workers=workers,
-            worker_init_fn=_leave_signals_to_the_run if workers else None,
+            worker_init_fn=_leave_ctrl_c_to_the_run if workers else None,
             # Its own: else it would draw from torch's global generator, which belongs to the step.
             generator=torch.Generator(),
         )
@@ -96,7 +96,6 @@ def _unchanged(batch: tuple[Tensor, Pixels | InputError]) -> tuple[Tensor, Pixel
     return batch
 
 
-def _leave_signals_to_the_run(worker: int) -> None:
+def _leave_ctrl_c_to_the_run(worker: int) -> None:
     """Ctrl-C reaches every process of a terminal; the run ends its workers itself."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
