@@ -1,9 +1,11 @@
 """Images that stay in their files, read by worker processes while a step before is computed."""
 
+import atexit
 import itertools
 import os
 import signal
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -57,6 +59,10 @@ class ReadAhead:
             raise pixels
         return torch.from_numpy(pixels).float().div_(255), indices
 
+    def close(self) -> None:
+        """End the workers."""
+        self._batches = None
+
     def _from(self, step: int) -> Iterator[tuple[Tensor, Pixels | InputError]]:
         workers = min(MOST_WORKERS, os.cpu_count() or 1) if self.workers is None else self.workers
         loader = DataLoader(
@@ -72,7 +78,16 @@ class ReadAhead:
         with warnings.catch_warnings():
             # Python 3.12 warns of every fork beside threads; what a worker does needs none of them.
             warnings.simplefilter("ignore", DeprecationWarning)
-            return iter(loader)
+            batches = iter(loader)
+        if workers:
+            # Where the process ends before this object: torch would first wait for 5 seconds.
+            atexit.register(_close, weakref.ref(self))
+        return batches
+
+
+def _close(ahead: "weakref.ref[ReadAhead]") -> None:
+    if (found := ahead()) is not None:
+        found.close()
 
 
 class _Reader(Dataset[tuple[Tensor, Pixels | InputError]]):
