@@ -1,5 +1,7 @@
 """Unequal classes and small sets."""
 
+import os
+
 import pytest
 import torch
 
@@ -53,7 +55,10 @@ def test_balanced_batches_of_a_task():
         for samplers in (whole, shares)
     ]
     assert labels[0].bincount().tolist() == labels[1].bincount().tolist() == [32, 32, 32]
-    assert sorted(labels[0].tolist()) == sorted(labels[1].tolist())
+    one = whole[0]
+    chosen = torch.cat([task.examples_of(step, one) for step in range(4)])
+    of_small = chosen[data.labels[chosen] == 1]
+    assert sorted(of_small.bincount()[80:88].tolist()) == [4] * 8
 
 
 @pytest.mark.parametrize("counts", [(120, 5), (120, 1), (3, 2), (1, 1)])
@@ -70,20 +75,25 @@ def test_small_classes_are_split_for_validation(counts):
 
 
 @pytest.mark.parametrize(
-    ("counts", "batch"), [((24, 5), 8), ((60, 60), 24), ((3, 2), 3), ((100, 60), 64)]
+    ("counts", "asked", "batch"),
+    [
+        ((24, 5), 128, 8),
+        ((60, 60), 128, 24),
+        ((3, 2), 128, 3),
+        ((100, 60), 64, 32),
+        ((100, 60), 80, 80),
+    ],
 )
 @pytest.mark.usefixtures("no_pictures")
-def test_small_sets_train_with_smaller_batches_and_say_so(counts, batch, tmp_path, capfd):
+def test_small_sets_train_with_smaller_batches_and_say_so(counts, asked, batch, tmp_path, capfd):
     """Interrupted and continued, the run ends as it would have."""
     data = TrainTest(with_classes(*counts), tiny_data(30).test)
-    config = tiny_config(tmp_path / "run", batch_size=128 if batch < 64 else 64, validation=0.2)
-    train(config, data)
+    train(tiny_config(tmp_path / "run", batch_size=asked, validation=0.2), data)
     assert read_train_config(tmp_path / "run").batch_size == batch
-    said = capfd.readouterr().out
-    assert (f"fewer than --batch-size 128: batches of {batch} are taken" in said) == (batch < 64)
+    said = f"too few for --batch-size {asked}: batches of {batch} are taken"
+    assert (said in capfd.readouterr().out) == (batch < asked)
 
-    again = tmp_path / "again"
-    train(tiny_config(again, batch_size=config.batch_size, validation=0.2), data)
-    first = sorted((again / "checkpoints").iterdir(), key=lambda path: path.stat().st_mtime)[0]
+    weights = weights_of(tmp_path / "run")
+    first = sorted((tmp_path / "run" / "checkpoints").iterdir(), key=os.path.getmtime)[0]
     resume(first, data)
-    assert weights_of(again) == weights_of(tmp_path / "run")
+    assert weights_of(tmp_path / "run") == weights

@@ -24,7 +24,9 @@ class MapStyle(Protocol):
         """The pair (image, label) at `index`."""
 
 
-def read_items(dataset: Iterable[Any] | MapStyle) -> tuple[Tensor, Tensor]:
+def read_items(
+    dataset: Iterable[Any] | MapStyle, channels: int | None = None
+) -> tuple[Tensor, Tensor]:
     """Images [N, C, H, W] (uint8 or float32) and labels [N] of everything in `dataset`.
 
     Raises:
@@ -41,7 +43,7 @@ def read_items(dataset: Iterable[Any] | MapStyle) -> tuple[Tensor, Tensor]:
     for index, item in enumerate(_each(dataset)):
         if not isinstance(item, (tuple, list)) or len(item) != 2:
             raise TypeError(f"item {index} is {_describe(item)}; expected a pair (image, label)")
-        image = _image(item[0], f"item {index}: the image")
+        image = _image(item[0], f"item {index}: the image", channels)
         labels.append(_label(item[1], index))
         if images and (image.shape != images[0].shape or image.dtype != images[0].dtype):
             raise InputError(
@@ -66,12 +68,12 @@ def _each(dataset: Any) -> Iterator[Any]:
     )
 
 
-def _image(image: Any, what: str) -> Tensor:
+def _image(image: Any, what: str, channels: int | None) -> Tensor:
     """uint8 or float32 [C, H, W]."""
     if type(image).__module__.partition(".")[0] == "PIL":
         return torch.from_numpy(np.ascontiguousarray(to_pixels(image, what)))
     if isinstance(image, np.ndarray):
-        if image.ndim == 3 and channels_last(image.shape, what):
+        if image.ndim == 3 and channels_last(image.shape, what, channels):
             image = image.transpose(2, 0, 1)
         if image.dtype.kind not in "uif":
             raise InputError(f"{what} has dtype {image.dtype}; expected uint8 or float in [0, 1]")

@@ -1,10 +1,11 @@
 """The size and the number of channels that a person asks for."""
 
 import operator
+from numbers import Integral
 
 from torchcaps.errors import InputError
 
-__all__ = ["check_channels", "check_size"]
+__all__ = ["check_channel_count", "check_channels", "check_size"]
 
 LARGEST_SIDE = 8192
 
@@ -47,3 +48,20 @@ def check_channels(channels: int | None) -> int | None:
     if channels not in (None, 1, 3) or isinstance(channels, bool):
         raise InputError(f"channels is {channels!r}; expected 1 (grey) or 3 (RGB)")
     return channels
+
+
+def check_channel_count(channels: int | None) -> int | None:
+    """`channels` itself, if it is a number of channels that an array may have, or None.
+
+    Raises:
+        InputError: it is something else.
+
+    Example:
+        >>> check_channel_count(13)
+        13
+    """
+    if channels is None:
+        return None
+    if not isinstance(channels, Integral) or isinstance(channels, bool) or channels < 1:
+        raise InputError(f"channels is {channels!r}; expected a whole number from 1")
+    return int(channels)

@@ -60,6 +60,7 @@ class ImageData:
         dataset: Iterable[Any] | MapStyle,
         class_names: Sequence[str] | None = None,
         name: str = "dataset",
+        channels: int | None = None,
     ) -> ImageData:
         """Read every item of a data set that yields (image, label), such as torchvision's.
 
@@ -70,6 +71,7 @@ class ImageData:
             class_names: the names; without them `dataset.classes`, without that the numbers "0",
                 "1", …, which must then all occur.
             name: what messages and tables call the data.
+            channels: how many there are, where an array's shape leaves open which axis they are.
 
         Returns:
             The images as they were stored: uint8 stays uint8, any float becomes float32.
@@ -86,7 +88,7 @@ class ImageData:
         """
         if class_names is None:
             class_names = getattr(dataset, "classes", None)
-        images, labels = read_items(dataset)
+        images, labels = read_items(dataset, channels)
         if class_names is None:
             present = torch.unique(labels).tolist()
             gap = next((k for k, label in enumerate(present) if k != label), None)
@@ -148,7 +150,7 @@ class ImageData:
 
     @property
     def channels(self) -> int:
-        """C: 1 for grey, 3 for RGB."""
+        """C: 1 for grey, 3 for RGB, or any other number."""
         return self.images.shape[1]
 
     @property

@@ -47,7 +47,8 @@ def load_data(
             not need it.
         image_size: side of a square, or (H, W), to resize to (bicubic, antialiased); None leaves
             the size.
-        channels: 1 (grey) or 3 (RGB); None leaves them as they are.
+        channels: 1 (grey) or 3 (RGB); None leaves them as they are. For a `.npz` also any other
+            number, where its images have so many (see `load_npz`).
         in_memory: of a folder, False leaves the images in their files, to be read as they are
             needed, and None does so where they do not fit into memory. All other data are read into
             memory.
@@ -66,8 +67,10 @@ def load_data(
         >>> len(train), len(test), train.image_size
         (4000, 1000, (28, 28))
     """
-    size, channels = check_size(image_size), check_channels(channels)
+    size = check_size(image_size)
     name = os.fspath(name)
+    if not name.lower().endswith(".npz"):
+        channels = check_channels(channels)
     if in_memory is False and not Path(name).expanduser().is_dir():
         raise InputError(
             f"{name} is no folder of images, and only these can be read as they are needed: "

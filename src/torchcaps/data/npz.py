@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from torchcaps.data.channel_axis import channels_last
-from torchcaps.data.image_options import check_channels, check_size
+from torchcaps.data.image_options import check_channel_count, check_size
 from torchcaps.data.images import ImageData
 from torchcaps.data.memory_check import check_fits
 from torchcaps.data.resize import resize
@@ -35,10 +35,12 @@ def load_npz(
     unpickled. Other arrays in the archive are left alone.
 
     Args:
-        path: the archive. Images are [N, H, W], [N, H, W, C] or [N, C, H, W], uint8 or float in
-            [0, 1]; labels [N] integers from 0, without gaps unless `class_names` [K] are there.
+        path: the archive. Images are [N, H, W], [N, H, W, C] or [N, C, H, W] of any number of
+            channels, uint8 or float in [0, 1]; labels [N] integers from 0, without gaps unless
+            `class_names` [K] are there.
         image_size: side of a square, or (H, W), to resize to; None leaves the size.
-        channels: 1 (grey) or 3 (RGB); None leaves them.
+        channels: 1 (grey) or 3 (RGB), to which images of 3 or 1 are brought; or how many there
+            are, any number, where the shape leaves open which axis they are; None leaves them.
 
     Returns:
         train and test; uint8 stays uint8, any float becomes float32.
@@ -54,16 +56,16 @@ def load_npz(
         >>> load_npz(path).train
         ImageData('toy': 16 images 1×8×8 uint8, 2 classes)
     """
-    size, channels = check_size(image_size), check_channels(channels)
+    size, channels = check_size(image_size), check_channel_count(channels)
     arrays = _read(path)
     has_test = "test_images" in arrays
     label_keys = ["labels", "test_labels"] if has_test else ["labels"]
     names = _class_names(path, arrays, label_keys)
 
-    train = resize(_part(path, arrays, "", names), size, channels)
+    train = resize(_part(path, arrays, "", names, channels), size, channels)
     if not has_test:
         return TrainTest(*stratified_split(train, TEST_FRACTION, at_least_one=True))
-    test = resize(_part(path, arrays, "test_", names), size, channels)
+    test = resize(_part(path, arrays, "test_", names, channels), size, channels)
     if train.images.shape[1:] != test.images.shape[1:] or train.images.dtype != test.images.dtype:
         raise InputError(
             f"{path}: images is {_kind(train)} but test_images {_kind(test)}; "
@@ -72,8 +74,10 @@ def load_npz(
     return TrainTest(train, test)
 
 
-def _part(path: Path, arrays: Arrays, prefix: str, names: tuple[str, ...]) -> ImageData:
-    images = _images(arrays[f"{prefix}images"], f"{path}: {prefix}images")
+def _part(
+    path: Path, arrays: Arrays, prefix: str, names: tuple[str, ...], channels: int | None
+) -> ImageData:
+    images = _images(arrays[f"{prefix}images"], f"{path}: {prefix}images", channels)
     labels = _labels(arrays[f"{prefix}labels"], f"{path}: {prefix}labels")
     if len(images) != len(labels):
         raise InputError(
@@ -149,7 +153,7 @@ def _array_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     return shape, dtype
 
 
-def _images(array: np.ndarray[Any, Any], what: str) -> Tensor:
+def _images(array: np.ndarray[Any, Any], what: str, channels: int | None) -> Tensor:
     """[N, C, H, W], uint8 or float32."""
     if array.ndim not in (3, 4) or array.size == 0:
         raise InputError(
@@ -171,7 +175,7 @@ def _images(array: np.ndarray[Any, Any], what: str) -> Tensor:
         array = array.astype(np.float32, copy=False)
     if array.ndim == 3:
         array = array[:, None]
-    elif channels_last(array.shape[1:], f"{what}: an image"):
+    elif channels_last(array.shape[1:], f"{what}: an image", channels):
         array = array.transpose(0, 3, 1, 2)
     return torch.from_numpy(np.ascontiguousarray(array))
 

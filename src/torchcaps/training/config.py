@@ -51,7 +51,8 @@ class TrainConfig:
     image_size: int | None = None
     """Resize images to this many pixels a side; default: their own size."""
     channels: int | None = None
-    """1 turns images to grey, 3 to RGB; default: as they are."""
+    """1 turns images to grey, 3 to RGB; default: as they are. Any other number says how many there
+    are in an .npz whose shape leaves that open."""
     in_memory: Literal["auto", "yes", "no"] = "auto"
     """Read a folder's images into memory, or from their files as they are needed: auto does so
     where memory is too small. The trained network is the same."""
@@ -77,8 +78,8 @@ class TrainConfig:
     epochs: int = 20
     """Passes over the training images."""
     batch_size: int = 64
-    """Images a step, over all processes together; the paper has 128. Of fewer training images than
-    that smaller batches are taken."""
+    """Images a step, over all processes together; the paper has 128. Smaller ones
+    are taken where the training images make up less than one batch, or than four of the default."""
     learning_rate: float = 0.003
     """Of Adam, after the warm-up."""
     schedule: Literal["cosine", "exponential", "constant"] = "cosine"

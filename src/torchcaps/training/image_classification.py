@@ -109,13 +109,17 @@ class ImageClassification(Task[Classifier, ImageBatch]):
         )
 
     def fitted(self, config: TrainConfig) -> TrainConfig:
-        """The config with smaller batches, where the training images do not make up one."""
-        count = self.examples_per_epoch
-        if count >= config.batch_size:
+        """The config with smaller batches, where there are too few training images for its own.
+
+        That is, for a single batch, or for four of the default size: an epoch of a single step
+        teaches little.
+        """
+        count, asked = self.examples_per_epoch, config.batch_size
+        if count >= (4 * asked if asked == TrainConfig.batch_size else asked):
             return config
         size = min(count, max(SMALLEST_BATCH, count // 4 // SMALLEST_BATCH * SMALLEST_BATCH))
         self.remarks.append(
-            f"there are {count} training images, fewer than --batch-size {config.batch_size}: "
+            f"there are {count} training images, too few for --batch-size {asked}: "
             f"batches of {size} are taken"
         )
         return replace(config, batch_size=size)
