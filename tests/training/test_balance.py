@@ -7,10 +7,11 @@ import torch
 
 from tests.small_runs import tiny_config, tiny_data, weights_of
 from torchcaps.data import ImageData, TrainTest
+from torchcaps.data.split import split_off_validation
 from torchcaps.training.balance import BalancedClasses
 from torchcaps.training.batch_sampler import BatchSampler
 from torchcaps.training.config import read_train_config
-from torchcaps.training.image_classification import ImageClassification, split_off_validation
+from torchcaps.training.image_classification import ImageClassification
 from torchcaps.training.loop import resume, train
 
 

@@ -110,6 +110,8 @@ def page_of(result: "RunResult") -> str:
     from torchcaps.models import CapsNet, load_model
 
     assert result.held_out is not None
+    if result.test is not None and result.test.multi_label:
+        return ""
     path = result.folder / PAGE
     try:
         model = load_model(result.folder / "model")

@@ -1,7 +1,6 @@
 """The size and the number of channels that a person asks for."""
 
 import operator
-from numbers import Integral
 
 from torchcaps.errors import InputError
 
@@ -62,6 +61,10 @@ def check_channel_count(channels: int | None) -> int | None:
     """
     if channels is None:
         return None
-    if not isinstance(channels, Integral) or isinstance(channels, bool) or channels < 1:
+    try:
+        count = 0 if isinstance(channels, bool) else operator.index(channels)
+    except TypeError:
+        count = 0
+    if count < 1:
         raise InputError(f"channels is {channels!r}; expected a whole number from 1")
-    return int(channels)
+    return count

@@ -22,7 +22,8 @@ class ImageData:
 
     Args:
         images: [N, C, H, W], uint8, or float32 in [0, 1]. N, C, H and W are at least 1.
-        labels: [N] int64, each in [0, len(class_names)).
+        labels: [N] int64, each in [0, len(class_names)); or [N, len(class_names)] int64 of 0 and 1,
+            where an image may show any number of classes.
         class_names: one name per class, all different. A class may have no image here (a part of a
             data set keeps the names of the whole).
         name: what messages and tables call the data.
@@ -67,7 +68,8 @@ class ImageData:
         Args:
             dataset: map-style (`__len__` and `__getitem__`) or any finite iterable. An image is a
                 tensor or array [C, H, W] or [H, W], an array [H, W, C], or a PIL image; uint8, or
-                float in [0, 1]; all of one size. A label is an integer from 0.
+                float in [0, 1]; all of one size. A label is an integer from 0; or where images show
+            several classes, an array or tensor [K] of 0 and 1.
             class_names: the names; without them `dataset.classes`, without that the numbers "0",
                 "1", …, which must then all occur.
             name: what messages and tables call the data.
@@ -89,6 +91,8 @@ class ImageData:
         if class_names is None:
             class_names = getattr(dataset, "classes", None)
         images, labels = read_items(dataset, channels)
+        if class_names is None and labels.ndim == 2:
+            class_names = [str(k) for k in range(labels.shape[1])]
         if class_names is None:
             present = torch.unique(labels).tolist()
             gap = next((k for k, label in enumerate(present) if k != label), None)
@@ -104,15 +108,16 @@ class ImageData:
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """One image, float32 [C, H, W] in [0, 1], and its label."""
+    def __getitem__(self, index: int) -> tuple[Tensor, int | Tensor]:
+        """One image, float32 [C, H, W] in [0, 1], and its label (or labels [K] of 0 and 1)."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"index {index} is outside the {len(self)} images of {self.name!r}")
         # A copy: what a caller does to an image must not reach the data.
-        return as_float(self.images[index].clone()), int(self.labels[index])
+        label = self.labels[index].clone()
+        return as_float(self.images[index].clone()), label if self.multi_label else int(label)
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """The images at `indices` [B] int64, float32 [B, C, H, W] in [0, 1], and labels [B]."""
+        """The images at `indices` [B] int64, float32 [B, C, H, W] in [0, 1], and their labels."""
         return as_float(self.images[indices]), self.labels[indices]
 
     def subset(self, indices: Tensor | Sequence[int]) -> ImageData:
@@ -142,6 +147,11 @@ class ImageData:
         """Feed a hash object of `hashlib` with all that the data are: images and labels."""
         for tensor in (self.images, self.labels):
             digest.update(tensor.contiguous().numpy().data)
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether an image may show any number of classes: labels are [N, K] of 0 and 1."""
+        return self.labels.ndim == 2
 
     @property
     def num_classes(self) -> int:
@@ -224,7 +234,8 @@ def check_labels(labels: Tensor, images: Tensor, names: tuple[str, ...]) -> None
         raise InputError(
             f"labels has dtype {labels.dtype}; expected torch.int64 class numbers (labels.long())"
         )
-    if labels.shape != images.shape[:1]:
+    several = labels.ndim == 2 and labels.shape == (len(images), len(names))
+    if labels.shape != images.shape[:1] and not several:
         raise InputError(
             f"labels has shape {list(labels.shape)} but images holds {len(images)} images; "
             "expected one label per image"
@@ -234,6 +245,11 @@ def check_labels(labels: Tensor, images: Tensor, names: tuple[str, ...]) -> None
             f"labels is on {labels.device} and images on {images.device}; put both on one device"
         )
     low, high = int(labels.min()), int(labels.max())
+    if several and (low < 0 or high > 1):
+        raise InputError(
+            f"labels [N, {len(names)}] holds {low if low < 0 else high}; expected 0 and 1, whether "
+            "each class is there"
+        )
     if low < 0 or high >= len(names):
         wrong = low if low < 0 else high
         raise InputError(

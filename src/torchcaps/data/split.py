@@ -8,7 +8,13 @@ from torch import Tensor
 from torchcaps.data.images import ImageData
 from torchcaps.errors import InputError
 
-__all__ = ["TEST_FRACTION", "TrainTest", "stratified_indices", "stratified_split"]
+__all__ = [
+    "TEST_FRACTION",
+    "TrainTest",
+    "split_off_validation",
+    "stratified_indices",
+    "stratified_split",
+]
 
 TEST_FRACTION = 0.2  # of data that bring no test part of their own
 SMALL_CLASS = 10  # images; of which a fraction may round to none
@@ -48,10 +54,39 @@ def stratified_split(
         >>> len(rest), part.labels.sort().values.tolist()
         (8, [0, 1])
     """
-    rest, part = stratified_indices(
-        data.labels.cpu(), fraction, seed, data.class_names, at_least_one=at_least_one
-    )
+    groups, names = strata(data)
+    rest, part = stratified_indices(groups, fraction, seed, names, at_least_one=at_least_one)
     return data.subset(rest), data.subset(part)
+
+
+def split_off_validation(data: ImageData, fraction: float) -> tuple[ImageData, ImageData | None]:
+    """(training, validation) images; the same split in every run, whatever its seed.
+
+    Small classes give one image at least; a class of a single image keeps it for training.
+    """
+    if fraction == 0:
+        return data, None
+    groups, names = strata(data)
+    alone = torch.bincount(groups, minlength=len(names))[groups] == 1
+    rest, part = stratified_indices(
+        groups.masked_fill(alone, -1), fraction, 0, names, at_least_one=True
+    )
+    return (data.subset(rest), data.subset(part)) if len(part) else (data, None)
+
+
+def strata(data: ImageData) -> tuple[Tensor, tuple[str, ...]]:
+    """The group `[N]` by which each image is split, and the groups' names.
+
+    The group is the class; of an image with several classes the rarest of them, and of one with
+    none a group beside all classes.
+    """
+    labels = data.labels.cpu()
+    if not data.multi_label:
+        return labels, data.class_names
+    rarest_first = labels.sum(dim=0).argsort(stable=True)
+    groups = rarest_first[labels[:, rarest_first].argmax(dim=1)]
+    groups = torch.where(labels.any(dim=1), groups, len(data.class_names))
+    return groups, (*data.class_names, "none of them")
 
 
 def stratified_indices(

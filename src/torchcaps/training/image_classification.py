@@ -17,7 +17,7 @@ from torchcaps.data import (
     augmentation_for,
 )
 from torchcaps.data.image_files import ImageFiles
-from torchcaps.data.split import stratified_indices
+from torchcaps.data.split import split_off_validation
 from torchcaps.models import Classifier
 from torchcaps.models.classifier import count_parameters
 from torchcaps.training import pictures
@@ -170,9 +170,17 @@ class ImageClassification(Task[Classifier, ImageBatch]):
         measured = (
             losses.classification,
             losses.reconstruction,
-            output.activation.argmax(dim=1) == labels,
+            self.answered_right(output.activation, labels),
         )
         return StepResult(losses.total, dict(zip(self.measures, measured)))
+
+    def answered_right(self, activation: Tensor, labels: Tensor) -> Tensor:
+        """Of activations `[b, J]`: which images are answered correctly, `[b]`."""
+        return activation.argmax(dim=1) == labels
+
+    def stop_reading(self) -> None:
+        """End the processes that read training images: the last step is done."""
+        self._read_ahead = None
 
     def validate(self, model: Classifier, precision: Precision) -> Mapping[str, float | None]:
         """Loss and accuracy on the images kept aside; None where there are none."""
@@ -217,7 +225,7 @@ class ImageClassification(Task[Classifier, ImageBatch]):
 
     def measure_held_out(self, model: Classifier, config: TrainConfig) -> HeldOut:
         """The accuracy on the held-out images; `answers` is the `Evaluation`."""
-        self._read_ahead = None  # its processes have nothing more to do
+        self.stop_reading()
         test = self.data.test
         watch = partial(watched, description="measuring on the held-out images")
         held_out = evaluate(model, test, watch=watch)  # in float32, as `torchcaps eval` does
@@ -300,21 +308,6 @@ class ImageClassification(Task[Classifier, ImageBatch]):
 def class_counts(data: ImageData) -> Tensor:
     """`[J]`, the images of each class."""
     return torch.bincount(data.labels.cpu(), minlength=data.num_classes)
-
-
-def split_off_validation(data: ImageData, fraction: float) -> tuple[ImageData, ImageData | None]:
-    """(training, validation) images; the same split in every run, whatever its seed.
-
-    Small classes give one image at least; a class of a single image keeps it for training.
-    """
-    if fraction == 0:
-        return data, None
-    labels = data.labels.cpu()
-    alone = torch.bincount(labels, minlength=data.num_classes)[labels] == 1
-    rest, part = stratified_indices(
-        labels.masked_fill(alone, -1), fraction, 0, data.class_names, at_least_one=True
-    )
-    return (data.subset(rest), data.subset(part)) if len(part) else (data, None)
 
 
 def accuracies_without_learning(counts: Tensor) -> dict[str, float]:

@@ -20,6 +20,7 @@ from torchcaps.training.finish import finish
 from torchcaps.training.image_classification import ImageClassification
 from torchcaps.training.interrupt import StopRequest
 from torchcaps.training.metrics import Evaluation
+from torchcaps.training.multi_label import MultiLabelClassification
 from torchcaps.training.progress import TrainingProgress
 from torchcaps.training.run import OtherModel, Run, apply_settings
 from torchcaps.training.run_folder import RunFolder
@@ -157,7 +158,8 @@ def images_and_model(
     if data is None:
         data = load_data_of(config)
     apply_settings(config)
-    task = ImageClassification.from_config(config, data)
+    kind = MultiLabelClassification if data.train.multi_label else ImageClassification
+    task = kind.from_config(config, data)
     return task, build_model(config, task.training)
 
 
