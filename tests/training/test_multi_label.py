@@ -12,7 +12,11 @@ from torchcaps.data import ImageData, TrainTest, load_data, stratified_split
 from torchcaps.errors import InputError
 from torchcaps.functional import margin_loss
 from torchcaps.training.loop import resume, train
-from torchcaps.training.multi_label import MultiLabelEvaluation, label_figures
+from torchcaps.training.multi_label import (
+    MultiLabelClassification,
+    MultiLabelEvaluation,
+    label_figures,
+)
 
 NAMES = ("ant", "bee", "cow")
 
@@ -113,6 +117,8 @@ def test_what_is_measured():
     labels = torch.tensor([[1, 1, 0], [1, 0, 0], [0, 0, 0], [1, 0, 0]])
     activation = torch.tensor([[0.9, 0.8, 0.1], [0.9, 0.7, 0.2], [0.1, 0.2, 0.3], [0.4, 0.0, 0.1]])
     measured = MultiLabelEvaluation(labels, activation, 0.0, 0.0)
+    task = MultiLabelClassification(several(), "a model")
+    assert task.answered_right(activation, labels).tolist() == [True, False, True, False]
     assert measured.correct == 2
     assert measured.accuracy == 0.5
     assert measured.recall == [2 / 3, 1, None]
