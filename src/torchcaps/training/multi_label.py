@@ -131,8 +131,7 @@ class MultiLabelClassification(ImageClassification):
             ],
             metadata={
                 "data": test.name,
-                "held_out_accuracy": f"{answers.accuracy:.4f} ({len(test)} images, every label "
-                f"right), after the last of {config.epochs} epochs",
+    XX
                 "by_class": said,
                 "seed": config.seed,
                 "border_brightness": round(border_brightness(some), 4),
