@@ -131,7 +131,7 @@ class MultiLabelClassification(ImageClassification):
             ],
             metadata={
                 "data": test.name,
-    XX
+                "held_out_accuracy": f"{answers.accuracy:.4f} ({len(test)} images, all labels right)",
                 "by_class": said,
                 "seed": config.seed,
                 "border_brightness": round(border_brightness(some), 4),
