@@ -77,6 +77,7 @@ class Train(TrainConfig):
             raise InputError("--find-rate is for new runs: leave out --resume")
         config = self.options()
         task, model = images_and_model(config, None, None)
+        config = task.fitted(config)
         print(task.describe(model))
         print(find_learning_rate(config, task, model))
 
@@ -131,6 +132,8 @@ def page_of(result: "RunResult") -> str:
     from torchcaps.models import CapsNet, load_model
 
     assert result.held_out is not None
+    if result.test is not None and result.test.multi_label:
+        return ""
     path = result.folder / PAGE
     try:
         model = load_model(result.folder / "model")

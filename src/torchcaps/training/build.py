@@ -19,13 +19,26 @@ from torchcaps.seeding import mix_seed
 from torchcaps.training.config import TrainConfig
 from torchcaps.training.fine_tuning import begin_from
 
-__all__ = ["border_brightness", "build_model", "describe_data", "load_data_of", "model_options"]
+__all__ = [
+    "IN_MEMORY",
+    "border_brightness",
+    "build_model",
+    "describe_data",
+    "load_data_of",
+    "model_options",
+]
+
+IN_MEMORY = {"auto": None, "yes": True, "no": False}  # the option → the argument of `load_data`
 
 
 def load_data_of(config: TrainConfig) -> TrainTest:
     """The training and held-out images that a config names."""
     return load_data(
-        config.data, config.data_dir, image_size=config.image_size, channels=config.channels
+        config.data,
+        config.data_dir,
+        image_size=config.image_size,
+        channels=config.channels,
+        in_memory=IN_MEMORY[config.in_memory],
     )
 
 
@@ -126,8 +139,7 @@ def describe_data(data: TrainTest) -> dict[str, Any]:
     """What identifies the data of a run: counts, shape, classes and a hash over all of it."""
     digest = hashlib.sha256()
     for part in data:
-        for tensor in (part.images, part.labels):
-            digest.update(tensor.contiguous().numpy().data)
+        part.add_to_hash(digest)
     return {
         "name": data.train.name,
         "train": len(data.train),
