@@ -8,17 +8,16 @@ import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 from torchcaps.errors import InputError
+from torchcaps.plain_numbers import plain_number
 
 __all__ = [
     "atomic_path",
     "check_plain_file",
     "locked",
-    "plain_number",
     "read_text",
     "write_bytes",
     "write_json",
@@ -211,21 +210,6 @@ def write_text(path: str | os.PathLike[str], content: str) -> None:
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write `value` to `path` atomically, as readable JSON (floats keep every bit)."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=plain_number) + "\n")
-
-
-def plain_number(value: object) -> int | float:
-    """A number as Python's own; what `json.dumps(default=…)` takes for NumPy's.
-
-    Example:
-        >>> import numpy as np
-        >>> json.dumps({"epochs": np.int64(3)}, default=plain_number)
-        '{"epochs": 3}'
-    """
-    if isinstance(value, Integral):
-        return int(value)
-    if isinstance(value, Real):
-        return float(value)
-    raise TypeError(f"JSON cannot hold {type(value).__name__}")
 
 
 def _sync_folder(folder: Path) -> None:

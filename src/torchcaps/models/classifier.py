@@ -166,7 +166,7 @@ def values_at_hand(tensor: Tensor) -> bool:
         >>> values_at_hand(torch.zeros(2)), values_at_hand(torch.zeros(2, device="meta"))
         (True, False)
     """
-    recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    recorded = torch.compiler.is_compiling() or torch._C._is_tracing()
     transformed = torch._C._are_functorch_transforms_active()
     # Of subclasses, those of torch.export among them, nothing is known.
     plain = type(tensor) in (Tensor, nn.Parameter) and not tensor.is_meta

@@ -14,8 +14,9 @@ from torch import nn
 
 import torchcaps
 from torchcaps.errors import InputError
+from torchcaps.plain_numbers import plain_number
 from torchcaps.routing.base import Routing
-from torchcaps.storage import plain_number, write_bytes, write_json
+from torchcaps.storage import write_bytes, write_json
 from torchcaps.types import Paper
 
 __all__ = ["Pretrained", "read_config"]

@@ -5,12 +5,11 @@ import json
 import types
 import typing
 from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
 from torchcaps.errors import InputError
-from torchcaps.storage import plain_number
+from torchcaps.plain_numbers import is_number, plain_number
 
 __all__ = ["MOST_THREADS", "TrainConfig", "config_from_dict", "config_to_dict", "read_train_config"]
 
@@ -69,7 +68,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():  # NumPy's numbers are numbers too
-            if isinstance(value, Real) and not isinstance(value, int | float):
+            if is_number(value):
                 setattr(self, name, plain_number(value))
         _check_types(self)
         _at_least(1, self, "epochs", "batch_size", "checkpoint_every")
