@@ -15,6 +15,7 @@ TIERS = [
     {"errors", "storage", "seeding", "lazy", "plain_numbers"},
     {"types"},
     {"votes"},
+    {"windows", "convolved"},
     {"functional"},
     {"kernels"},
     {"routing"},

@@ -1,14 +1,29 @@
 """What flows between layers, and the checks of arguments that everything uses."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from torchcaps.plain_numbers import is_number, is_whole
 
 __all__ = ["Capsules", "Paper"]
 
+NamedTupleType = TypeVar("NamedTupleType", bound=type)
 
+
+def exportable(kind: NamedTupleType) -> NamedTupleType:
+    """Give a named tuple a name in saved programs; decorates the class.
+
+    torch.export takes any named tuple apart and puts it together again, and saves those that have
+    such a name.
+    """
+    pytree._register_namedtuple(kind, serialized_type_name=f"torchcaps.{kind.__name__}")
+    return kind
+
+
+@exportable
 class Capsules(NamedTuple):
     """A layer of capsules: what each has seen (pose) and how sure it is (activation).
 
@@ -86,3 +101,17 @@ def check_float_tensor(name: str, value: object) -> None:
         raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
     if not value.dtype.is_floating_point:
         raise TypeError(f"{name} must be a floating-point tensor, got {value.dtype}")
+
+
+def values_at_hand(tensor: Tensor) -> bool:
+    """Whether Python may look at the numbers in a tensor: not where calls are only recorded.
+
+    Example:
+        >>> values_at_hand(torch.zeros(2)), values_at_hand(torch.zeros(2, device="meta"))
+        (True, False)
+    """
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return False
+    # Of subclasses, those of torch.export among them, nothing is known.
+    plain = type(tensor) in (Tensor, nn.Parameter) and not tensor.is_meta
+    return plain and not torch._C._are_functorch_transforms_active()

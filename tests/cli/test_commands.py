@@ -185,6 +185,10 @@ def test_eval_measures_what_the_model_gives(torchcaps, trained):
     assert (result["images"], result["wrong"]) == (24, 24 - measured.correct)
     assert result["loss"] == pytest.approx(measured.loss)
     assert result["split"] == "test"
+    assert result["balanced_accuracy"] == measured.balanced_accuracy
+    assert result["majority_rate"] == pytest.approx(1 / 3)
+    assert [result["classes"][name]["recall"] for name in NAMES] == measured.recall
+    assert [result["classes"][name]["precision"] for name in NAMES] == measured.precision
     assert result["errors_by_class"] == {
         name: {"wrong": wrong, "images": 8}
         for name, (wrong, _) in zip(NAMES, measured.errors_by_class())
@@ -202,6 +206,12 @@ def test_eval_for_a_person(torchcaps, trained):
     answer = torchcaps("eval", trained / "run", "--split", "train", "--batch-size", 10**30)
     assert answer.code == 0, answer.err
     assert re.match(r"accuracy: [\d.]+% \(95 % interval .* wrong, on .*\(train\)", answer.out)
+    assert re.search(
+        r"^balanced accuracy: [\d.]+% \(recall: ant .*, bee .*, cow .*\); "
+        r"always answering ant: 33\.33%$",
+        answer.out,
+        re.MULTILINE,
+    )
     for name in NAMES:
         assert re.search(rf"^  {name} +[\d.]+%  \(\d+ of 32\)$", answer.out, re.MULTILINE)
 

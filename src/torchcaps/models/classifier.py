@@ -7,13 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from torchcaps.models.pretrained import Pretrained
-from torchcaps.types import check_counts
+from torchcaps.types import check_counts, exportable, values_at_hand
 
-__all__ = ["Classifier", "Losses", "ModelOutput", "values_at_hand"]
+__all__ = ["Classifier", "Losses", "ModelOutput"]
 
 MOST_NORMALISED = 16.0  # far beyond what subtracting a mean and dividing by a deviation leaves
 
 
+@exportable
 class ModelOutput(NamedTuple):
     """What a model makes of a batch of images.
 
@@ -28,6 +29,7 @@ class ModelOutput(NamedTuple):
     reconstruction: Tensor | None
 
 
+@exportable
 class Losses(NamedTuple):
     """The loss to minimise and its two terms, each already weighted: total is their sum."""
 
@@ -82,6 +84,13 @@ class Classifier(Pretrained, pipeline_tag="image-classification"):
     if TYPE_CHECKING:
 
         def __call__(self, images: Tensor, labels: Tensor | None = None) -> ModelOutput: ...
+
+    else:
+
+        def __call__(self, *args, **kwargs):
+            output = super().__call__(*args, **kwargs)
+            # TorchScript has no None among outputs.
+            return output[:2] if torch.jit.is_tracing() and output[2] is None else output
 
     @property
     def config(self) -> dict[str, Any]:
@@ -157,20 +166,6 @@ class Classifier(Pretrained, pipeline_tag="image-classification"):
                 f"images hold numbers up to {largest:g}; expected floats in [0, 1]: divide pixels "
                 "by 255"
             )
-
-
-def values_at_hand(tensor: Tensor) -> bool:
-    """Whether Python may look at the numbers in a tensor: not where calls are only recorded.
-
-    Example:
-        >>> values_at_hand(torch.zeros(2)), values_at_hand(torch.zeros(2, device="meta"))
-        (True, False)
-    """
-    recorded = torch.compiler.is_compiling() or torch._C._is_tracing()
-    transformed = torch._C._are_functorch_transforms_active()
-    # Of subclasses, those of torch.export among them, nothing is known.
-    plain = type(tensor) in (Tensor, nn.Parameter) and not tensor.is_meta
-    return plain and not recorded and not transformed
 
 
 def count_parameters(module: nn.Module) -> int:

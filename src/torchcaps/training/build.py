@@ -1,12 +1,13 @@
 """What a run is built from: the data and the model that a config names."""
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from torchcaps.data import ImageData, TrainTest, load_data
+from torchcaps.data import ImageData, TrainTest, channel_statistics, load_data
 from torchcaps.data.memory_check import physical_memory
 from torchcaps.errors import InputError
 from torchcaps.models import Classifier, create_model
@@ -34,16 +35,26 @@ def build_model(config: TrainConfig, data: ImageData) -> Classifier:
         "num_classes": data.num_classes,
         "class_names": list(data.class_names),
     }
+    if takes_argument(config.model, "mean"):
+        mean, std = channel_statistics(data)
+        shape |= {"mean": rounded(mean), "std": rounded(std)}
+    if takes_argument(config.model, "reconstruct"):
+        shape["reconstruct"] = data.channels == 1
     try:
         with torch.device("meta"):
-            check_weights_fit(create_model(config.model, **shape, **model_options(config)))
+            check_weights_fit(create_model(config.model, **{**shape, **model_options(config)}))
         options = model_options(config)
         torch.manual_seed(mix_seed("weights", config.seed))
-        return create_model(config.model, **shape, **options)
+        return create_model(config.model, **{**shape, **options})
     except InputError:
         raise
     except ValueError as error:
         raise InputError(f"{data.name} does not fit {config.model}: {error}") from error
+
+
+def rounded(numbers: Iterable[float]) -> list[float]:
+    """As they stand in a config: digits that no network can tell apart are left out."""
+    return [float(f"{number:.6g}") for number in numbers]
 
 
 def check_weights_fit(model: Classifier) -> None:
@@ -73,22 +84,24 @@ def model_options(config: TrainConfig) -> dict[str, Any]:
         InputError: a routing or loss scale for a network that has none, an unknown routing, or an
             option that it does not have.
     """
+    chosen = dict(config.model_options or {})
     capsules = takes_argument(config.model, "routing")
     if not capsules:
         asked = (config.routing, config.iterations, config.loss_scale)
-        if asked != (None, None, "paper"):
+        if asked[:2] != (None, None) or config.loss_scale not in (None, "paper"):
             raise InputError(
                 f"--routing, --iterations and --loss-scale are for capsule networks, and "
                 f"{config.model} is none: leave them out"
             )
-        return {}
+        return chosen
     options = {} if config.iterations is None else {"iterations": config.iterations}
     routing = create_routing("dynamic" if config.routing is None else config.routing, **options)
-    return {
-        "routing": routing,
-        "reconstruct": config.reconstruct,
-        "loss_scale": config.loss_scale,
-    }
+    chosen["routing"] = routing
+    if config.reconstruct is not None:
+        chosen["reconstruct"] = config.reconstruct
+    if config.loss_scale is not None:
+        chosen["loss_scale"] = config.loss_scale
+    return chosen
 
 
 def describe_data(data: TrainTest) -> dict[str, Any]:
