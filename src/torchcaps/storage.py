@@ -18,7 +18,7 @@ __all__ = [
     "atomic_path",
     "check_plain_file",
     "locked",
-    "read_text",
+    "read_json",
     "write_bytes",
     "write_json",
     "write_text",
@@ -85,15 +85,20 @@ def check_plain_file(path: str | os.PathLike[str]) -> Path:
     return real
 
 
-def read_text(path: Path) -> str:
-    """The text of a plain file, UTF-8; of a pipe or a device one could wait for ever.
+def read_json(path: Path) -> Any:
+    """What a plain file holds as JSON; for a pipe or a device one could wait for ever.
 
     Raises:
         InputError: something is there that is not a plain file.
-        OSError, UnicodeDecodeError: as `Path.read_text`.
+        OSError: it cannot be read.
+        ValueError: it is not JSON in UTF-8, is nested too deeply, or has a number of thousands of
+            digits.
     """
     check_plain_file(path)
-    return path.read_text(encoding="utf-8")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def _kind(mode: int) -> str:

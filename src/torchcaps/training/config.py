@@ -1,7 +1,6 @@
 """Everything a training run is told. Imports no torch, so that `--help` is quick."""
 
 import dataclasses
-import json
 import types
 import typing
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any, Literal
 
 from torchcaps.errors import InputError
 from torchcaps.plain_numbers import is_number, plain_number
+from torchcaps.storage import read_json
 
 __all__ = [
     "FIRST_VERSION",
@@ -181,10 +181,12 @@ def read_train_config(path: Path) -> TrainConfig:
     if path.is_dir():
         path = path / "config.json"
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist: name the config.json of a run") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except InputError:
+        raise
+    except ValueError as error:
         raise InputError(f"{path} is not valid JSON ({error})") from error
     if not isinstance(values, dict):
         raise InputError(f"{path} must hold an object of options, as the config.json of a run does")

@@ -3,7 +3,6 @@
 import csv
 import datetime
 import io
-import json
 import os
 import platform
 import shutil
@@ -18,7 +17,7 @@ import torch
 
 import torchcaps
 from torchcaps.errors import InputError
-from torchcaps.storage import write_json, write_text
+from torchcaps.storage import read_json, write_json, write_text
 from torchcaps.training.config import TrainConfig, config_to_dict
 
 __all__ = ["RunFolder", "describe_machine"]
@@ -86,7 +85,7 @@ class RunFolder:
             InputError: the file is damaged.
         """
         try:
-            facts: dict[str, Any] = json.loads(self.run.read_text(encoding="utf-8"))["data"]
+            facts: dict[str, Any] = read_json(self.run)["data"]
             if lacking := set(needed) - set(facts):
                 raise KeyError(f"data lacks {', '.join(sorted(lacking))}")
         except (ValueError, KeyError, TypeError) as error:
