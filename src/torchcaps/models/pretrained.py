@@ -230,7 +230,7 @@ class Pretrained(
             )
         known = inspect.signature(cls).parameters
         for name in arguments:
-            if name not in known:
+            if name not in known and name not in config:
                 raise TypeError(f"from_pretrained() got an unexpected keyword argument {name!r}")
         given = {k: v for k, v in arguments.items() if k not in config or v != config[k]}
         whole, source = {**config, **given}, f"{model_id}/{CONFIG}"
