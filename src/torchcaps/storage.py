@@ -15,6 +15,7 @@ from torchcaps.errors import InputError
 from torchcaps.plain_numbers import plain_number
 
 __all__ = [
+    "as_utf8",
     "atomic_path",
     "check_plain_file",
     "locked",
@@ -203,13 +204,21 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
         temporary.write_bytes(content)
 
 
-def write_text(path: str | os.PathLike[str], content: str) -> None:
-    """Write `content` to `path` atomically, as UTF-8.
+def as_utf8(text: str) -> str:
+    """A text that UTF-8 can hold; bytes of a file's name that were no UTF-8 become `\\udcXX`.
 
-    What UTF-8 has not, bytes of a file's name that were no UTF-8, is written as `\\udcXX`, which
-    JSON reads back.
+    JSON reads that back.
+
+    Example:
+        >>> as_utf8("caf\\udce9")
+        'caf\\\\udce9'
     """
-    write_bytes(path, content.encode(errors="backslashreplace"))
+    return text.encode(errors="backslashreplace").decode()
+
+
+def write_text(path: str | os.PathLike[str], content: str) -> None:
+    """Write `content` to `path` atomically, as UTF-8 (see `as_utf8`)."""
+    write_bytes(path, as_utf8(content).encode())
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:

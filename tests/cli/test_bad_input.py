@@ -232,6 +232,14 @@ TRAIN = {
         lambda at: ["--out", link(at.here / "a")],
         "a is a file: name a folder",
     ),
+    "out that is not UTF-8": (
+        lambda at: ["--out", os.fsdecode(bytes(at.here) + b"/\xff")],
+        "\\udcff is not UTF-8, and safetensors could not open the model in it: name another folder",
+    ),
+    "data of nobody": (
+        lambda at: ["--data", "~nosuchuser/pictures"],
+        "~nosuchuser/pictures does not exist",
+    ),
     "out below a file": (lambda at: ["--out", at.write("a.txt") / "run"], "a.txt"),
     "out holds a run": (lambda at: ["--out", at.run], "already holds a run: continue it with"),
     # --config
@@ -450,6 +458,10 @@ MODELS = {
     "weights of eight bits": (
         lambda at: weights_with(at, lambda t: t.to(torch.float8_e4m3fn)),
         "model.safetensors holds conv.bias as F8_E4M3; expected one of",
+    ),
+    "a folder whose name is not UTF-8": (
+        lambda at: at.copy("run/model").rename(os.fsdecode(bytes(at.here) + b"/\xff")),
+        "model.safetensors has a name that is not UTF-8, which safetensors cannot open",
     ),
     "metadata a list": (lambda at: at.model(metadata=[1]), "config.json: metadata must be an"),
 }

@@ -78,7 +78,7 @@ def load_data(
 def _from_path(
     name: str, data_dir: Path | None, size: tuple[int, int] | None, channels: int | None
 ) -> TrainTest:
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))  # as it stands, where there is no such user
     if path.is_dir():
         return load_folder(path, size, channels)
     if path.is_file():

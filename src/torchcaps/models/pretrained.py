@@ -24,7 +24,7 @@ from torchcaps.models.weights_file import (
 )
 from torchcaps.plain_numbers import plain_number
 from torchcaps.routing.base import Routing
-from torchcaps.storage import read_json, write_bytes, write_json
+from torchcaps.storage import as_utf8, read_json, write_bytes, write_json
 from torchcaps.types import Paper
 
 __all__ = ["Pretrained", "read_config"]
@@ -178,16 +178,19 @@ class Pretrained(
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
         """The README.md of the folder, from the model's class, config and metadata."""
         training = {key.replace("_", " "): value for key, value in self.metadata.items()}
+        texts = {
+            "architecture": type(self).__name__,
+            "summary": (type(self).__doc__ or "").strip().split("\n")[0],
+            "usage": self.card_usage(),
+            "facts": bullets(self.card_facts()),
+            "training": bullets(training) or "Not recorded.",
+            "settings": json.dumps(self.config, indent=2, ensure_ascii=False, default=plain_number),
+            "papers": "\n".join(f"- {paper}" for paper in self.papers()) or "Not published.",
+        }
         card: ModelCard = ModelCard.from_template(
             card_data=self._hub_mixin_info.model_card_data,
             template_str=CARD,
-            architecture=type(self).__name__,
-            summary=(type(self).__doc__ or "").strip().split("\n")[0],
-            usage=self.card_usage(),
-            facts=bullets(self.card_facts()),
-            training=bullets(training) or "Not recorded.",
-            settings=json.dumps(self.config, indent=2, ensure_ascii=False, default=plain_number),
-            papers="\n".join(f"- {paper}" for paper in self.papers()) or "Not published.",
+            **{name: as_utf8(text) for name, text in texts.items()},
         )
         return card
 

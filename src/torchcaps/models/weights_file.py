@@ -9,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from torchcaps.errors import InputError
+from torchcaps.storage import as_utf8
 
 __all__ = [
     "CONFIG",
@@ -43,6 +44,10 @@ def find_weights(folder: Path) -> Path:
 
 def check_header(model: nn.Module, path: Path) -> None:
     """Raise unless a safetensors file holds the tensors of `model`, by its header alone."""
+    if as_utf8(str(path)) != str(path):
+        raise InputError(
+            f"{path} has a name that is not UTF-8, which safetensors cannot open: rename the folder"
+        )
     try:
         with safe_open(path, framework="pt") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118

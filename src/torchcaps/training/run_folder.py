@@ -17,7 +17,7 @@ import torch
 
 import torchcaps
 from torchcaps.errors import InputError
-from torchcaps.storage import read_json, write_json, write_text
+from torchcaps.storage import as_utf8, read_json, write_json, write_text
 from torchcaps.training.config import TrainConfig, config_to_dict
 
 __all__ = ["RunFolder", "describe_machine"]
@@ -56,6 +56,11 @@ class RunFolder:
             raise InputError(
                 f"{path} already holds a run: continue it with --resume {path}, "
                 "or name another folder with --out"
+            )
+        if as_utf8(str(path)) != str(path):
+            raise InputError(
+                f"--out {path} is not UTF-8, and safetensors could not open the model in it: name "
+                "another folder"
             )
         if os.path.lexists(path) and not path.is_dir():
             raise InputError(f"--out {path} is a file: name a folder")
