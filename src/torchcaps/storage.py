@@ -7,7 +7,7 @@ import secrets
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ __all__ = [
     "atomic_path",
     "check_plain_file",
     "locked",
+    "one_at_a_time",
     "read_json",
     "write_bytes",
     "write_json",
@@ -202,6 +203,29 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
     """Write `content` to `path` atomically."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
+
+
+@contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Wait until no other process is in such a block with the same folder; Windows does not wait.
+
+    Example:
+        >>> import tempfile
+        >>> with one_at_a_time(Path(tempfile.mkdtemp())):
+        ...     pass
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def as_utf8(text: str) -> str:
