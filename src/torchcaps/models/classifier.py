@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from torchcaps.models.pretrained import Pretrained
-from torchcaps.types import check_counts, exportable
+from torchcaps.types import check_counts, exportable, values_at_hand
 
-__all__ = ["Classifier", "Losses", "ModelOutput", "values_at_hand"]
+__all__ = ["Classifier", "Losses", "ModelOutput"]
 
+MOST_CLASSES = 1_000_000
 MOST_NORMALISED = 16.0  # far beyond what subtracting a mean and dividing by a deviation leaves
 
 
@@ -69,6 +70,11 @@ class Classifier(Pretrained, pipeline_tag="image-classification"):
         height, width, channels, num_classes = check_counts(
             image_height=height, image_width=width, channels=channels, num_classes=num_classes
         )
+        if num_classes > MOST_CLASSES:
+            raise ValueError(
+                f"num_classes is {num_classes}; expected at most {MOST_CLASSES:,}, whose names "
+                "alone fill 60 MB"
+            )
         self.image_size = (height, width)
         self.channels = channels
         self.num_classes = num_classes
@@ -166,20 +172,6 @@ class Classifier(Pretrained, pipeline_tag="image-classification"):
                 f"images hold numbers up to {largest:g}; expected floats in [0, 1]: divide pixels "
                 "by 255"
             )
-
-
-def values_at_hand(tensor: Tensor) -> bool:
-    """Whether Python may look at the numbers in a tensor: not where calls are only recorded.
-
-    Example:
-        >>> values_at_hand(torch.zeros(2)), values_at_hand(torch.zeros(2, device="meta"))
-        (True, False)
-    """
-    recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()
-    transformed = torch._C._are_functorch_transforms_active()
-    # Of subclasses, those of torch.export among them, nothing is known.
-    plain = type(tensor) in (Tensor, nn.Parameter) and not tensor.is_meta
-    return plain and not recorded and not transformed
 
 
 def count_parameters(module: nn.Module) -> int:
