@@ -21,7 +21,7 @@ TIERS = [
     {"layers"},
     {"models", "data"},
     {"training"},
-    {"benchmark", "explorer"},
+    {"benchmark", "explorer", "export"},
     {"cli"},
     {"__main__"},
 ]
@@ -38,6 +38,9 @@ OPTIONAL = {
     "accelerate": {"training"},
     "matplotlib": {"training", "benchmark"},
     "tyro": {"cli"},
+    "onnx": {"export"},
+    "onnxscript": {"export"},
+    "onnxruntime": {"export"},
 }
 NEVER = {"pickle", "torchvision", "dill", "joblib"}
 
