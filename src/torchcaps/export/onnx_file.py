@@ -20,14 +20,16 @@ def write_onnx(
     """Write a program of `export_program` with these texts as its metadata."""
     check_packages()
     with quiet():
-        written = torch.onnx.export(program, dynamo=True, verbose=False, input_names=["images"])
+        written = torch.onnx.export(
+            program,
+            dynamo=True,
+            verbose=False,
+            input_names=["images"],
+            output_names=output_names(program),
+            dynamic_shapes={"images": {0: "batch"}},
+        )
     assert written is not None
-    graph = written.model.graph
-    for value, name in zip(graph.outputs, output_names(program), strict=True):
-        value.name = name
-    for value in graph.inputs:
-        value.name = "images"
-    for node in graph:
+    for node in written.model.graph:
         node.metadata_props.clear()  # how PyTorch came by it, with paths of this machine
     written.model.metadata_props.update(metadata)
     written.save(path)

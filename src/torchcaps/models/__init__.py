@@ -4,7 +4,8 @@ from torchcaps.models.capsnet import CapsNet
 from torchcaps.models.classifier import Classifier, Losses, ModelOutput
 from torchcaps.models.cnn import BaselineCNN
 from torchcaps.models.decoder import Decoder
-from torchcaps.models.registry import create_model, list_models, load_model
+from torchcaps.models.folder import list_pretrained
+from torchcaps.models.registry import create_model, list_models, load_model, load_pretrained
 
 __all__ = [
     "BaselineCNN",
@@ -15,5 +16,7 @@ __all__ = [
     "ModelOutput",
     "create_model",
     "list_models",
+    "list_pretrained",
     "load_model",
+    "load_pretrained",
 ]
