@@ -48,3 +48,14 @@ def margin_loss(lengths: Array, labels: Array) -> float:
             total += present * max(0.0, 0.9 - length) ** 2
             total += 0.5 * (1 - present) * max(0.0, length - 0.1) ** 2
     return total / len(labels)
+
+
+def empty_trace(iterations: int, shape: tuple[int, ...]) -> dict[str, Array]:
+    """Zeros for what routing of votes [B, I, J, D] did: to be filled, iteration by iteration."""
+    B, I, J, D = shape
+    return {
+        "logits": np.zeros((iterations, B, I, J)),
+        "coupling": np.zeros((iterations, B, I, J)),
+        "pose": np.zeros((iterations, B, J, D)),
+        "activation": np.zeros((iterations, B, J)),
+    }

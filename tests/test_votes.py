@@ -1,4 +1,4 @@
-"""LinearVotes: the same votes as Eq 2, whatever the shape of their factors."""
+"""LinearVotes and MatrixVotes: the same votes as by loops, whatever the shape of their factors."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests import oracle
-from torchcaps import LinearVotes
+from torchcaps import DenseCaps, LinearVotes, MatrixVotes
 
 DOUBLE = torch.float64
 
@@ -50,6 +50,38 @@ def test_gradients() -> None:
 def test_factors_of_different_dtypes_promote() -> None:
     votes = LinearVotes(torch.randn(2, 3, 4).bfloat16(), torch.randn(3, 5, 6, 4))
     assert votes.dtype == votes.materialize().dtype == torch.float32
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+@pytest.mark.parametrize("shared", [False, True])
+def test_matrix_votes_are_products_of_matrices(rows: int, shared: bool) -> None:
+    B, I, J, M, N = 2, 3, 4, 3, 2
+    U = torch.randn(B, I, rows * M, dtype=DOUBLE)
+    W = torch.randn(1 if shared else I, J, M, N, dtype=DOUBLE)
+    bias = torch.randn(I, J, rows * N, dtype=DOUBLE)
+    votes = MatrixVotes(U, W, bias)
+    assert votes.shape == (B, I, J, rows * N)
+    found = votes.materialize()
+    for b, i, j in np.ndindex(B, I, J):
+        product = U[b, i].view(rows, M) @ W[0 if shared else i, j]
+        torch.testing.assert_close(found[b, i, j], product.flatten() + bias[i, j])
+    torch.testing.assert_close(votes.select(slice(1, 3)).materialize(), found[:, 1:])
+    assert torch.equal(
+        votes.masked(torch.tensor([[True, False, True]] * B)).pose[:, 1], 0 * U[:, 1]
+    )
+
+
+def test_a_layer_of_matrix_poses_has_a_square_of_weights_a_pair() -> None:
+    layer = DenseCaps(5, 16, 3, 16, "em", matrix_poses=True)
+    assert layer.weight.shape == (5, 3, 4, 4)
+    assert layer(torch.randn(2, 5, 16)).pose.shape == (2, 3, 16)
+    assert "5×16 → 3×16, bias=False, matrix_poses=True" in repr(layer)
+    with pytest.raises(ValueError, match="one square number such as 16, got 16 and 9"):
+        DenseCaps(5, 16, 3, 9, matrix_poses=True)
+    with pytest.raises(ValueError, match=r"expected \[5, J, M, N\].* where M divides 8"):
+        MatrixVotes(torch.randn(2, 5, 8), torch.randn(5, 2, 3, 3))
+    with pytest.raises(ValueError, match=r"weight must be \[I, J, M, N\]"):
+        MatrixVotes(torch.randn(2, 5, 9), torch.randn(5, 3, 3))
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ from torchcaps.models.classifier import Losses, ModelOutput
 from torchcaps.routing import DynamicRouting, EMRouting, Tile, register_routing
 from torchcaps.routing.base import Step
 from torchcaps.routing.dynamic import State
-from torchcaps.routing.em import Moments
 from torchcaps.routing.em import State as Gaussians
+from torchcaps.routing.moments import Moments
 from torchcaps.routing.tile import Problem
 from torchcaps.types import Capsules
 from torchcaps.votes import LinearVotes

@@ -13,7 +13,17 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from torchcaps.errors import InputError
     from torchcaps.functional import agreement, margin_loss, reconstruction_loss, squash
-    from torchcaps.layers import DenseCaps, PrimaryCaps
+    from torchcaps.layers import (
+        ClassCaps,
+        ClusterCaps,
+        ConvCaps,
+        ConvolvedCaps,
+        DeconvCaps,
+        DenseCaps,
+        InterestCaps,
+        PrimaryCaps,
+        SelfAttentiveInterests,
+    )
     from torchcaps.models import (
         BaselineCNN,
         CapsNet,
@@ -39,12 +49,23 @@ if TYPE_CHECKING:
         register_routing,
     )
     from torchcaps.types import Capsules
-    from torchcaps.votes import LinearVotes, Votes
+    from torchcaps.votes import LinearVotes, MatrixVotes, Votes
+    from torchcaps.windows import Windows, WindowVotes
 
 _HOME = {
     "torchcaps.errors": ["InputError"],
     "torchcaps.functional": ["agreement", "margin_loss", "reconstruction_loss", "squash"],
-    "torchcaps.layers": ["DenseCaps", "PrimaryCaps"],
+    "torchcaps.layers": [
+        "ClassCaps",
+        "ClusterCaps",
+        "ConvCaps",
+        "ConvolvedCaps",
+        "DeconvCaps",
+        "DenseCaps",
+        "InterestCaps",
+        "PrimaryCaps",
+        "SelfAttentiveInterests",
+    ],
     "torchcaps.models": [
         "BaselineCNN",
         "CapsNet",
@@ -70,7 +91,8 @@ _HOME = {
         "register_routing",
     ],
     "torchcaps.types": ["Capsules"],
-    "torchcaps.votes": ["LinearVotes", "Votes"],
+    "torchcaps.votes": ["LinearVotes", "MatrixVotes", "Votes"],
+    "torchcaps.windows": ["WindowVotes", "Windows"],
 }
 
 __all__ = [
@@ -78,18 +100,28 @@ __all__ = [
     "BaselineCNN",
     "CapsNet",
     "Capsules",
+    "ClassCaps",
     "Classifier",
+    "ClusterCaps",
+    "ConvCaps",
+    "ConvolvedCaps",
     "Decoder",
+    "DeconvCaps",
     "DenseCaps",
     "DynamicRouting",
     "EMRouting",
     "InputError",
+    "InterestCaps",
     "LinearVotes",
+    "MatrixVotes",
     "ModelOutput",
     "PrimaryCaps",
     "Routing",
     "RoutingTrace",
+    "SelfAttentiveInterests",
     "Votes",
+    "WindowVotes",
+    "Windows",
     "agreement",
     "create_model",
     "create_routing",

@@ -6,7 +6,15 @@ from torch import Tensor
 from torchcaps.types import check_float_tensor, values_at_hand
 from torchcaps.votes import Votes
 
-__all__ = ["SQUASHES", "agreement", "half_squash", "margin_loss", "reconstruction_loss", "squash"]
+__all__ = [
+    "SQUASHES",
+    "agreement",
+    "half_squash",
+    "margin_loss",
+    "reconstruction_loss",
+    "soft_squash",
+    "squash",
+]
 
 
 def squash(s: Tensor, dim: int = -1) -> Tensor:
@@ -60,8 +68,45 @@ def _squash(s: Tensor, dim: int, half_length: float) -> Tensor:
     return v.to(s.dtype)
 
 
+def soft_squash(s: Tensor, dim: int = -1) -> Tensor:
+    """Squash that leaves short vectors almost as long as they are.
+
+    v = (1 − e^−|s|) · s / |s|
+
+    Args, returns and raises: as `squash`, but the gradient at s = 0 is 1.
+
+    Reference: Mazzia, Salvetti, Chiaberge (2021), *Efficient-CapsNet*, Scientific Reports 11.
+
+    Example:
+        >>> soft_squash(torch.tensor([3.0, 4.0]))  # length 5 becomes 1 − e^−5
+        tensor([0.5960, 0.7946])
+    """
+    check_float_tensor("s", s)
+    x = _accumulated(s)
+    unit, length = direction_and_length(x, dim)
+    return torch.where(length == 0, x, unit * -torch.expm1(-length)).to(s.dtype)
+
+
+def direction(s: Tensor, dim: int = -1) -> Tensor:
+    """s / |s|; 0 for a zero vector.
+
+    Args, returns and raises: as `squash`, but the gradient grows as s gets shorter.
+
+    Example:
+        >>> direction(torch.tensor([3.0, 4.0]))
+        tensor([0.6000, 0.8000])
+    """
+    check_float_tensor("s", s)
+    return direction_and_length(_accumulated(s), dim)[0].to(s.dtype)
+
+
 # By the names that options take.
-SQUASHES = {"squash": squash, "half": half_squash}
+SQUASHES = {
+    "squash": squash,
+    "half": half_squash,
+    "soft": soft_squash,
+    "direction": direction,
+}
 
 
 def direction_and_length(s: Tensor, dim: int = -1) -> tuple[Tensor, Tensor]:
@@ -92,6 +137,34 @@ def hypotenuse(a: Tensor, b: Tensor) -> Tensor:
         return torch.hypot(a, b)
     larger = torch.maximum(a.abs(), b.abs())  # ONNX has no hypot
     return larger * ((a / larger).square() + (b / larger).square()).sqrt()
+
+
+def of_ordinary_size(s: Tensor, ordinary: float = 1e6) -> Tensor:
+    """s over its size where that is above what is ordinary: what a LayerNorm, which does not see
+    the size, takes without overflow.
+
+    Example:
+        >>> of_ordinary_size(torch.tensor([[1.0, 2.0], [1e30, 2e30]]))
+        tensor([[1.0000, 2.0000],
+                [0.5000, 1.0000]])
+    """
+    size = s.detach().abs().amax(dim=-1, keepdim=True)
+    return s / torch.where(size > ordinary, size, torch.ones_like(size))
+
+
+def constant_if_huge(logits: Tensor) -> Tensor:
+    """The logits, without a gradient where their square overflows.
+
+    There a softmax has saturated, and what is left of its gradient is rounding, which votes of that
+    size would blow up.
+
+    Example:
+        >>> logits = torch.tensor([1.0, 1e30], requires_grad=True)
+        >>> torch.autograd.grad(constant_if_huge(logits).sum(), logits)
+        (tensor([1., 0.]),)
+    """
+    huge = logits.abs() > torch.finfo(logits.dtype).max ** 0.5
+    return torch.where(huge, logits.detach(), logits)
 
 
 def agreement(votes: Votes | Tensor, pose: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """What flows between layers, and the checks of arguments that everything uses."""
 
+from numbers import Integral, Real
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -57,18 +58,24 @@ class Paper(NamedTuple):
         return f"{self.authors} ({self.year}), {self.title}, {self.where}"
 
 
-def check_counts(**counts: object) -> None:
-    """Raise, naming the argument, unless every value is a whole number of at least 1."""
+def check_counts(**counts: object) -> tuple[int, ...]:
+    """The values as plain ints, NumPy's among them too.
+
+    Raises, naming the argument, unless every value is a whole number of at least 1.
+    """
+    plain = []
     for name, value in counts.items():
-        if isinstance(value, bool) or not isinstance(value, int):
+        if isinstance(value, bool) or not isinstance(value, int | Integral):
             raise TypeError(f"{name} must be an int, got {value!r}")
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
+        plain.append(int(value))
+    return tuple(plain)
 
 
 def check_number(name: str, value: object, *, least: float, most: float = float("inf")) -> None:
     """Raise, naming the argument, unless the value is a finite number from `least` to `most`."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float | Real):
         raise TypeError(f"{name} must be a number, got {value!r}")
     if not (least <= value <= most and abs(value) < float("inf")):  # also false for NaN
         upto = "" if most == float("inf") else f", at most {most:g}"

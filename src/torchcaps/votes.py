@@ -4,8 +4,9 @@ Routing asks `Votes` for their shape, for the votes of a few input capsules at a
 competition between the parents of a child. What holds factors never has to form all votes at once.
 """
 
+import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from torchcaps.types import check_float_tensor
 
-__all__ = ["FormedVotes", "LinearVotes", "Votes", "as_votes"]
+__all__ = ["FormedVotes", "LinearVotes", "MatrixVotes", "PoseVotes", "Votes", "as_votes"]
 
 
 class Votes(ABC):
@@ -55,6 +56,16 @@ class Votes(ABC):
         return None
 
     @property
+    def formed(self) -> bool:
+        """Whether the votes are a tensor already, so that tiles of them save no memory."""
+        return False
+
+    @property
+    def together(self) -> int:
+        """How many neighbouring input capsules compete with each other, and so share a tile."""
+        return 1
+
+    @property
     def dtype(self) -> torch.dtype:
         """The dtype of the votes: what their factors promote to."""
         dtype = self.factors[0].dtype
@@ -74,6 +85,10 @@ class Votes(ABC):
     def compete(self, scores: Tensor) -> Tensor:
         """The softmax of scores `[..., i, J]` over the parents of each child."""
         return softmax_over_parents(scores)
+
+    def evidence(self, scores: Tensor) -> Tensor:
+        """ln Σ exp of scores `[..., i, J]` over the parents of each child, `[..., i]`."""
+        return torch.logsumexp(scores, dim=-1)
 
 
 @dataclass(frozen=True)
@@ -106,6 +121,10 @@ class FormedVotes(Votes):
     def factors(self) -> tuple[Tensor, ...]:
         return (self.tensor,)
 
+    @property
+    def formed(self) -> bool:
+        return True
+
     def with_factors(self, *factors: Tensor) -> "FormedVotes":
         return FormedVotes(*factors)
 
@@ -120,7 +139,85 @@ class FormedVotes(Votes):
 
 
 @dataclass(frozen=True)
-class LinearVotes(Votes):
+class WeightedVotes(Votes):
+    """Votes that a pose and a weight give, and a bias: what `LinearVotes` and `MatrixVotes` share.
+
+    A kind states the `shape` of its votes, the shape of a `weight` that fits, and the product.
+    """
+
+    pose: Tensor
+    weight: Tensor
+    bias: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        check_float_tensor("pose", self.pose)
+        check_float_tensor("weight", self.weight)
+        if self.pose.dim() < 2:
+            raise ValueError(f"pose must be [..., I, P], got shape {tuple(self.pose.shape)}")
+        self.check_weight()
+        if self.bias is not None:
+            check_float_tensor("bias", self.bias)
+            if self.bias.shape not in (self.shape[-2:], self.shape[-3:]):
+                raise ValueError(
+                    f"bias must be [J, D] = {tuple(self.shape[-2:])} or [I, J, D] = "
+                    f"{tuple(self.shape[-3:])}, got {tuple(self.bias.shape)}"
+                )
+        if len({factor.device for factor in self.factors}) > 1:
+            devices = ", ".join(str(factor.device) for factor in self.factors)
+            raise TypeError(f"pose, weight and bias must be on one device, got {devices}")
+
+    @staticmethod
+    @abstractmethod
+    def weight_shape(inputs: int, in_dim: int, outputs: int, out_dim: int) -> tuple[int, ...]:
+        """The shape of the weight for I × P → J × D capsules."""
+
+    @abstractmethod
+    def check_weight(self) -> None:
+        """Raise unless the weight fits the pose."""
+
+    @abstractmethod
+    def product(self) -> Tensor:
+        """The votes without their bias; all factors have one dtype."""
+
+    @property
+    def in_pose(self) -> Tensor:
+        return self.pose
+
+    @property
+    def factors(self) -> tuple[Tensor, ...]:
+        return (self.pose, self.weight) + (() if self.bias is None else (self.bias,))
+
+    def with_factors(self, *factors: Tensor) -> Self:
+        return type(self)(*factors)
+
+    def select(self, inputs: slice) -> Self:
+        shared = self.weight.shape[0] == 1
+        own_bias = self.bias is not None and self.bias.dim() == 3
+        return type(self)(
+            self.pose[..., inputs, :],
+            self.weight if shared else self.weight[inputs],
+            self.bias[inputs] if own_bias else self.bias,  # type: ignore[index]
+        )
+
+    def materialize(self) -> Tensor:
+        """The votes û as a tensor `[..., I, J, D]`.
+
+        Example:
+            >>> u, W = torch.randn(1, 3, 2), torch.randn(3, 2, 4, 2)
+            >>> torch.allclose(LinearVotes(u, W).materialize()[0, 1, 0], W[1, 0] @ u[0, 1])
+            True
+        """
+        votes = self.to(self.dtype)
+        return votes.product() if votes.bias is None else votes.product() + votes.bias
+
+    def masked(self, mask: Tensor) -> Self:
+        """The same votes with the poses of masked-out (padded) input capsules set to zero."""
+        pose = self.pose.masked_fill(~mask.unsqueeze(-1), 0)
+        return type(self)(pose, self.weight, self.bias)
+
+
+@dataclass(frozen=True)
+class LinearVotes(WeightedVotes):
     """Votes û_ij = W_ij u_i (+ bias_ij), held as their factors u and W.
 
     The votes of MNIST's last layer take 0.74 MB a sample, their factors 0.04 MB; routing asks for
@@ -145,15 +242,11 @@ class LinearVotes(Votes):
         torch.Size([2, 6, 10, 16])
     """
 
-    pose: Tensor
-    weight: Tensor
-    bias: Tensor | None = None
+    @staticmethod
+    def weight_shape(inputs: int, in_dim: int, outputs: int, out_dim: int) -> tuple[int, ...]:
+        return (inputs, outputs, out_dim, in_dim)
 
-    def __post_init__(self) -> None:
-        check_float_tensor("pose", self.pose)
-        check_float_tensor("weight", self.weight)
-        if self.pose.dim() < 2:
-            raise ValueError(f"pose must be [..., I, P], got shape {tuple(self.pose.shape)}")
+    def check_weight(self) -> None:
         if self.weight.dim() != 4:
             raise ValueError(f"weight must be [I, J, D, P], got shape {tuple(self.weight.shape)}")
         inputs, dim = self.pose.shape[-2:]
@@ -162,61 +255,119 @@ class LinearVotes(Votes):
                 f"weight {tuple(self.weight.shape)} does not fit pose {tuple(self.pose.shape)}: "
                 f"expected [{inputs}, J, D, {dim}], or [1, J, D, {dim}] to share it"
             )
-        if self.bias is not None:
-            check_float_tensor("bias", self.bias)
-            if self.bias.shape not in (self.shape[-2:], self.shape[-3:]):
-                raise ValueError(
-                    f"bias must be [J, D] = {tuple(self.shape[-2:])} or [I, J, D] = "
-                    f"{tuple(self.shape[-3:])}, got {tuple(self.bias.shape)}"
-                )
-        if len({factor.device for factor in self.factors}) > 1:
-            devices = ", ".join(str(factor.device) for factor in self.factors)
-            raise TypeError(f"pose, weight and bias must be on one device, got {devices}")
 
     @property
     def shape(self) -> torch.Size:
         return torch.Size((*self.pose.shape[:-1], *self.weight.shape[1:3]))
 
+    def product(self) -> Tensor:
+        # One matrix product per input capsule (or one in all, where they share W): W is read in
+        # place. A broadcast matmul would copy all of W for every sample.
+        inputs = "jdp" if self.weight.shape[0] == 1 else "ijdp"
+        weight = self.weight[0] if self.weight.shape[0] == 1 else self.weight
+        return torch.einsum(f"...ip,{inputs}->...ijd", self.pose, weight)
+
+
+@dataclass(frozen=True)
+class MatrixVotes(WeightedVotes):
+    """Votes V_ij = U_i W_ij (+ bias_ij) of poses that are matrices, held as their factors.
+
+    With M×M poses a vote takes M² weights and M³ multiplications; the linear map of a vector of the
+    same M² components takes M⁴ of both.
+
+    Args:
+        pose: U, `[..., I, P]`, row after row: P is the number of rows times M.
+        weight: W, `[I, J, M, N]`, or `[1, J, M, N]` where all input capsules share it.
+        bias: `[J, D]` or `[I, J, D]`, added to every vote; D is the number of rows times N.
+
+    Raises:
+        ValueError: shapes that do not fit together.
+        TypeError: something that is not a floating-point tensor, or factors on two devices.
+
+    Reference: Hinton, Sabour, Frosst (2018), *Matrix capsules with EM routing*, ICLR.
+
+    Example:
+        >>> pose, weight = torch.randn(2, 6, 16), torch.randn(6, 10, 4, 4)
+        >>> votes = MatrixVotes(pose, weight).materialize()
+        >>> votes.shape
+        torch.Size([2, 6, 10, 16])
+        >>> expected = pose[0, 1].view(4, 4) @ weight[1, 7]
+        >>> torch.allclose(votes[0, 1, 7].view(4, 4), expected, atol=1e-6)
+        True
+    """
+
+    @staticmethod
+    def weight_shape(inputs: int, in_dim: int, outputs: int, out_dim: int) -> tuple[int, ...]:
+        side = math.isqrt(in_dim)
+        if side * side != in_dim or out_dim != in_dim:
+            raise ValueError(
+                f"matrix poses are square and keep their size: in_dim and out_dim must be one "
+                f"square number such as 16, got {in_dim} and {out_dim}"
+            )
+        return (inputs, outputs, side, side)
+
+    def check_weight(self) -> None:
+        if self.weight.dim() != 4:
+            raise ValueError(f"weight must be [I, J, M, N], got shape {tuple(self.weight.shape)}")
+        inputs, dim = self.pose.shape[-2:]
+        columns = self.weight.shape[2]
+        if self.weight.shape[0] not in (1, inputs) or columns == 0 or dim % columns:
+            raise ValueError(
+                f"weight {tuple(self.weight.shape)} does not fit pose {tuple(self.pose.shape)}: "
+                f"expected [{inputs}, J, M, N], or [1, J, M, N] to share it, where M divides {dim}"
+            )
+
     @property
-    def in_pose(self) -> Tensor:
-        return self.pose
+    def shape(self) -> torch.Size:
+        _, outputs, columns, out_columns = self.weight.shape
+        dim = self.pose.shape[-1] // columns * out_columns
+        return torch.Size((*self.pose.shape[:-1], outputs, dim))
+
+    def product(self) -> Tensor:
+        columns = self.weight.shape[2]
+        matrices = self.pose.unflatten(-1, (self.pose.shape[-1] // columns, columns))
+        inputs = "jmn" if self.weight.shape[0] == 1 else "ijmn"
+        weight = self.weight[0] if self.weight.shape[0] == 1 else self.weight
+        return torch.einsum(f"...irm,{inputs}->...ijrn", matrices, weight).flatten(-2)
+
+
+@dataclass(frozen=True)
+class WrappedVotes(Votes):
+    """Other votes, with another competition: a kind overrides `compete` and `evidence`."""
+
+    votes: Votes
+
+    @property
+    def shape(self) -> torch.Size:
+        return self.votes.shape
 
     @property
     def factors(self) -> tuple[Tensor, ...]:
-        return (self.pose, self.weight) + (() if self.bias is None else (self.bias,))
+        return self.votes.factors
 
-    def with_factors(self, *factors: Tensor) -> "LinearVotes":
-        return type(self)(*factors)
+    @property
+    def in_pose(self) -> Tensor | None:
+        return self.votes.in_pose
 
-    def select(self, inputs: slice) -> "LinearVotes":
-        shared = self.weight.shape[0] == 1
-        own_bias = self.bias is not None and self.bias.dim() == 3
-        return type(self)(
-            self.pose[..., inputs, :],
-            self.weight if shared else self.weight[inputs],
-            self.bias[inputs] if own_bias else self.bias,  # type: ignore[index]
-        )
+    @property
+    def formed(self) -> bool:
+        return self.votes.formed
+
+    @property
+    def together(self) -> int:
+        return self.votes.together
+
+    def with_factors(self, *factors: Tensor) -> Self:
+        return replace(self, votes=self.votes.with_factors(*factors))
+
+    def select(self, inputs: slice) -> Self:
+        return replace(self, votes=self.votes.select(inputs))
 
     def materialize(self) -> Tensor:
-        """The votes û as a tensor `[..., I, J, D]`.
+        return self.votes.materialize()
 
-        Example:
-            >>> u, W = torch.randn(1, 3, 2), torch.randn(3, 2, 4, 2)
-            >>> torch.allclose(LinearVotes(u, W).materialize()[0, 1, 0], W[1, 0] @ u[0, 1])
-            True
-        """
-        votes = self.to(self.dtype)
-        # One matrix product per input capsule (or one in all, where they share W): W is read in
-        # place. A broadcast matmul would copy all of W for every sample.
-        inputs = "jdp" if votes.weight.shape[0] == 1 else "ijdp"
-        weight = votes.weight[0] if votes.weight.shape[0] == 1 else votes.weight
-        product = torch.einsum(f"...ip,{inputs}->...ijd", votes.pose, weight)
-        return product if votes.bias is None else product + votes.bias
-
-    def masked(self, mask: Tensor) -> "LinearVotes":
-        """The same votes with the poses of masked-out (padded) input capsules set to zero."""
-        pose = self.pose.masked_fill(~mask.unsqueeze(-1), 0)
-        return type(self)(pose, self.weight, self.bias)
+    def masked(self, mask: Tensor) -> Self:
+        return replace(self, votes=self.votes.masked(mask))
 
 
 def as_votes(votes: object) -> Votes:
@@ -231,3 +382,59 @@ def softmax_over_parents(scores: Tensor) -> Tensor:
     whole vectors, and is 10 times as fast with ten parents.
     """
     return torch.softmax(scores.movedim(-1, 0).contiguous(), dim=0).movedim(0, -1)
+
+
+@dataclass(frozen=True)
+class PoseVotes(Votes):
+    """Poses that vote for nobody: what is routed where the routing makes its votes itself.
+
+    Its votes are zeros, which take no memory.
+
+    Args:
+        pose: `[..., I, P]`.
+        out_caps: J.
+        out_dim: D.
+        count: how many input capsules count, `[...]`; default: all of them.
+
+    Example:
+        >>> votes = PoseVotes(torch.randn(2, 6, 8), out_caps=10, out_dim=16)
+        >>> votes.shape, votes.materialize().untyped_storage().nbytes()
+        (torch.Size([2, 6, 10, 16]), 4)
+    """
+
+    pose: Tensor
+    out_caps: int
+    out_dim: int
+    count: Tensor | None = None
+
+    @property
+    def shape(self) -> torch.Size:
+        return torch.Size((*self.pose.shape[:-1], self.out_caps, self.out_dim))
+
+    @property
+    def in_pose(self) -> Tensor:
+        return self.pose
+
+    @property
+    def factors(self) -> tuple[Tensor, ...]:
+        return (self.pose,)
+
+    def with_factors(self, *factors: Tensor) -> "PoseVotes":
+        return replace(self, pose=factors[0])
+
+    def select(self, inputs: slice) -> "PoseVotes":
+        return replace(self, pose=self.pose[..., inputs, :], count=self.counted())
+
+    def materialize(self) -> Tensor:
+        return self.pose.new_zeros(()).expand(self.shape)
+
+    def masked(self, mask: Tensor) -> "PoseVotes":
+        pose = self.pose.masked_fill(~mask.unsqueeze(-1), 0)
+        return replace(self, pose=pose, count=mask.sum(dim=-1))
+
+    def counted(self) -> Tensor:
+        """How many input capsules count, `[...]`."""
+        if self.count is not None:
+            return self.count
+        shape = self.pose.shape
+        return self.pose.new_full(shape[:-2], shape[-2])

@@ -151,7 +151,8 @@ def test_module_carries_its_settings() -> None:
     routing = DynamicRouting(2, leaky=True, detach=True)
     assert torch.equal(routing(votes).pose, dynamic_routing(votes, 2, leaky=True).pose)
     assert torch.equal(routing.trace(votes).pose[-1], routing(votes).pose)
-    assert "iterations=2, leaky=True, squash='squash', detach=True" in repr(routing)
+    assert "iterations=2, leaky=True, squash='squash', coupling='softmax'" in repr(routing)
+    assert "detach=True" in repr(routing)
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,10 @@ def test_names_dicts_and_routings_are_taken() -> None:
         ({"name": "em", "leaky": True}, "em routing has no option 'leaky': .*it has iterations"),
         ({"name": "dynamic", "iterations": 0}, "dynamic routing: iterations must be at least 1"),
         ({"name": "dynamic", "leaky": 1}, "dynamic routing: leaky must be True or False, got 1"),
-        ({"name": "dynamic", "squash": "flat"}, "squash must be one of squash, half, got 'flat'"),
+        (
+            {"name": "dynamic", "squash": "flat"},
+            "squash must be one of squash, half, soft, direction, got 'flat'",
+        ),
         ({"name": "em", "final_lambda": -1}, "final_lambda must be at least 0, got -1"),
         ({"name": "em", "final_lambda": float("nan")}, "final_lambda must be at least 0, got nan"),
         ({"name": "em", "final_lambda": "big"}, "final_lambda must be a number, got 'big'"),

@@ -6,24 +6,19 @@ class here, the case renames them in torch, so that gradients reach those of the
 """
 
 import json
-import math
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.func import functional_call
 
 from tests.oracle import Array
-from torchcaps import Capsules, LinearVotes
-from torchcaps.routing import AttentionRouting, DynamicRouting, EMRouting
-from torchcaps.routing.em import State
-
-Tensors = dict[str, Tensor]
-Settings = Mapping[str, Any]
-Case = Callable[[Settings, Tensors, str], Tensors]
+from tests.routing import vector_cases_em as em_cases
+from tests.routing import vector_cases_windows as window_cases
+from tests.routing.vector_cases_dense import DENSE_CASES, Case, Settings, Tensors
+from tests.routing.vector_cases_interests import INTEREST_CASES
+from torchcaps import LinearVotes
+from torchcaps.routing import AttentionRouting, DynamicRouting
 
 
 class VectorFile:
@@ -32,7 +27,9 @@ class VectorFile:
     def __init__(self, path: Path) -> None:
         with np.load(path, allow_pickle=False) as held:
             self.arrays: dict[str, Array] = {name: held[name] for name in held.files}
-        self.settings: Settings = json.loads(str(self.arrays.pop("settings_json")))
+        shapes = {n: array.shape for n, array in self.arrays.items() if n.startswith("out_")}
+        settings = json.loads(str(self.arrays.pop("settings_json")))
+        self.settings: Settings = {**settings, "shapes": shapes}
         self.source = str(self.arrays.pop("source"))
         self.algorithm = algorithm_of(path)
 
@@ -41,7 +38,7 @@ class VectorFile:
         return {
             name: torch.tensor(array, dtype=dtype, requires_grad=True)
             for name, array in self.arrays.items()
-            if name.startswith(("in_", "param_"))
+            if name.startswith(("in_", "param_", "buffer_"))
         }
 
     def route(self, tensors: Tensors, backend: str) -> Tensors:
@@ -53,81 +50,6 @@ def algorithm_of(path: Path) -> str:
     """The prefix of the file's name that is in one of the tables; "" if there is none."""
     known = [*CASES, *NOT_YET_BUILT]
     return next((prefix for prefix in known if path.stem.startswith(prefix + "-")), "")
-
-
-class EMWithLogit(EMRouting):
-    """EM routing that keeps its last z, which files have as an intermediate."""
-
-    def finish(self, state: State) -> Capsules:
-        self.last_logit = state.logit
-        return super().finish(state)
-
-
-class EMWithConstantLambda(EMRouting):
-    """EM routing with λ_t = λ in every iteration."""
-
-    def inverse_temperature(self, m: Tensor, t: int) -> float:
-        assert self.final_lambda is not None
-        return self.final_lambda
-
-
-def em_official(settings: Settings, tensors: Tensors, backend: str) -> Tensors:
-    """λ' = 2λ, β_a' = −2500 β, β_u' = ½ β_s (ln 2π + 1)."""
-    routing = EMWithLogit(
-        settings["iterations"],
-        final_lambda=2 * settings["final_beta"],
-        variance_floor=settings["min_var"],
-        mean_momentum=settings["mean_momentum"],
-        mass_floor=settings["mass_eps"],
-        backend=backend,
-    )
-    learned = {
-        "beta_a": -2500 * tensors["param_activation_biases"],
-        "beta_u": 0.5 * (math.log(2 * math.pi) + 1) * tensors["param_sigma_biases"],
-    }
-    capsules = em(routing, tensors["in_votes"], tensors["in_activation"], learned)
-    return {**capsules, "logit": routing.last_logit}
-
-
-def em_ibm(settings: Settings, tensors: Tensors, backend: str) -> Tensors:
-    """λ' = 100 λ C/I, β_a' = β_a I/(100 C), β_u' = β_v; both axes of positions have length 1."""
-    votes, activation = tensors["in_votes"], tensors["in_activation"]
-    children, parents = votes.shape[-3:-1]
-    scale = 100 * parents / children
-    routing = EMRouting(
-        settings["iterations"],
-        final_lambda=scale * settings["final_lambda"],
-        variance_floor=settings["var_add"],
-        mass_floor=settings["epsilon"],
-        backend=backend,
-    )
-    learned = {"beta_a": tensors["param_beta_a"] / scale, "beta_u": tensors["param_beta_v"]}
-    return em(routing, votes, activation, learned)
-
-
-def em_yl1993(settings: Settings, tensors: Tensors, backend: str) -> Tensors:
-    """The file's numbers need activations of 1, since in that code they cancel, and a constant λ.
-
-    So this case is for what the file can be matched in; that the algorithm here does not share the
-    defect has a test of its own.
-    """
-    routing = EMWithConstantLambda(
-        settings["iterations"],
-        final_lambda=settings["inverse_temperature"],
-        variance_floor=settings["eps"],
-        mass_floor=settings["eps"],
-        backend=backend,
-    )
-    learned = {"beta_a": tensors["param_beta_a"], "beta_u": tensors["param_beta_u"]}
-    return em(routing, tensors["in_votes"], None, learned)
-
-
-def em(routing: EMRouting, votes: Tensor, activation: Tensor | None, learned: Tensors) -> Tensors:
-    """Route with these β instead of parameters of the routing's own."""
-    children, parents, dim = votes.shape[-3:]
-    built = routing.build(children, dim, parents, dim)
-    pose, out_activation = functional_call(built, learned, (votes, activation))
-    return {"pose": pose, "activation": out_activation}
 
 
 def inverted_attention(settings: Settings, tensors: Tensors, backend: str) -> Tensors:
@@ -155,11 +77,26 @@ def kde_dynamic(settings: Settings, tensors: Tensors, backend: str) -> Tensors:
 
 # The beginning of a file's name → how it is asked of this package.
 CASES: dict[str, Case] = {
-    "em-ibm-fc": em_ibm,
-    "em-official-fc": em_official,
-    "em-yl1993-fc": em_yl1993,
+    **DENSE_CASES,
+    **INTEREST_CASES,
+    "em-ibm-conv": em_cases.ibm_conv,
+    "em-ibm-fc": em_cases.ibm,
+    "em-official-class": em_cases.official_class,
+    "em-official-conv": em_cases.official_conv,
+    "em-official-fc": em_cases.official,
+    "em-srcapsnet-conv": em_cases.srcapsnet_conv,
+    "em-yl1993-conv": em_cases.yl1993_conv,
+    "em-yl1993-fc": em_cases.yl1993,
+    "attention-routing-conv": window_cases.ar_capsnet_conv,
+    "attention-routing-fc": window_cases.ar_capsnet_class,
+    "cluster-routing": window_cases.cluster,
+    "deepcaps-conv3d": window_cases.deepcaps_conv3d,
+    "inverted-attention-conv": window_cases.attention_conv,
     "inverted-attention-fc": inverted_attention,
     "kde-dynamic_routing": kde_dynamic,
+    "segcaps-conv": window_cases.segcaps_conv,
+    "segcaps-deconv": window_cases.segcaps_deconv,
+    "vb-conv": window_cases.variational_conv,
 }
 
 # Gradients in which a file follows a defect of its original, and why.
@@ -169,36 +106,5 @@ DEFECTS = {
 
 # The beginning of a file's name → what this package lacks for it.
 NOT_YET_BUILT = {
-    "attention-routing": "attention over children, votes by convolution (AR-CapsNet)",
-    "cluster-routing": "several votes for each parent, a softmax over children",
-    "comirec-dr": "a layer of interests: the guarded squash, given starting logits",
-    "comirec-mind": "a layer of interests: one map for all outputs, given starting logits",
-    "comirec-sa": "self-attentive interests",
-    "deepcaps-conv3d": "votes by convolution, a softmax over the whole map",
-    "deepcaps-dense": "couplings that do not sum to 1",
-    "deepcaps-fc": "a bias after the sum over children, weights in runs of channels",
-    "efficient-capsnet": "self-attention routing: couplings added to after the softmax",
-    "em-ibm-conv": "a layer with windows: competition over types and positions",
-    "em-official-class": "coordinates added to votes, weights shared over positions",
-    "em-official-conv": "a layer with windows; but for r = 1 the files follow a defect",
-    "em-srcapsnet-conv": "a layer with windows, couplings that start at 1",
-    "em-yl1993-conv": "a layer with windows",
-    "group-equivariant": "group-equivariant routing: poses that are rotations",
-    "heinsen2019": "Heinsen's routing of 2019: credit for use and for ignoring",
-    "heinsen2022": "Heinsen's routing of 2022: credit for use and for ignoring",
     "inverted-attention-concurrent": "several layers that are routed at the same time",
-    "inverted-attention-conv": "a layer with windows; the files follow a defect",
-    "kde-adaptive_kde_routing": "kernel density estimation, stopped by a criterion of the batch",
-    "kde-kde_routing": "kernel density estimation",
-    "mind-deepmatch": "a layer of interests: one map, given starting logits, a mask of outputs",
-    "mind-easyrec": "a layer of interests: one map, given starting logits, a mask of outputs",
-    "rechub-bilinear0": "a layer of interests; the files follow a defect",
-    "rechub-bilinear2": "a layer of interests; the files follow a defect",
-    "rechub-sa": "self-attentive interests; the files follow a defect",
-    "segcaps-conv": "votes by convolution, summed over the window",
-    "segcaps-deconv": "votes by transposed convolution, summed over the window",
-    "self-routing": "couplings from the pose of a child alone",
-    "torcheasyrec": "a layer of interests: one map, given starting logits, a mask of outputs",
-    "vb-class": "variational Bayes routing",
-    "vb-conv": "variational Bayes routing, in a layer with windows",
 }

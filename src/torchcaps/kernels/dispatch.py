@@ -45,6 +45,11 @@ KERNELS = {
     ("dynamic", "cuda"): Kernel("triton", _dynamic_cuda),
     ("dynamic", "cpu"): Kernel("numba", _dynamic_cpu),
 }
+# What they compute of options that would change the loop.
+PLAIN = {
+    "squash": "squash", "coupling": "softmax", "scale": 1, "accumulate": True,
+    "learned_bias": False,
+}  # fmt: skip
 THERE = {kernel.package: find_spec(kernel.package) is not None for kernel in KERNELS.values()}
 _said: set[tuple[str, str]] = set()
 
@@ -121,7 +126,8 @@ def reasons_against(backend: str, call: Call, *, worth: bool = False) -> list[st
     elif isinstance(votes, LinearVotes):
         reasons += _against_fused(backend, votes, call.options)
     else:
-        return [*reasons, "it takes LinearVotes, and these are formed already"]
+        these = "are formed already" if votes.formed else f"are {type(votes).__name__}"
+        return [*reasons, f"it takes LinearVotes, and these {these}"]
     if 0 in votes.shape or any(0 in factor.shape for factor in votes.factors):
         reasons.append("there are no votes")
     return reasons
@@ -132,7 +138,7 @@ def _against_tiles(call: Call, worth: bool) -> list[str]:
     reasons = [] if call.by_tiles else ["this routing looks at all votes at once"]
     if torch.compiler.is_compiling():
         reasons.append("a compiled graph cannot hold it")
-    if worth and not isinstance(votes, LinearVotes):
+    if worth and votes.formed:
         reasons.append("the votes are formed already, so that it saves no memory")
     elif worth and votes.shape.numel() * votes.dtype.itemsize < WORTH_TILES:
         reasons.append("there are few votes, which are as fast when they are held at once")
@@ -141,8 +147,9 @@ def _against_tiles(call: Call, worth: bool) -> list[str]:
 
 def _against_fused(backend: str, votes: LinearVotes, options: Mapping[str, Any]) -> list[str]:
     reasons = []
-    if options.get("squash", "squash") != "squash":
-        reasons.append(f"it squashes by Eq 1, and this routing by {options['squash']!r}")
+    for name, value in options.items():
+        if name in PLAIN and value != PLAIN[name]:
+            reasons.append(f"it computes {name}={PLAIN[name]!r} alone, and this has {value!r}")
     if votes.pose.device.type != backend:
         reasons.append(f"the votes are on {votes.pose.device}")
     elif backend == "cuda" and torch.cuda.get_device_capability(votes.pose.device) < (8, 0):

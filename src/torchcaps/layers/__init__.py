@@ -1,6 +1,22 @@
 """Layers of capsules."""
 
+from torchcaps.layers.classes import ClassCaps
+from torchcaps.layers.cluster import ClusterCaps
+from torchcaps.layers.conv import ConvCaps
+from torchcaps.layers.convolved import ConvolvedCaps, DeconvCaps
 from torchcaps.layers.dense import DenseCaps
+from torchcaps.layers.interests import InterestCaps, SelfAttentiveInterests, attend_to_interests
 from torchcaps.layers.primary import PrimaryCaps
 
-__all__ = ["DenseCaps", "PrimaryCaps"]
+__all__ = [
+    "ClassCaps",
+    "ClusterCaps",
+    "ConvCaps",
+    "ConvolvedCaps",
+    "DeconvCaps",
+    "DenseCaps",
+    "InterestCaps",
+    "PrimaryCaps",
+    "SelfAttentiveInterests",
+    "attend_to_interests",
+]

@@ -3,21 +3,20 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from torchcaps.layers.voting import VotingLayer
 from torchcaps.routing.base import Routing
-from torchcaps.routing.registry import create_routing
 from torchcaps.types import Capsules, check_counts, check_float_tensor
-from torchcaps.votes import LinearVotes
+from torchcaps.votes import MatrixVotes, PoseVotes, WeightedVotes
 
 __all__ = ["DenseCaps"]
 
 
-class DenseCaps(nn.Module):
+class DenseCaps(VotingLayer):
     """Output capsules that each input capsule predicts by a matrix of its own.
 
-    û_ij = W_ij u_i (+ bias_j), then routing (Eq 2).
+    û_ij = W_ij u_i (+ bias_j), then routing (Eq 2). With `matrix_poses`, V_ij = U_i W_ij.
 
     Args:
         in_caps: I, number of input capsules.
@@ -29,17 +28,31 @@ class DenseCaps(nn.Module):
         bias: learn a bias `[J, D]`, added to every vote (see `LinearVotes` on how this differs
             from the authors' code). Without it, as in the paper, the layer cannot tell u from −u:
             its output only changes sign.
+        init: how the weights start. "scaled": normal, with the s.d. that gives votes the length
+            which the routing asks for (`Routing.initial_vote_length`), for inputs of length ½: the
+            output capsules have `initial_length`, whatever I, J and the depth of a stack.
+            "paper": of s.d. 0.1 truncated at two s.d., as in the authors' code (with
+            `matrix_poses` 0.3), made for I = 1152 and J = 10: with fewer classes or more inputs all
+            capsules start, and stay, saturated.
+        initial_length: of the output capsules before training, with "scaled", between 0 and 1: ½
+            within a network; capsules of classes learn faster from a smaller one, 0.1, since most
+            classes are absent.
 
     Shape:
         `Capsules` or pose `[..., I, P]` → `Capsules(pose [..., J, D], activation [..., J])`. Given
         poses alone, a routing that looks at the activations of the input capsules takes them for 1.
 
-    Weights start as a normal of s.d. 0.1 truncated at two s.d., as in the authors' code; N(0, 1)
-    does not train.
+    Attributes:
+        learning_rates: by which factor the learning rate of a parameter should be multiplied, by
+            name; `torchcaps.training` does. Adam moves every entry of W by about the learning rate,
+            so that all votes for a capsule may move alike: s_j by up to
+            rate · √(P D) · `Routing.vote_gain`. With "scaled" this is kept at what it is for
+            I = 288, P = 8, J = 10, D = 16, where larger; with "paper" all rates are equal.
 
     Reference: Sabour, Frosst, Hinton (2017), §2 and §4 (DigitCaps).
 
     Example:
+        >>> import torch
         >>> layer = DenseCaps(in_caps=1152, in_dim=8, out_caps=10, out_dim=16)
         >>> layer(torch.randn(2, 1152, 8)).activation.shape
         torch.Size([2, 10])
@@ -54,35 +67,37 @@ class DenseCaps(nn.Module):
         routing: str | Mapping[str, Any] | Routing[Any, Any] = "dynamic",
         *,
         bias: bool = False,
+        init: str = "scaled",
+        initial_length: float = 0.5,
+        matrix_poses: bool = False,
     ) -> None:
-        super().__init__()
-        check_counts(in_caps=in_caps, in_dim=in_dim, out_caps=out_caps, out_dim=out_dim)
-        self.routing = create_routing(routing).build(in_caps, in_dim, out_caps, out_dim)
-        self.weight = nn.Parameter(torch.empty(in_caps, out_caps, out_dim, in_dim))
-        self.bias = nn.Parameter(torch.zeros(out_caps, out_dim)) if bias else None
-        self.reset_parameters()
+        in_caps, in_dim, out_caps, out_dim = check_counts(
+            in_caps=in_caps, in_dim=in_dim, out_caps=out_caps, out_dim=out_dim
+        )
+        super().__init__(
+            (in_caps, in_dim, out_caps, out_dim),
+            routing,
+            bias=bias,
+            matrix_poses=matrix_poses,
+            init=init,
+            initial_length=initial_length,
+        )
 
     if TYPE_CHECKING:
 
         def __call__(self, capsules: Capsules | Tensor, mask: Tensor | None = None) -> Capsules: ...
 
-    def reset_parameters(self) -> None:
-        """Draw the weights anew."""
-        nn.init.trunc_normal_(self.weight, std=0.1, a=-0.2, b=0.2)
-        if self.bias is not None:
-            nn.init.zeros_(self.bias)
-
-    def votes(self, capsules: Capsules | Tensor) -> LinearVotes:
+    def votes(self, capsules: Capsules | Tensor) -> WeightedVotes | PoseVotes:
         """The votes that `forward` routes."""
         pose = capsules.pose if isinstance(capsules, Capsules) else capsules
         check_float_tensor("pose", pose)
-        in_caps, _, _, in_dim = self.weight.shape
+        in_caps, in_dim = self.sizes[:2]
         if pose.shape[-2:] != (in_caps, in_dim):
             raise ValueError(
                 f"expected poses [..., {in_caps}, {in_dim}] (in_caps, in_dim), "
                 f"got shape {tuple(pose.shape)}"
             )
-        return LinearVotes(pose, self.weight, self.bias)
+        return self.votes_of(pose)
 
     def forward(self, capsules: Capsules | Tensor, mask: Tensor | None = None) -> Capsules:
         """Poses `[..., I, P]`, mask `[..., I]` (False = padding) → `Capsules`."""
@@ -90,5 +105,9 @@ class DenseCaps(nn.Module):
         return self.routing(self.votes(capsules), activation, mask)
 
     def extra_repr(self) -> str:
-        in_caps, out_caps, out_dim, in_dim = self.weight.shape
-        return f"{in_caps}×{in_dim} → {out_caps}×{out_dim}, bias={self.bias is not None}"
+        in_caps, in_dim, out_caps, out_dim = self.sizes
+        matrix = ", matrix_poses=True" if self.form is MatrixVotes else ""
+        return (
+            f"{in_caps}×{in_dim} → {out_caps}×{out_dim}, bias={self.bias is not None}{matrix}, "
+            f"init={self.init!r}"
+        )

@@ -5,6 +5,7 @@ from torchcaps.models.classifier import Classifier, Losses, ModelOutput
 from torchcaps.models.cnn import BaselineCNN
 from torchcaps.models.decoder import Decoder
 from torchcaps.models.folder import list_pretrained
+from torchcaps.models.image_capsnet import ImageCapsNet
 from torchcaps.models.registry import create_model, list_models, load_model, load_pretrained
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "CapsNet",
     "Classifier",
     "Decoder",
+    "ImageCapsNet",
     "Losses",
     "ModelOutput",
     "create_model",

@@ -1,7 +1,7 @@
 """What every model of the package is: images in, poses, activations and a reconstruction out."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,9 +10,11 @@ from torchcaps.models.pretrained import Pretrained
 from torchcaps.models.summary import Summary, count_parameters, routing_note, summarise
 from torchcaps.models.trace import trace_layers
 from torchcaps.routing.base import RoutingTrace
-from torchcaps.types import Capsules, check_counts, exportable
+from torchcaps.types import Capsules, check_counts, exportable, values_at_hand
 
 __all__ = ["Classifier", "Losses", "ModelOutput"]
+
+MOST_NORMALISED = 16.0  # far beyond what subtracting a mean and dividing by a deviation leaves
 
 
 @exportable
@@ -53,6 +55,7 @@ class Classifier(Pretrained, pipeline_tag="image-classification"):
     channels: int
     num_classes: int
     class_names: tuple[str, ...]
+    highest_threshold: ClassVar[float] = 0.0
 
     def __init__(
         self,
@@ -66,7 +69,7 @@ class Classifier(Pretrained, pipeline_tag="image-classification"):
         if len(sides) != 2:
             raise ValueError(f"image_size must be a side or (height, width), got {image_size!r}")
         height, width = sides
-        check_counts(
+        height, width, channels, num_classes = check_counts(
             image_height=height, image_width=width, channels=channels, num_classes=num_classes
         )
         self.image_size = (height, width)
@@ -79,6 +82,7 @@ class Classifier(Pretrained, pipeline_tag="image-classification"):
             raise ValueError(f"class_names must be strings, each another one, got {names}")
         self.class_names = tuple(names)
         self.metadata = {}
+        self._has_looked = False
 
     if TYPE_CHECKING:
 
@@ -125,6 +129,14 @@ class Classifier(Pretrained, pipeline_tag="image-classification"):
     def predict(self, images: Tensor) -> Tensor:
         """The class of each image, `[B]` int64."""
         return self(images).activation.argmax(dim=1)
+
+    @property
+    def threshold(self) -> float:
+        """The largest activation below which an image is taken to show none of the classes.
+
+        `metadata["threshold"]`, which training writes; else 0, which refuses nothing.
+        """
+        return float(self.metadata.get("threshold", 0))
 
     def trace(self, images: Tensor) -> dict[str, Capsules | RoutingTrace]:
         """What every capsule layer does with these images: couplings, logits and poses.
@@ -190,4 +202,24 @@ class Classifier(Pretrained, pipeline_tag="image-classification"):
             raise ValueError(
                 f"images must be [B, {', '.join(map(str, expected))}] (channels, height, width), "
                 f"got shape {tuple(images.shape)}"
+            )
+        self._check_range(images)
+
+    def _check_range(self, images: Tensor) -> None:
+        """Raise for pixels from 0 to 255, which are wrong however well they are predicted.
+
+        Numbers somewhat outside [0, 1], of pixels that were normalised, are a person's own choice.
+        On a GPU, which would have to be waited for, only the first images are looked at.
+        """
+        if images.numel() == 0 or not values_at_hand(images):
+            return
+        if images.device.type != "cpu":
+            if self._has_looked or torch.cuda.is_current_stream_capturing():
+                return
+            self._has_looked = True
+        largest = float(images.detach().amax())
+        if largest > MOST_NORMALISED:
+            raise ValueError(
+                f"images hold numbers up to {largest:g}; expected floats in [0, 1]: divide pixels "
+                "by 255"
             )

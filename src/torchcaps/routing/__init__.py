@@ -5,10 +5,13 @@ from typing import TYPE_CHECKING
 from torchcaps.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from torchcaps.routing.ar_capsnet import ARCapsNetRouting
     from torchcaps.routing.attention import AttentionRouting
     from torchcaps.routing.base import Law, Routing, RoutingTrace
+    from torchcaps.routing.deepcaps import DeepCapsRouting
     from torchcaps.routing.dynamic import DynamicRouting, dynamic_routing, dynamic_routing_trace
     from torchcaps.routing.em import EMRouting
+    from torchcaps.routing.locally_constrained import LocallyConstrainedRouting
     from torchcaps.routing.registry import (
         ROUTINGS,
         create_routing,
@@ -20,10 +23,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ROUTINGS",
+    "ARCapsNetRouting",
     "AttentionRouting",
+    "DeepCapsRouting",
     "DynamicRouting",
     "EMRouting",
     "Law",
+    "LocallyConstrainedRouting",
     "Routing",
     "RoutingTrace",
     "Tile",
@@ -38,14 +44,17 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "torchcaps.routing.ar_capsnet": ["ARCapsNetRouting"],
         "torchcaps.routing.attention": ["AttentionRouting"],
         "torchcaps.routing.base": ["Law", "Routing", "RoutingTrace"],
+        "torchcaps.routing.deepcaps": ["DeepCapsRouting"],
         "torchcaps.routing.dynamic": [
             "DynamicRouting",
             "dynamic_routing",
             "dynamic_routing_trace",
         ],
         "torchcaps.routing.em": ["EMRouting"],
+        "torchcaps.routing.locally_constrained": ["LocallyConstrainedRouting"],
         "torchcaps.routing.registry": [
             "ROUTINGS",
             "create_routing",

@@ -6,7 +6,7 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
-from torchcaps.functional import agreement, weighted_sum
+from torchcaps.functional import agreement, of_ordinary_size, weighted_sum
 from torchcaps.routing.base import Law, Routing
 from torchcaps.routing.tile import Tile
 from torchcaps.types import Capsules, Paper
@@ -14,7 +14,6 @@ from torchcaps.types import Capsules, Paper
 __all__ = ["AttentionRouting"]
 
 TINY = 1e-10  # beside a sum of couplings, as in the authors' code
-ORDINARY = 1e6  # components up to this size are normalised as they are
 
 
 class Total(NamedTuple):
@@ -82,18 +81,14 @@ class AttentionRouting(Routing[Total, State]):
         return logits.clamp(-largest, largest)
 
     def couple(self, tile: Tile, logits: Tensor) -> Tensor:
-        coupling = tile.compete(logits)
-        return coupling / (coupling.sum(dim=-1, keepdim=True) + TINY)
+        return tile.compete(logits) / (1 + TINY)  # their sum over the parents of a child is 1
 
     def gather(self, tile: Tile, coupling: Tensor, state: State) -> Total:
         return Total(weighted_sum(coupling, tile.votes))
 
     def settle(self, statistics: Total, state: State, t: int) -> State:
         s = statistics.s
-        if s.shape[-1] > 1:  # LayerNorm does not see the size, but squares of it could overflow
-            size = s.detach().abs().amax(dim=-1, keepdim=True)
-            s = s / torch.where(size > ORDINARY, size, torch.ones_like(size))
-        return State(self.norm(s))
+        return State(self.norm(of_ordinary_size(s) if s.shape[-1] > 1 else s))
 
     def finish(self, state: State) -> Capsules:
         return Capsules(state.v, torch.sigmoid(self.head(state.v)).squeeze(-1))

@@ -89,6 +89,7 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
         start(tile)                     the first logits (default: zero: all parents alike)
         score(tile, state)              later logits: how well each vote fits each parent
         couple(tile, logits)            the coupling (default: softmax over the parents of a child)
+        couple_first(tile, logits)      that of the first iteration (default: as couple)
         gather(tile, coupling, state)   statistics of each parent, summed over the tile's children
         settle(statistics, state, t)    the parents' new state, in iteration t = 1 … r
         finish(state)                   the capsules
@@ -109,25 +110,26 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
     Attributes:
         name: in the registry.
         paper: where the algorithm was published.
-        laws: what it promises beyond what all of them do.
+        laws: what it promises beyond what all of them do; they may depend on its options.
+        sweeps: how often it goes over the votes; by default its iterations.
+        makes_votes: it makes its votes itself, from the poses: a layer has no weights for it.
         needs_pose: it looks at the poses of the input capsules, which formed votes do not have.
         by_tiles: it may run by tiles; False where one of its lines looks at all children.
     """
 
     name: ClassVar[str] = ""
     paper: ClassVar[Paper]
-    laws: ClassVar[frozenset[Law]] = frozenset()
     needs_pose: ClassVar[bool] = False
+    makes_votes: ClassVar[bool] = False
     by_tiles: ClassVar[bool] = True  # False where a line looks at other children or samples
     option_names: ClassVar[tuple[str, ...]] = ()
     fused: ClassVar[bool] = False  # the table of kernels has it; true of this very class alone
 
     def __init__(self, iterations: int = 3, *, detach: bool = False, backend: str = "auto") -> None:
         super().__init__()
-        check_counts(iterations=iterations)
+        (self.iterations,) = check_counts(iterations=iterations)
         check_switch("detach", detach)
         check_backend(backend)
-        self.iterations = iterations
         self.detach = detach
         self.backend = backend
 
@@ -148,6 +150,16 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
         ) -> Capsules: ...
 
     # --- what an algorithm states
+
+    @property
+    def laws(self) -> frozenset[Law]:
+        """What it promises, with its options as they stand, beyond what all of them do."""
+        return frozenset()
+
+    @property
+    def sweeps(self) -> int:
+        """How often it goes over all votes: the last t of `settle`."""
+        return self.iterations
 
     def build(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int) -> Self:
         """Make what is learned, for these numbers; layers call it. Default: nothing is.
@@ -176,6 +188,10 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
     def couple(self, tile: Tile, logits: Tensor) -> Tensor:
         """The coupling, `[..., i, J]`."""
         return tile.compete(logits)
+
+    def couple_first(self, tile: Tile, logits: Tensor) -> Tensor:
+        """The coupling of the first iteration, `[..., i, J]`."""
+        return self.couple(tile, logits)
 
     @abstractmethod
     def gather(self, tile: Tile, coupling: Tensor, state: StateT) -> StatisticsT:
@@ -257,8 +273,8 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
         """The reference: every iteration, with all votes at once."""
         tile = problem.tile(slice(None))
         state = self.begin(tile.detach())
-        for t in range(1, self.iterations + 1):
-            with gradients_only_if(t == self.iterations or not self.detach):
+        for t in range(1, self.sweeps + 1):
+            with gradients_only_if(t == self.sweeps or not self.detach):
                 logits, coupling, statistics = self.iterate(tile, state, t)
                 state = self.settle(statistics, state, t)
             yield Step(logits, coupling, state)
@@ -269,7 +285,8 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
         seen = self.view(tile, state)
         with gradients_only_if(not self.detach):
             logits = self.start(seen) if t == 1 else self.score(seen, state)
-            coupling = tile.without_masked(self.couple(seen, logits))
+            couple = self.couple_first if t == 1 else self.couple
+            coupling = tile.without_masked(couple(seen, logits))
         return logits, coupling, self.gather(seen, coupling, state)
 
     def check_arguments(
@@ -309,6 +326,33 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
                     f"mask must be [..., I] = {tuple(children)}, got {tuple(mask.shape)}"
                 )
         return votes, activation
+
+    # --- how a layer that votes for this routing begins, and learns
+
+    def initial_vote_length(
+        self, in_caps: int, out_caps: int, out_dim: int, length: float
+    ) -> float:
+        """The length that votes should have before training.
+
+        Args:
+            in_caps, out_caps, out_dim: I, J and D of the layer.
+            length: that the output capsules should have then, where it is their activation.
+
+        Returns:
+            For a routing whose poses are means of the votes: 0.2, which trains.
+        """
+        return 0.2
+
+    def vote_gain(self, in_caps: int, out_caps: int) -> float:
+        """By how much a pose moves, per unit, where all the votes for it move alike.
+
+        Args:
+            in_caps, out_caps: I and J of the layer.
+
+        Returns:
+            For a mean of the votes 1; for their sum, of which each input capsule gives 1/J, I/J.
+        """
+        return 1.0
 
     # --- what is saved, and shown
 

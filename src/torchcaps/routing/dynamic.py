@@ -1,15 +1,17 @@
 """Dynamic routing between capsules: Procedure 1 of Sabour, Frosst and Hinton (2017)."""
 
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from torchcaps.functional import SQUASHES, agreement, weighted_sum
+from torchcaps.functional import SQUASHES, agreement, constant_if_huge, weighted_sum
 from torchcaps.routing.base import Law, Routing, RoutingTrace
 from torchcaps.routing.tile import Tile
-from torchcaps.types import Capsules, Paper, check_choice, check_switch
+from torchcaps.types import Capsules, Paper, check_choice, check_number, check_switch
 from torchcaps.votes import Votes
+
+LONGEST_VOTE = 2.0  # times √D, of votes before training: longer ones decide couplings at once
 
 __all__ = ["DynamicRouting", "dynamic_routing", "dynamic_routing_trace"]
 
@@ -40,13 +42,25 @@ class DynamicRouting(Routing[Total, State]):
         iterations: r ≥ 1. With r = 1 every c_ij stays 1/J.
         leaky: the softmax has one more term with logit 0, so that an input capsule may send its
             coupling nowhere (the authors' code, for CIFAR-10).
-        squash: "squash" (Eq 1) or "half" (see `SQUASHES`).
+        squash: "squash" (Eq 1), "half", "soft" or "direction" (a unit vector); see `SQUASHES`.
+        coupling: "softmax"; "max_min", (b_ij − min_k b_ik) / (max_k b_ik − min_k b_ik), and 1 where
+            all b_ik are equal; or "softmax_times_parents", J times the softmax.
+        scale: factor of the b of which couplings are made; above 0.
+        accumulate: whether b adds up (line 7), or is û_ij · v_j of the iteration before.
+        learned_bias: s_j gets a bias `[J, D]`, learned as `bias`, in every iteration.
         detach, backend: as for every `Routing`.
+
+    Variants, by their options:
+        max-min normalisation (Zhao and others 2019, arXiv 1903.09662): coupling="max_min".
+        Wang and Liu (2018, *An Optimization View on Dynamic Routing Between Capsules*, ICLR
+            workshop), of temperature α: squash="direction", accumulate=False, scale=1/α.
+        DeepCaps (Rajasegaran and others 2019, CVPR), class layer: learned_bias=True; its second
+            dense layer: coupling="softmax_times_parents", scale=8, detach=True.
 
     Returns of `forward`:
         `Capsules(pose [..., J, D], activation [..., J])`, activation = |pose| in [0, 1]. The
         activations of the input capsules are not looked at. route(−û) = −route(û), unless votes
-        have a bias.
+        have a bias, or the routing learns one.
 
     Reference: Sabour, Frosst, Hinton (2017), Procedure 1, Eqs 1–3. Full gradient, as in their code.
 
@@ -59,15 +73,6 @@ class DynamicRouting(Routing[Total, State]):
     paper = Paper(
         "Sabour, Frosst, Hinton", 2017, "Dynamic Routing Between Capsules", "arXiv 1710.09829"
     )
-    laws = frozenset(
-        {
-            Law.ODD,
-            Law.ROTATION_EQUIVARIANT,
-            Law.LENGTH_IS_ACTIVATION,
-            Law.INPUT_ORDER_IS_FREE,
-            Law.COUPLING_SHARES_ONE_UNIT,
-        }
-    )
     fused: ClassVar[bool] = True
 
     def __init__(
@@ -76,25 +81,94 @@ class DynamicRouting(Routing[Total, State]):
         *,
         leaky: bool = False,
         squash: str = "squash",
+        coupling: str = "softmax",
+        scale: float = 1.0,
+        accumulate: bool = True,
+        learned_bias: bool = False,
         detach: bool = False,
         backend: str = "auto",
     ) -> None:
         super().__init__(iterations, detach=detach, backend=backend)
-        check_switch("leaky", leaky)
+        switches = {"leaky": leaky, "accumulate": accumulate, "learned_bias": learned_bias}
+        for name, value in switches.items():
+            check_switch(name, value)
         check_choice("squash", squash, tuple(SQUASHES))
+        check_choice("coupling", coupling, ("softmax", "max_min", "softmax_times_parents"))
+        check_number("scale", scale, least=0)
+        if leaky and coupling == "max_min":
+            raise ValueError("leaky adds a term to a softmax, and max_min has none: choose one")
         self.leaky = leaky
         self.squash = squash
+        self.coupling = coupling
+        self.scale = scale
+        self.accumulate = accumulate
+        self.learned_bias = learned_bias
+        if learned_bias:
+            self.register_parameter("bias", None)
+
+    @property
+    def laws(self) -> frozenset[Law]:
+        found = {Law.LENGTH_IS_ACTIVATION, Law.INPUT_ORDER_IS_FREE}
+        if not self.learned_bias:
+            found |= {Law.ODD, Law.ROTATION_EQUIVARIANT}
+        if self.coupling == "softmax" and not self.leaky:
+            found.add(Law.COUPLING_SHARES_ONE_UNIT)
+        return frozenset(found)
+
+    def build(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int) -> Self:
+        if self.learned_bias:
+            self.bias = nn.Parameter(nn.init.xavier_uniform_(torch.empty(out_caps, out_dim)))
+        return self
+
+    def initial_vote_length(
+        self, in_caps: int, out_caps: int, out_dim: int, length: float
+    ) -> float:
+        """What gives |v_j| = `length` after the last iteration.
+
+        For votes in random directions and couplings near 1/J, |s|² = I |û|² / J² in the first
+        iteration, and A of the iterations before adds A · I |û|² / (J D) to s, in its direction.
+        """
+        shortest, longest = 0.0, 1e3
+        for _ in range(60):  # by bisection, the first |s|
+            middle = (shortest + longest) / 2
+            too_short = self.length_at_random(middle, out_caps / out_dim) < length
+            shortest, longest = (middle, longest) if too_short else (shortest, middle)
+        return min(shortest * out_caps / in_caps**0.5, LONGEST_VOTE * out_dim**0.5)
+
+    def length_at_random(self, first: float, ratio: float) -> float:
+        """|v_j| after all iterations, from the first |s_j|, for votes in random directions.
+
+        `ratio` is J / D.
+        """
+        s, length, total = first, 0.0, 0.0
+        for _ in range(self.iterations):
+            length = float(torch.linalg.vector_norm(self.squashed(torch.tensor([s], device="cpu"))))
+            total += length
+            s = first + ratio * first * first * total
+        return length
+
+    def vote_gain(self, in_caps: int, out_caps: int) -> float:
+        """I/J: s_j is a sum."""
+        return in_caps / out_caps
 
     def score(self, tile: Tile, state: State) -> Tensor:
         """b_ij = û_ij · A_j (line 7, added up)"""
-        return agreement(tile.votes, state.A)
+        logits = agreement(tile.votes, state.A)
+        if self.squash == "direction":  # A is not small where the votes are large
+            logits = constant_if_huge(logits)
+        return logits if self.scale == 1 else self.scale * logits
 
     def couple(self, tile: Tile, logits: Tensor) -> Tensor:
         """c_ij = softmax_j b_ij (line 4)"""
-        if not self.leaky:
-            return tile.compete(logits)
-        none_of_them = logits.new_zeros(*logits.shape[:-1], 1)
-        return tile.compete(torch.cat([none_of_them, logits], dim=-1))[..., 1:]
+        if self.coupling == "max_min":
+            return max_min(logits)
+        if self.leaky:
+            none_of_them = logits.new_zeros(*logits.shape[:-1], 1)
+            coupling = tile.compete(torch.cat([none_of_them, logits], dim=-1))[..., 1:]
+        else:
+            coupling = tile.compete(logits)
+        parents = logits.shape[-1] if self.coupling == "softmax_times_parents" else 1
+        return coupling if parents == 1 else parents * coupling
 
     def gather(self, tile: Tile, coupling: Tensor, state: State) -> Total:
         """s_j = Σ_i c_ij û_ij (line 5)"""
@@ -102,8 +176,9 @@ class DynamicRouting(Routing[Total, State]):
 
     def settle(self, statistics: Total, state: State, t: int) -> State:
         """v_j = squash(s_j) (line 6)"""
-        v = self.squashed(statistics.s)
-        return State(v, v if t == 1 else state.A + v)
+        s = statistics.s + self.bias if self.learned_bias else statistics.s
+        v = self.squashed(s)
+        return State(v, state.A + v if self.accumulate and t > 1 else v)
 
     def squashed(self, s: Tensor) -> Tensor:
         """The non-linearity, of s `[..., J, D]`."""
@@ -112,6 +187,21 @@ class DynamicRouting(Routing[Total, State]):
     def finish(self, state: State) -> Capsules:
         """v_j and its length."""
         return Capsules(state.v, torch.linalg.vector_norm(state.v, dim=-1))
+
+
+def max_min(logits: Tensor) -> Tensor:
+    """Logits `[..., i, J]` stretched to [0, 1] over the parents of a child; 1 where all are equal.
+
+    Example:
+        >>> max_min(torch.tensor([[1.0, 2.0, 5.0], [3.0, 3.0, 3.0]]))
+        tensor([[0.0000, 0.2500, 1.0000],
+                [1.0000, 1.0000, 1.0000]])
+    """
+    least, most = logits.amin(dim=-1, keepdim=True), logits.amax(dim=-1, keepdim=True)
+    extent = most - least
+    equal = extent < torch.finfo(extent.dtype).tiny
+    stretched = (logits - least) / torch.where(equal, torch.ones_like(extent), extent)
+    return torch.where(equal, torch.ones_like(stretched), stretched)
 
 
 def dynamic_routing(

@@ -1,32 +1,30 @@
 """EM routing: Hinton, Sabour, Frosst (2018), matrix capsules."""
 
 import math
-from dataclasses import replace
 from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from torchcaps.functional import agreement, weighted_sum
+from torchcaps.functional import agreement
 from torchcaps.routing.base import Law, Routing
+from torchcaps.routing.moments import (
+    SMALLEST,
+    Moments,
+    about,
+    constant_if_too_large,
+    moments,
+    spread_about,
+    starting_centre,
+    weighted_total,
+)
 from torchcaps.routing.tile import Tile
-from torchcaps.types import Capsules, Paper, check_number
+from torchcaps.types import Capsules, Paper, check_choice, check_number, check_switch
 
 __all__ = ["EMRouting"]
 
-ORDINARY = 1e6  # votes up to this size are taken as they are; squares of larger ones could overflow
 DECAY = 0.95  # of what λ_t lacks to λ
-SMALLEST = 1e-12  # variance, also of votes that were brought to unit size
-
-
-class Moments(NamedTuple):
-    """Σ_i w_ij `[..., J, 1]`, Σ_i w_ij d_ij and Σ_i w_ij d_ij² `[..., J, D]`, where
-    w_ij = R_ij a_i and d_ij = (V_ij − centre_j) / scale_j."""
-
-    mass: Tensor
-    first: Tensor
-    second: Tensor
 
 
 class State(NamedTuple):
@@ -66,6 +64,8 @@ class EMRouting(Routing[Moments, State]):
         mean_momentum: ρ in [0, 1]: μ is (1 − ρ) of the mean above and ρ of the μ before it, which
             is 0 at first (the authors' code has 0.1, the paper none).
         mass_floor: added to every m_j, at least 0, so that a parent without children stays finite.
+        constant_lambda: λ_t = λ in every iteration.
+        first_coupling: R in the first iteration: "shared", 1/J; or "whole", 1 for every parent.
         detach, backend: as for every `Routing`.
 
     Learned: `beta_a`, `beta_u` `[J]`. They start at 0 and 3: votes that spread by e⁻³ = 0.05 give
@@ -77,7 +77,10 @@ class EMRouting(Routing[Moments, State]):
 
     Reference: Hinton, Sabour, Frosst (2018), *Matrix capsules with EM routing*, ICLR; λ_t after the
     authors' code. That code's class layer is this one with other names: λ = 2λ', β_a = −2500 β',
-    β_u = ½ β_s' (ln 2π + 1), mean_momentum 0.1, mass_floor 1e-5.
+    β_u = ½ β_s' (ln 2π + 1), mean_momentum 0.1, mass_floor 1e-5. So is IBM's: λ = 100 λ' J / I,
+    β_a = β_a' I / (100 J), β_u = β_v', variance_floor 1e-9; that of yl-1993, but that there a
+    cancels: constant_lambda, variance_floor and mass_floor 1e-8; and SR-CapsNet's:
+    first_coupling="whole", variance_floor 1e-12, mass_floor 0.
 
     Example:
         >>> routing = EMRouting(3).build(in_caps=6, in_dim=16, out_caps=10, out_dim=16)
@@ -87,14 +90,6 @@ class EMRouting(Routing[Moments, State]):
 
     name = "em"
     paper = Paper("Hinton, Sabour, Frosst", 2018, "Matrix Capsules with EM Routing", "ICLR")
-    laws = frozenset(
-        {
-            Law.ODD,
-            Law.INPUT_ORDER_IS_FREE,
-            Law.COUPLING_SHARES_ONE_UNIT,
-            Law.INACTIVE_INPUTS_HAVE_NO_INFLUENCE,
-        }
-    )
 
     def __init__(
         self,
@@ -104,6 +99,8 @@ class EMRouting(Routing[Moments, State]):
         variance_floor: float = 5e-4,
         mean_momentum: float = 0.0,
         mass_floor: float = 1e-7,
+        constant_lambda: bool = False,
+        first_coupling: str = "shared",
         detach: bool = False,
         backend: str = "auto",
     ) -> None:
@@ -113,12 +110,25 @@ class EMRouting(Routing[Moments, State]):
         check_number("variance_floor", variance_floor, least=SMALLEST)
         check_number("mean_momentum", mean_momentum, least=0, most=1)
         check_number("mass_floor", mass_floor, least=0)
+        check_switch("constant_lambda", constant_lambda)
+        check_choice("first_coupling", first_coupling, ("shared", "whole"))
         self.final_lambda = final_lambda
         self.variance_floor = variance_floor
         self.mean_momentum = mean_momentum
         self.mass_floor = mass_floor
+        self.constant_lambda = constant_lambda
+        self.first_coupling = first_coupling
         self.register_parameter("beta_a", None)
         self.register_parameter("beta_u", None)
+
+    @property
+    def laws(self) -> frozenset[Law]:
+        found = {
+            Law.ODD, Law.INPUT_ORDER_IS_FREE, Law.INACTIVE_INPUTS_HAVE_NO_INFLUENCE,
+        }  # fmt: skip
+        if self.first_coupling == "shared":
+            found.add(Law.COUPLING_SHARES_ONE_UNIT)
+        return frozenset(found)
 
     def build(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int) -> Self:
         self.beta_a = nn.Parameter(torch.zeros(out_caps))
@@ -127,21 +137,13 @@ class EMRouting(Routing[Moments, State]):
 
     def begin(self, tile: Tile) -> State:
         """Nothing is known; sums are taken about the mean of the first tile's votes."""
-        votes = tile.votes
-        counted = votes.new_ones(votes.shape[:-2]) if tile.mask is None else tile.mask
-        count = counted.sum(dim=-1).clamp(min=1)[..., None, None]
-        centre = votes.sum(dim=-3) / count
-        sizes = [votes.abs().amax(dim=-1), torch.zeros_like(centre[..., 0]).unsqueeze(-2)]
-        size = torch.cat(sizes, dim=-2).amax(dim=-2).unsqueeze(-1)  # 0 where there is no child
-        scale = torch.where(size > ORDINARY, size, torch.ones_like(size))
+        centre, scale = starting_centre(tile)
         nothing = torch.zeros_like(centre)
         return State(nothing, nothing, nothing[..., 0], centre, scale)
 
     def view(self, tile: Tile, state: State) -> Tile:
         """d_ij = (V_ij − centre_j) / scale_j in the place of the votes."""
-        unit = 1 / state.scale
-        d = torch.addcmul(-(unit * state.centre).unsqueeze(-3), tile.votes, unit.unsqueeze(-3))
-        return replace(tile, votes=d)
+        return about(tile, state.centre, state.scale)
 
     def score(self, tile: Tile, state: State) -> Tensor:
         """ln a_j + ln N(V_ij; μ_j, σ²_j); the centre is μ_j here."""
@@ -149,37 +151,41 @@ class EMRouting(Routing[Moments, State]):
         normaliser = normaliser + 0.5 * math.log(2 * math.pi) * state.mean.shape[-1]
         parent = F.logsigmoid(state.logit) - normaliser  # [..., J]
         logits = parent.unsqueeze(-2) - agreement(tile.votes.square(), 0.5 / state.variance)
-        largest = state.scale.amax(dim=-2, keepdim=True)  # [..., 1, 1]
-        too_large = largest > math.sqrt(torch.finfo(largest.dtype).max)
-        return torch.where(too_large, logits.detach(), logits)
+        return constant_if_too_large(logits, state.scale)
+
+    def couple_first(self, tile: Tile, logits: Tensor) -> Tensor:
+        if self.first_coupling == "whole":
+            return torch.ones_like(logits)
+        return self.couple(tile, logits)
 
     def gather(self, tile: Tile, coupling: Tensor, state: State) -> Moments:
-        w = coupling * tile.activation.unsqueeze(-1)  # [..., i, J]
-        first, second = (weighted_sum(w, power) for power in (tile.votes, tile.votes.square()))
-        return Moments(w.sum(dim=-2).unsqueeze(-1), first, second)
+        return moments(tile, coupling)
 
     def settle(self, statistics: Moments, state: State, t: int) -> State:
         """The M-step."""
-        m, first, second = statistics
+        m, centre, scale = statistics.mass, state.centre, state.scale
         mass = m + self.mass_floor
-        weighted_mean = (state.centre * m + state.scale * first) / mass
+        weighted_mean = weighted_total(statistics, centre, scale) / mass
         mean = (1 - self.mean_momentum) * weighted_mean + self.mean_momentum * state.mean
-        shift = (mean - state.centre) / state.scale
-        variance = (second - 2 * shift * first + shift.square() * m) / mass
-        floor = (self.variance_floor / state.scale.square()).clamp(min=SMALLEST)
-        variance = variance.clamp(min=0) + floor
+        variance = spread_about(mean, statistics, centre, scale) / mass
+        floor = (self.variance_floor / scale.square()).clamp(min=SMALLEST)
+        variance = variance + floor
         cost = mass.squeeze(-1) * (
-            mean.shape[-1] * self.beta_u + self.log_deviations(variance, state.scale)
+            mean.shape[-1] * self.beta_u + self.log_deviations(variance, scale)
         )
         logit = self.inverse_temperature(m, t) * (self.beta_a - cost)
-        return State(mean, variance, logit, mean, state.scale)
+        return State(mean, variance, logit, mean, scale)
 
     def inverse_temperature(self, m: Tensor, t: int) -> Tensor | float:
         """λ_t, from the masses `[..., J, 1]`: together they are Σ_i a_i."""
         if self.final_lambda is not None:
-            return self.final_lambda * (1 - DECAY**t)
+            return self.final_lambda * self.warm(t)
         active = m.sum(dim=-2).clamp(min=1)  # [..., 1]
-        return m.shape[-2] / active * ((1 - DECAY**t) / (1 - DECAY**self.iterations))
+        return m.shape[-2] / active * (self.warm(t) / self.warm(self.iterations))
+
+    def warm(self, t: int) -> float:
+        """λ_t / λ"""
+        return 1.0 if self.constant_lambda else 1 - DECAY**t
 
     def finish(self, state: State) -> Capsules:
         return Capsules(state.mean, torch.sigmoid(state.logit))

@@ -5,9 +5,11 @@ import inspect
 import json
 from collections.abc import Iterator, Mapping
 from importlib import import_module
+from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from torchcaps.errors import InputError
+from torchcaps.storage import plain_number
 
 if TYPE_CHECKING:
     from torchcaps.routing.base import Routing
@@ -49,9 +51,20 @@ class Registry(Mapping[str, "type[Routing[Any, Any]]"]):
 
 ROUTINGS = Registry(
     {
+        "ar_capsnet": "torchcaps.routing.ar_capsnet:ARCapsNetRouting",
         "attention": "torchcaps.routing.attention:AttentionRouting",
+        "deepcaps": "torchcaps.routing.deepcaps:DeepCapsRouting",
         "dynamic": "torchcaps.routing.dynamic:DynamicRouting",
         "em": "torchcaps.routing.em:EMRouting",
+        "locally_constrained": "torchcaps.routing.locally_constrained:LocallyConstrainedRouting",
+        "group_equivariant": "torchcaps.routing.group_equivariant:GroupEquivariantRouting",
+        "heinsen2019": "torchcaps.routing.heinsen2019:Heinsen2019Routing",
+        "heinsen2022": "torchcaps.routing.heinsen2022:Heinsen2022Routing",
+        "interests": "torchcaps.routing.interests:InterestRouting",
+        "kde": "torchcaps.routing.kde:KDERouting",
+        "self_attention": "torchcaps.routing.self_attention:SelfAttentionRouting",
+        "self_routing": "torchcaps.routing.self_routing:SelfRouting",
+        "variational": "torchcaps.routing.variational:VariationalRouting",
     }
 )
 
@@ -60,8 +73,8 @@ def list_routings() -> list[str]:
     """The names that `create_routing` takes.
 
     Example:
-        >>> list_routings()[:3]
-        ['attention', 'dynamic', 'em']
+        >>> {"attention", "dynamic", "em"} <= set(list_routings())
+        True
     """
     return list(ROUTINGS)
 
@@ -81,8 +94,8 @@ def create_routing(
         TypeError: something else than these.
 
     Example:
-        >>> create_routing({"name": "dynamic", "iterations": 2}, leaky=True)
-        DynamicRouting(iterations=2, leaky=True, squash='squash', detach=False, backend='auto')
+        >>> create_routing({"name": "kde", "iterations": 2}, detach=True)
+        KDERouting(iterations=2, detach=True, backend='auto')
     """
     if isinstance(routing, str):
         routing = {"name": routing}
@@ -100,7 +113,12 @@ def create_routing(
                 f"{', '.join(options)} on it, or pass its name"
             )
         return routing
-    given = {**routing, **options}
+    given = {
+        option: plain_number(value)
+        if isinstance(value, Real) and type(value) is not bool
+        else value
+        for option, value in {**routing, **options}.items()
+    }
     name = given.pop("name", None)
     kind = find_routing(name)
     known = inspect.signature(kind).parameters
@@ -149,10 +167,13 @@ def routing_config(routing: "Routing[Any, Any]") -> dict[str, Any]:
         )
     config = {"name": kind.name, **routing.options()}
     try:
-        create_routing(json.loads(json.dumps(config, allow_nan=False)))
+        plain: dict[str, Any] = json.loads(
+            json.dumps(config, allow_nan=False, default=plain_number)
+        )
+        create_routing(plain)
     except (TypeError, ValueError) as error:
         raise InputError(f"the routing {routing!r} cannot be saved: {error}") from error
-    return config
+    return plain
 
 
 def register_routing(kind: RoutingType) -> RoutingType:

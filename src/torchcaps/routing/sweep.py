@@ -37,10 +37,11 @@ def route_by_tiles(routing: "Routing[Any, Any]", problem: Problem) -> Parts:
 
 
 def tiles(votes: Votes, itemsize: int) -> Iterator[slice]:
-    """The input capsules, a few at a time."""
+    """The input capsules, a few at a time; those that compete with each other together."""
     *batch, inputs, outputs, dim = votes.shape
     bytes_each = torch.Size(batch).numel() * outputs * dim * itemsize
-    length = max(1, TILE_BYTES // max(1, bytes_each))
+    together = votes.together
+    length = max(1, TILE_BYTES // max(1, together * bytes_each)) * together
     for start in range(0, max(1, inputs), length):
         yield slice(start, min(start + length, inputs))
 
@@ -88,7 +89,7 @@ class Sweeps:
         problem, learned = self.split(tensors)
         state = self.routing.begin(problem.select(self.tiles[0]).tile(self.tiles[0]))
         kept: list[tuple[Parts, Parts]] = [((), state)]
-        for t in range(1, self.routing.iterations + 1):
+        for t in range(1, self.routing.sweeps + 1):
             statistics: Parts = ()
             for inputs in self.tiles:
                 tile = problem.select(inputs).tile(inputs)
@@ -106,7 +107,7 @@ class Sweeps:
     ) -> Sequence[Tensor]:
         """The gradients of the tensors from those of the last state."""
         totals = [torch.zeros_like(tensor) for tensor in tensors]
-        last = self.routing.iterations
+        last = self.routing.sweeps
         first = last if self.routing.detach else 1
         upstream: dict[int, Parts] = {}  # S̄^t
         for t in range(last, first - 1, -1):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from torchcaps.votes import Votes
+from torchcaps.votes import PoseVotes, Votes
 
 __all__ = ["Problem", "Tile"]
 
@@ -35,6 +35,10 @@ class Tile:
     def compete(self, scores: Tensor) -> Tensor:
         """The softmax of scores `[..., i, J]` over the parents of each child."""
         return self.source.compete(scores)
+
+    def evidence(self, scores: Tensor) -> Tensor:
+        """ln Σ exp of scores `[..., i, J]` over the parents of each child, `[..., i]`."""
+        return self.source.evidence(scores)
 
     def without_masked(self, coupling: Tensor) -> Tensor:
         """The coupling `[..., i, J]`, zero for masked children."""
@@ -98,6 +102,7 @@ class Problem(NamedTuple):
         else:
             activation = self.activation.to(self.dtype)
         if self.mask is not None:  # a bias votes for a masked child too
-            votes = votes.masked_fill(~self.mask[..., None, None], 0)
+            if not isinstance(source, PoseVotes):
+                votes = votes.masked_fill(~self.mask[..., None, None], 0)
             activation = activation.masked_fill(~self.mask, 0)
         return Tile(votes, activation, source.in_pose, indices, self.mask, source)

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,15 @@ from torchcaps.errors import InputError, RunStopped
 from torchcaps.seeding import mix_seed
 from torchcaps.storage import write_json
 from torchcaps.training.batch_sampler import BatchSampler
+from torchcaps.training.best_weights import best_epoch, load_best, save_best
+from torchcaps.training.callback import Callback
 from torchcaps.training.checkpoint import find_checkpoint, restore, save_checkpoint, snapshot
 from torchcaps.training.config import TrainConfig
-from torchcaps.training.optimizer import adam
+from torchcaps.training.optimizer import adam, set_learning_rate
 from torchcaps.training.precision import Precision, choose_precision
 from torchcaps.training.run_folder import RunFolder, describe_machine
 from torchcaps.training.running_means import RunningMeans
+from torchcaps.training.schedule import rate_factor
 from torchcaps.training.task import Model, StepResult, Task
 from torchcaps.training.tracker import check_tracker
 
@@ -36,6 +39,7 @@ class Run:
         config: steps, learning rate, seed, folder; of its other options nothing is used.
         task: what is trained.
         model: whose weights are trained, from what they are; it is moved to the device.
+        callbacks: see `Callback`.
         after_step: called after each step, before a checkpoint, while the clock of the epoch stands
             still: after a kill in between, the step is done again, and so is the call.
         resume_by: what a person is told to continue the run with; `{folder}` is its folder.
@@ -50,13 +54,17 @@ class Run:
         task: Task[Model, Any],
         model: Model,
         *,
+        callbacks: Sequence[Callback] = (),
         after_step: "Callable[[Run], None] | None" = None,
         resume_by: str = "resume_task({folder!r}, task, model)",
     ) -> None:
         apply_settings(config)
         self.config = config
         self.task: Task[Any, Any] = task
+        self.callbacks = list(callbacks)
         self.after_step = after_step
+        self.stopping = False  # asked for by a callback
+        self._check_score()
         self.resume_by = resume_by
         self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
         self.device = self.accelerator.device
@@ -72,8 +80,10 @@ class Run:
         )
         self.total_steps = config.epochs * self.sampler.steps_per_epoch
         self.model: nn.Module = model
+        if self.sampler.world > 1 and self.device.type == "cuda":  # there is none for CPUs
+            self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
         self.model.to(self.device, memory_format=self.precision.memory_format)  # type: ignore[call-overload]
-        self.optimizer = adam(self.model, config.learning_rate)
+        self.optimizer = adam(self.model, config.learning_rate, config.weight_decay)
         self.step = 0
         self.history: list[dict[str, Any]] = []
         self.running_means = RunningMeans(task.measures, self.device)
@@ -145,25 +155,39 @@ class Run:
         """Begin to count the seconds of an epoch."""
         self.began = time.perf_counter()
 
-    def do_step(self) -> None:
+    def do_step(self) -> StepResult:
         """One batch: forward, backward, update."""
         config = self.config
         # Dropout too is a function of (seed, step): no state of a generator has to be saved.
         torch.manual_seed(mix_seed("step", config.seed, self.step, self.sampler.rank))
-        decay: float = config.final_learning_rate ** (self.step / self.total_steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = config.learning_rate * decay
+        set_learning_rate(self.optimizer, self.learning_rate(self.step))
         batch = send_to_device(self.task.batch(self.step, self.sampler), self.device)
         result: StepResult = self.wrapped(batch)
         self.optimizer.zero_grad()
         self.accelerator.backward(result.loss)
+        if config.clip is not None:
+            self.accelerator.clip_grad_norm_(self.wrapped.parameters(), config.clip)
         self.optimizer.step()
         self.running_means.add(result, self.sampler.share_size, self.step)
         self.step += 1
+        before = time.perf_counter()
         if self.after_step is not None:
-            before = time.perf_counter()
             self.after_step(self)
-            self.began += time.perf_counter() - before
+        for callback in self.callbacks:
+            callback.on_step(self)
+        self.began += time.perf_counter() - before
+        return result
+
+    def learning_rate(self, step: int) -> float:
+        """Of a step, counted from 0."""
+        config = self.config
+        return config.learning_rate * rate_factor(
+            step,
+            self.total_steps,
+            schedule=config.schedule,
+            warmup_steps=int(config.warmup * self.total_steps),
+            final=config.final_learning_rate,
+        )
 
     def close_epoch(self, epoch: int) -> dict[str, Any]:
         """Validate, save, and give the epoch's row of metrics."""
@@ -172,13 +196,14 @@ class Run:
         row: dict[str, Any] = {
             "epoch": epoch,
             "step": self.step,
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "learning_rate": self.learning_rate(self.step - 1),
             **means.means(),
             **(self._validate() if self.is_main else {}),
             "seconds": round(seconds, 3),
             f"{self.task.examples}_per_second": round(means.examples / seconds, 1),
         }
         self.history.append(row)
+        self._keep_best(epoch)
         self.running_means = RunningMeans(self.task.measures, self.device)
         self.seconds = 0.0
         self.start_clock()
@@ -186,6 +211,51 @@ class Run:
         if self.is_main:
             self.folder.write_metrics(self.history)
         return row
+
+    def stop(self) -> None:
+        """End the run after this epoch, as if it had been the last."""
+        self.stopping = True
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no step is left, or none is wanted."""
+        if self.step >= self.total_steps:
+            return True
+        patience, stale = self.config.patience, 0
+        if patience is not None and self.is_main:
+            stale = len(self.history) - best_epoch(self.history, self.task.score or "")
+        return self.any_process(self.stopping or (patience is not None and stale >= patience))
+
+    def take_kept_weights(self) -> str:
+        """Give the model the weights that the run keeps; which these are, in words."""
+        epochs = len(self.history)
+        stopped = "" if self.step >= self.total_steps else ", stopped early"
+        if self.config.keep == "last":
+            return f"of the last of {epochs} epochs{stopped}"
+        score = self.task.score or ""
+        best = best_epoch(self.history, score)
+        load_best(self.folder.checkpoints, self.model, best)
+        return f"of epoch {best} of {epochs}{stopped}, the best by {score.replace('_', ' ')}"
+
+    def _check_score(self) -> None:
+        asked = {"--keep best": self.config.keep == "best", "--patience": self.config.patience}
+        for option, given in asked.items():
+            if given and self.task.score is None:
+                raise InputError(
+                    f"{option} needs data kept aside to compare epochs by: give --validation a "
+                    "fraction above 0"
+                )
+
+    def _keep_best(self, epoch: int) -> None:
+        """Write the weights, where they are the best so far and the best are wanted.
+
+        Before the checkpoint: after a kill in between the epoch is done again, and writes the same.
+        """
+        if self.config.keep == "last" or not self.is_main:
+            return
+        if best_epoch(self.history, self.task.score or "") == epoch:
+            self.folder.checkpoints.mkdir(parents=True, exist_ok=True)
+            save_best(self.folder.checkpoints, self.model, epoch)
 
     @torch.no_grad()
     def _validate(self) -> dict[str, float | None]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchcaps.models.classifier import count_parameters
 from torchcaps.training.batch_sampler import BatchSampler
 from torchcaps.training.config import TrainConfig
+from torchcaps.training.diagnosis import Diagnosis
 from torchcaps.training.precision import Precision
 
 __all__ = ["HeldOut", "StepResult", "Task"]
@@ -60,6 +61,8 @@ class Task(ABC, Generic[Model, Batch]):
         name: begins the name of a run's folder where the config names none.
         examples_per_epoch: how many examples there are to train on.
         examples: what they are, in words: the column `images_per_second` is named by it.
+        score: the column of `validate` that tells the better of two epochs: the higher the better;
+            None where there is none, as without data kept aside.
         measures: names of what `losses` measures besides the loss, columns of metrics.csv.
     """
 
@@ -67,6 +70,7 @@ class Task(ABC, Generic[Model, Batch]):
     examples_per_epoch: int
     examples: str = "examples"
     measures: Sequence[str] = ()
+    score: str | None = None
 
     @abstractmethod
     def describe_data(self) -> dict[str, Any]:
@@ -98,9 +102,17 @@ class Task(ABC, Generic[Model, Batch]):
         """
         return {}
 
+    def diagnose(self, model: Model, history: Sequence[Mapping[str, Any]]) -> Diagnosis | None:
+        """What is wrong with the run after an epoch: said once, where it lasts (see `Alarm`)."""
+        return None
+
     def measure_held_out(self, model: Model, config: TrainConfig) -> HeldOut:
         """Look at the held-out data, once, after the last step."""
         return HeldOut()
+
+    def conclude(self, held_out: HeldOut, history: Sequence[Mapping[str, Any]]) -> HeldOut:
+        """What `measure_held_out` gave, with what the whole run adds to it."""
+        return held_out
 
     def draw(
         self,

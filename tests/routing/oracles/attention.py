@@ -21,12 +21,7 @@ def route(
     """Every iteration for V [B, I, J, D]; activations of the inputs are not looked at."""
     B, I, J, D = votes.shape
     r = iterations
-    trace = {
-        "logits": np.zeros((r, B, I, J)),
-        "coupling": np.zeros((r, B, I, J)),
-        "pose": np.zeros((r, B, J, D)),
-        "activation": np.zeros((r, B, J)),
-    }
+    trace = oracle.empty_trace(r, votes.shape)
     head, bias = learned["head.weight"][0], float(learned["head.bias"][0])
     for n in range(B):
         real = [i for i in range(I) if mask is None or mask[n, i]]

@@ -1,0 +1,83 @@
+"""Weighted sums of votes and their squares, from which parents that are Gaussians are fitted.
+
+They are taken about a centre, which no result depends on: the mean of the iteration before. As
+ΣV² − μ², a small variance would be lost in float32.
+"""
+
+import math
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from torchcaps.functional import weighted_sum
+from torchcaps.routing.tile import Tile
+
+__all__ = [
+    "SMALLEST",
+    "Moments",
+    "about",
+    "constant_if_too_large",
+    "moments",
+    "spread_about",
+    "starting_centre",
+    "weighted_total",
+]
+
+ORDINARY = 1e6  # votes up to this size are taken as they are; squares of larger ones could overflow
+SMALLEST = 1e-12  # variance, also of votes that were brought to unit size
+
+
+class Moments(NamedTuple):
+    """Σ_i w_ij `[..., J, 1]`, Σ_i w_ij d_ij and Σ_i w_ij d_ij² `[..., J, D]`, where
+    w_ij = R_ij a_i and d_ij = (V_ij − centre_j) / scale_j."""
+
+    mass: Tensor
+    first: Tensor
+    second: Tensor
+
+
+def starting_centre(tile: Tile) -> tuple[Tensor, Tensor]:
+    """The mean of the tile's votes `[..., J, D]`, and their size `[..., J, 1]` where that is above
+    what is ordinary (1 elsewhere)."""
+    votes = tile.votes
+    counted = votes.new_ones(votes.shape[:-2]) if tile.mask is None else tile.mask
+    count = counted.sum(dim=-1).clamp(min=1)[..., None, None]
+    centre = votes.sum(dim=-3) / count
+    sizes = [votes.abs().amax(dim=-1), torch.zeros_like(centre[..., 0]).unsqueeze(-2)]
+    size = torch.cat(sizes, dim=-2).amax(dim=-2).unsqueeze(-1)  # 0 where there is no child
+    return centre, torch.where(size > ORDINARY, size, torch.ones_like(size))
+
+
+def about(tile: Tile, centre: Tensor, scale: Tensor) -> Tile:
+    """The tile with d_ij = (V_ij − centre_j) / scale_j in the place of the votes."""
+    unit = 1 / scale
+    d = torch.addcmul(-(unit * centre).unsqueeze(-3), tile.votes, unit.unsqueeze(-3))
+    return replace(tile, votes=d)
+
+
+def moments(tile: Tile, coupling: Tensor) -> Moments:
+    """Those of the votes d_ij that the tile holds, with w_ij = R_ij a_i."""
+    w = coupling * tile.activation.unsqueeze(-1)  # [..., i, J]
+    first, second = (weighted_sum(w, power) for power in (tile.votes, tile.votes.square()))
+    return Moments(w.sum(dim=-2).unsqueeze(-1), first, second)
+
+
+def weighted_total(statistics: Moments, centre: Tensor, scale: Tensor) -> Tensor:
+    """Σ_i w_ij V_ij, `[..., J, D]`."""
+    return centre * statistics.mass + scale * statistics.first
+
+
+def spread_about(mean: Tensor, statistics: Moments, centre: Tensor, scale: Tensor) -> Tensor:
+    """Σ_i w_ij (V_ij − mean_j)² / scale_j², `[..., J, D]`."""
+    m, first, second = statistics
+    shift = (mean - centre) / scale
+    return (second - 2 * shift * first + shift.square() * m).clamp(min=0)
+
+
+def constant_if_too_large(logits: Tensor, scale: Tensor) -> Tensor:
+    """The logits, without a gradient where squares of the votes overflow: theirs would too."""
+    largest = scale.amax(dim=-2, keepdim=True)  # [..., 1, 1]
+    too_large = largest > math.sqrt(torch.finfo(largest.dtype).max)
+    return torch.where(too_large, logits.detach(), logits)

@@ -1,0 +1,88 @@
+"""Self-routing: Hahn, Pyeon, Kim (2019)."""
+
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+
+from torchcaps.functional import weighted_sum
+from torchcaps.routing.base import Law, Routing
+from torchcaps.routing.tile import Tile
+from torchcaps.types import Capsules, Paper
+
+__all__ = ["SelfRouting"]
+
+LEAST = 1e-6  # what a sum of activations is taken for where it is below: they may all be 0
+
+
+class Totals(NamedTuple):
+    """Σ_i a_i c_ij `[..., J, 1]`, and Σ_i a_i c_ij V_ij `[..., J, D]`."""
+
+    mass: Tensor
+    votes: Tensor
+
+
+class SelfRouting(Routing[Totals, Totals]):
+    """Every input capsule routes itself, by a linear map of its pose; no iterations, no agreement.
+
+    c_ij = softmax_j (w_ij · u_i + b_ij),  a_j = Σ_i a_i c_ij / Σ_i a_i,
+    pose_j = Σ_i a_i c_ij V_ij / Σ_i a_i c_ij
+
+    The activations of the output capsules sum to 1, so that those of the classes are a
+    distribution (the authors' loss is the log-likelihood, −ln a_y). They are 0 where no input
+    capsule is active. The couplings depend on poses, which formed votes do not have.
+
+    Args:
+        backend: as for every `Routing`.
+
+    Learned: `weight` w `[I, J, P]` and `bias` b `[I, J]`. Both start at 0, as in the authors' code:
+        then every coupling is 1/J.
+
+    Reference: Hahn, Pyeon, Kim (2019), *Self-Routing Capsule Networks*, NeurIPS 32.
+
+    Example:
+        >>> from torchcaps import LinearVotes
+        >>> routing = SelfRouting().build(in_caps=6, in_dim=8, out_caps=10, out_dim=16)
+        >>> votes = LinearVotes(torch.randn(2, 6, 8), torch.randn(6, 10, 16, 8))
+        >>> routing(votes, torch.rand(2, 6)).activation.sum(dim=-1)
+        tensor([1.0000, 1.0000], grad_fn=<SumBackward1>)
+    """
+
+    name = "self_routing"
+    paper = Paper("Hahn, Pyeon, Kim", 2019, "Self-Routing Capsule Networks", "NeurIPS 32")
+    laws = frozenset(
+        {
+            Law.ROTATION_EQUIVARIANT,
+            Law.COUPLING_SHARES_ONE_UNIT,
+            Law.INACTIVE_INPUTS_HAVE_NO_INFLUENCE,
+        }
+    )
+    needs_pose = True
+
+    def __init__(self, *, backend: str = "auto") -> None:
+        super().__init__(1, backend=backend)
+        self.register_parameter("weight", None)
+        self.register_parameter("bias", None)
+
+    def build(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int) -> Self:
+        self.weight = nn.Parameter(torch.zeros(in_caps, out_caps, in_dim))
+        self.bias = nn.Parameter(torch.zeros(in_caps, out_caps))
+        return self
+
+    def start(self, tile: Tile) -> Tensor:
+        """w_ij · u_i + b_ij"""
+        weight, bias = self.weight[tile.indices], self.bias[tile.indices]
+        return torch.einsum("...ip,ijp->...ij", tile.pose, weight) + bias
+
+    def gather(self, tile: Tile, coupling: Tensor, state: Totals) -> Totals:
+        w = coupling * tile.activation.unsqueeze(-1)
+        return Totals(w.sum(dim=-2).unsqueeze(-1), weighted_sum(w, tile.votes))
+
+    def settle(self, statistics: Totals, state: Totals, t: int) -> Totals:
+        return statistics
+
+    def finish(self, state: Totals) -> Capsules:
+        mass, votes = state
+        active = mass.sum(dim=-2, keepdim=True)  # Σ_i a_i, since couplings sum to 1
+        activation = (mass / active.clamp(min=LEAST)).squeeze(-1)
+        return Capsules(votes / mass.clamp(min=LEAST), activation)
