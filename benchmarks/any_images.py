@@ -30,8 +30,8 @@ from torch.nn import functional as F
 from torchcaps.benchmark.rows import append_rows
 from torchcaps.data import TrainTest, channel_statistics, load_data
 from torchcaps.models import Classifier, Losses, ModelOutput, load_model
-from torchcaps.models.classifier import count_parameters
 from torchcaps.models.stem import MANY_FEATURES, Stem, plan_stem, standardise
+from torchcaps.models.summary import count_parameters
 from torchcaps.training.fit import fit
 from torchcaps.training.run_folder import describe_machine
 

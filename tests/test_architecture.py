@@ -22,7 +22,7 @@ TIERS = [
     {"layers"},
     {"models", "data"},
     {"training"},
-    {"benchmark", "explorer", "inference"},
+    {"benchmark", "explorer", "export", "inference"},
     {"cli"},
     {"__main__"},
 ]
@@ -39,6 +39,9 @@ OPTIONAL = {
     "accelerate": {"training"},
     "matplotlib": {"training", "benchmark"},
     "tyro": {"cli"},
+    "onnx": {"export"},
+    "onnxscript": {"export"},
+    "onnxruntime": {"export"},
 }
 NEVER = {"pickle", "torchvision", "dill", "joblib"}
 

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
         ModelOutput,
         create_model,
         list_models,
+        list_pretrained,
         load_model,
+        load_pretrained,
     )
     from torchcaps.routing import (
         AttentionRouting,
@@ -72,7 +74,9 @@ _HOME = {
         "ModelOutput",
         "create_model",
         "list_models",
+        "list_pretrained",
         "load_model",
+        "load_pretrained",
     ],
     "torchcaps.routing": [
         "AttentionRouting",
@@ -124,8 +128,10 @@ __all__ = [
     "dynamic_routing",
     "dynamic_routing_trace",
     "list_models",
+    "list_pretrained",
     "list_routings",
     "load_model",
+    "load_pretrained",
     "margin_loss",
     "reconstruction_loss",
     "register_routing",

@@ -20,7 +20,7 @@ from torchcaps.explorer.bundle import bundle
 from torchcaps.explorer.routings import page_routing
 from torchcaps.explorer.samples import choose_samples, no_samples
 from torchcaps.models import CapsNet, Classifier
-from torchcaps.models.classifier import count_parameters
+from torchcaps.models.summary import count_parameters
 from torchcaps.storage import write_text
 
 __all__ = ["page_data", "page_text", "write_explorer"]

@@ -4,8 +4,9 @@ from torchcaps.models.capsnet import CapsNet
 from torchcaps.models.classifier import Classifier, Losses, ModelOutput
 from torchcaps.models.cnn import BaselineCNN
 from torchcaps.models.decoder import Decoder
+from torchcaps.models.folder import list_pretrained
 from torchcaps.models.image_capsnet import ImageCapsNet
-from torchcaps.models.registry import create_model, list_models, load_model
+from torchcaps.models.registry import create_model, list_models, load_model, load_pretrained
 
 __all__ = [
     "BaselineCNN",
@@ -17,5 +18,7 @@ __all__ = [
     "ModelOutput",
     "create_model",
     "list_models",
+    "list_pretrained",
     "load_model",
+    "load_pretrained",
 ]

@@ -9,11 +9,11 @@ from torchcaps.errors import InputError
 from torchcaps.models.capsnet import CapsNet
 from torchcaps.models.classifier import Classifier
 from torchcaps.models.cnn import BaselineCNN
-from torchcaps.models.folder import model_folder
+from torchcaps.models.folder import find_pretrained
 from torchcaps.models.image_capsnet import ImageCapsNet
 from torchcaps.models.pretrained import read_config
 
-__all__ = ["create_model", "list_models", "load_model"]
+__all__ = ["create_model", "list_models", "load_model", "load_pretrained"]
 
 
 class Recipe(NamedTuple):
@@ -92,20 +92,23 @@ def find_recipe(name: str) -> Recipe:
 
 
 def load_model(folder: str | Path, **kwargs: Any) -> Classifier:
-    """Load whichever architecture a folder holds.
+    """Load whichever architecture a folder, or a repository on the Hugging Face Hub, holds.
 
     Args:
-        folder: of a training run that is finished, or written by `save_pretrained`.
-        **kwargs: as in `from_pretrained`, `map_location` among them.
+        folder: of a training run that is finished, or written by `save_pretrained`; the name of a
+            network of the package (`list_pretrained`); or, as a str, that of a repository
+            ("owner/name"). A folder comes first.
+        **kwargs: as in `from_pretrained`, `map_location` among them; for a repository
+            huggingface_hub's own too (`revision`, `cache_dir`, `token`, `local_files_only`, …).
 
     Returns:
         The model, in evaluation mode.
 
     Raises:
-        InputError: no such folder, a run that is not finished, or a folder that holds no readable
-            model of this package.
+        InputError: no such folder, a run that is not finished, a repository that cannot be had, or
+            one of these that holds no readable model of this package.
     """
-    folder = model_folder(Path(folder))
+    folder = find_pretrained(folder, kwargs)
     name = read_config(folder)["architecture"]
     if name not in ARCHITECTURES:
         raise InputError(
@@ -113,3 +116,17 @@ def load_model(folder: str | Path, **kwargs: Any) -> Classifier:
             f"(it has {', '.join(sorted(ARCHITECTURES))}): use the version that wrote it"
         )
     return ARCHITECTURES[name].from_pretrained(folder, **kwargs)
+
+
+def load_pretrained(name: str | Path = "digits", **kwargs: Any) -> Classifier:
+    """A trained network: by default the digits network that comes with the package.
+
+    Args:
+        name: as `list_pretrained` has them, or whatever else `load_model` takes.
+        **kwargs, returns and raises: as `load_model`.
+
+    Example:
+        >>> load_pretrained("digits")
+        CapsNet(image_size=(28, 28), channels=1, num_classes=10, routing=dynamic, 1,280,720 parameters)
+    """  # noqa: E501
+    return load_model(name, **kwargs)

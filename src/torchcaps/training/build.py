@@ -12,8 +12,8 @@ from torchcaps.data import ImageData, TrainTest, channel_statistics, load_data
 from torchcaps.data.memory_check import physical_memory
 from torchcaps.errors import InputError
 from torchcaps.models import Classifier, create_model
-from torchcaps.models.classifier import count_parameters
 from torchcaps.models.registry import takes_argument
+from torchcaps.models.summary import count_parameters
 from torchcaps.routing.registry import create_routing
 from torchcaps.seeding import mix_seed
 from torchcaps.training.config import TrainConfig

@@ -19,7 +19,7 @@ from torchcaps.data import (
 from torchcaps.data.image_files import ImageFiles
 from torchcaps.data.split import split_off_validation
 from torchcaps.models import Classifier
-from torchcaps.models.classifier import count_parameters
+from torchcaps.models.summary import count_parameters
 from torchcaps.training import pictures
 from torchcaps.training.balance import BalancedClasses
 from torchcaps.training.batch_sampler import BatchSampler
