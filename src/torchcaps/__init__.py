@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torchcaps.functional import agreement, margin_loss, reconstruction_loss, squash
     from torchcaps.layers import (
         ClassCaps,
+        ClusterCaps,
         ConvCaps,
         ConvolvedCaps,
         DeconvCaps,
@@ -54,6 +55,7 @@ _HOME = {
     "torchcaps.functional": ["agreement", "margin_loss", "reconstruction_loss", "squash"],
     "torchcaps.layers": [
         "ClassCaps",
+        "ClusterCaps",
         "ConvCaps",
         "ConvolvedCaps",
         "DeconvCaps",
@@ -96,6 +98,7 @@ __all__ = [
     "Capsules",
     "ClassCaps",
     "Classifier",
+    "ClusterCaps",
     "ConvCaps",
     "ConvolvedCaps",
     "Decoder",

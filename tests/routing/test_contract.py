@@ -10,16 +10,18 @@ from torch import nn
 
 from tests.routing import contract
 from tests.routing.contract import AnyRouting, Make
-from torchcaps.routing import Law, create_routing, list_routings, sweep
+from torchcaps.routing import ROUTINGS, Law, create_routing, list_routings, sweep
 
 # The rows of the registry that come with the package; doctests and experiments add others.
 ROWS = [
-    "attention", "deepcaps", "dynamic", "em", "group_equivariant", "heinsen2019", "heinsen2022",
-    "interests", "kde", "locally_constrained", "self_attention", "self_routing", "variational",
+    "ar_capsnet", "attention", "deepcaps", "dynamic", "em", "group_equivariant", "heinsen2019",
+    "heinsen2022", "interests", "kde", "locally_constrained", "self_attention", "self_routing",
+    "variational",
 ]  # fmt: skip
 # Options that matter, by row: a name, and what the routing is made from.
 EM = {"final_lambda": 0.5, "variance_floor": 1e-3}
 OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
+    "ar_capsnet": {"ar_capsnet": {}},
     "attention": {"attention": {}, "attention, 1 iteration": {"iterations": 1}},
     "deepcaps": {"deepcaps": {}},
     "dynamic": {
@@ -52,7 +54,8 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "locally_constrained": {"locally_constrained": {}},
 }
 CASES = [(row, name, backend) for row in ROWS for name in OPTIONS[row]
-         for backend in ("reference", "tiles")]  # fmt: skip
+         for backend in ("reference", "tiles") if backend == "reference" or ROUTINGS[row].by_tiles
+         ]  # fmt: skip
 
 
 def maker(row: str, options: dict[str, Any], backend: str) -> Make:

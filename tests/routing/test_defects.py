@@ -174,3 +174,29 @@ def test_a_capsule_stays_where_it_is(path: Path) -> None:
     reach = 1 + layer.padding[0]
     assert moved[:reach, :reach].all()
     assert moved.sum() == moved[:reach, :reach].numel()
+
+
+@files("attention-routing-fc")
+def test_a_class_vector_is_made_of_its_own_components(path: Path) -> None:
+    """AR-CapsNet's class layer reads (class, component) as (component, class). Here the vector of a
+    class depends on what is learned for it alone."""
+    file = VectorFile(path)
+    tensors = file.tensors(DOUBLE)
+    pose = tensors["in_pose"].permute(0, 4, 1, 2, 3)
+
+    def classes(bias: Tensor) -> Tensor:  # [B, C, D]
+        learned = {**tensors, "param_CapsAct_B": bias}
+        return window_cases.ar_capsnet(learned, pose, 1)[:, 0, 0].mT
+
+    bias = tensors["param_CapsAct_B"].detach()
+    dim = tensors["param_CapsAct_W"].shape[2]
+    other = bias.clone()
+    other[:dim] += 1  # of the first class
+    assert error_of(classes(bias), file) > 0.01
+    assert torch.equal(classes(other)[:, 1:], classes(bias)[:, 1:])
+    torch.testing.assert_close(classes(other)[:, 0], classes(bias)[:, 0] + 1)
+    theirs = [
+        window_cases.ar_capsnet_class(file.settings, {**tensors, "param_CapsAct_B": each}, "auto")
+        for each in (bias, other)
+    ]
+    assert not torch.equal(theirs[0]["pose"][:, 1:], theirs[1]["pose"][:, 1:])

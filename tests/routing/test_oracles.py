@@ -15,6 +15,7 @@ P = 4
 SHAPES = [(2, 5, 3, 4), (1, 1, 1, 1), (1, 7, 2, 3), (3, 1, 4, 2), (2, 4, 1, 5), (2, 3, 6, 1)]
 WANG_AND_LIU = {"squash": "direction", "accumulate": False, "scale": 1.5}
 VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "ar_capsnet": [{}],
     "attention": [{}],
     "deepcaps": [{}],
     "dynamic": [

@@ -27,7 +27,9 @@ class VectorFile:
     def __init__(self, path: Path) -> None:
         with np.load(path, allow_pickle=False) as held:
             self.arrays: dict[str, Array] = {name: held[name] for name in held.files}
-        self.settings: Settings = json.loads(str(self.arrays.pop("settings_json")))
+        shapes = {n: array.shape for n, array in self.arrays.items() if n.startswith("out_")}
+        settings = json.loads(str(self.arrays.pop("settings_json")))
+        self.settings: Settings = {**settings, "shapes": shapes}
         self.source = str(self.arrays.pop("source"))
         self.algorithm = algorithm_of(path)
 
@@ -85,6 +87,9 @@ CASES: dict[str, Case] = {
     "em-srcapsnet-conv": em_cases.srcapsnet_conv,
     "em-yl1993-conv": em_cases.yl1993_conv,
     "em-yl1993-fc": em_cases.yl1993,
+    "attention-routing-conv": window_cases.ar_capsnet_conv,
+    "attention-routing-fc": window_cases.ar_capsnet_class,
+    "cluster-routing": window_cases.cluster,
     "deepcaps-conv3d": window_cases.deepcaps_conv3d,
     "inverted-attention-conv": window_cases.attention_conv,
     "inverted-attention-fc": inverted_attention,
@@ -101,7 +106,5 @@ DEFECTS = {
 
 # The beginning of a file's name → what this package lacks for it.
 NOT_YET_BUILT = {
-    "attention-routing": "attention over children, votes by convolution (AR-CapsNet)",
-    "cluster-routing": "several votes for each parent, a softmax over children",
     "inverted-attention-concurrent": "several layers that are routed at the same time",
 }

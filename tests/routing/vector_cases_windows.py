@@ -3,12 +3,27 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.func import functional_call
+from torch.nn import functional as F
 
 from tests.routing.vector_cases_dense import Settings, Tensors, last
-from torchcaps import Capsules, ConvCaps, ConvolvedCaps, DeconvCaps, MatrixVotes, Windows
-from torchcaps.routing import AttentionRouting, DeepCapsRouting, LocallyConstrainedRouting
+from torchcaps import (
+    Capsules,
+    ClusterCaps,
+    ConvCaps,
+    ConvolvedCaps,
+    DeconvCaps,
+    MatrixVotes,
+    Windows,
+)
+from torchcaps.routing import (
+    ARCapsNetRouting,
+    AttentionRouting,
+    DeepCapsRouting,
+    LocallyConstrainedRouting,
+)
 from torchcaps.routing.variational import VariationalRouting
 
 
@@ -127,6 +142,70 @@ def convolved(layer: ConvolvedCaps, pose: Tensor, weight: Tensor, tensors: Tenso
     bias = convolved_bias(tensors)
     learned = {"weight": weight.unflatten(0, bias.shape).unsqueeze(0), "routing.bias": bias}
     return {"pose": functional_call(layer, learned, (pose,)).pose.movedim(1, 3)}
+
+
+class WithoutTanh(ARCapsNetRouting):
+    """AR-CapsNet's routing up to its tanh, which the files leave to the network."""
+
+    def finish(self, state: Any) -> Capsules:
+        return Capsules(state.s, state.s[..., 0])
+
+
+def ar_capsnet_conv(settings: Settings, tensors: Tensors, backend: str) -> Tensors:
+    """Maps of even sides are padded by one on the far side alone with a stride of 2."""
+    pose = tensors["in_pose"].permute(0, 4, 1, 2, 3)  # from [B, H, W, P, T]
+    near = 1 if settings["stride"] == 1 else 0
+    return {"pose": ar_capsnet(tensors, F.pad(pose, (0, 0, near, 1, near, 1)), settings["stride"])}
+
+
+def ar_capsnet_class(settings: Settings, tensors: Tensors, backend: str) -> Tensors:
+    """The file's code reads its array (C, D) as (D, C)."""
+    pose = ar_capsnet(tensors, tensors["in_pose"].permute(0, 4, 1, 2, 3), 1)  # [B, 1, 1, D, C]
+    dim, classes = pose.shape[-2:]
+    in_memory = pose.transpose(-1, -2).reshape(-1, dim, classes)
+    return {"pose": in_memory.transpose(-1, -2)}
+
+
+def ar_capsnet(tensors: Tensors, pose: Tensor, stride: int) -> Tensor:
+    """[B, F, F, D, C] of poses [B, T, H, W, P]."""
+    types = pose.shape[1]
+    dim = tensors["param_CapsAct_W"].shape[2]
+    outputs = len(tensors["param_CapsAct_B"]) // dim
+    weight = tensors["param_ConvTrans_W"].unflatten(-1, (types, dim, outputs))
+    learned = {
+        "weight": weight.permute(3, 5, 4, 2, 0, 1),  # from [K, K, P, T, D, C]
+        "bias": tensors["param_ConvTrans_B"].unflatten(0, (types, dim, outputs)).mT,
+        "routing.attention": tensors["param_Att_W"][0, 0]  # [D, T, (C, T)]
+        .unflatten(-1, (outputs, types))
+        .permute(2, 0, 1, 3),
+        "routing.matrix": tensors["param_CapsAct_W"][0, 0]  # [D, (C, D)]
+        .unflatten(-1, (outputs, dim))
+        .permute(1, 2, 0),
+        "routing.bias": tensors["param_CapsAct_B"].unflatten(0, (outputs, dim)),
+    }
+    sizes = (types, pose.shape[-1], outputs, dim, weight.shape[0], stride)
+    layer = ConvolvedCaps(*sizes, routing=WithoutTanh(), shared=False, bias=True)
+    return functional_call(layer, learned, (pose,)).pose.permute(0, 2, 3, 4, 1)
+
+
+def cluster(settings: Settings, tensors: Tensors, backend: str) -> Tensors:
+    """It has one form, whatever the backend; the file's votes are ordered (N, C, D)."""
+    pose = tensors["in_pose"].movedim(2, -1)  # from [B, T, P, H, W]
+    types, dim = pose.shape[1], len(tensors["param_acti.weight"])
+    parts = {
+        part: torch.stack([tensors[f"param_conv_trans.{t}.{part}"] for t in range(types)])
+        for part in ("weight", "bias")
+    }
+    votes_and_outputs = parts["bias"].shape[1] // dim
+    outputs = settings["shapes"]["out_pose"][1]
+    learned = {name: part.unflatten(1, (-1, dim)) for name, part in parts.items()}
+    for part in ("weight", "bias"):
+        learned[f"norm.{part}"] = tensors[f"param_acti.{part}"].movedim(0, -1)
+    layer = ClusterCaps(
+        types, pose.shape[-1], outputs, dim, pose.shape[2:4], votes_and_outputs // outputs,
+        settings["kernel"], settings["stride"], settings["padding"],
+    ).to(pose.dtype)  # fmt: skip
+    return {"pose": functional_call(layer, learned, (pose,)).pose.movedim(-1, 2)}
 
 
 def variational_conv(settings: Settings, tensors: Tensors, backend: str) -> Tensors:

@@ -1,6 +1,7 @@
 """Layers of capsules."""
 
 from torchcaps.layers.classes import ClassCaps
+from torchcaps.layers.cluster import ClusterCaps
 from torchcaps.layers.conv import ConvCaps
 from torchcaps.layers.convolved import ConvolvedCaps, DeconvCaps
 from torchcaps.layers.dense import DenseCaps
@@ -9,6 +10,7 @@ from torchcaps.layers.primary import PrimaryCaps
 
 __all__ = [
     "ClassCaps",
+    "ClusterCaps",
     "ConvCaps",
     "ConvolvedCaps",
     "DeconvCaps",

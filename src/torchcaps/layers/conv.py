@@ -51,6 +51,7 @@ class ConvCaps(VotingLayer):
     Reference: Hinton, Sabour, Frosst (2018), *Matrix capsules with EM routing*, ICLR.
 
     Example:
+        >>> import torch
         >>> layer = ConvCaps(8, 16, 16, 16, kernel_size=3, stride=2)
         >>> pose, activation = layer(Capsules(torch.randn(2, 8, 7, 7, 16), torch.rand(2, 8, 7, 7)))
         >>> pose.shape, activation.shape

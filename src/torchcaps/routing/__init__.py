@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from torchcaps.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from torchcaps.routing.ar_capsnet import ARCapsNetRouting
     from torchcaps.routing.attention import AttentionRouting
     from torchcaps.routing.base import Law, Routing, RoutingTrace
     from torchcaps.routing.deepcaps import DeepCapsRouting
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ROUTINGS",
+    "ARCapsNetRouting",
     "AttentionRouting",
     "DeepCapsRouting",
     "DynamicRouting",
@@ -42,6 +44,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "torchcaps.routing.ar_capsnet": ["ARCapsNetRouting"],
         "torchcaps.routing.attention": ["AttentionRouting"],
         "torchcaps.routing.base": ["Law", "Routing", "RoutingTrace"],
         "torchcaps.routing.deepcaps": ["DeepCapsRouting"],
