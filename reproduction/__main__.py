@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     def command() -> None:
         tyro.cli(Reproduce, prog="python -m reproduction", args=arguments).run()
 
-    exit_after(command, "reproduction")
+    exit_after(command, "reproduction", keep_going=True)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from torchcaps.explorer import SHIPPED
 from torchcaps.models import Classifier, create_model, load_model
 from torchcaps.seeding import mix_seed
 from torchcaps.training.metrics import evaluate
+from torchcaps.training.threshold import choose_threshold
 
 EPOCHS, BATCH, SEED = 40, 64, 0
 LEARNING_RATE, LEFT_AT_THE_END = 0.003, 0.02  # decays exponentially
@@ -65,6 +66,7 @@ def main() -> None:
         "weights": "fp16",
         "made_by": "scripts/train_shipped_model.py",
         "border_brightness": 0.0,
+        "threshold": choose_threshold(rounded, digits.train),
     }
     rounded.half().save_pretrained(folder)
     print(f"{folder}: {rounded.metadata['held_out_accuracy']}")

@@ -22,7 +22,7 @@ TIERS = [
     {"layers"},
     {"models", "data"},
     {"training"},
-    {"benchmark", "explorer"},
+    {"benchmark", "explorer", "inference"},
     {"cli"},
     {"__main__"},
 ]

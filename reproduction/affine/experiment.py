@@ -19,7 +19,7 @@ from reproduction.affine.report import BEST, COMPARISONS, report
 from reproduction.harness.cell import Arrays, Cell, Outcome, Row
 from reproduction.harness.experiment import Experiment
 from reproduction.harness.pooled_cnn import PooledCNN
-from reproduction.harness.scale import Scale, ScaleName, paper_training
+from reproduction.harness.scale import Scale, ScaleName, paper_training, published_training
 from reproduction.harness.workbench import Workbench
 from torchcaps.data import (
     AffineRanges,
@@ -200,7 +200,7 @@ def differs(scale: Scale) -> Sequence[str]:
 
 def training(**options: object) -> TrainConfig:
     """On digits moved by up to 6 pixels."""
-    return TrainConfig(max_shift=MOVED, validation=0.0, **options)  # type: ignore[arg-type]
+    return published_training(max_shift=MOVED, validation=0.0, **options)
 
 
 SCALES: dict[ScaleName, Scale] = {

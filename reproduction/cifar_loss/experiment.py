@@ -12,7 +12,7 @@ import numpy as np
 from reproduction.cifar_loss.report import report
 from reproduction.harness.cell import Cell, Outcome, Row
 from reproduction.harness.experiment import Experiment
-from reproduction.harness.scale import Scale, ScaleName, paper_training
+from reproduction.harness.scale import Scale, ScaleName, paper_training, published_training
 from reproduction.harness.workbench import CIFAR10, Workbench
 from torchcaps.training.config import TrainConfig
 
@@ -61,7 +61,7 @@ def differs(scale: Scale) -> Sequence[str]:
 
 def training(**options: object) -> TrainConfig:
     """Without reconstruction, on all the images."""
-    return TrainConfig(validation=0.0, reconstruct=False, **options)  # type: ignore[arg-type]
+    return published_training(validation=0.0, reconstruct=False, **options)
 
 
 SCALES: dict[ScaleName, Scale] = {

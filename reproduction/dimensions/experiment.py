@@ -21,7 +21,7 @@ from reproduction.dimensions.shape_measures import MEASURES, measure_shapes
 from reproduction.dimensions.tweaks import TWEAKS, effects_of, tweaked
 from reproduction.harness.cell import Cell, Outcome, Row
 from reproduction.harness.experiment import Experiment
-from reproduction.harness.scale import Scale, ScaleName, paper_training
+from reproduction.harness.scale import Scale, ScaleName, paper_training, published_training
 from reproduction.harness.workbench import Workbench
 from torchcaps.models import CapsNet
 from torchcaps.training.config import TrainConfig
@@ -75,7 +75,7 @@ def differs(scale: Scale) -> Sequence[str]:
 
 def training(**options: object) -> TrainConfig:
     """With drawings that become sharp in few epochs."""
-    return TrainConfig(validation=0.0, loss_scale="authors", **options)  # type: ignore[arg-type]
+    return published_training(validation=0.0, loss_scale="authors", **options)
 
 
 SCALES: dict[ScaleName, Scale] = {

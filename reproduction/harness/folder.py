@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from reproduction.harness.cell import Arrays, Cell, Outcome, Row
-from reproduction.harness.scale import Scale
+from reproduction.harness.scale import Scale, published_training
 from torchcaps.errors import InputError
 from torchcaps.storage import atomic_path, locked, write_json, write_text
-from torchcaps.training.config import TrainConfig, config_to_dict
+from torchcaps.training.config import config_to_dict
 from torchcaps.training.run_folder import describe_machine
 
 __all__ = ["ExperimentFolder"]
@@ -150,7 +150,8 @@ class ExperimentFolder:
                     f"{there['scale']}: name another folder with --out"
                 )
         # A folder that is older than an option was computed with what is now its default.
-        default = json.loads(json.dumps(settings(Scale(minutes=0, training=TrainConfig()))))
+        usual = Scale(minutes=0, training=published_training())
+        default = json.loads(json.dumps(settings(usual)))
         for name in sorted({*there["settings"], *facts["settings"]}):
             before, now = (s["settings"].get(name, default.get(name)) for s in (there, facts))
             if before != now:

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from torchcaps.training.config import TrainConfig
+from torchcaps.training.config import FIRST_VERSION, TrainConfig
 
-__all__ = ["Scale", "ScaleName", "paper_training"]
+__all__ = ["Scale", "ScaleName", "paper_training", "published_training"]
 
 ScaleName = Literal["smoke", "cpu", "paper"]
 
@@ -59,4 +59,16 @@ def paper_training(**options: Any) -> TrainConfig:
         "learning_rate": 0.001,
         "validation": 0.0,
     }
-    return TrainConfig(**{**shared, **options})
+    return published_training(**{**shared, **options})
+
+
+def published_training(**options: Any) -> TrainConfig:
+    """The training that the published rows were made with, but for what is given.
+
+    Its options are stated here, so that a new default of the tool does not change an experiment.
+
+    Example:
+        >>> published_training().schedule, published_training(model="capsnet").model
+        ('exponential', 'capsnet')
+    """
+    return TrainConfig(**{**FIRST_VERSION, **options})

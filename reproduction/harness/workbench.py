@@ -57,6 +57,7 @@ class Workbench:
             seed=cell.seed,
             out=self.folder.run_of(cell),
             data_dir=self.data_dir,
+            augment="digits",  # shifts alone, with zero padding, whatever the data: as in the paper
             **cell.options,
         )
 

@@ -20,11 +20,10 @@ from reproduction.harness.cell import Cell, Outcome, Row
 from reproduction.harness.experiment import Experiment
 from reproduction.harness.fixed_coupling import with_fixed_coupling
 from reproduction.harness.routing_facts import look_at_routing
-from reproduction.harness.scale import Scale, ScaleName, paper_training
+from reproduction.harness.scale import Scale, ScaleName, paper_training, published_training
 from reproduction.harness.workbench import Workbench
 from reproduction.iterations.report import RANDOM, report, slim
 from torchcaps.models import CapsNet
-from torchcaps.training.config import TrainConfig
 from torchcaps.training.metrics import evaluate
 
 __all__ = ["EXPERIMENT"]
@@ -96,11 +95,15 @@ def differs(scale: Scale) -> Sequence[str]:
     return lines
 
 
-SMALL = TrainConfig(data="mnist5k", epochs=2, batch_size=32, validation=0.0)
+SMALL = published_training(data="mnist5k", epochs=2, batch_size=32, validation=0.0)
 SCALES: dict[ScaleName, Scale] = {
     "smoke": Scale(0.9, 2, SMALL, images=800, held_out=400, iterations=(1, 3, 10)),
     "cpu": Scale(
-        35, 5, TrainConfig(data="mnist", epochs=3, validation=0.0), images=12_000, iterations=ALL
+        35,
+        5,
+        published_training(data="mnist", epochs=3, validation=0.0),
+        images=12_000,
+        iterations=ALL,
     ),
     "paper": Scale(
         600,

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from reproduction.harness.cell import Cell, Outcome, Row
 from reproduction.harness.drawing_error import drawing_error, mean_image_error
 from reproduction.harness.experiment import Experiment
-from reproduction.harness.scale import Scale, ScaleName, paper_training
+from reproduction.harness.scale import Scale, ScaleName, paper_training, published_training
 from reproduction.harness.training import Change
 from reproduction.harness.workbench import Workbench, choice
 from reproduction.mistakes.measurements import (
@@ -32,7 +32,6 @@ from reproduction.mistakes.measurements import (
 from reproduction.mistakes.report import report
 from reproduction.mistakes.variants import RIGHT, VARIANTS
 from torchcaps.models import CapsNet, Classifier
-from torchcaps.training.config import TrainConfig
 
 __all__ = ["EXPERIMENT"]
 
@@ -105,11 +104,11 @@ SCALES: dict[ScaleName, Scale] = {
     "smoke": Scale(
         0.9,
         1,
-        TrainConfig(data="mnist5k", epochs=2, batch_size=32, validation=0.0),
+        published_training(data="mnist5k", epochs=2, batch_size=32, validation=0.0),
         images=500,
         held_out=200,
     ),
-    "cpu": Scale(30, 3, TrainConfig(data="mnist", epochs=3, validation=0.0), images=12_000),
+    "cpu": Scale(30, 3, published_training(data="mnist", epochs=3, validation=0.0), images=12_000),
     "paper": Scale(
         900,
         3,

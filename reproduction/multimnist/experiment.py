@@ -17,7 +17,7 @@ from reproduction.harness.cell import Arrays, Cell, Outcome, Row
 from reproduction.harness.experiment import Experiment
 from reproduction.harness.pair_training import Answers, PairTask, answers_on
 from reproduction.harness.pooled_cnn import PooledCNN
-from reproduction.harness.scale import Scale, ScaleName
+from reproduction.harness.scale import Scale, ScaleName, published_training
 from reproduction.harness.training import to_the_last_step
 from reproduction.harness.workbench import Workbench
 from reproduction.multimnist.report import BEST, COMPARISONS, report
@@ -145,14 +145,14 @@ SCALES: dict[ScaleName, Scale] = {
     "smoke": Scale(
         1.0,
         1,
-        TrainConfig(data="mnist5k", epochs=3, batch_size=32, max_shift=4, validation=0.0),
+        published_training(data="mnist5k", epochs=3, batch_size=32, max_shift=4, validation=0.0),
         held_out=400,
         network=SHRUNK,
     ),
     "cpu": Scale(
         130,
         3,
-        TrainConfig(
+        published_training(
             data="mnist", epochs=34, batch_size=64, max_shift=4, validation=0.0,
             checkpoint_every=500,
         ),
@@ -161,7 +161,7 @@ SCALES: dict[ScaleName, Scale] = {
     "paper": Scale(
         700,
         3,
-        TrainConfig(
+        published_training(
             data="mnist", model="capsnet", epochs=STEPS * 128 // 60_000, batch_size=128,
             learning_rate=0.001, final_learning_rate=0.96 ** (STEPS / 2000), max_shift=4,
             validation=0.0, checkpoint_every=2000,

@@ -17,11 +17,10 @@ import torch
 from reproduction.harness.cell import Cell, Outcome, Row
 from reproduction.harness.drawing_error import drawing_error, drawn, mean_image_error
 from reproduction.harness.experiment import Experiment
-from reproduction.harness.scale import Scale, ScaleName, paper_training
+from reproduction.harness.scale import Scale, ScaleName, paper_training, published_training
 from reproduction.harness.workbench import Workbench
 from reproduction.reconstructions.report import LOSSES, report, slim
 from torchcaps.models import CapsNet
-from torchcaps.training.config import TrainConfig
 
 __all__ = ["EXPERIMENT"]
 
@@ -71,9 +70,13 @@ def differs(scale: Scale) -> Sequence[str]:
 
 SCALES: dict[ScaleName, Scale] = {
     "smoke": Scale(
-        0.8, 1, TrainConfig(data="mnist5k", epochs=5, validation=0.0), images=1500, held_out=500
+        0.8,
+        1,
+        published_training(data="mnist5k", epochs=5, validation=0.0),
+        images=1500,
+        held_out=500,
     ),
-    "cpu": Scale(9, 1, TrainConfig(data="mnist", epochs=20, validation=0.0), images=12_000),
+    "cpu": Scale(9, 1, published_training(data="mnist", epochs=20, validation=0.0), images=12_000),
     "paper": Scale(60, 1, paper_training()),
 }
 EXPERIMENT = Experiment(

@@ -18,7 +18,7 @@ import numpy as np
 
 from reproduction.harness.cell import Cell, Outcome
 from reproduction.harness.experiment import Experiment
-from reproduction.harness.scale import Scale, ScaleName, paper_training
+from reproduction.harness.scale import Scale, ScaleName, paper_training, published_training
 from reproduction.harness.workbench import Workbench
 from reproduction.routing_logits.changes import QUANTITIES, logit_changes
 from reproduction.routing_logits.report import report
@@ -64,7 +64,7 @@ def differs(scale: Scale) -> Sequence[str]:
 
 def training(**options: object) -> TrainConfig:
     """With three iterations, on all the images."""
-    return TrainConfig(validation=0.0, iterations=3, **options)  # type: ignore[arg-type]
+    return published_training(validation=0.0, iterations=3, **options)
 
 
 SCALES: dict[ScaleName, Scale] = {

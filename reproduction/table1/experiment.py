@@ -12,14 +12,13 @@ import torch
 
 from reproduction.harness.cell import Cell, Outcome, Row
 from reproduction.harness.experiment import Experiment
-from reproduction.harness.scale import Scale, ScaleName, paper_training
+from reproduction.harness.scale import Scale, ScaleName, paper_training, published_training
 from reproduction.harness.training import Change
 from reproduction.harness.workbench import Workbench
 from reproduction.table1.report import COMPARISONS, report
 from torchcaps.models import BaselineCNN, Classifier
 from torchcaps.models.classifier import count_parameters
 from torchcaps.seeding import mix_seed
-from torchcaps.training.config import TrainConfig
 
 __all__ = ["EXPERIMENT"]
 
@@ -92,11 +91,11 @@ SCALES: dict[ScaleName, Scale] = {
     "smoke": Scale(
         0.9,
         1,
-        TrainConfig(data="mnist5k", epochs=2, batch_size=32, validation=0.0),
+        published_training(data="mnist5k", epochs=2, batch_size=32, validation=0.0),
         images=800,
         held_out=400,
     ),
-    "cpu": Scale(25, 3, TrainConfig(data="mnist", epochs=3, validation=0.0), images=12_000),
+    "cpu": Scale(25, 3, published_training(data="mnist", epochs=3, validation=0.0), images=12_000),
     "paper": Scale(
         1500,
         3,

@@ -1,6 +1,6 @@
 """The errors that mean "this needs a person", not "the program is wrong"."""
 
-__all__ = ["InputError", "RunStopped"]
+__all__ = ["InputError", "RunStopped", "SomeFailed"]
 
 
 class InputError(ValueError):
@@ -26,3 +26,13 @@ class RunStopped(Exception):
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+class SomeFailed(Exception):
+    """Much was asked for at once and the rest is done: its message says how many were not, and why.
+
+    The command line returns 1 then, so that a script can tell it from all done (0) and from a
+    mistake before which nothing was done (2).
+    """
+
+    exit_code = 1

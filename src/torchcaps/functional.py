@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from torchcaps.types import check_float_tensor
+from torchcaps.types import check_float_tensor, values_at_hand
 from torchcaps.votes import Votes
 
 __all__ = [
@@ -63,7 +63,8 @@ def _squash(s: Tensor, dim: int, half_length: float) -> Tensor:
     """|s|² / (half_length² + |s|²) · s / |s|: of length ½ where |s| = half_length."""
     check_float_tensor("s", s)
     unit, length = direction_and_length(_accumulated(s), dim)
-    v = unit * (length / torch.hypot(length, torch.full_like(length, half_length))).square()
+    half = torch.full_like(length, half_length)
+    v = unit * (length / hypotenuse(length, half)).square()
     return v.to(s.dtype)
 
 
@@ -125,6 +126,19 @@ def direction_and_length(s: Tensor, dim: int = -1) -> tuple[Tensor, Tensor]:
     return x / norm, scale * norm
 
 
+def hypotenuse(a: Tensor, b: Tensor) -> Tensor:
+    """√(a² + b²) of numbers that are not both zero; no square over- or underflows.
+
+    Example:
+        >>> hypotenuse(torch.tensor([3e30]), torch.tensor([4e30]))
+        tensor([5.0000e+30])
+    """
+    if not (torch.compiler.is_exporting() or torch.jit.is_tracing()):
+        return torch.hypot(a, b)
+    larger = torch.maximum(a.abs(), b.abs())  # ONNX has no hypot
+    return larger * ((a / larger).square() + (b / larger).square()).sqrt()
+
+
 def of_ordinary_size(s: Tensor, ordinary: float = 1e6) -> Tensor:
     """s over its size where that is above what is ordinary: what a LayerNorm, which does not see
     the size, takes without overflow.
@@ -136,6 +150,21 @@ def of_ordinary_size(s: Tensor, ordinary: float = 1e6) -> Tensor:
     """
     size = s.detach().abs().amax(dim=-1, keepdim=True)
     return s / torch.where(size > ordinary, size, torch.ones_like(size))
+
+
+def constant_if_huge(logits: Tensor) -> Tensor:
+    """The logits, without a gradient where their square overflows.
+
+    There a softmax has saturated, and what is left of its gradient is rounding, which votes of that
+    size would blow up.
+
+    Example:
+        >>> logits = torch.tensor([1.0, 1e30], requires_grad=True)
+        >>> torch.autograd.grad(constant_if_huge(logits).sum(), logits)
+        (tensor([1., 0.]),)
+    """
+    huge = logits.abs() > torch.finfo(logits.dtype).max ** 0.5
+    return torch.where(huge, logits.detach(), logits)
 
 
 def agreement(votes: Votes | Tensor, pose: Tensor) -> Tensor:
@@ -255,8 +284,8 @@ def class_targets(labels: Tensor, shape: torch.Size) -> Tensor:
     if not isinstance(labels, Tensor):
         raise TypeError(f"labels must be a tensor, got {type(labels).__name__}")
     batch, classes = shape
-    # On a GPU, or within a compiled graph, looking at the values would mean waiting for them.
-    looking = labels.device.type == "cpu" and not torch.compiler.is_compiling() and len(labels)
+    # On a GPU looking at the values would mean waiting for them.
+    looking = labels.device.type == "cpu" and values_at_hand(labels) and len(labels)
     if labels.shape == (batch, classes):
         if looking and (labels.min() < 0 or labels.max() > 1):
             raise ValueError(f"targets [B, J] must be in [0, 1], got up to {labels.max().item()}")

@@ -1,15 +1,29 @@
 """Atomic writes: a reader finds either the old file or the new one, never half of one."""
 
+import hashlib
 import json
 import os
+import secrets
+import stat
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-__all__ = ["atomic_path", "locked", "write_bytes", "write_json", "write_text"]
+from torchcaps.errors import InputError
+
+__all__ = [
+    "atomic_path",
+    "check_plain_file",
+    "locked",
+    "plain_number",
+    "read_text",
+    "write_bytes",
+    "write_json",
+    "write_text",
+]
 
 
 @contextmanager
@@ -18,7 +32,11 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     The file is flushed to disk (fsync) before it is renamed, and the folder after, so that neither
     a kill nor a power cut leaves a half-written `path`. The temporary name keeps the suffix, for
-    writers that take the format from it.
+    writers that take the format from it. What a kill leaves is removed by the next write of the
+    same file. A link is followed: it stays, and what it leads to is written.
+
+    Raises:
+        InputError: `path` is there and not a plain file: a folder, a device, a pipe.
 
     Example:
         >>> import tempfile, pathlib
@@ -28,13 +46,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         >>> [p.name for p in folder.iterdir()]
         ['a.txt']
     """
-    target = Path(path)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".partial-", suffix=target.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    target = check_plain_file(path)
+    lock, temporary = _begin(target)
     try:
-        # mkstemp makes files private; these are ordinary ones.
-        temporary.chmod(0o666 & ~_umask())
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
@@ -44,7 +58,112 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             error.filename = str(target)  # a full disk does not say whose write it refused
         temporary.unlink(missing_ok=True)
         raise
+    finally:
+        if lock is not None:
+            os.close(lock)
     _sync_folder(target.parent)
+
+
+def check_plain_file(path: str | os.PathLike[str]) -> Path:
+    """Where a file is to be written: `path` itself, or what it leads to as a link.
+
+    Raises:
+        InputError: something is there that is not a plain file, which a write would replace.
+
+    Example:
+        >>> check_plain_file("/dev/null")
+        Traceback (most recent call last):
+        ...
+        torchcaps.errors.InputError: /dev/null is a device: name a plain file
+    """
+    real = Path(os.path.realpath(path))
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return real
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{path} is {_kind(mode)}: name a plain file")
+    return real
+
+
+def read_text(path: Path) -> str:
+    """The text of a plain file, UTF-8; of a pipe or a device one could wait for ever.
+
+    Raises:
+        InputError: something is there that is not a plain file.
+        OSError, UnicodeDecodeError: as `Path.read_text`.
+    """
+    check_plain_file(path)
+    return path.read_text(encoding="utf-8")
+
+
+def _kind(mode: int) -> str:
+    if stat.S_ISDIR(mode):
+        return "a folder"
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        return "a device"
+    return "a pipe" if stat.S_ISFIFO(mode) else "a socket"
+
+
+def _begin(target: Path) -> tuple[int | None, Path]:
+    """A new file beside `target`: the descriptor that locks it while it is open, and its path.
+
+    It has the mode that the system gives a new file, and a name made from that of `target`, so that
+    the next write of it finds what a kill has left. Another name, where somebody else is at it.
+    """
+    digest = hashlib.blake2b(os.fsencode(target.name), digest_size=8).hexdigest()
+    suffix = target.suffix if len(os.fsencode(target.suffix)) < 32 else ""
+    usual = target.with_name(f".partial-{digest}{suffix}")
+    _remove_abandoned(usual)
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    while True:
+        other = target.with_name(f".partial-{digest}-{secrets.token_hex(4)}{suffix}")
+        for path in (usual, other):
+            try:
+                handle = os.open(path, flags, 0o666)
+            except FileExistsError:
+                continue
+            except OSError as error:
+                error.filename = str(target)
+                raise
+            if sys.platform == "win32":  # no locks there, and no renaming of what is open
+                os.close(handle)
+                return None, path
+            if path == other or (_lock(handle) and _is_at(handle, path)):
+                return handle, path
+            os.close(handle)  # somebody took it for abandoned, before it was locked
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove a temporary file that no process holds any more."""
+    try:
+        handle = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | os.O_NONBLOCK)
+    except (OSError, AttributeError):  # not there, most often; on Windows there are no such locks
+        return
+    try:
+        if _lock(handle) and _is_at(handle, path):
+            path.unlink(missing_ok=True)
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int) -> bool:
+    """Lock an open file, unless another process has."""
+    import fcntl
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # held, or a file system without locks
+        return False
+    return True
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    """Whether an open file is still what lies at a path."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path, follow_symlinks=False))
+    except OSError:
+        return False
 
 
 @contextmanager
@@ -81,19 +200,32 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
 
 
 def write_text(path: str | os.PathLike[str], content: str) -> None:
-    """Write `content` to `path` atomically, as UTF-8."""
-    write_bytes(path, content.encode())
+    """Write `content` to `path` atomically, as UTF-8.
+
+    What UTF-8 has not, bytes of a file's name that were no UTF-8, is written as `\\udcXX`, which
+    JSON reads back.
+    """
+    write_bytes(path, content.encode(errors="backslashreplace"))
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write `value` to `path` atomically, as readable JSON (floats keep every bit)."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=plain_number) + "\n")
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def plain_number(value: object) -> int | float:
+    """A number as Python's own; what `json.dumps(default=…)` takes for NumPy's.
+
+    Example:
+        >>> import numpy as np
+        >>> json.dumps({"epochs": np.int64(3)}, default=plain_number)
+        '{"epochs": 3}'
+    """
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value)
+    raise TypeError(f"JSON cannot hold {type(value).__name__}")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,12 +1,28 @@
 """What flows between layers, and the checks of arguments that everything uses."""
 
-from typing import NamedTuple
+from numbers import Integral, Real
+from typing import NamedTuple, TypeVar
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 __all__ = ["Capsules", "Paper"]
 
+NamedTupleType = TypeVar("NamedTupleType", bound=type)
 
+
+def exportable(kind: NamedTupleType) -> NamedTupleType:
+    """Give a named tuple a name in saved programs; decorates the class.
+
+    torch.export takes any named tuple apart and puts it together again, and saves those that have
+    such a name.
+    """
+    pytree._register_namedtuple(kind, serialized_type_name=f"torchcaps.{kind.__name__}")
+    return kind
+
+
+@exportable
 class Capsules(NamedTuple):
     """A layer of capsules: what each has seen (pose) and how sure it is (activation).
 
@@ -42,18 +58,24 @@ class Paper(NamedTuple):
         return f"{self.authors} ({self.year}), {self.title}, {self.where}"
 
 
-def check_counts(**counts: object) -> None:
-    """Raise, naming the argument, unless every value is a whole number of at least 1."""
+def check_counts(**counts: object) -> tuple[int, ...]:
+    """The values as plain ints, NumPy's among them too.
+
+    Raises, naming the argument, unless every value is a whole number of at least 1.
+    """
+    plain = []
     for name, value in counts.items():
-        if isinstance(value, bool) or not isinstance(value, int):
+        if isinstance(value, bool) or not isinstance(value, int | Integral):
             raise TypeError(f"{name} must be an int, got {value!r}")
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
+        plain.append(int(value))
+    return tuple(plain)
 
 
 def check_number(name: str, value: object, *, least: float, most: float = float("inf")) -> None:
     """Raise, naming the argument, unless the value is a finite number from `least` to `most`."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float | Real):
         raise TypeError(f"{name} must be a number, got {value!r}")
     if not (least <= value <= most and abs(value) < float("inf")):  # also false for NaN
         upto = "" if most == float("inf") else f", at most {most:g}"
@@ -78,3 +100,17 @@ def check_float_tensor(name: str, value: object) -> None:
         raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
     if not value.dtype.is_floating_point:
         raise TypeError(f"{name} must be a floating-point tensor, got {value.dtype}")
+
+
+def values_at_hand(tensor: Tensor) -> bool:
+    """Whether Python may look at the numbers in a tensor: not where calls are only recorded.
+
+    Example:
+        >>> values_at_hand(torch.zeros(2)), values_at_hand(torch.zeros(2, device="meta"))
+        (True, False)
+    """
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return False
+    # Of subclasses, those of torch.export among them, nothing is known.
+    plain = type(tensor) in (Tensor, nn.Parameter) and not tensor.is_meta
+    return plain and not torch._C._are_functorch_transforms_active()

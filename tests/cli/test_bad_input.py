@@ -176,7 +176,6 @@ TRAIN = {
     ),
     "empty class": (lambda at: ["--data", at.classes("ant", "bee", empty="cow")], "cow has no"),
     "no image": (lambda at: folder_with(at, "bee/5.png"), "5.png is not an image"),
-    "a text in a class": (lambda at: folder_with(at, "bee/notes.txt"), "1 file that is not an"),
     "one class": (lambda at: ["--data", at.classes("ant")], "only one class folder, 'ant'"),
     "unknown data": (lambda at: ["--data", "minst"], "unknown data 'minst' (did you mean"),
     "images too small": (
@@ -429,13 +428,45 @@ OTHERS = {
     ),
     "predict: no image": (lambda at: ["predict", at.run], "name at least one image after"),
     "predict: image gone": (lambda at: ["predict", at.run, at.here / "x.png"], "x.png cannot be"),
-    "predict: a folder": (lambda at: ["predict", at.run, at.here], "cannot be read: Is a"),
+    "predict: a folder without images": (
+        lambda at: ["predict", at.run, at.write("f/notes.txt").parent],
+        "f holds no images; expected",
+    ),
+    "predict: a pattern without images": (
+        lambda at: ["predict", at.run, at.here / "*.png"], "*.png matches no file: name files",
+    ),
+    "predict: nothing but broken files": (
+        lambda at: ["predict", at.run, at.write("a.png"), at.write("b.png"), "--to", "x.csv"],
+        "a.png is not an image that pillow can read; expected PNG, JPEG, BMP, GIF, WEBP, TIFF: "
+        "replace or remove it (and so it is with all 2 images)",
+    ),
+    "predict: a table of another kind": (
+        lambda at: ["predict", at.run, at.picture("a.png"), "--to", "x.xlsx"],
+        "--to x.xlsx must end with .csv (a table) or .jsonl (JSON lines)",
+    ),
+    "predict: a table in the place of an image": (
+        lambda at: ["predict", at.run, at.picture("a.png"), at.write("a.csv"), "--to",
+                    at.here / "a.csv"],
+        "a.csv is one of the images: name another file",
+    ),
+    "predict: threshold": (
+        lambda at: ["predict", at.run, at.picture("a.png"), "--threshold", "1.5"],
+        "--threshold must be from 0 (never) to 1, got 1.5",
+    ),
+    "predict: threshold that is no number": (
+        lambda at: ["predict", at.run, at.picture("a.png"), "--threshold", "nan"],
+        "--threshold must be from 0 (never) to 1, got nan",
+    ),
+    "predict: a model's threshold": (
+        lambda at: ["predict", at.model(metadata={"threshold": 2}), at.picture("a.png")],
+        "config.json: metadata must be an object, and threshold in it a number from 0 to 1",
+    ),
+    "predict: no batch": (
+        lambda at: ["predict", at.run, at.picture("a.png"), "--batch-size", "0"],
+        "--batch-size must be at least 1, got 0",
+    ),
     "predict: no picture": (lambda at: ["predict", at.run, at.write("a.png")], "a.png is not an"),
     "predict: empty file": (lambda at: ["predict", at.run, at.write("a.png", "")], "is empty"),
-    "predict: one of two": (
-        lambda at: ["predict", at.run, at.picture("a.png"), at.write("b.png")],
-        "b.png is not an image",
-    ),
     "predict: far too large": (lambda at: ["predict", at.run, bomb(at)], "has more pixels"),
     "predict: out is a file": (
         lambda at: ["predict", at.run, at.picture("a.png"), "--out", at.write("o.txt")],

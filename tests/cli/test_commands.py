@@ -185,6 +185,10 @@ def test_eval_measures_what_the_model_gives(torchcaps, trained):
     assert (result["images"], result["wrong"]) == (24, 24 - measured.correct)
     assert result["loss"] == pytest.approx(measured.loss)
     assert result["split"] == "test"
+    assert result["balanced_accuracy"] == measured.balanced_accuracy
+    assert result["majority_rate"] == pytest.approx(1 / 3)
+    assert [result["classes"][name]["recall"] for name in NAMES] == measured.recall
+    assert [result["classes"][name]["precision"] for name in NAMES] == measured.precision
     assert result["errors_by_class"] == {
         name: {"wrong": wrong, "images": 8}
         for name, (wrong, _) in zip(NAMES, measured.errors_by_class())
@@ -202,6 +206,12 @@ def test_eval_for_a_person(torchcaps, trained):
     answer = torchcaps("eval", trained / "run", "--split", "train", "--batch-size", 10**30)
     assert answer.code == 0, answer.err
     assert re.match(r"accuracy: [\d.]+% \(95 % interval .* wrong, on .*\(train\)", answer.out)
+    assert re.search(
+        r"^balanced accuracy: [\d.]+% \(recall: ant .*, bee .*, cow .*\); "
+        r"always answering ant: 33\.33%$",
+        answer.out,
+        re.MULTILINE,
+    )
     for name in NAMES:
         assert re.search(rf"^  {name} +[\d.]+%  \(\d+ of 32\)$", answer.out, re.MULTILINE)
 
@@ -330,4 +340,46 @@ def test_too_little_memory_is_told(torchcaps, trained, monkeypatch):
         monkeypatch.setattr(metrics, "evaluate", fail)
         answer = torchcaps("eval", trained / "run")
         assert answer.code == 2
-        assert answer.err.startswith("torchcaps: there is too little memory for this: take a")
+        assert answer.err == (
+            "torchcaps: there is too little memory for this: take a smaller --batch-size\n"
+        )
+    answer = torchcaps("eval", trained / "run", "--batch-size", "1")
+    assert "use a machine with more, or a network for smaller images" in answer.err
+
+
+def test_too_little_memory_for_a_single_image_does_not_blame_the_batch(
+    torchcaps, trained, tmp_path, monkeypatch
+):
+    from torchcaps.training import loop
+
+    def fail(*arguments, **options):
+        raise MemoryError
+
+    for name in ("train", "resume"):
+        monkeypatch.setattr(loop, name, fail)
+    said = "torchcaps: there is too little memory for this: "
+    for options, advice in (
+        (["--batch-size", "1"], "take a smaller --image-size"),
+        ([], "take a smaller --batch-size or --image-size"),
+        (["--resume", trained], "begin a new run with a smaller --batch-size or --image-size"),
+    ):
+        assert torchcaps("train", *options).err == f"{said}{advice}\n"
+
+
+def test_weights_that_no_batch_size_can_save_are_refused_before_they_are_made(
+    torchcaps, trained, tmp_path, monkeypatch
+):
+    from torchcaps.training import build
+
+    monkeypatch.setattr(build, "physical_memory", lambda: 18_000_000)
+    options = ["--data", trained / "tiny.npz", "--out", tmp_path / "run"]
+    answer = torchcaps("train", *options)  # 1,186,785 weights
+    assert answer.code == 2
+    assert answer.err == (
+        "torchcaps: a CapsNet for images of 17×17 has 1,186,785 weights, for which training needs "
+        "0.0 GiB of memory at any batch size, and this machine has 0.0: take a smaller "
+        "--image-size\n"
+    )
+    assert not (tmp_path / "run").exists()
+    monkeypatch.setattr(build, "physical_memory", lambda: 20_000_000)
+    assert torchcaps("train", *options, "--epochs", 1).code == 0

@@ -198,6 +198,11 @@ def test_other_mistakes(torchcaps, opened, run, unfinished, tmp_path):
         ([tmp_path], f"{tmp_path} holds no config.json"),
         ([unfinished], "is not finished, so it has no model yet"),
         (["--out", tmp_path], f"--out {tmp_path} is a folder: name a file"),
+        (["--out", "/dev/null"], "--out /dev/null is a device: name a plain file"),
+        ([run, "--out", run / "config.json"], "config.json is a file of the model: name another"),
+        (["--out", ""], "--out is empty: give it a value, or leave it out"),
+        (["--out="], "--out is empty: give it a value, or leave it out"),
+        ([""], "an argument is empty: give it a value, or leave it out"),
         (["--out", tmp_path / "file" / "a.html"], "file: File exists"),
     ]:
         answer = torchcaps("explore", *arguments)

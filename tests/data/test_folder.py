@@ -90,6 +90,24 @@ def test_deeper_folders_hidden_files_and_junk(tmp_path, write_images):
     assert [len(files) for files in listing.train] == [5, 4]
 
 
+def test_other_files_in_class_folders_are_passed_over_and_that_is_said(
+    tmp_path, write_images, caplog
+):
+    write_images(tmp_path, classes())
+    alone = load_data(str(tmp_path))
+    for name in ("cat/notes.txt", "dog/labels.csv", "dog/deep/model.pt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    data = load_data(str(tmp_path))
+    assert torch.equal(data.train.images, alone.train.images)
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
+        f"class folder {tmp_path / 'cat'}: passed over 1 file that is not called as an image is, "
+        f"the first {tmp_path / 'cat' / 'notes.txt'}",
+        f"class folder {tmp_path / 'dog'}: passed over 2 files that are not called as an image is, "
+        f"the first {tmp_path / 'dog' / 'labels.csv'}",
+    ]
+
+
 def test_linked_class_folders(tmp_path, write_images):
     write_images(tmp_path / "store", classes())
     (tmp_path / "root").mkdir()

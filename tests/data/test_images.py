@@ -89,6 +89,12 @@ def test_a_generator_is_read():
     assert data.labels.tolist() == [0, 1, 2]
 
 
+def test_a_part_that_lacks_a_class_needs_the_names():
+    pairs = [(torch.zeros(1, 5, 5), k) for k in (0, 2)]
+    data = ImageData.from_dataset(pairs, class_names=["a", "b", "c"])
+    assert (data.labels.tolist(), data.num_classes) == ([0, 2], 3)
+
+
 PIXELS = np.random.default_rng(0).integers(0, 256, (8, 9, 3), dtype=np.uint8)
 
 

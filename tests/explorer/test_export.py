@@ -94,6 +94,24 @@ def test_the_config_describes_the_network():
     assert (bare["reconstruct"], bare["decoder_hidden"]) == (False, [])
 
 
+@pytest.mark.parametrize(
+    ("names", "border", "subject"),
+    [
+        (None, None, "digits"),
+        (None, 0.02, "digits"),
+        (["a", "b"], None, "drawings"),
+        (["a", "b"], 0.98, "drawings"),
+        (["a", "b"], 0.45, "photos"),
+        (None, 0.45, "photos"),
+        (["10", "11"], 0, "drawings"),
+    ],
+)
+def test_what_the_page_speaks_of(names, border, subject):
+    model = tiny(num_classes=2, class_names=names)
+    model.metadata = {} if border is None else {"border_brightness": border}
+    assert page_data(model)["subject"] == subject
+
+
 def test_the_model_itself_is_not_changed():
     model = tiny()
     before = {name: value.clone() for name, value in model.state_dict().items()}

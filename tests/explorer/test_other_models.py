@@ -62,7 +62,7 @@ def test_names_are_text_and_nothing_else(open_model):
     page.locator("#steps").scroll_into_view_if_needed()
     settle(page)
     assert page.locator("img, script:not([type]) ~ script").count() == 0
-    assert page.title() == "Draw a digit and watch it being routed"
+    assert page.title() == "Draw and watch it being routed"
     assert "<img src=y" in page.locator("#title").text_content()
     assert page.evaluate("document.documentElement.scrollWidth") == 360
 
@@ -137,6 +137,55 @@ def test_thousands_of_capsules(open_model):
     assert page.locator("#cells *").count() == 2  # one cell is in the page, not thousands
     lines = drawn(page, "#picture")
     assert (lines > 0).any()
+
+
+def test_photos_are_not_drawn_and_the_page_does_not_speak_of_digits(open_model):
+    options = {**TINY, "image_size": 64, "conv_channels": 2, "primary_types": 8}
+    model = CapsNet(**options, channels=3, num_classes=4, class_names=["ant", "bee", "cow", "dog"])
+    model.metadata = {"border_brightness": 0.45, "data": "pictures"}
+    page = open_model(model, images_of(model))
+    assert page.title() == "Watch an image being routed"
+    assert page.locator("h1").text_content() == page.title()
+    assert "digit" not in page.locator("main").inner_text()
+    assert page.evaluate("torchcaps.store.state.measures.I") == 4608
+    note = page.locator("#legend-note").text_content()
+    assert note.endswith("Of 4608 capsules the 1500 most awake are drawn.")
+    for hidden in ("#ink", "#fit"):
+        assert not page.locator(hidden).is_visible()
+    seen = state(page, "image")
+    stroke(page, *SEVEN)
+    page.locator("#board").focus()
+    page.keyboard.press("Space")
+    page.keyboard.press("ArrowRight")
+    settle(page)
+    assert state(page, "image") == seen
+    page.click("#clear")
+    settle(page)
+    assert page.locator("#verdict").text_content() == "No image yet."
+    assert "Choose an image below" in page.locator("#board-hint").text_content()
+
+
+def test_of_thousands_of_capsules_the_most_awake_are_drawn(open_model):
+    model = CapsNet(**{**TINY, "image_size": 64, "primary_types": 8}, num_classes=3)
+    page = open_model(model, images_of(model))
+    drawn_ones = page.evaluate(
+        """() => {
+          const { awake } = torchcaps.store.state.measures;
+          const least = torchcaps.leastDrawn(awake);
+          return [awake.length, awake.filter((value) => value >= least).length,
+                  torchcaps.leastDrawn(awake.subarray(0, 1152))];
+        }"""
+    )
+    assert drawn_ones == [4608, 1500, 0]
+
+
+def test_a_decoder_that_is_too_large_for_a_page_is_left_out(open_model, tmp_path):
+    model = CapsNet(**{**TINY, "image_size": 40, "decoder_hidden": [2000]}, channels=3)
+    page = open_model(model, images_of(model))
+    assert (tmp_path / "page.html").stat().st_size < 5_000_000  # with it 28
+    assert "too large for a page" in page.locator("#drawing-parts").text_content()
+    assert len(lengths(page)) == 10
+    assert model.decoder is not None
 
 
 def test_samples_that_the_model_gets_wrong_are_marked(open_model):

@@ -38,9 +38,46 @@ def test_without_a_bias_its_output_only_changes_sign_with_its_input() -> None:
 
 
 def test_weights_begin_small_and_truncated() -> None:
-    weight = DenseCaps(50, 8, 10, 16).weight
+    weight = DenseCaps(50, 8, 10, 16, init="paper").weight
     assert weight.abs().max() <= 0.2
     assert 0.08 < weight.std() < 0.1  # 0.1 before truncation at two of it
+
+
+@pytest.mark.parametrize("iterations", [1, 3])
+@pytest.mark.parametrize("in_caps", [64, 300, 2000])
+@pytest.mark.parametrize("out_caps", [2, 10, 50])
+@pytest.mark.parametrize("wanted", [0.1, 0.5])
+def test_output_capsules_begin_with_the_length_asked_for(in_caps, out_caps, wanted, iterations):
+    torch.manual_seed(0)
+    routing = {"name": "dynamic", "iterations": iterations}
+    layer = DenseCaps(in_caps, 8, out_caps, 16, routing, initial_length=wanted)
+    pose = torch.nn.functional.normalize(torch.randn(8, in_caps, 8), dim=-1) / 2
+    with torch.no_grad():
+        length = layer(pose).activation.mean()
+    assert 0.6 * wanted < length < 1.4 * wanted
+
+
+def test_a_deep_stack_begins_alive():
+    torch.manual_seed(0)
+    layers = [DenseCaps(32, 8, 16, 16), *(DenseCaps(16, 16, 16, 16) for _ in range(5))]
+    pose = torch.nn.functional.normalize(torch.randn(8, 32, 8), dim=-1) / 2
+    torch.nn.Sequential(*layers)(pose).activation.sum().backward()
+    assert layers[0].weight.grad.norm() > 1e-2
+    dead = [DenseCaps(32, 8, 16, 16, init="paper")]
+    dead += [DenseCaps(16, 16, 16, 16, init="paper") for _ in range(5)]
+    torch.nn.Sequential(*dead)(pose).activation.sum().backward()
+    assert dead[0].weight.grad.norm() < 1e-12
+
+
+def test_the_learning_rate_of_wide_layers_is_scaled():
+    reference = DenseCaps(288, 8, 10, 16)
+    assert reference.learning_rates == {"weight": 1.0}
+    # Twice as many inputs for a class, or half as many classes: all move the sum twice as far.
+    assert DenseCaps(576, 8, 10, 16).learning_rates == {"weight": pytest.approx(0.5)}
+    assert DenseCaps(288, 8, 5, 16).learning_rates == {"weight": pytest.approx(0.5)}
+    assert DenseCaps(20, 8, 10, 16).learning_rates == {"weight": 1.0}
+    assert DenseCaps(9000, 8, 2, 16, "em").learning_rates == {"weight": 1.0}  # a mean, not a sum
+    assert DenseCaps(9000, 8, 2, 16, init="paper").learning_rates == {}
 
 
 def test_every_parameter_gets_its_gradient() -> None:

@@ -166,8 +166,37 @@ def test_refuses(arguments: dict[str, Any], error: type[Exception], message: str
         (torch.rand(2, 1, 28, 27), ValueError, "got shape"),
         (torch.zeros(2, 1, 28, 28, dtype=torch.uint8), TypeError, "floating-point tensor"),
         ("image.png", TypeError, "got str"),
+        (
+            255 * torch.rand(2, 1, 28, 28),
+            ValueError,
+            r"hold numbers up to 25\d.*divide pixels by 255",
+        ),
+        (torch.full((1, 1, 28, 28), 200.0).bfloat16(), ValueError, "up to 200; expected floats in"),
     ],
 )
 def test_refuses_images(images: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         CapsNet(**SMALL)(images)
+
+
+def test_normalised_pixels_are_a_persons_own_choice() -> None:
+    images = (torch.rand(2, 1, 28, 28) - 0.1307) / 0.3081
+    CapsNet(**SMALL)(images)
+    CapsNet(**SMALL)(images[:0])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.jit's own
+def test_the_range_is_not_asked_for_where_calls_are_recorded() -> None:
+    model, images = CapsNet(**SMALL, reconstruct=False).eval(), torch.rand(2, 1, 28, 28)
+    activation = model(images).activation
+
+    def called(x: torch.Tensor) -> torch.Tensor:
+        return model(x).activation
+
+    single = torch.func.vmap(lambda x: called(x[None])[0])
+    torch.testing.assert_close(single(images), activation)
+    torch.testing.assert_close(torch.func.jvp(called, (images,), (images,))[0], activation)
+    exported = torch.export.export(model, (images,))
+    torch.testing.assert_close(exported.module()(images).activation, activation)
+    with torch.device("meta"):
+        assert CapsNet(**SMALL)(torch.rand(2, 1, 28, 28)).activation.shape == (2, 10)

@@ -19,7 +19,7 @@ from reproduction.harness.experiment import Experiment, Finding, Report
 from reproduction.harness.folder import ExperimentFolder, settings
 from reproduction.harness.registry import EXPERIMENTS
 from reproduction.harness.run import write_up
-from reproduction.harness.scale import Scale
+from reproduction.harness.scale import Scale, published_training
 from torchcaps.errors import InputError
 from torchcaps.training.config import TrainConfig
 
@@ -57,7 +57,7 @@ def test_what_was_published_before_an_option_was_there_is_read(folder, tmp_path)
     """Whichever option: all settings that have their default are left out."""
     copy = shutil.copytree(folder, tmp_path / folder.name)
     facts = json.loads((copy / "experiment.json").read_text())
-    default = settings(Scale(minutes=0, training=TrainConfig()))
+    default = settings(Scale(minutes=0, training=published_training()))
     lacking = [k for k, v in facts["settings"].items() if v == json.loads(json.dumps(default[k]))]
     assert lacking
     for name in lacking:

@@ -15,7 +15,8 @@ from torchcaps.routing import ROUTINGS, Law, create_routing, list_routings, swee
 # The rows of the registry that come with the package; doctests and experiments add others.
 ROWS = [
     "ar_capsnet", "attention", "deepcaps", "dynamic", "em", "group_equivariant", "heinsen2019",
-    "heinsen2022", "kde", "locally_constrained", "self_attention", "self_routing", "variational",
+    "heinsen2022", "interests", "kde", "locally_constrained", "self_attention", "self_routing",
+    "variational",
 ]  # fmt: skip
 # Options that matter, by row: a name, and what the routing is made from.
 EM = {"final_lambda": 0.5, "variance_floor": 1e-3}
@@ -28,11 +29,19 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
         "dynamic, 3 iterations": {},
         "dynamic, leaky": {"leaky": True},
         "dynamic, half squash": {"squash": "half"},
+        "dynamic, max-min": {"coupling": "max_min"},
+        "dynamic, Wang and Liu": {"squash": "direction", "accumulate": False, "scale": 0.5},
+        "dynamic, DeepCaps": {"coupling": "softmax_times_parents", "learned_bias": True},
         "dynamic, detached": {"detach": True},
     },
     "group_equivariant": {"group_equivariant": {}},
     "heinsen2019": {"heinsen2019": {}, "heinsen2019, means": {"density": "means", "iterations": 2}},
     "heinsen2022": {"heinsen2022": {}, "heinsen2022, shared": {"shared": True}},
+    "interests": {
+        "interests": {"detach": False},
+        "interests, dot": {"update": "dot", "detach": False},
+        "interests, residual": {"update": "residual", "scale": 2.0},
+    },
     "kde": {"kde": {}},
     "self_attention": {"self_attention": {}},
     "self_routing": {"self_routing": {}},
@@ -101,7 +110,7 @@ def test_what_all_promise_whatever_the_backend(
 
 @pytest.mark.parametrize(("row", "name", "backend"), CASES)
 def test_gradients(row: str, name: str, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if OPTIONS[row][name].get("detach"):
+    if create_routing(row, **OPTIONS[row][name]).detach:
         pytest.skip("its gradient is not that of the whole")
     monkeypatch.setattr(sweep, "TILE_BYTES", 2 * 2 * 2 * 8)
     contract.gradients_are_those_of_finite_differences(maker(row, OPTIONS[row][name], backend))

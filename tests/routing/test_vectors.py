@@ -138,7 +138,7 @@ def test_one_changed_entry_fails(path: Path, dtype: torch.dtype, tmp_path: Path)
         if kind not in (f"out{width}", f"mid{width}", f"grad{width}") or rest in defects:
             continue
         array = content[name].copy()
-        array.flat[-1] += 1e-3 * scale(array)
+        array.flat[-1] += 1e-3 * scale(array) if array.dtype.kind == "f" else 1
         copy = tmp_path / path.name
         np.savez(copy, **{**content, name: array})
         with pytest.raises(AssertionError, match=rf"{rest} is off by"):

@@ -16,6 +16,7 @@ from tests.oracle import Array
 from tests.routing import vector_cases_em as em_cases
 from tests.routing import vector_cases_windows as window_cases
 from tests.routing.vector_cases_dense import DENSE_CASES, Case, Settings, Tensors
+from tests.routing.vector_cases_interests import INTEREST_CASES
 from torchcaps import LinearVotes
 from torchcaps.routing import AttentionRouting, DynamicRouting
 
@@ -77,6 +78,7 @@ def kde_dynamic(settings: Settings, tensors: Tensors, backend: str) -> Tensors:
 # The beginning of a file's name → how it is asked of this package.
 CASES: dict[str, Case] = {
     **DENSE_CASES,
+    **INTEREST_CASES,
     "em-ibm-conv": em_cases.ibm_conv,
     "em-ibm-fc": em_cases.ibm,
     "em-official-class": em_cases.official_class,
@@ -104,14 +106,5 @@ DEFECTS = {
 
 # The beginning of a file's name → what this package lacks for it.
 NOT_YET_BUILT = {
-    "comirec-dr": "a layer of interests: the guarded squash, given starting logits",
-    "comirec-mind": "a layer of interests: one map for all outputs, given starting logits",
-    "comirec-sa": "self-attentive interests",
     "inverted-attention-concurrent": "several layers that are routed at the same time",
-    "mind-deepmatch": "a layer of interests: one map, given starting logits, a mask of outputs",
-    "mind-easyrec": "a layer of interests: one map, given starting logits, a mask of outputs",
-    "rechub-bilinear0": "a layer of interests; the files follow a defect",
-    "rechub-bilinear2": "a layer of interests; the files follow a defect",
-    "rechub-sa": "self-attentive interests; the files follow a defect",
-    "torcheasyrec": "a layer of interests: one map, given starting logits, a mask of outputs",
 }

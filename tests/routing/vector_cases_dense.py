@@ -87,7 +87,9 @@ def self_routing(settings: Settings, tensors: Tensors, backend: str) -> Tensors:
     }
 
 
-def variational_class(settings: Settings, tensors: Tensors, backend: str) -> Tensors:
+def variational_class(
+    settings: Settings, tensors: Tensors, backend: str, floor: float = 1e-11
+) -> Tensors:
     """Class capsules: one window is the whole map. The original adds 0.1 to two components of every
     vote where it should add coordinates; the files need that, so the case adds it."""
     pose, activation = tensors["in_pose"], tensors["in_activation"]
@@ -102,7 +104,7 @@ def variational_class(settings: Settings, tensors: Tensors, backend: str) -> Ten
     routing = last(VariationalRouting)(
         settings["iterations"],
         covariance={"diag": "diagonal", "full": "full"}[settings["cov"]],
-        evidence_floor=1e-11,
+        evidence_floor=floor,
         backend=backend,
     )
     learned = {

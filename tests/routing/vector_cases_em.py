@@ -22,25 +22,6 @@ class EMWithLogit(EMRouting):
         return super().finish(state)
 
 
-class EMWithConstantLambda(EMRouting):
-    """EM routing with λ_t = λ in every iteration."""
-
-    def inverse_temperature(self, m: Tensor, t: int) -> float:
-        assert self.final_lambda is not None
-        return self.final_lambda
-
-
-class EMThatStartsAtOne(EMWithLogit):
-    """EM routing whose couplings are 1 in the first iteration, so that masses are C times larger:
-    SR-CapsNet's."""
-
-    def settle(self, statistics: Moments, state: State, t: int) -> State:
-        if t == 1:
-            types = statistics.mass.shape[-2]
-            statistics = Moments(*(types * part for part in statistics))
-        return super().settle(statistics, state, t)
-
-
 class OfficialConvEM(EMWithLogit):
     """EM routing with the E-step of the official convolutional layer, which is not that of the
     paper: a softmax over the positions of *one* parent type, where positions are added up as if the
@@ -202,8 +183,9 @@ def yl1993(settings: Settings, tensors: Tensors, backend: str) -> Tensors:
 
 
 def yl1993_routing(settings: Settings, backend: str) -> EMRouting:
-    return EMWithConstantLambda(
+    return EMRouting(
         settings["iterations"],
+        constant_lambda=True,
         final_lambda=settings["inverse_temperature"],
         variance_floor=settings["eps"],
         mass_floor=settings["eps"],
@@ -226,8 +208,9 @@ def srcapsnet_conv(settings: Settings, tensors: Tensors, backend: str) -> Tensor
     """Couplings that start at 1, no floor of the mass."""
     pose = tensors["in_pose"].movedim(2, -1)
     weight = types_first(tensors["param_W"], windows_of(settings, pose.shape[2:4]), -4)
-    routing = EMThatStartsAtOne(
+    routing = EMRouting(
         settings["iterations"],
+        first_coupling="whole",
         final_lambda=settings["final_lambda"],
         variance_floor=settings["eps"],
         mass_floor=0.0,

@@ -1,11 +1,20 @@
+import itertools
 import math
+import statistics
 
 import pytest
 import torch
 
 from tests.small_runs import tiny_data
 from torchcaps.models import create_model
-from torchcaps.training.metrics import Evaluation, evaluate, wilson_interval
+from torchcaps.training.metrics import (
+    Evaluation,
+    agreement_z,
+    class_figures,
+    describe_classes,
+    evaluate,
+    wilson_interval,
+)
 
 ACTIVATION = torch.tensor(
     [
@@ -68,6 +77,88 @@ def test_no_mistakes():
 def test_a_class_without_images():
     some = Evaluation(torch.tensor([1, 1]), ACTIVATION[:2], 0.0, 0.0)
     assert some.errors_by_class() == [(0, 0), (1, 2), (0, 0)]
+
+
+def test_recall_precision_and_balanced_accuracy_by_hand():
+    """Confusion [[1, 1, 0], [0, 1, 0], [1, 1, 0]]."""
+    assert ANSWERS.recall == [0.5, 1.0, 0.0]
+    assert ANSWERS.precision == [0.5, pytest.approx(1 / 3), None]  # nothing was taken for class 2
+    assert ANSWERS.balanced_accuracy == 0.5
+    assert ANSWERS.majority == (0, 0.4)  # the first of equally large ones
+    assert class_figures(ANSWERS, ["a", "b", "c"]) == {
+        "balanced_accuracy": 0.5,
+        "majority_class": "a",
+        "majority_rate": 0.4,
+        "classes": {
+            "a": {"images": 2, "predicted": 2, "recall": 0.5, "precision": 0.5},
+            "b": {"images": 1, "predicted": 3, "recall": 1.0, "precision": pytest.approx(1 / 3)},
+            "c": {"images": 2, "predicted": 0, "recall": 0.0, "precision": None},
+        },
+    }
+
+
+def test_a_class_without_images_does_not_count_in_the_balanced_accuracy():
+    some = Evaluation(torch.tensor([1, 1]), ACTIVATION[:2], 0.0, 0.0)  # answers 0 and 1
+    assert some.recall == [None, 0.5, None]
+    assert some.balanced_accuracy == 0.5
+    assert some.precision == [0.0, 1.0, None]
+
+
+def test_unequal_classes_against_a_loop_over_the_images():
+    labels = torch.multinomial(torch.tensor([0.9, 0.07, 0.02, 0.01]), 500, replacement=True)
+    activation = torch.rand(500, 4) + 0.3 * torch.nn.functional.one_hot(labels, 4)
+    measured = Evaluation(labels, activation, 0.0, 0.0)
+    pairs = list(zip(labels.tolist(), measured.predictions.tolist()))
+    for k in range(4):
+        of_class = [p == k for label, p in pairs if label == k]
+        answered = [label == k for label, p in pairs if p == k]
+        assert measured.recall[k] == pytest.approx(sum(of_class) / len(of_class))
+        assert measured.precision[k] == pytest.approx(sum(answered) / len(answered))
+    assert measured.balanced_accuracy == pytest.approx(sum(measured.recall) / 4)
+    assert measured.majority == (0, labels.tolist().count(0) / 500)
+
+
+def test_the_line_of_classes_names_all_of_few_and_the_worst_of_many():
+    assert describe_classes(ANSWERS, ["a", "b", "c"]) == (
+        "balanced accuracy: 50.00% (recall: a 50.00%, b 100.00%, c 0.00%); "
+        "always answering a: 40.00%"
+    )
+    labels = torch.arange(8)
+    activation = torch.eye(8)
+    activation[5, 6] = 2.0
+    many = Evaluation(labels, activation, 0.0, 0.0)
+    line = describe_classes(many, list("abcdefgh"))
+    assert line.startswith("balanced accuracy: 87.50% (lowest recall: f 0.00%, a 100.00%, b 100")
+
+
+# --- more than a guesser would get right
+@pytest.mark.parametrize(
+    ("labels", "answers"),
+    [
+        ([0, 0, 0, 1, 1, 1], [0, 0, 1, 1, 1, 1]),
+        ([0, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 1]),
+        ([0, 1, 2, 0, 1, 2], [1, 2, 0, 1, 2, 0]),
+        ([0, 1, 2, 3, 4, 4], [0, 1, 2, 3, 4, 0]),
+    ],
+)
+def test_agreement_against_every_order_of_the_answers(labels, answers):
+    """The guesser gives the same answers in any order: here in all 720."""
+    right = [
+        sum(label == answer for label, answer in zip(labels, order))
+        for order in itertools.permutations(answers)
+    ]
+    seen = sum(label == answer for label, answer in zip(labels, answers))
+    surplus = seen - statistics.fmean(right)
+    expected = math.copysign(max(0.0, abs(surplus) - 0.5), surplus) / statistics.pstdev(right)
+    counts = torch.zeros(5, 5, dtype=torch.int64)
+    for label, answer in zip(labels, answers):
+        counts[label, answer] += 1
+    assert agreement_z(counts) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("counts", [[[9, 0], [9, 0]], [[5, 4], [0, 0]], [[1, 0], [0, 0]], [[0]]])
+def test_one_class_of_images_or_of_answers_shows_no_agreement(counts):
+    assert agreement_z(torch.tensor(counts)) == 0.0
 
 
 class TestEvaluate:

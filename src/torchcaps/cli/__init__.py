@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any, NoReturn
 
 from torchcaps import __version__
-from torchcaps.errors import InputError, RunStopped
+from torchcaps.cli.streams import one_line, safe_streams
+from torchcaps.errors import InputError, RunStopped, SomeFailed
 
 __all__ = ["exit_after", "main"]
 
@@ -15,18 +16,31 @@ __all__ = ["exit_after", "main"]
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command that the arguments name, and exit as `exit_after` does."""
     words = sys.argv[1:] if arguments is None else list(arguments)
-    exit_after(lambda: run(words))
+    exit_after(lambda: run(words), keep_going=words[:1] == ["train"])
 
 
 def run(arguments: Sequence[str]) -> None:
     """Run the command that the arguments name."""
+    check_none_empty(arguments)
+    if arguments[:1] != ["train"] and is_other_process():
+        return  # the first one answers for all
     if arguments[:1] == ["--version"]:
         print(f"torchcaps {__version__}")
-    else:
-        parse(arguments).run()
+        return
+    command = parse(arguments)
+    try:
+        command.run()
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise InputError(
+            f"there is too little memory for this: {memory_advice(command)}"
+        ) from error
 
 
-def exit_after(command: Callable[[], None], program: str = "torchcaps") -> NoReturn:
+def exit_after(
+    command: Callable[[], None], program: str = "torchcaps", *, keep_going: bool = False
+) -> NoReturn:
     """Run a command and exit: 0 done, 2 a mistake in the input, 1 and 130 a run that stopped.
 
     A mistake is answered with one sentence on standard error, never a traceback; a traceback is a
@@ -35,11 +49,19 @@ def exit_after(command: Callable[[], None], program: str = "torchcaps") -> NoRet
     Args:
         command: what is run.
         program: whose name the sentence begins with.
+        keep_going: the command goes on where what it prints cannot be printed: hours of work are
+            not lost for a display.
     """
+    with safe_streams(keep_going):
+        exit_with_code(command, program)
+
+
+def exit_with_code(command: Callable[[], None], program: str) -> NoReturn:
+    """What `exit_after` does, where the streams are safe."""
     try:
         command()
         sys.stdout.flush()
-    except (InputError, RunStopped) as error:
+    except (InputError, RunStopped, SomeFailed) as error:
         fail(str(error), getattr(error, "exit_code", 2), program)
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -58,6 +80,21 @@ def exit_after(command: Callable[[], None], program: str = "torchcaps") -> NoRet
     except KeyboardInterrupt:
         fail("interrupted", 130, program)
     sys.exit(0)
+
+
+def check_none_empty(arguments: Sequence[str]) -> None:
+    """Raise for an empty argument: as a path it would be the current folder."""
+    for before, argument in zip(["", *arguments], arguments):
+        name, equals, value = argument.partition("=")
+        if argument and not (name.startswith("--") and equals and not value):
+            continue
+        what = name or (before if before.startswith("--") else "an argument")
+        raise InputError(f"{what} is empty: give it a value, or leave it out")
+
+
+def is_other_process() -> bool:
+    """Whether torchrun has started this process, and it is not the first."""
+    return "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK", "0") != "0"
 
 
 def parse(arguments: Sequence[str]) -> Any:
@@ -101,6 +138,19 @@ def parse(arguments: Sequence[str]) -> Any:
     )
 
 
+def memory_advice(command: Any) -> str:
+    """What a person can do, by the options that a command has and where they stand."""
+    options = []
+    if getattr(command, "batch_size", 1) > 1:
+        options.append("--batch-size")
+    if hasattr(command, "image_size"):
+        options.append("--image-size")
+    if not options:
+        return "use a machine with more, or a network for smaller images"
+    begin = "begin a new run with" if getattr(command, "resume", None) else "take"
+    return f"{begin} a smaller {' or '.join(options)}"
+
+
 def is_out_of_memory(error: Exception) -> bool:
     """Whether Python, CUDA or torch's CPU allocator says so."""
     return (
@@ -116,5 +166,5 @@ def fail(message: str, exit_code: int = 2, program: str = "torchcaps") -> NoRetu
         # Under torchrun all processes fail alike. The first one speaks for them, and with its end
         # torchrun ends the others; one that fails alone is heard after this.
         time.sleep(5)
-    print(f"{program}: {message}", file=sys.stderr)
+    print(f"{program}: {one_line(message)}", file=sys.stderr)
     sys.exit(exit_code)

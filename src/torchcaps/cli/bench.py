@@ -1,6 +1,7 @@
 """`torchcaps bench`."""
 
 import datetime
+import os
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,8 @@ from torchcaps.errors import InputError
 from torchcaps.training.config import MOST_THREADS
 
 __all__ = ["Bench"]
+
+A_DAY = 86_400.0
 
 Name = Literal[
     "mnist", "mnist_b1", "mnist_b1024", "multimnist", "cifar", "smallnorb", "windows", "interests",
@@ -45,8 +48,10 @@ class Bench:
         if self.threads is not None:
             check_range("threads", self.threads, MOST_THREADS)
             torch.set_num_threads(self.threads)
-        if not self.budget > 0:
-            raise InputError(f"--budget must be more than 0 seconds, got {self.budget:g}")
+        if not 0 < self.budget <= A_DAY:
+            raise InputError(
+                f"--budget must be more than 0 seconds, and at most a day, got {self.budget:g}"
+            )
         device = self._device(torch.cuda.is_available())
         names = self.shapes or [n for n, s in SHAPES.items() if device == "cuda" or not s.gpu_only]
         folder = self._folder()
@@ -65,7 +70,7 @@ class Bench:
     def _folder(self) -> Path:
         now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         folder = self.out or Path("runs") / f"bench-{now}"
-        if folder.is_file():
+        if os.path.lexists(folder) and not folder.is_dir():
             raise InputError(f"--out {folder} is a file: name a folder")
         folder.mkdir(parents=True, exist_ok=True)
         return folder

@@ -19,13 +19,17 @@ def load_checkpoint(path: Path) -> Classifier:
     """
     model = load_model(path)
     metadata: Any = model.metadata
-    border = metadata.get("border_brightness", 0) if isinstance(metadata, dict) else None
-    if not (isinstance(border, int | float) and 0 <= border <= 1):
-        raise InputError(
-            f"{model_folder(path) / 'config.json'}: metadata must be an object, and "
-            "border_brightness in it a number from 0 to 1: restore the file"
-        )
+    for name in ("border_brightness", "threshold"):
+        if not isinstance(metadata, dict) or not _is_share(metadata.get(name, 0)):
+            raise InputError(
+                f"{model_folder(path) / 'config.json'}: metadata must be an object, and "
+                f"{name} in it a number from 0 to 1: restore the file"
+            )
     return model
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 def run_of_model(path: Path) -> RunFolder | None:

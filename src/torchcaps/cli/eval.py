@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from torchcaps.cli.streams import can_print
 from torchcaps.errors import InputError
 from torchcaps.training.config import MOST_THREADS, read_train_config
 
@@ -42,7 +43,7 @@ class Eval:
         import torch
 
         from torchcaps.cli.checkpoint import load_checkpoint
-        from torchcaps.training.metrics import evaluate
+        from torchcaps.training.metrics import describe_classes, evaluate
         from torchcaps.training.progress import watched
 
         check_range("batch-size", self.batch_size)
@@ -57,7 +58,10 @@ class Eval:
         watch = partial(watched, description="measuring")
         measured = evaluate(model, data, batch_size=batch_size, watch=watch)
         result = summary(measured, model.class_names) | {"data": name, "split": self.split}
-        print(json.dumps(result, indent=2, ensure_ascii=False) if self.json else as_text(result))
+        if self.json:
+            print(json.dumps(result, indent=2, ensure_ascii=not can_print("é…")))
+        else:
+            print(as_text(result, describe_classes(measured, model.class_names)))
 
     def _load_data(self, model: "Classifier") -> tuple[str, Any]:
         from torchcaps.cli.checkpoint import run_of_model
@@ -98,6 +102,8 @@ class Eval:
 
 def summary(measured: "Evaluation", class_names: tuple[str, ...]) -> dict[str, Any]:
     """What `eval` prints, as JSON values."""
+    from torchcaps.training.metrics import class_figures
+
     low, high = measured.interval
     by_class = measured.errors_by_class()
     return {
@@ -107,6 +113,7 @@ def summary(measured: "Evaluation", class_names: tuple[str, ...]) -> dict[str, A
         "wrong": len(measured.labels) - measured.correct,
         "loss": measured.loss,
         "classification_loss": measured.classification_loss,
+        **class_figures(measured, class_names),
         "errors_by_class": {
             name: {"wrong": wrong, "images": total}
             for name, (wrong, total) in zip(class_names, by_class)
@@ -114,13 +121,14 @@ def summary(measured: "Evaluation", class_names: tuple[str, ...]) -> dict[str, A
     }
 
 
-def as_text(result: dict[str, Any]) -> str:
-    """The same for a person."""
+def as_text(result: dict[str, Any], classes: str) -> str:
+    """The same for a person; `classes` is the line about unequal classes."""
     low, high = result["interval_95"]
     lines = [
         f"accuracy: {result['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}), "
         f"{result['wrong']} of {result['images']} images wrong, on {result['data']} "
         f"({result['split']})",
+        classes,
         f"loss: {result['loss']:.4f}, of it classification {result['classification_loss']:.4f}",
         "error by class:",
     ]

@@ -39,11 +39,24 @@ class Explore:
         path = self.out or (Path() if run is None else run.path) / PAGE
         if path.is_dir():
             raise InputError(f"--out {path} is a folder: name a file, such as {path / PAGE}")
+        self._check_out(path)
         model = load_checkpoint(self.checkpoint or SHIPPED)
         write_explorer(model, path, held_out_images(model, run))
         print(f"explorer: {path}")
         if self.open and has_screen():
             webbrowser.open(path.resolve().as_uri())
+
+    def _check_out(self, path: Path) -> None:
+        """Raise where the page would replace what is no page: a device, or a file of the model."""
+        from torchcaps.storage import check_plain_file
+
+        try:
+            real = check_plain_file(path)
+        except InputError as error:
+            raise InputError(f"--out {error}") from error
+        inside = self.checkpoint is not None and real.is_relative_to(self.checkpoint.resolve())
+        if inside and real.exists() and real.suffix.lower() not in (".html", ".htm"):
+            raise InputError(f"--out {path} is a file of the model: name another, such as {PAGE}")
 
 
 def has_screen() -> bool:

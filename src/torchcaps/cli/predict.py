@@ -1,124 +1,261 @@
 """`torchcaps predict`."""
 
 import json
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from torchcaps.errors import InputError
+from torchcaps.cli.eval import check_range
+from torchcaps.cli.streams import can_print, one_line
+from torchcaps.errors import InputError, SomeFailed
+from torchcaps.training.config import MOST_THREADS
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
+    from torchcaps.inference import Answer
     from torchcaps.models import Classifier
 
 __all__ = ["Predict"]
 
-DARK, LIGHT = 0.25, 0.75  # mean brightness of a border that counts as black or white paper
+FEW = 12  # images that are named one by one, up to which each is drawn and told at length
+MOST_TOLD = 10  # broken files that are named on the screen
+NONE = "none of these"
 
 
 @dataclass
 class Predict:
-    """Say what images show, and draw what the network sees in them."""
+    """Say what images show: one or a few of them with a picture of what the network sees in each,
+    folders of them in a table.
+
+    Exit code 0: every image was answered. 1: all but some that could not be read, which are
+    counted and named. 2: a mistake in what was asked, or not one image could be read.
+    """
 
     checkpoint: Annotated[Path, tyro.conf.Positional]
     """Folder of a run, or of a saved model."""
     images: Annotated[list[Path], tyro.conf.Positional] = field(default_factory=list)
-    """Image files: PNG, JPEG, …"""
+    """Image files (PNG, JPEG, …), folders of them at any depth, patterns such as '**/*.jpg'."""
+    to: Path | None = None
+    """File for a row an image: a table (.csv) or JSON lines (.jsonl). It appears, whole, at the
+    end."""
+    threshold: float | None = None
+    """Say "none of these" where the longest class capsule is shorter, from 0 (never) to 1; default:
+    the model's own, at most 0.5, which training chose so that it refuses few known images."""
     invert: Literal["auto", "yes", "no"] = "auto"
     """Swap dark and light: auto does so where the model learned on a dark ground and the image has
     a light one, or the other way round, and says so."""
+    pictures: Literal["auto", "yes", "no"] = "auto"
+    """Draw each image, its reconstruction and the lengths: auto does so for up to 12 images that
+    are named one by one, without --to."""
     out: Path = Path("predictions")
     """Folder for the pictures."""
+    batch_size: int = 256
+    """Images at once; changes speed and memory alone."""
+    threads: int | None = None
+    """CPU threads; default: what torch takes."""
     json: bool = False
-    """Print the result as JSON."""
+    """Print the answers as JSON."""
 
     def run(self) -> None:
         """Predict, draw and print."""
+        import torch
+
         from torchcaps.cli.checkpoint import load_checkpoint
+        from torchcaps.inference import find_images
+
+        self._check()
+        model = load_checkpoint(self.checkpoint)
+        found = find_images(self.images, leave_out=self.out)
+        if torch.cuda.is_available():
+            model.to("cuda")
+        few = len(found.paths) <= FEW and not any(map(os.path.isdir, self.images))
+        few = few and set(found.paths) <= set(self.images) and self.to is None
+        report = Report(model, found.paths, few, self)
+        report.take(self._answers(model, found.paths, report.drawn))
+        report.end(found.others)
+
+    def _check(self) -> None:
+        """Everything that can be wrong before a model or an image is looked at."""
+        from torchcaps.inference import check_table
 
         if not self.images:
-            raise InputError("name at least one image after the folder of the model")
-        model = load_checkpoint(self.checkpoint)
-        read = [self._read(path, model) for path in self.images]  # all, before anything is written
-        self.out.mkdir(parents=True, exist_ok=True)
-        results: list[dict[str, Any]] = []
-        for path, (image, inverted) in zip(self.images, read):
-            taken = [result["picture"] for result in results]
-            picture = free_name(self.out, path.stem, taken)
-            results.append(predict_one(model, path, image, inverted, picture))
-        if self.json:
-            print(json.dumps(results, indent=2, ensure_ascii=False))
-        else:
-            print("\n".join(as_text(result) for result in results))
-
-    def _read(self, path: Path, model: "Classifier") -> tuple["Tensor", bool]:
-        """(image [C, H, W] in [0, 1] of the model's shape, whether it was inverted)."""
-        from torchcaps.data import read_image
-        from torchcaps.training.build import border_brightness
-
-        if model.channels not in (1, 3):
             raise InputError(
-                f"the model takes images of {model.channels} channels, which no image file holds: "
-                "use it from Python"
+                "name at least one image after the folder of the model, or a folder of images"
             )
-        image = read_image(path, model.image_size, model.channels).float() / 255
-        invert = self.invert == "yes"
-        if self.invert == "auto":
-            invert = grounds_differ(
-                model.metadata.get("border_brightness"), border_brightness(image)
+        check_range("batch-size", self.batch_size)
+        if self.threads is not None:
+            import torch
+
+            check_range("threads", self.threads, MOST_THREADS)
+            torch.set_num_threads(self.threads)
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise InputError(f"--threshold must be from 0 (never) to 1, got {self.threshold:g}")
+        if self.to is not None:
+            check_table(self.to, self.images)
+
+    def _answers(
+        self, model: "Classifier", paths: Sequence[Path], keep_images: bool
+    ) -> Iterator["Answer"]:
+        from torchcaps.inference import answer_files
+        from torchcaps.training.progress import counted
+
+        with ExitStack() as stack:
+            # A bar and lines on one screen would be in each other's way.
+            advance = None
+            if self.to is not None or self.json or not sys.stdout.isatty():
+                advance = stack.enter_context(counted(len(paths), "images"))
+            yield from answer_files(
+                model,
+                paths,
+                threshold=self.threshold,
+                invert=self.invert,
+                batch_size=self.batch_size,
+                keep_images=keep_images,
+                advance=advance,
             )
-        return (1 - image if invert else image), invert
 
 
-def free_name(folder: Path, stem: str, taken: list[str]) -> Path:
-    """Where to draw: images of one name, from different folders, do not overwrite each other."""
+class Report:
+    """What becomes of the answers: lines, pictures, a table, counts."""
+
+    def __init__(
+        self, model: "Classifier", paths: Sequence[Path], few: bool, options: Predict
+    ) -> None:
+        self.options, self.few, self.names = options, few, model.class_names
+        self.least = model.threshold if options.threshold is None else options.threshold
+        self.drawn = options.pictures == "yes" or (options.pictures == "auto" and few)
+        # Never drawn over: what is looked at, and what has been drawn.
+        self.taken = {os.path.realpath(path) for path in paths} if self.drawn else set()
+        self.counts: Counter[str] = Counter()
+        self.total, self.broken = len(paths), list[str]()
+        self.values: list[dict[str, Any]] = []
+        self.began = time.monotonic()
+
+    def take(self, answers: Iterable["Answer"]) -> None:
+        """All answers: into the table, on the screen, drawn."""
+        from torchcaps.inference import open_table
+
+        table, names = self.options.to, self.names
+        with ExitStack() as stack:
+            write = None if table is None else stack.enter_context(open_table(table, names))
+            for answer in answers:
+                if write is not None:
+                    write(answer)
+                self._count(answer)
+                picture = self._draw(answer) if self.drawn and answer.error is None else None
+                self._say(answer, picture)
+            if len(self.broken) == self.total:
+                raise InputError(self._all_broken())  # and no table of nothing
+
+    def _count(self, answer: "Answer") -> None:
+        if answer.error is not None:
+            self.broken.append(answer.error)
+        else:
+            self.counts[self._word(answer)] += 1
+
+    def _word(self, answer: "Answer") -> str:
+        return self.names[answer.nearest or 0] if answer.known else NONE
+
+    def _all_broken(self) -> str:
+        first = self.broken[0]
+        more = "" if self.total == 1 else f" (and so it is with all {self.total:,} images)"
+        return f"{first}{more}"
+
+    def _draw(self, answer: "Answer") -> Path:
+        import torch
+
+        from torchcaps.training.pictures import draw_prediction
+
+        self.options.out.mkdir(parents=True, exist_ok=True)
+        picture = free_name(self.options.out, answer.path.stem, self.taken)
+        self.taken.add(os.path.realpath(picture))
+        assert answer.pixels is not None
+        draw_prediction(
+            answer.pixels,
+            answer.reconstruction,
+            torch.tensor(answer.activation),
+            self.names,
+            path=picture,
+            title=f"{answer.path.name}: {self._word(answer)}",
+        )
+        return picture
+
+    def _say(self, answer: "Answer", picture: Path | None) -> None:
+        from torchcaps.inference.table import as_json
+
+        if self.options.json:
+            drawn = {} if picture is None else {"picture": str(picture)}
+            self.values.append(as_json(answer, self.names) | drawn)
+        elif self.options.to is None and answer.error is None:
+            print(at_length(answer, self.names, picture) if self.few else self._line(answer))
+
+    def _line(self, answer: "Answer") -> str:
+        nearest = f", nearest {self.names[answer.nearest or 0]}" if not answer.known else ""
+        return one_line(f"{answer.path}: {self._word(answer)} ({answer.largest:.2f}{nearest})")
+
+    def end(self, others: int) -> None:
+        """The counts, and what could not be read.
+
+        Raises:
+            SomeFailed: there was such a file.
+        """
+        if self.options.json:
+            print(json.dumps(self.values, indent=2, ensure_ascii=not can_print("é…")))
+        elif not self.few:
+            screen = sys.stdout if self.options.to is not None else sys.stderr
+            print("\n".join(self._summary(others)), file=screen)
+        if self.broken:
+            for sentence in self.broken[:MOST_TOLD] if len(self.broken) > 1 else []:
+                print(f"not read: {one_line(sentence)}", file=sys.stderr)
+            raise SomeFailed(self._some_broken())
+
+    def _summary(self, others: int) -> list[str]:
+        seconds = time.monotonic() - self.began
+        answered = self.total - len(self.broken)
+        lines = [f"{answered:,} images in {seconds:.1f} s, {answered / seconds:,.0f} a second"]
+        width = max(map(len, self.counts))
+        for name in (*self.names, NONE):
+            if self.counts[name]:
+                why = f"   (longest class capsule below {self.least:g})" if name == NONE else ""
+                lines.append(f"  {name:<{width}} {self.counts[name]:>9,}{why}")
+        if others:
+            lines.append(f"passed over: {others:,} files of folders that are not called as images")
+        if self.options.to is not None:
+            lines.append(f"table: {self.options.to}")
+        return lines
+
+    def _some_broken(self) -> str:
+        if len(self.broken) == 1:
+            what = f"1 of {self.total:,} images was not read: {self.broken[0]}"
+        else:
+            what = f"{len(self.broken):,} of {self.total:,} images were not read"
+        return f"{what} (the others were answered)"
+
+
+def free_name(folder: Path, stem: str, taken: set[str]) -> Path:
+    """Where to draw: over no input, and not over the picture of an image of the same name."""
     picture, number = folder / f"{stem}-prediction.png", 1
-    while str(picture) in taken:
+    while os.path.realpath(picture) in taken:
         number += 1
         picture = folder / f"{stem}-{number}-prediction.png"
     return picture
 
 
-def grounds_differ(learned: float | None, seen: float) -> bool:
-    """Whether the model knows dark paper and the image is on white, or the other way round."""
-    if learned is None:
-        return False
-    return (learned < DARK and seen > LIGHT) or (learned > LIGHT and seen < DARK)
-
-
-def predict_one(
-    model: "Classifier", path: Path, image: "Tensor", inverted: bool, picture: Path
-) -> dict[str, Any]:
-    """Classify an image and draw it beside its reconstruction."""
-    import torch
-
-    from torchcaps.training.pictures import draw_prediction
-
-    with torch.no_grad():
-        output = model(image.unsqueeze(0))
-    lengths = output.activation[0]
-    name = model.class_names[int(lengths.argmax())]
-    drawn = None if output.reconstruction is None else output.reconstruction[0]
-    title = f"{path.name}: {name}"
-    draw_prediction(image, drawn, lengths, model.class_names, path=picture, title=title)
-    return {
-        "image": str(path),
-        "class": name,
-        "activation": dict(zip(model.class_names, lengths.tolist())),
-        "inverted": inverted,
-        "picture": str(picture),
-    }
-
-
-def as_text(result: dict[str, Any]) -> str:
-    """A result for a person."""
-    ranked = sorted(result["activation"].items(), key=lambda pair: -pair[1])
+def at_length(answer: "Answer", names: Sequence[str], picture: Path | None) -> str:
+    """An answer for a person."""
+    ranked = sorted(zip(names, answer.activation), key=lambda pair: -pair[1])
     lengths = ", ".join(f"{name} {length:.2f}" for name, length in ranked[:4])
-    note = "\n  dark and light were swapped (--invert no prevents it)" if result["inverted"] else ""
-    return (
-        f"{result['image']}: {result['class']}   (lengths: {lengths}){note}\n"
-        f"  picture: {result['picture']}"
-    )
+    word = names[answer.nearest or 0] if answer.known else NONE
+    lines = [f"{answer.path}: {word}   (lengths: {lengths})"]
+    if answer.inverted:
+        lines.append("  dark and light were swapped (--invert no prevents it)")
+    if picture is not None:
+        lines.append(f"  picture: {picture}")
+    return "\n".join("  " * line.startswith("  ") + one_line(line) for line in lines)

@@ -30,6 +30,13 @@ class Train(TrainConfig):
             """as JSON: '{"name": "em", "final_lambda": 0.02}'; default: the model's, dynamic."""
         ),
     ] = None
+    model_options: Annotated[  # type: ignore[assignment]  # JSON here, the object in the config
+        str | None,
+        tyro.conf.arg(
+            help="Arguments of the network over its defaults, as JSON: "
+            """'{"kernel_size": 7, "primary_stride": 2}'."""
+        ),
+    ] = None
     config: Path | None = None
     """Take the options from the config.json of an earlier run; those given besides it win."""
     resume: Path | None = None
@@ -57,7 +64,16 @@ class Train(TrainConfig):
     def options(self) -> TrainConfig:
         """The options alone, as config.json holds them."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(TrainConfig)}
-        return TrainConfig(**{**values, "routing": routing_option(self.routing)})
+        values["routing"] = json_option("routing", self.routing, '{"name": "em", "iterations": 3}')
+        if self.model_options is not None:
+            example = '{"kernel_size": 7, "primary_stride": 2}'
+            options = json_option("model-options", self.model_options, example)
+            if not isinstance(options, dict):
+                raise InputError(
+                    f"--model-options must be an object such as {example}, got {options!r}"
+                )
+            values["model_options"] = options
+        return TrainConfig(**values)
 
     def _check_alone(self) -> None:
         """A resumed run has its options; others beside --resume would be silently ignored."""
@@ -71,18 +87,17 @@ class Train(TrainConfig):
                 )
 
 
-def routing_option(value: str | None) -> str | dict[str, Any] | None:
-    """What --routing says: a name, or an object written as JSON."""
+def json_option(name: str, value: str | None, example: str) -> str | dict[str, Any] | None:
+    """What an option says that may be an object written as JSON."""
     if value is None or not value.lstrip().startswith("{"):
         return value
     try:
-        routing: dict[str, Any] = json.loads(value)
+        found: dict[str, Any] = json.loads(value)
     except json.JSONDecodeError as error:
         raise InputError(
-            f"--routing {value} is not valid JSON ({error}): write a name, or an object such as "
-            '{"name": "em", "iterations": 3}'
+            f"--{name} {value} is not valid JSON ({error}): write an object such as {example}"
         ) from error
-    return routing
+    return found
 
 
 def page_of(result: "RunResult") -> str:
@@ -120,7 +135,8 @@ def train_defaults(arguments: Sequence[str]) -> Train:
         if value:
             options = dataclasses.replace(read_train_config(Path(value)), out=None)
             values = vars(options)
-            if isinstance(options.routing, dict):
-                values["routing"] = json.dumps(options.routing)
+            for name in ("routing", "model_options"):
+                if isinstance(values[name], dict):
+                    values[name] = json.dumps(values[name])
             return Train(**values, config=Path(value))
     return Train()

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -128,7 +129,7 @@ def place_images(data: ImageData, seed: int = 0, *, size: int = SIDE) -> ImageDa
 def _check_size(data: ImageData, size: int) -> int:
     """The larger side of the images."""
     largest = max(data.image_size)
-    if not isinstance(size, int) or isinstance(size, bool) or size < largest:
+    if not isinstance(size, Integral) or isinstance(size, bool) or size < largest:
         raise InputError(
             f"size is {size!r} for images of {'×'.join(map(str, data.image_size))}; expected a "
             "whole number of pixels, no less than theirs"

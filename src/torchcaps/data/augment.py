@@ -1,12 +1,17 @@
 """Random shifts, as in the paper's MNIST runs, reproducible at any step."""
 
+from numbers import Integral
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 from torchcaps.errors import InputError
 from torchcaps.seeding import mix_seed
 
-__all__ = ["apply_shift", "random_shift", "shift_offsets"]
+__all__ = ["Border", "apply_shift", "random_shift", "shift_offsets"]
+
+Border = Literal["zeros", "edge", "mirror"]
 
 
 def random_shift(images: Tensor, max_shift: int, *, seed: int, step: int) -> Tensor:
@@ -66,7 +71,7 @@ def shift_offsets(batch: int, max_shift: int, seed: int, step: int) -> Tensor:
         torch.Size([4, 2])
     """
     for name, value in {"batch": batch, "max_shift": max_shift, "seed": seed, "step": step}.items():
-        if not isinstance(value, int) or isinstance(value, bool):
+        if not isinstance(value, Integral) or isinstance(value, bool):
             raise TypeError(f"{name} is {value!r}; expected an integer")
         if name in ("batch", "max_shift") and value < 0:
             raise InputError(f"{name} is {value}; expected an integer of at least 0")
@@ -74,8 +79,14 @@ def shift_offsets(batch: int, max_shift: int, seed: int, step: int) -> Tensor:
     return torch.randint(-max_shift, max_shift + 1, (batch, 2), generator=generator)
 
 
-def apply_shift(images: Tensor, offsets: Tensor) -> Tensor:
-    """Shift images [B, C, H, W] by offsets [B, 2] (down, right), whole pixels; zeros move in.
+def apply_shift(images: Tensor, offsets: Tensor, border: Border = "zeros") -> Tensor:
+    """Shift images [B, C, H, W] by offsets [B, 2] (down, right), whole pixels.
+
+    Args:
+        images: any dtype, any device.
+        offsets: an integer dtype.
+        border: what moves in: zeros, the pixel at the edge again and again, or the mirror image
+            of what is there (the pixel at the edge not repeated; for shifts of less than a side).
 
     Raises:
         InputError: the shapes do not fit, or offsets are not whole numbers (an integer dtype).
@@ -84,6 +95,8 @@ def apply_shift(images: Tensor, offsets: Tensor) -> Tensor:
         >>> image = torch.tensor([[[[1, 2], [3, 4]]]])
         >>> apply_shift(image, torch.tensor([[1, 0]])).tolist()
         [[[[0, 0], [1, 2]]]]
+        >>> apply_shift(image, torch.tensor([[1, 0]]), border="edge").tolist()
+        [[[[1, 2], [1, 2]]]]
     """
     _check_images(images)
     if offsets.shape != (len(images), 2) or offsets.is_floating_point() or offsets.is_complex():
@@ -93,15 +106,26 @@ def apply_shift(images: Tensor, offsets: Tensor) -> Tensor:
         )
     _, channels, height, width = images.shape
     offsets = offsets.to(images.device, torch.int64)
-    # A frame of one zero pixel: every source outside the image is clamped onto it.
-    framed = torch.nn.functional.pad(images, (1, 1, 1, 1))
     row = torch.arange(height, device=images.device) - offsets[:, :1]  # [B, H]
     column = torch.arange(width, device=images.device) - offsets[:, 1:]  # [B, W]
-    row = row.clamp(-1, height) + 1
-    column = column.clamp(-1, width) + 1
-    source = row[:, :, None] * (width + 2) + column[:, None, :]  # [B, H, W]
+    stored = images
+    if border == "zeros":
+        # A frame of one zero pixel: every source outside the image is clamped onto it.
+        stored = torch.nn.functional.pad(images, (1, 1, 1, 1))
+        row, column = row + 1, column + 1
+    row, column = (
+        _inside(places, side, border) for places, side in zip((row, column), stored.shape[2:])
+    )
+    source = row[:, :, None] * stored.shape[3] + column[:, None, :]  # [B, H, W]
     source = source.flatten(1)[:, None].expand(-1, channels, -1)  # [B, C, H·W]
-    return framed.flatten(2).gather(2, source).view(images.shape)
+    return stored.flatten(2).gather(2, source).view(images.shape)
+
+
+def _inside(places: Tensor, side: int, border: Border) -> Tensor:
+    """Where on a side of `side` pixels what belongs at `places` comes from."""
+    if border == "mirror":
+        places = (side - 1) - ((side - 1) - places.abs()).abs()
+    return places.clamp(0, side - 1)
 
 
 def _check_images(images: Tensor) -> None:

@@ -1,5 +1,6 @@
 """Find the images of a folder of class folders, before any is opened."""
 
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from typing import NamedTuple
 from torchcaps.errors import InputError
 
 __all__ = ["Listing", "scan"]
+
+logger = logging.getLogger("torchcaps")
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 JUNK = {"thumbs.db", "desktop.ini", "icon\r", "__macosx"}  # what systems leave in folders
@@ -32,8 +35,7 @@ def scan(root: Path) -> Listing:
 
     Raises:
         InputError: the folder is missing or unreadable; it has fewer than two classes, images
-            outside them, an empty class or files that are no images; or the classes of train and
-            test differ.
+            outside them, or a class without images; or the classes of train and test differ.
     """
     if not root.is_dir():
         raise InputError(f"{root} is not a folder; {HINT}")
@@ -92,16 +94,17 @@ def _class_folders(root: Path) -> list[Path]:
 
 
 def _images(folder: Path) -> list[Path]:
-    """Every image at any depth in a class folder."""
+    """Every image at any depth in a class folder; other files are passed over, and that is said."""
     files = list(_walk(folder, frozenset()))
     others = [file for file in files if file.suffix.lower() not in IMAGE_SUFFIXES]
     if others:
-        raise InputError(
-            f"class folder {folder} has {len(others)} file{'s' if len(others) > 1 else ''} that "
-            f"{'are' if len(others) > 1 else 'is'} not an image, the first {others[0]}; expected "
-            f"only {' '.join(sorted(IMAGE_SUFFIXES))}: move the rest elsewhere"
+        logger.warning(
+            "class folder %s: passed over %s not called as an image is, the first %s",
+            folder,
+            "1 file that is" if len(others) == 1 else f"{len(others)} files that are",
+            others[0],
         )
-    return files
+    return [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
 
 
 def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:

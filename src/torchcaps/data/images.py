@@ -67,7 +67,8 @@ class ImageData:
             dataset: map-style (`__len__` and `__getitem__`) or any finite iterable. An image is a
                 tensor or array [C, H, W] or [H, W], an array [H, W, C], or a PIL image; uint8, or
                 float in [0, 1]; all of one size. A label is an integer from 0.
-            class_names: the names; without them `dataset.classes`, without that "0", "1", …
+            class_names: the names; without them `dataset.classes`, without that the numbers "0",
+                "1", …, which must then all occur.
             name: what messages and tables call the data.
 
         Returns:
@@ -87,12 +88,15 @@ class ImageData:
             class_names = getattr(dataset, "classes", None)
         images, labels = read_items(dataset)
         if class_names is None:
-            if (largest := int(labels.max())) >= len(labels):
+            present = torch.unique(labels).tolist()
+            gap = next((k for k, label in enumerate(present) if k != label), None)
+            if gap is not None:
                 raise InputError(
-                    f"{name} has the label {largest} among {len(labels)} items; expected class "
-                    "numbers from 0 without large gaps (give class_names if this is one)"
+                    f"{name} has no item of class {gap} though some are of class {present[-1]}; "
+                    "expected class numbers 0, 1, 2, … without gaps: number the classes so, or "
+                    "give class_names, if this is a part that lacks some"
                 )
-            class_names = [str(k) for k in range(largest + 1)]
+            class_names = [str(k) for k in present]
         return cls(images, labels, _checked_names(class_names), name)
 
     def __len__(self) -> int:

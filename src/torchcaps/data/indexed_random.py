@@ -1,5 +1,7 @@
 """Random numbers of the item with a number: the same whichever items are drawn before it."""
 
+from numbers import Integral
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -39,7 +41,7 @@ class IndexedRandom:
 
     def __init__(self, purpose: str, seed: int, start: int, count: int) -> None:
         for name, value in {"seed": seed, "start": start, "count": count}.items():
-            if not isinstance(value, int) or isinstance(value, bool):
+            if not isinstance(value, Integral) or isinstance(value, bool):
                 raise TypeError(f"{name} is {value!r}; expected an integer")
             if name != "seed" and value < 0:
                 raise InputError(f"{name} is {value}; expected an integer of at least 0")

@@ -1,5 +1,6 @@
 """MultiMNIST: two digits of different classes, shifted and laid over each other on the fly."""
 
+from numbers import Integral
 from typing import NamedTuple
 
 import torch
@@ -78,7 +79,7 @@ class MultiMNIST:
         self, data: ImageData, seed: int = 0, *, max_shift: int = 4, padding: int = 4
     ) -> None:
         for name, value in {"max_shift": max_shift, "padding": padding}.items():
-            if not isinstance(value, int) or isinstance(value, bool):
+            if not isinstance(value, Integral) or isinstance(value, bool):
                 raise TypeError(f"{name} is {value!r}; expected an integer")
             if value < 0:
                 raise InputError(f"{name} is {value}; expected an integer of at least 0")

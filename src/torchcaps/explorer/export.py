@@ -20,10 +20,13 @@ from torchcaps.explorer.bundle import bundle
 from torchcaps.explorer.routings import page_routing
 from torchcaps.explorer.samples import choose_samples, no_samples
 from torchcaps.models import CapsNet, Classifier
+from torchcaps.models.classifier import count_parameters
 from torchcaps.storage import write_text
 
 __all__ = ["page_data", "page_text", "write_explorer"]
 
+LARGEST_DECODER = 4_000_000  # parameters: 11 MB of a page; of the paper's network it is 1.4 million
+DRAWN_ON_BLACK = 0.15  # mean brightness of the border, at most; on white paper 1 − this, at least
 PLACEHOLDER = re.compile(
     r"/\*torchcaps:(?:style|script)\*/|<!--torchcaps:data-->|#torchcaps:script-hash#"
 )
@@ -60,7 +63,10 @@ def page_data(
             f"the explorer shows capsules, and a {type(model).__name__} has none: name a CapsNet"
         )
     routing = page_routing(model)
+    left_out = model.decoder is not None and count_parameters(model.decoder) > LARGEST_DECODER
     rounded = copy.deepcopy(model).cpu().eval().half().float()
+    if left_out:
+        rounded.decoder = None
     tensors = {name: packed(name, value) for name, value in rounded.state_dict().items()}
     samples = no_samples(rounded)
     if held_out is not None:
@@ -68,6 +74,8 @@ def page_data(
     metadata = single_values(model.metadata)
     return {
         "title": title(metadata),
+        "subject": subject(model, metadata),
+        "decoder_left_out": left_out,
         "config": {**architecture(rounded), "routing": routing},
         "metadata": metadata,
         "tensors": tensors,
@@ -124,6 +132,18 @@ def title(metadata: Mapping[str, str | int | float | bool]) -> str:
     """A line that says what the network was trained on, and what it reaches."""
     said = [str(metadata[key]) for key in ("data", "held_out_accuracy") if key in metadata]
     return ": ".join(said) or "a capsule network"
+
+
+def subject(model: CapsNet, metadata: Mapping[str, str | int | float | bool]) -> str:
+    """What the network learned from, as the page takes it: "digits", "drawings" or "photos".
+
+    Photos are images whose border is neither black nor white, where a model's metadata says so.
+    """
+    border = metadata.get("border_brightness")
+    if isinstance(border, float) and DRAWN_ON_BLACK < border < 1 - DRAWN_ON_BLACK:
+        return "photos"
+    digits = all(len(name) == 1 and name in "0123456789" for name in model.class_names)
+    return "digits" if digits else "drawings"
 
 
 def page_text(data: Mapping[str, Any]) -> str:

@@ -115,8 +115,9 @@ def reasons_against(backend: str, call: Call, *, worth: bool = False) -> list[st
     fused = call.routing if call.fused else ""
     if backend != "tiles" and (missing := _no_kernel(fused, backend)) is not None:
         reasons.append(missing)
-    if torch.compiler.is_exporting():
-        reasons.append("an exported program cannot hold it")
+    if torch.compiler.is_exporting() or torch.jit.is_tracing():
+        # Nothing else is asked: to look at a size would be to fix it in the program.
+        return [*reasons, "an exported program cannot hold it"]
     if _transformed():
         reasons.append("it has reverse-mode derivatives only, outside torch.func")
     if backend == "tiles":

@@ -5,6 +5,7 @@ from torchcaps.layers.cluster import ClusterCaps
 from torchcaps.layers.conv import ConvCaps
 from torchcaps.layers.convolved import ConvolvedCaps, DeconvCaps
 from torchcaps.layers.dense import DenseCaps
+from torchcaps.layers.interests import InterestCaps, SelfAttentiveInterests, attend_to_interests
 from torchcaps.layers.primary import PrimaryCaps
 
 __all__ = [
@@ -14,5 +15,8 @@ __all__ = [
     "ConvolvedCaps",
     "DeconvCaps",
     "DenseCaps",
+    "InterestCaps",
     "PrimaryCaps",
+    "SelfAttentiveInterests",
+    "attend_to_interests",
 ]

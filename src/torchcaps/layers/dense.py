@@ -28,13 +28,26 @@ class DenseCaps(VotingLayer):
         bias: learn a bias `[J, D]`, added to every vote (see `LinearVotes` on how this differs
             from the authors' code). Without it, as in the paper, the layer cannot tell u from −u:
             its output only changes sign.
+        init: how the weights start. "scaled": normal, with the s.d. that gives votes the length
+            which the routing asks for (`Routing.initial_vote_length`), for inputs of length ½: the
+            output capsules have `initial_length`, whatever I, J and the depth of a stack.
+            "paper": of s.d. 0.1 truncated at two s.d., as in the authors' code (0.3 with
+            `matrix_poses`), made for I = 1152 and J = 10: with fewer classes or more inputs all
+            capsules start, and stay, saturated.
+        initial_length: of the output capsules before training, with "scaled", between 0 and 1: ½
+            within a network; capsules of classes learn faster from a smaller one, 0.1, since most
+            classes are absent.
 
     Shape:
         `Capsules` or pose `[..., I, P]` → `Capsules(pose [..., J, D], activation [..., J])`. Given
         poses alone, a routing that looks at the activations of the input capsules takes them for 1.
 
-    Weights start as a normal of s.d. 0.1 truncated at two s.d., as in the authors' code; N(0, 1)
-    does not train. (With `matrix_poses` the s.d. is 0.3, as in the code of Hinton and others.)
+    Attributes:
+        learning_rates: by which factor the learning rate of a parameter should be multiplied, by
+            name; `torchcaps.training` does. Adam moves every entry of W by about the learning rate,
+            so that all votes for a capsule may move alike: s_j by up to
+            rate · √(P D) · `Routing.vote_gain`. With "scaled" this is kept at what it is for
+            I = 288, P = 8, J = 10, D = 16, where larger; with "paper" all rates are equal.
 
     Reference: Sabour, Frosst, Hinton (2017), §2 and §4 (DigitCaps).
 
@@ -54,11 +67,21 @@ class DenseCaps(VotingLayer):
         routing: str | Mapping[str, Any] | Routing[Any, Any] = "dynamic",
         *,
         bias: bool = False,
+        init: str = "scaled",
+        initial_length: float = 0.5,
         matrix_poses: bool = False,
     ) -> None:
-        check_counts(in_caps=in_caps, in_dim=in_dim, out_caps=out_caps, out_dim=out_dim)
-        sizes = (in_caps, in_dim, out_caps, out_dim)
-        super().__init__(sizes, routing, bias=bias, matrix_poses=matrix_poses)
+        in_caps, in_dim, out_caps, out_dim = check_counts(
+            in_caps=in_caps, in_dim=in_dim, out_caps=out_caps, out_dim=out_dim
+        )
+        super().__init__(
+            (in_caps, in_dim, out_caps, out_dim),
+            routing,
+            bias=bias,
+            matrix_poses=matrix_poses,
+            init=init,
+            initial_length=initial_length,
+        )
 
     if TYPE_CHECKING:
 
@@ -84,4 +107,7 @@ class DenseCaps(VotingLayer):
     def extra_repr(self) -> str:
         in_caps, in_dim, out_caps, out_dim = self.sizes
         matrix = ", matrix_poses=True" if self.form is MatrixVotes else ""
-        return f"{in_caps}×{in_dim} → {out_caps}×{out_dim}, bias={self.bias is not None}{matrix}"
+        return (
+            f"{in_caps}×{in_dim} → {out_caps}×{out_dim}, bias={self.bias is not None}{matrix}, "
+            f"init={self.init!r}"
+        )

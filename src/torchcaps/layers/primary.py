@@ -45,7 +45,7 @@ class PrimaryCaps(nn.Module):
         self, in_channels: int, types: int = 32, dim: int = 8, kernel_size: int = 9, stride: int = 2
     ) -> None:
         super().__init__()
-        check_counts(
+        in_channels, types, dim, kernel_size, stride = check_counts(
             in_channels=in_channels, types=types, dim=dim, kernel_size=kernel_size, stride=stride
         )
         self.types = types

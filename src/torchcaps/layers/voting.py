@@ -8,10 +8,14 @@ from torch import Tensor, nn
 
 from torchcaps.routing.base import Routing
 from torchcaps.routing.registry import create_routing
-from torchcaps.types import check_switch
+from torchcaps.types import check_choice, check_number, check_switch
 from torchcaps.votes import LinearVotes, MatrixVotes, PoseVotes, WeightedVotes
 
 __all__ = ["VotingLayer"]
+
+INITS = ("scaled", "paper")
+INPUT_LENGTH = 0.5  # of the input capsules that "scaled" counts on
+REFERENCE_MOVE = 288 / 10 * (8 * 16) ** 0.5  # of a layer for which rates of Adam are well known
 
 
 class VotingLayer(nn.Module):
@@ -22,6 +26,8 @@ class VotingLayer(nn.Module):
         routing: as in `DenseCaps`.
         bias: learn a bias `[J, D]`, added to every vote.
         matrix_poses: poses are √P×√P matrices, and so are weights.
+        init: "scaled" or "paper", and
+        initial_length: of the output capsules, with "scaled": as in `DenseCaps`.
 
     Attributes:
         weight: as the form of the votes has it; None where the routing makes its votes itself.
@@ -35,8 +41,14 @@ class VotingLayer(nn.Module):
         *,
         bias: bool,
         matrix_poses: bool,
+        init: str = "paper",
+        initial_length: float = 0.5,
     ) -> None:
         super().__init__()
+        check_choice("init", init, INITS)
+        check_number("initial_length", initial_length, least=1e-6, most=1 - 1e-6)
+        self.init = init
+        self.initial_length = initial_length
         check_switch("matrix_poses", matrix_poses)
         self.sizes = sizes
         self.form: type[WeightedVotes] = MatrixVotes if matrix_poses else LinearVotes
@@ -56,9 +68,27 @@ class VotingLayer(nn.Module):
         """Draw the weights anew."""
         if self.routing.makes_votes:
             return
-        draw_weight(self.weight, self.form)
+        if self.init == "paper":
+            draw_weight(self.weight, self.form)
+        else:
+            in_caps, _, out_caps, out_dim = self.sizes
+            length = self.routing.initial_vote_length(
+                in_caps, out_caps, out_dim, self.initial_length
+            )
+            # For a weight of n rows |W u|² is n · s.d.² · |u|² on average.
+            nn.init.normal_(self.weight, std=length / (INPUT_LENGTH * self.weight.shape[-2] ** 0.5))
         if self.bias is not None:
             nn.init.zeros_(self.bias)
+
+    @property
+    def learning_rates(self) -> dict[str, float]:
+        """Factor of the learning rate by name of parameter, where it is not 1."""
+        if self.init == "paper" or self.routing.makes_votes:
+            return {}
+        in_caps, _, out_caps, _ = self.sizes
+        rows, columns = self.weight.shape[-2:]
+        moved = self.routing.vote_gain(in_caps, out_caps) * (rows * columns) ** 0.5
+        return {"weight": min(1.0, REFERENCE_MOVE / moved)}
 
     def votes_of(self, pose: Tensor) -> WeightedVotes | PoseVotes:
         """The votes of poses `[..., I, P]`."""

@@ -4,6 +4,7 @@ from torchcaps.models.capsnet import CapsNet
 from torchcaps.models.classifier import Classifier, Losses, ModelOutput
 from torchcaps.models.cnn import BaselineCNN
 from torchcaps.models.decoder import Decoder
+from torchcaps.models.image_capsnet import ImageCapsNet
 from torchcaps.models.registry import create_model, list_models, load_model
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "CapsNet",
     "Classifier",
     "Decoder",
+    "ImageCapsNet",
     "Losses",
     "ModelOutput",
     "create_model",

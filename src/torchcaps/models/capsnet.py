@@ -1,47 +1,23 @@
 """CapsNet: the network of the paper, for any image size and any number of channels and classes."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from torchcaps.functional import margin_loss, reconstruction_loss
 from torchcaps.layers import DenseCaps, PrimaryCaps
 from torchcaps.layers.primary import convolved_size
-from torchcaps.models.classifier import Classifier, Losses, ModelOutput
+from torchcaps.models.capsule_classifier import CapsuleClassifier
 from torchcaps.models.decoder import Decoder
+from torchcaps.models.loss_scale import LossScale, find_loss_scale
 from torchcaps.routing.base import Routing
-from torchcaps.routing.registry import routing_config
-from torchcaps.types import Capsules, Paper, check_counts
+from torchcaps.types import Paper, check_counts
 
-__all__ = ["LOSS_SCALES", "CapsNet", "LossScale"]
-
-
-class LossScale(NamedTuple):
-    """Weights of the two terms of the loss.
-
-    Attributes:
-        margin: factor of Eq 4.
-        average_classes: divide Eq 4 by the number of classes.
-        reconstruction: factor of the sum of squared pixel errors.
-    """
-
-    margin: float
-    average_classes: bool
-    reconstruction: float
+__all__ = ["CapsNet"]
 
 
-LOSS_SCALES = {
-    # §4.1: Eq 4 summed over the classes, plus 0.0005 of the sum of squared errors.
-    "paper": LossScale(margin=1.0, average_classes=False, reconstruction=0.0005),
-    # The authors' code: half of Eq 4, averaged over the classes. With ten of them, the
-    # reconstruction weighs 20 times more beside it than in the paper.
-    "authors": LossScale(margin=0.5, average_classes=True, reconstruction=0.0005),
-}
-
-
-class CapsNet(Classifier, tags=["capsule-network", "routing-by-agreement"]):
+class CapsNet(CapsuleClassifier):
     """A convolution, primary capsules, class capsules by routing, and a decoder.
 
     conv 9×9 ReLU → `PrimaryCaps` 9×9 stride 2 → `DenseCaps` (one capsule a class, |v_k| is how
@@ -86,7 +62,10 @@ class CapsNet(Classifier, tags=["capsule-network", "routing-by-agreement"]):
         (torch.Size([2, 10, 16]), torch.Size([2, 10]), torch.Size([2, 1, 28, 28]))
     """
 
+    decoder: Decoder | None
     primary_kind: ClassVar[type[PrimaryCaps]] = PrimaryCaps
+    # Midway between the lengths that Eq 4 asks of classes that are absent (0.1) and present (0.9).
+    highest_threshold = 0.5
     paper = Paper(
         "Sabour, Frosst, Hinton", 2017, "Dynamic Routing Between Capsules", "arXiv 1710.09829"
     )
@@ -112,14 +91,14 @@ class CapsNet(Classifier, tags=["capsule-network", "routing-by-agreement"]):
         loss_scale: str | LossScale | Mapping[str, Any] = "paper",
     ) -> None:
         super().__init__(image_size, channels, num_classes, class_names)
-        check_counts(
+        conv_channels, primary_types, primary_dim, pose_dim = check_counts(
             conv_channels=conv_channels,
             primary_types=primary_types,
             primary_dim=primary_dim,
             pose_dim=pose_dim,
-            kernel_size=kernel_size,
-            conv_stride=conv_stride,
-            primary_stride=primary_stride,
+        )
+        kernel_size, conv_stride, primary_stride = check_counts(
+            kernel_size=kernel_size, conv_stride=conv_stride, primary_stride=primary_stride
         )
         smallest = (kernel_size - 1) * conv_stride + kernel_size
         if min(self.image_size) < smallest:
@@ -129,7 +108,7 @@ class CapsNet(Classifier, tags=["capsule-network", "routing-by-agreement"]):
                 f"convolutions: the smallest that works is {smallest}×{smallest}"
             )
         self.loss_scale = find_loss_scale(loss_scale)
-        self.conv = nn.Conv2d(channels, conv_channels, kernel_size, conv_stride)
+        self.conv = nn.Conv2d(self.channels, conv_channels, kernel_size, conv_stride)
         self.primary = self.primary_kind(
             conv_channels, primary_types, primary_dim, kernel_size, primary_stride
         )
@@ -139,14 +118,15 @@ class CapsNet(Classifier, tags=["capsule-network", "routing-by-agreement"]):
         self.classes = DenseCaps(
             in_caps=primary_types * self.primary_grid[0] * self.primary_grid[1],
             in_dim=primary_dim,
-            out_caps=num_classes,
+            out_caps=self.num_classes,
             out_dim=pose_dim,
             routing=routing,
             bias=routing_bias,
+            init="paper",
         )
         # Not registered where there is none: torch would then take the weights of one for expected.
         self.decoder = (
-            Decoder(num_classes, pose_dim, (channels, *self.image_size), decoder_hidden)
+            Decoder(self.num_classes, pose_dim, (self.channels, *self.image_size), decoder_hidden)
             if reconstruct
             else None
         )
@@ -154,23 +134,14 @@ class CapsNet(Classifier, tags=["capsule-network", "routing-by-agreement"]):
     @property
     def config(self) -> dict[str, Any]:
         """The arguments that build this network again as it stands now (JSON values)."""
-        names: dict[LossScale, object] = {scale: name for name, scale in LOSS_SCALES.items()}
-        decoder: dict[str, Any] = {"reconstruct": self.decoder is not None}
-        if self.decoder is not None:
-            decoder["decoder_hidden"] = self.decoder.hidden
+        decoder = {} if self.decoder is None else {"decoder_hidden": self.decoder.hidden}
         return {
             **super().config,
             "conv_channels": self.conv.out_channels,
-            "primary_types": self.primary.types,
-            "primary_dim": self.primary.dim,
-            "pose_dim": self.classes.sizes[3],
-            "routing": routing_config(self.classes.routing),
-            "routing_bias": self.classes.bias is not None,
             "kernel_size": self.conv.kernel_size[0],
             "conv_stride": self.conv.stride[0],
             "primary_stride": self.primary.conv.stride[0],
             **decoder,
-            "loss_scale": names.get(self.loss_scale, self.loss_scale._asdict()),
         }
 
     @classmethod
@@ -183,54 +154,6 @@ class CapsNet(Classifier, tags=["capsule-network", "routing-by-agreement"]):
         kept["routing"] = {"name": "dynamic"} | {name: values[name] for name in old}
         return kept
 
-    def card_facts(self) -> dict[str, str]:
-        routing = self.classes.routing
-        options = ", ".join(f"{name} {value}" for name, value in routing.options().items())
-        return {**super().card_facts(), "Routing": f"{routing.name} ({options})"}
-
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> ModelOutput:
-        """images `[B, C, H, W]` in [0, 1] → `ModelOutput`.
-
-        The reconstruction shows the class in `labels` — pass them when training — and without
-        labels the longest capsule.
-        """
-        pose, activation = self.classes(self.primary_capsules(images))
-        if self.decoder is None:
-            return ModelOutput(pose, activation, None)
-        shown = activation.argmax(dim=1) if labels is None else labels
-        return ModelOutput(pose, activation, self.decoder(pose, shown))
-
-    def primary_capsules(self, images: Tensor) -> Capsules:
-        """The first capsules: pose `[B, types·H'·W', P]`, activation `[B, types·H'·W']`."""
-        self.check_images(images)
-        return self.primary(torch.relu(self.conv(images)))
-
-    def loss(self, output: ModelOutput, images: Tensor, labels: Tensor) -> Losses:
-        """Margin loss plus reconstruction loss, on the model's scale (see `loss_scale`).
-
-        `output` must come from a forward pass with these labels, or the decoder is trained to draw
-        a class that is not there.
-        """
-        scale = self.loss_scale
-        margin = scale.margin * margin_loss(output.activation, labels)
-        if scale.average_classes:
-            margin = margin / self.num_classes
-        if output.reconstruction is None:
-            return Losses(margin, margin, torch.zeros_like(margin))
-        drawing = scale.reconstruction * reconstruction_loss(output.reconstruction, images)
-        return Losses(margin + drawing, margin, drawing)
-
-
-def find_loss_scale(scale: str | LossScale | Mapping[str, Any]) -> LossScale:
-    """A loss scale by its name, by its fields, or as it is."""
-    if isinstance(scale, LossScale):
-        return scale
-    if isinstance(scale, Mapping):
-        try:
-            return LossScale(**scale)
-        except TypeError as error:
-            fields = ", ".join(LossScale._fields)
-            raise ValueError(f"loss_scale must have the fields {fields}, got {scale!r}") from error
-    if scale not in LOSS_SCALES:
-        raise ValueError(f"loss_scale must be one of {', '.join(LOSS_SCALES)}, got {scale!r}")
-    return LOSS_SCALES[scale]
+    def features(self, images: Tensor) -> Tensor:
+        """images `[B, C, H, W]` in [0, 1] → ReLU of the first convolution."""
+        return torch.relu(self.conv(images))

@@ -60,8 +60,12 @@ class Decoder(nn.Module):
 
     def forward(self, pose: Tensor, labels: Tensor) -> Tensor:
         """pose `[B, J, D]`, labels `[B]` (or targets `[B, J]`) → images `[B, C, H, W]`."""
-        present = class_targets(labels, pose.shape[:2]).unsqueeze(-1)
-        # `where`, not a product: a NaN in the pose of a masked class must not get through.
-        masked = torch.where(present.bool(), pose, torch.zeros_like(pose))
-        images: Tensor = self.layers(masked.flatten(1))
-        return images.view(len(pose), *self.image_shape)
+        images: Tensor = self.layers(mask_poses(pose, labels).flatten(1))
+        return images.unflatten(1, self.image_shape)
+
+
+def mask_poses(pose: Tensor, labels: Tensor) -> Tensor:
+    """Poses `[B, J, D]`, zero but for the classes in labels `[B]` (or targets `[B, J]`)."""
+    present = class_targets(labels, pose.shape[:2]).unsqueeze(-1)
+    # `where`, not a product: a NaN in the pose of a masked class must not get through.
+    return torch.where(present.bool(), pose, torch.zeros_like(pose))

@@ -15,7 +15,7 @@ from torch import nn
 import torchcaps
 from torchcaps.errors import InputError
 from torchcaps.routing.base import Routing
-from torchcaps.storage import write_bytes, write_json
+from torchcaps.storage import plain_number, write_bytes, write_json
 from torchcaps.types import Paper
 
 __all__ = ["Pretrained", "read_config"]
@@ -110,7 +110,7 @@ class Pretrained(
         Raises:
             InputError: it is not; the message names what differs.
         """
-        config = json.loads(json.dumps(self.config))
+        config = json.loads(json.dumps(self.config, default=plain_number))
         try:
             with torch.device("meta"):
                 again = type(self)(**config)
@@ -179,7 +179,7 @@ class Pretrained(
             usage=self.card_usage(),
             facts=bullets(self.card_facts()),
             training=bullets(training) or "Not recorded.",
-            settings=json.dumps(self.config, indent=2, ensure_ascii=False),
+            settings=json.dumps(self.config, indent=2, ensure_ascii=False, default=plain_number),
             papers="\n".join(f"- {paper}" for paper in self.papers()) or "Not published.",
         )
         return card

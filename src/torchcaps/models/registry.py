@@ -10,6 +10,7 @@ from torchcaps.models.capsnet import CapsNet
 from torchcaps.models.classifier import Classifier
 from torchcaps.models.cnn import BaselineCNN
 from torchcaps.models.folder import model_folder
+from torchcaps.models.image_capsnet import ImageCapsNet
 from torchcaps.models.pretrained import read_config
 
 __all__ = ["create_model", "list_models", "load_model"]
@@ -25,6 +26,7 @@ class Recipe(NamedTuple):
 RECIPES = {
     "capsnet": Recipe(CapsNet, {}),
     "capsnet_small": Recipe(CapsNet, {"conv_channels": 64, "primary_types": 8}),
+    "image_capsnet": Recipe(ImageCapsNet, {}),
     "baseline_cnn": Recipe(BaselineCNN, {}),
 }
 ARCHITECTURES = {recipe.architecture.__name__: recipe.architecture for recipe in RECIPES.values()}
@@ -35,7 +37,7 @@ def list_models() -> list[str]:
 
     Example:
         >>> list_models()
-        ['baseline_cnn', 'capsnet', 'capsnet_small']
+        ['baseline_cnn', 'capsnet', 'capsnet_small', 'image_capsnet']
     """
     return sorted(RECIPES)
 
@@ -44,9 +46,11 @@ def create_model(name: str, **arguments: Any) -> Classifier:
     """Build a model by name.
 
     Args:
-        name: "capsnet" (the paper's, 8,215,568 parameters), "capsnet_small" (64 convolution
-            channels and 8 primary types: 2.1 million) or "baseline_cnn" (35,445,522).
-        **arguments: of the architecture (`CapsNet`, `BaselineCNN`), over those of the name.
+        name: "image_capsnet" (for images of any size), "capsnet" (the paper's, 8,215,568
+            parameters), "capsnet_small" (64 convolution channels and 8 primary types: 2.1 million)
+            or "baseline_cnn" (35,445,522).
+        **arguments: of the architecture (`ImageCapsNet`, `CapsNet`, `BaselineCNN`), over those of
+            the name.
 
     Raises:
         InputError: an unknown name, answered with the nearest.

@@ -24,7 +24,14 @@ from torch import Tensor, nn
 from torchcaps.kernels.dispatch import Call, check_backend, choose_backend, run_kernel
 from torchcaps.routing.sweep import route_by_tiles
 from torchcaps.routing.tile import Problem, Tile
-from torchcaps.types import Capsules, Paper, check_counts, check_float_tensor, check_switch
+from torchcaps.types import (
+    Capsules,
+    Paper,
+    check_counts,
+    check_float_tensor,
+    check_switch,
+    exportable,
+)
 from torchcaps.votes import Votes, as_votes
 
 __all__ = ["Law", "Routing", "RoutingTrace"]
@@ -45,6 +52,7 @@ class Law(Enum):
     INACTIVE_INPUTS_HAVE_NO_INFLUENCE = "an input capsule with activation 0 changes nothing"
 
 
+@exportable
 class RoutingTrace(NamedTuple):
     """What routing did, iteration by iteration (the first axis, r of them).
 
@@ -119,10 +127,9 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
 
     def __init__(self, iterations: int = 3, *, detach: bool = False, backend: str = "auto") -> None:
         super().__init__()
-        check_counts(iterations=iterations)
+        (self.iterations,) = check_counts(iterations=iterations)
         check_switch("detach", detach)
         check_backend(backend)
-        self.iterations = iterations
         self.detach = detach
         self.backend = backend
 
@@ -319,6 +326,33 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
                     f"mask must be [..., I] = {tuple(children)}, got {tuple(mask.shape)}"
                 )
         return votes, activation
+
+    # --- how a layer that votes for this routing begins, and learns
+
+    def initial_vote_length(
+        self, in_caps: int, out_caps: int, out_dim: int, length: float
+    ) -> float:
+        """The length that votes should have before training.
+
+        Args:
+            in_caps, out_caps, out_dim: I, J and D of the layer.
+            length: that the output capsules should have then, where it is their activation.
+
+        Returns:
+            For a routing whose poses are means of the votes: 0.2, which trains.
+        """
+        return 0.2
+
+    def vote_gain(self, in_caps: int, out_caps: int) -> float:
+        """By how much a pose moves, per unit, where all the votes for it move alike.
+
+        Args:
+            in_caps, out_caps: I and J of the layer.
+
+        Returns:
+            For a mean of the votes 1; for their sum, of which each input capsule gives 1/J, I/J.
+        """
+        return 1.0
 
     # --- what is saved, and shown
 

@@ -5,11 +5,13 @@ from typing import ClassVar, NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
-from torchcaps.functional import SQUASHES, agreement, weighted_sum
+from torchcaps.functional import SQUASHES, agreement, constant_if_huge, weighted_sum
 from torchcaps.routing.base import Law, Routing, RoutingTrace
 from torchcaps.routing.tile import Tile
 from torchcaps.types import Capsules, Paper, check_choice, check_number, check_switch
 from torchcaps.votes import Votes
+
+LONGEST_VOTE = 2.0  # times √D, of votes before training: longer ones decide couplings at once
 
 __all__ = ["DynamicRouting", "dynamic_routing", "dynamic_routing_trace"]
 
@@ -118,9 +120,42 @@ class DynamicRouting(Routing[Total, State]):
             self.bias = nn.Parameter(nn.init.xavier_uniform_(torch.empty(out_caps, out_dim)))
         return self
 
+    def initial_vote_length(
+        self, in_caps: int, out_caps: int, out_dim: int, length: float
+    ) -> float:
+        """What gives |v_j| = `length` after the last iteration.
+
+        For votes in random directions and couplings near 1/J, |s|² = I |û|² / J² in the first
+        iteration, and A of the iterations before adds A · I |û|² / (J D) to s, in its direction.
+        """
+        shortest, longest = 0.0, 1e3
+        for _ in range(60):  # by bisection, the first |s|
+            middle = (shortest + longest) / 2
+            too_short = self.length_at_random(middle, out_caps / out_dim) < length
+            shortest, longest = (middle, longest) if too_short else (shortest, middle)
+        return min(shortest * out_caps / in_caps**0.5, LONGEST_VOTE * out_dim**0.5)
+
+    def length_at_random(self, first: float, ratio: float) -> float:
+        """|v_j| after all iterations, from the first |s_j|, for votes in random directions.
+
+        `ratio` is J / D.
+        """
+        s, length, total = first, 0.0, 0.0
+        for _ in range(self.iterations):
+            length = float(torch.linalg.vector_norm(self.squashed(torch.tensor([s], device="cpu"))))
+            total += length
+            s = first + ratio * first * first * total
+        return length
+
+    def vote_gain(self, in_caps: int, out_caps: int) -> float:
+        """I/J: s_j is a sum."""
+        return in_caps / out_caps
+
     def score(self, tile: Tile, state: State) -> Tensor:
         """b_ij = û_ij · A_j (line 7, added up)"""
         logits = agreement(tile.votes, state.A)
+        if self.squash == "direction":  # A is not small where the votes are large
+            logits = constant_if_huge(logits)
         return logits if self.scale == 1 else self.scale * logits
 
     def couple(self, tile: Tile, logits: Tensor) -> Tensor:

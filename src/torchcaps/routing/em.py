@@ -20,7 +20,7 @@ from torchcaps.routing.moments import (
     weighted_total,
 )
 from torchcaps.routing.tile import Tile
-from torchcaps.types import Capsules, Paper, check_number
+from torchcaps.types import Capsules, Paper, check_choice, check_number, check_switch
 
 __all__ = ["EMRouting"]
 
@@ -64,6 +64,8 @@ class EMRouting(Routing[Moments, State]):
         mean_momentum: ρ in [0, 1]: μ is (1 − ρ) of the mean above and ρ of the μ before it, which
             is 0 at first (the authors' code has 0.1, the paper none).
         mass_floor: added to every m_j, at least 0, so that a parent without children stays finite.
+        constant_lambda: λ_t = λ in every iteration.
+        first_coupling: R in the first iteration: "shared", 1/J; or "whole", 1 for every parent.
         detach, backend: as for every `Routing`.
 
     Learned: `beta_a`, `beta_u` `[J]`. They start at 0 and 3: votes that spread by e⁻³ = 0.05 give
@@ -75,7 +77,10 @@ class EMRouting(Routing[Moments, State]):
 
     Reference: Hinton, Sabour, Frosst (2018), *Matrix capsules with EM routing*, ICLR; λ_t after the
     authors' code. That code's class layer is this one with other names: λ = 2λ', β_a = −2500 β',
-    β_u = ½ β_s' (ln 2π + 1), mean_momentum 0.1, mass_floor 1e-5.
+    β_u = ½ β_s' (ln 2π + 1), mean_momentum 0.1, mass_floor 1e-5. So is IBM's: λ = 100 λ' J / I,
+    β_a = β_a' I / (100 J), β_u = β_v', variance_floor 1e-9; that of yl-1993, but that there a
+    cancels: constant_lambda, variance_floor and mass_floor 1e-8; and SR-CapsNet's:
+    first_coupling="whole", variance_floor 1e-12, mass_floor 0.
 
     Example:
         >>> routing = EMRouting(3).build(in_caps=6, in_dim=16, out_caps=10, out_dim=16)
@@ -85,14 +90,6 @@ class EMRouting(Routing[Moments, State]):
 
     name = "em"
     paper = Paper("Hinton, Sabour, Frosst", 2018, "Matrix Capsules with EM Routing", "ICLR")
-    laws = frozenset(
-        {
-            Law.ODD,
-            Law.INPUT_ORDER_IS_FREE,
-            Law.COUPLING_SHARES_ONE_UNIT,
-            Law.INACTIVE_INPUTS_HAVE_NO_INFLUENCE,
-        }
-    )
 
     def __init__(
         self,
@@ -102,6 +99,8 @@ class EMRouting(Routing[Moments, State]):
         variance_floor: float = 5e-4,
         mean_momentum: float = 0.0,
         mass_floor: float = 1e-7,
+        constant_lambda: bool = False,
+        first_coupling: str = "shared",
         detach: bool = False,
         backend: str = "auto",
     ) -> None:
@@ -111,12 +110,25 @@ class EMRouting(Routing[Moments, State]):
         check_number("variance_floor", variance_floor, least=SMALLEST)
         check_number("mean_momentum", mean_momentum, least=0, most=1)
         check_number("mass_floor", mass_floor, least=0)
+        check_switch("constant_lambda", constant_lambda)
+        check_choice("first_coupling", first_coupling, ("shared", "whole"))
         self.final_lambda = final_lambda
         self.variance_floor = variance_floor
         self.mean_momentum = mean_momentum
         self.mass_floor = mass_floor
+        self.constant_lambda = constant_lambda
+        self.first_coupling = first_coupling
         self.register_parameter("beta_a", None)
         self.register_parameter("beta_u", None)
+
+    @property
+    def laws(self) -> frozenset[Law]:
+        found = {
+            Law.ODD, Law.INPUT_ORDER_IS_FREE, Law.INACTIVE_INPUTS_HAVE_NO_INFLUENCE,
+        }  # fmt: skip
+        if self.first_coupling == "shared":
+            found.add(Law.COUPLING_SHARES_ONE_UNIT)
+        return frozenset(found)
 
     def build(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int) -> Self:
         self.beta_a = nn.Parameter(torch.zeros(out_caps))
@@ -141,6 +153,11 @@ class EMRouting(Routing[Moments, State]):
         logits = parent.unsqueeze(-2) - agreement(tile.votes.square(), 0.5 / state.variance)
         return constant_if_too_large(logits, state.scale)
 
+    def couple_first(self, tile: Tile, logits: Tensor) -> Tensor:
+        if self.first_coupling == "whole":
+            return torch.ones_like(logits)
+        return self.couple(tile, logits)
+
     def gather(self, tile: Tile, coupling: Tensor, state: State) -> Moments:
         return moments(tile, coupling)
 
@@ -162,9 +179,13 @@ class EMRouting(Routing[Moments, State]):
     def inverse_temperature(self, m: Tensor, t: int) -> Tensor | float:
         """λ_t, from the masses `[..., J, 1]`: together they are Σ_i a_i."""
         if self.final_lambda is not None:
-            return self.final_lambda * (1 - DECAY**t)
+            return self.final_lambda * self.warm(t)
         active = m.sum(dim=-2).clamp(min=1)  # [..., 1]
-        return m.shape[-2] / active * ((1 - DECAY**t) / (1 - DECAY**self.iterations))
+        return m.shape[-2] / active * (self.warm(t) / self.warm(self.iterations))
+
+    def warm(self, t: int) -> float:
+        """λ_t / λ"""
+        return 1.0 if self.constant_lambda else 1 - DECAY**t
 
     def finish(self, state: State) -> Capsules:
         return Capsules(state.mean, torch.sigmoid(state.logit))

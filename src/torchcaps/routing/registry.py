@@ -5,9 +5,11 @@ import inspect
 import json
 from collections.abc import Iterator, Mapping
 from importlib import import_module
+from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from torchcaps.errors import InputError
+from torchcaps.storage import plain_number
 
 if TYPE_CHECKING:
     from torchcaps.routing.base import Routing
@@ -58,6 +60,7 @@ ROUTINGS = Registry(
         "group_equivariant": "torchcaps.routing.group_equivariant:GroupEquivariantRouting",
         "heinsen2019": "torchcaps.routing.heinsen2019:Heinsen2019Routing",
         "heinsen2022": "torchcaps.routing.heinsen2022:Heinsen2022Routing",
+        "interests": "torchcaps.routing.interests:InterestRouting",
         "kde": "torchcaps.routing.kde:KDERouting",
         "self_attention": "torchcaps.routing.self_attention:SelfAttentionRouting",
         "self_routing": "torchcaps.routing.self_routing:SelfRouting",
@@ -110,7 +113,12 @@ def create_routing(
                 f"{', '.join(options)} on it, or pass its name"
             )
         return routing
-    given = {**routing, **options}
+    given = {
+        option: plain_number(value)
+        if isinstance(value, Real) and type(value) is not bool
+        else value
+        for option, value in {**routing, **options}.items()
+    }
     name = given.pop("name", None)
     kind = find_routing(name)
     known = inspect.signature(kind).parameters
@@ -159,10 +167,13 @@ def routing_config(routing: "Routing[Any, Any]") -> dict[str, Any]:
         )
     config = {"name": kind.name, **routing.options()}
     try:
-        create_routing(json.loads(json.dumps(config, allow_nan=False)))
+        plain: dict[str, Any] = json.loads(
+            json.dumps(config, allow_nan=False, default=plain_number)
+        )
+        create_routing(plain)
     except (TypeError, ValueError) as error:
         raise InputError(f"the routing {routing!r} cannot be saved: {error}") from error
-    return config
+    return plain
 
 
 def register_routing(kind: RoutingType) -> RoutingType:

@@ -19,7 +19,8 @@ class BatchSampler:
     Every epoch visits the examples in a new random order; the last, incomplete batch of an epoch is
     left out (other examples are, each time). Each process gets its slice of the global batch, so
     that the number of processes changes nothing but rounding (and which units drop out, in a
-    network that has dropout).
+    network that has dropout; and the statistics of batch normalisation, which on CPUs are those
+    of each process's share).
 
     Args:
         examples: how many there are to train on.

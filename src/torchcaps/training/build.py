@@ -1,14 +1,17 @@
 """What a run is built from: the data and the model that a config names."""
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from torchcaps.data import ImageData, TrainTest, load_data
+from torchcaps.data import ImageData, TrainTest, channel_statistics, load_data
+from torchcaps.data.memory_check import physical_memory
 from torchcaps.errors import InputError
 from torchcaps.models import Classifier, create_model
+from torchcaps.models.classifier import count_parameters
 from torchcaps.models.registry import takes_argument
 from torchcaps.routing.registry import create_routing
 from torchcaps.seeding import mix_seed
@@ -26,21 +29,52 @@ def load_data_of(config: TrainConfig) -> TrainTest:
 
 def build_model(config: TrainConfig, data: ImageData) -> Classifier:
     """The model that a config names, for the shape and classes of the data, with seeded weights."""
-    options = model_options(config)
-    torch.manual_seed(mix_seed("weights", config.seed))
+    shape = {
+        "image_size": list(data.image_size),
+        "channels": data.channels,
+        "num_classes": data.num_classes,
+        "class_names": list(data.class_names),
+    }
+    if takes_argument(config.model, "mean"):
+        mean, std = channel_statistics(data)
+        shape |= {"mean": rounded(mean), "std": rounded(std)}
+    if takes_argument(config.model, "reconstruct"):
+        shape["reconstruct"] = data.channels == 1
     try:
-        return create_model(
-            config.model,
-            image_size=list(data.image_size),
-            channels=data.channels,
-            num_classes=data.num_classes,
-            class_names=list(data.class_names),
-            **options,
-        )
+        with torch.device("meta"):
+            check_weights_fit(create_model(config.model, **{**shape, **model_options(config)}))
+        options = model_options(config)
+        torch.manual_seed(mix_seed("weights", config.seed))
+        return create_model(config.model, **{**shape, **options})
     except InputError:
         raise
     except ValueError as error:
         raise InputError(f"{data.name} does not fit {config.model}: {error}") from error
+
+
+def rounded(numbers: Iterable[float]) -> list[float]:
+    """As they stand in a config: digits that no network can tell apart are left out."""
+    return [float(f"{number:.6g}") for number in numbers]
+
+
+def check_weights_fit(model: Classifier) -> None:
+    """Raise where training could not even hold the weights: no batch is small enough for that.
+
+    Args:
+        model: perhaps on the meta device, where its weights take no memory.
+
+    Raises:
+        InputError: weights, gradients and the two averages of Adam exceed the memory.
+    """
+    count, there = count_parameters(model), physical_memory()
+    needed = 4 * 4 * count  # float32
+    if there is not None and needed > there:
+        height, width = model.image_size
+        raise InputError(
+            f"a {type(model).__name__} for images of {height}×{width} has {count:,} weights, for "
+            f"which training needs {needed / 2**30:.1f} GiB of memory at any batch size, and this "
+            f"machine has {there / 2**30:.1f}: take a smaller --image-size"
+        )
 
 
 def model_options(config: TrainConfig) -> dict[str, Any]:
@@ -50,22 +84,24 @@ def model_options(config: TrainConfig) -> dict[str, Any]:
         InputError: a routing or loss scale for a network that has none, an unknown routing, or an
             option that it does not have.
     """
+    chosen = dict(config.model_options or {})
     capsules = takes_argument(config.model, "routing")
     if not capsules:
         asked = (config.routing, config.iterations, config.loss_scale)
-        if asked != (None, None, "paper"):
+        if asked[:2] != (None, None) or config.loss_scale not in (None, "paper"):
             raise InputError(
                 f"--routing, --iterations and --loss-scale are for capsule networks, and "
                 f"{config.model} is none: leave them out"
             )
-        return {}
+        return chosen
     options = {} if config.iterations is None else {"iterations": config.iterations}
     routing = create_routing("dynamic" if config.routing is None else config.routing, **options)
-    return {
-        "routing": routing,
-        "reconstruct": config.reconstruct,
-        "loss_scale": config.loss_scale,
-    }
+    chosen["routing"] = routing
+    if config.reconstruct is not None:
+        chosen["reconstruct"] = config.reconstruct
+    if config.loss_scale is not None:
+        chosen["loss_scale"] = config.loss_scale
+    return chosen
 
 
 def describe_data(data: TrainTest) -> dict[str, Any]:

@@ -5,14 +5,37 @@ import json
 import types
 import typing
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
 from torchcaps.errors import InputError
+from torchcaps.storage import plain_number
 
-__all__ = ["MOST_THREADS", "TrainConfig", "config_from_dict", "config_to_dict", "read_train_config"]
+__all__ = [
+    "FIRST_VERSION",
+    "MOST_THREADS",
+    "TrainConfig",
+    "config_from_dict",
+    "config_to_dict",
+    "read_train_config",
+]
 
 MOST_THREADS = 1024  # with far more, the system refuses to start them and the process dies
+
+# What version 0.1 trained with, where this one has another default, or an option that it lacked.
+FIRST_VERSION: dict[str, Any] = {
+    "model": "capsnet_small",
+    "reconstruct": True,
+    "loss_scale": "paper",
+    "schedule": "exponential",
+    "warmup": 0.0,
+    "final_learning_rate": 0.05,
+    "clip": None,
+    "augment": "digits",
+    "flip": "no",
+}
+ADDED = "schedule"  # no run of version 0.1 has it; its config.json has all other options
 
 
 @dataclass
@@ -28,27 +51,52 @@ class TrainConfig:
     """Resize images to this many pixels a side; default: their own size."""
     channels: int | None = None
     """1 turns images to grey, 3 to RGB; default: as they are."""
-    model: str = "capsnet_small"
-    """capsnet (the paper's, 8.2 million parameters), capsnet_small, or baseline_cnn."""
+    model: str = "image_capsnet"
+    """image_capsnet (for any images), capsnet (the paper's, 8.2 million parameters), capsnet_small,
+    or baseline_cnn."""
+    model_options: dict[str, Any] | None = None
+    """Arguments of the network over its defaults, such as kernel sizes and strides (see `torchcaps
+    info`); on the command line as JSON: '{"kernel_size": 7, "primary_stride": 2}'."""
     routing: str | dict[str, Any] | None = None
     """How class capsules are found: the name of a routing algorithm; default: the model's, dynamic.
     In a file also an object with its name and options: {"name": "em", "final_lambda": 0.02}."""
     iterations: int | None = None
     """Routing iterations of a capsule network, at least 1; default: the algorithm's, 3."""
-    reconstruct: bool = True
-    """Train a decoder that draws the image from the pose of its class."""
-    loss_scale: Literal["paper", "authors"] = "paper"
-    """Weights of the losses: the paper's, or those of the authors' released code."""
+    reconstruct: bool | None = None
+    """Train a decoder that draws the image from the pose of its class; default: for grey images."""
+    loss_scale: Literal["paper", "authors"] | None = None
+    """Weights of the losses: the paper's, or those of the authors' released code; default: the
+    network's own."""
     epochs: int = 20
     """Passes over the training images."""
     batch_size: int = 64
     """Images a step, over all processes together; the paper has 128."""
     learning_rate: float = 0.003
-    """Of Adam, at the first step."""
-    final_learning_rate: float = 0.05
-    """What is left of the learning rate at the end, as a fraction; it decays exponentially."""
+    """Of Adam, after the warm-up."""
+    schedule: Literal["cosine", "exponential", "constant"] = "cosine"
+    """How the learning rate falls after the warm-up."""
+    warmup: float = 0.05
+    """Fraction of the steps over which the learning rate rises from 0."""
+    final_learning_rate: float = 0.01
+    """What is left of the learning rate at the end, as a fraction."""
+    weight_decay: float = 0.0
+    """Of AdamW: the fraction, times the learning rate, that a step takes of every weight."""
+    clip: float | None = 5.0
+    """Largest norm of the gradient: a larger one is shortened to it; none in a file: as it is."""
+    augment: Literal["auto", "none", "digits", "drawings", "photos"] = "auto"
+    """How training images are varied at random: digits (on black) are shifted; drawings (on a plain
+    ground) too, their edge repeated; photos more, their mirror image at the edge, and those with
+    colour are flipped. auto tells the kind from the images' borders; none varies nothing."""
     max_shift: int = 2
-    """Shift each training image by up to this many pixels, with zero padding; 0 turns it off."""
+    """Shift each training image by up to this many pixels, and photos by an eighth of their side
+    where that is more; 0 turns it off."""
+    flip: Literal["auto", "yes", "no"] = "auto"
+    """Exchange left and right in half of the training images: auto in colour photos. Say no where
+    classes differ by it, as some road signs do."""
+    max_rotation: float = 0.0
+    """Turn each training image by up to this many degrees to either side."""
+    jitter: float = 0.0
+    """Change brightness, contrast and saturation of each training image by up to this fraction."""
     validation: float = 0.1
     """Fraction of the training images kept aside to follow progress; the test images are looked at
     once, after the last epoch. 0 trains on all."""
@@ -66,6 +114,9 @@ class TrainConfig:
     """Folder for the run; default: a new one under runs/."""
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():  # NumPy's numbers are numbers too
+            if isinstance(value, Real) and not isinstance(value, int | float):
+                setattr(self, name, plain_number(value))
         _check_types(self)
         _at_least(1, self, "epochs", "batch_size", "checkpoint_every")
         _at_least(0, self, "max_shift", "seed")
@@ -74,8 +125,17 @@ class TrainConfig:
             raise _bad("threads", self.threads, f"at most {MOST_THREADS}")
         _positive(self, "learning_rate", most=1e30)  # a step must not overflow in float32
         _positive(self, "final_learning_rate", most=1)
-        if not 0 <= self.validation < 1:
-            raise _bad("validation", self.validation, "a fraction from 0 up to, not including, 1")
+        if self.clip is not None:
+            _positive(self, "clip", most=1e30)
+        if not 0 <= self.weight_decay <= 1:
+            raise _bad("weight_decay", self.weight_decay, "a number from 0 to 1")
+        for name in ("validation", "warmup"):
+            if not 0 <= getattr(self, name) < 1:
+                raise _bad(name, getattr(self, name), "a fraction from 0 up to, not including, 1")
+        if not 0 <= self.max_rotation <= 180:
+            raise _bad("max_rotation", self.max_rotation, "degrees from 0 to 180")
+        if not 0 <= self.jitter <= 1:
+            raise _bad("jitter", self.jitter, "a fraction from 0 to 1")
 
 
 def config_to_dict(config: TrainConfig) -> dict[str, Any]:
@@ -129,19 +189,21 @@ def read_train_config(path: Path) -> TrainConfig:
         raise InputError(f"{path} is not valid JSON ({error})") from error
     if not isinstance(values, dict):
         raise InputError(f"{path} must hold an object of options, as the config.json of a run does")
+    if "final_learning_rate" in values and ADDED not in values:
+        values = {**FIRST_VERSION, **values}
     return config_from_dict(values, source=str(path))
 
 
 def _check_types(config: TrainConfig) -> None:
-    hints = typing.get_type_hints(TrainConfig)
-    for name, hint in hints.items():
+    for name, hint in typing.get_type_hints(TrainConfig).items():
         value = getattr(config, name)
-        if typing.get_origin(hint) is Literal:
-            choices = typing.get_args(hint)
-            if value not in choices:
+        union = isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
+        kinds = typing.get_args(hint) if union else (hint,)
+        choices = [c for k in kinds if typing.get_origin(k) is Literal for c in typing.get_args(k)]
+        if choices:
+            if value not in choices and (value is not None or types.NoneType not in kinds):
                 raise _bad(name, value, f"one of {', '.join(choices)}")
             continue
-        kinds = typing.get_args(hint) if typing.get_origin(hint) is types.UnionType else (hint,)
         kinds = tuple(typing.get_origin(kind) or kind for kind in kinds)  # dict[str, Any] → dict
         if float in kinds:
             kinds = (*kinds, int)

@@ -27,7 +27,7 @@ def finish(
 ) -> HeldOut:
     """Measure on the held-out data, once, and write model, pictures and result.json."""
     model.eval()
-    held_out = task.measure_held_out(model, config)
+    held_out = task.conclude(task.measure_held_out(model, config), history)
     save_model(model, folder.model, held_out.metadata)
     task.draw(folder.path, model, held_out, history)
     result = {

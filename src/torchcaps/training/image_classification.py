@@ -1,6 +1,8 @@
 """The task of `torchcaps train`: images and their classes."""
 
+from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,18 +10,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchcaps.data import ImageData, TrainTest, apply_shift, shift_offsets, stratified_split
-from torchcaps.errors import InputError
+from torchcaps.data import (
+    Augmentation,
+    ImageData,
+    TrainTest,
+    augmentation_for,
+    stratified_split,
+)
 from torchcaps.models import Classifier
 from torchcaps.models.classifier import count_parameters
 from torchcaps.training import pictures
 from torchcaps.training.batch_sampler import BatchSampler
 from torchcaps.training.build import border_brightness, describe_data
 from torchcaps.training.config import TrainConfig
-from torchcaps.training.metrics import Evaluation, evaluate
+from torchcaps.training.diagnosis import HAS_LEARNED, Diagnosis, diagnose, is_learning
+from torchcaps.training.metrics import Evaluation, class_figures, describe_classes, evaluate
 from torchcaps.training.precision import Precision
 from torchcaps.training.progress import watched
 from torchcaps.training.task import HeldOut, StepResult, Task
+from torchcaps.training.threshold import choose_threshold
 
 __all__ = ["ImageClassification"]
 
@@ -34,7 +43,8 @@ class ImageClassification(Task[Classifier, ImageBatch]):
         model_name: what the model is called in messages.
         validation: fraction of the training images that is kept aside to follow progress, the same
             ones in every run, whatever its seed; 0 for none.
-        max_shift: training images are shifted by up to so many pixels.
+        max_shift: training images are shifted by up to so many pixels, and black moves in.
+        augmentation: how training images are varied, in place of such shifts.
 
     Raises:
         InputError: a class is too small to be split, or shifts push whole images out of sight.
@@ -44,37 +54,52 @@ class ImageClassification(Task[Classifier, ImageBatch]):
     measures = ("classification_loss", "reconstruction_loss", "train_accuracy")
 
     def __init__(
-        self, data: TrainTest, model_name: str, *, validation: float = 0.0, max_shift: int = 0
+        self,
+        data: TrainTest,
+        model_name: str,
+        *,
+        validation: float = 0.0,
+        max_shift: int = 0,
+        augmentation: Augmentation | None = None,
     ) -> None:
         self.data = data
         self.model_name = model_name
-        self.max_shift = max_shift
         self.training, self.validation = split_off_validation(data.train, validation)
-        height, width = data.train.image_size
-        if max_shift >= min(height, width):
-            raise InputError(
-                f"--max-shift {max_shift} would push whole images of {height}×{width} out of "
-                f"sight: take {min(height, width) - 1} or less"
-            )
+        if augmentation is None:
+            augmentation = augmentation_for(data.train, "digits", max_shift=max_shift)
+        self.augmentation = augmentation
         self.name = f"{data.train.name}-{model_name}"
         self.examples_per_epoch = len(self.training)
+        self._validated: Evaluation | None = None  # after the last epoch
+        self._trained: deque[tuple[Tensor, Tensor]] = deque(maxlen=4)  # labels, activations
 
     @classmethod
     def from_config(cls, config: TrainConfig, data: TrainTest) -> "ImageClassification":
         """As the options of `torchcaps train` say."""
-        return cls(data, config.model, validation=config.validation, max_shift=config.max_shift)
+        augmentation = augmentation_for(
+            data.train,
+            config.augment,
+            max_shift=config.max_shift,
+            flip={"auto": None, "yes": True, "no": False}[config.flip],
+            max_rotation=config.max_rotation,
+            jitter=config.jitter,
+        )
+        return cls(data, config.model, validation=config.validation, augmentation=augmentation)
 
     def describe_data(self) -> dict[str, Any]:
         """Counts, shape, classes and a hash over all of it."""
         return describe_data(self.data)
 
     def batch(self, step: int, sampler: BatchSampler) -> ImageBatch:
-        """Images `[b, C, H, W]`, shifted, and labels `[b]`."""
+        """Images `[b, C, H, W]`, varied, and labels `[b]`."""
         images, labels = self.training.batch(sampler.indices(step))
-        if self.max_shift:
-            # Drawn for all of the batch, so that the number of processes changes nothing.
-            offsets = shift_offsets(sampler.batch_size, self.max_shift, sampler.seed, step)
-            images = apply_shift(images, offsets[sampler.share])
+        images = self.augmentation(
+            images,
+            seed=sampler.seed,
+            step=step,
+            batch_size=sampler.batch_size,
+            first=sampler.share.start,
+        )
         return images, labels
 
     def losses(self, model: Classifier, batch: ImageBatch, precision: Precision) -> StepResult:
@@ -84,6 +109,7 @@ class ImageClassification(Task[Classifier, ImageBatch]):
         with precision.autocast():
             output = model(images, labels)
         losses = model.loss(output, images, labels)
+        self._trained.append((labels, output.activation.detach()))
         measured = (
             losses.classification,
             losses.reconstruction,
@@ -96,7 +122,41 @@ class ImageClassification(Task[Classifier, ImageBatch]):
         if self.validation is None:
             return {"validation_loss": None, "validation_accuracy": None}
         measured = evaluate(model, self.validation, autocast=precision.autocast())
+        self._validated = measured
         return {"validation_loss": measured.loss, "validation_accuracy": measured.accuracy}
+
+    def diagnose(self, model: Classifier, history: Sequence[Mapping[str, Any]]) -> Diagnosis | None:
+        """By the validation images, or without any by the last ones that were trained on."""
+        counts = class_counts(self.training)
+        measured, images = self._validated, "validation images"
+        if measured is None and self._trained:
+            labels, activations = (torch.cat(parts).cpu() for parts in zip(*self._trained))
+            measured, images = Evaluation(labels, activations.float(), 0, 0), "training images"
+        if measured is None:
+            return None
+        names = self.training.class_names
+        found = diagnose(measured, names, images=images, training=counts, history=history)
+        # In evaluation mode a network may lag behind what it has begun to learn.
+        lags = is_learning(history, counts) and found and found.cause != "memorised"
+        return None if lags or (found and found.cause == "few_images") else found
+
+    def conclude(self, held_out: HeldOut, history: Sequence[Mapping[str, Any]]) -> HeldOut:
+        """With what is wrong with the run, in result.json, the last lines and the model's card."""
+        found = diagnose(
+            held_out.answers,
+            self.data.test.class_names,
+            images="held-out images",
+            training=class_counts(self.training),
+            history=history,
+        )
+        if found is None:
+            return replace(held_out, result={**held_out.result, "diagnosis": None})
+        return replace(
+            held_out,
+            result={**held_out.result, "diagnosis": asdict(found)},
+            lines=[*held_out.lines, str(found)],
+            metadata={**held_out.metadata, "diagnosis": str(found)},
+        )
 
     def measure_held_out(self, model: Classifier, config: TrainConfig) -> HeldOut:
         """The accuracy on the held-out images; `answers` is the `Evaluation`."""
@@ -105,23 +165,28 @@ class ImageClassification(Task[Classifier, ImageBatch]):
         held_out = evaluate(model, test, watch=watch)  # in float32, as `torchcaps eval` does
         low, high = held_out.interval
         some, _ = test.batch(torch.arange(min(len(test), 1000)))
+        figures = class_figures(held_out, test.class_names)
         return HeldOut(
             result={
                 "held_out_accuracy": held_out.accuracy,
                 "interval_95": [low, high],
                 "held_out_images": len(test),
                 "held_out_loss": held_out.loss,
+                **figures,
             },
             lines=[
                 f"held-out accuracy: {held_out.accuracy:.2%} of {len(test)} "
-                f"images (95 % interval {low:.2%} to {high:.2%})"
+                f"images (95 % interval {low:.2%} to {high:.2%})",
+                describe_classes(held_out, test.class_names),
             ],
             metadata={
                 "data": test.name,
                 "held_out_accuracy": f"{held_out.accuracy:.4f} ({len(test)} images, 95 % interval "
                 f"{low:.4f} to {high:.4f}), after the last of {config.epochs} epochs",
+                "by_class": describe_classes(held_out, test.class_names),
                 "seed": config.seed,
                 "border_brightness": round(border_brightness(some), 4),
+                "threshold": choose_threshold(model, self.validation or self.training),
             },
             answers=held_out,
         )
@@ -135,9 +200,18 @@ class ImageClassification(Task[Classifier, ImageBatch]):
     ) -> None:
         """Learning curves, confusion, the most confident mistakes, and reconstructions."""
         test, answers = self.data.test, held_out.answers
-        pictures.draw_learning_curves(history, path=folder / "learning_curves.png")
+        pictures.draw_learning_curves(
+            history,
+            path=folder / "learning_curves.png",
+            references=accuracies_without_learning(class_counts(self.training)),
+            validation_images=None if self.validation is None else len(self.validation),
+        )
         pictures.draw_confusion(answers.confusion, test.class_names, path=folder / "confusion.png")
-        draw_worst_mistakes(test, answers, path=folder / "mistakes.png")
+        wrong = held_out.result.get("diagnosis")
+        warning = ""
+        if wrong and wrong["cause"] not in HAS_LEARNED:
+            warning = f"The network has not learned: {wrong['finding']}."
+        draw_worst_mistakes(test, answers, path=folder / "mistakes.png", warning=warning)
         draw_some_reconstructions(model, test, answers, path=folder / "reconstructions.png")
 
     def describe(self, model: Classifier) -> str:
@@ -148,14 +222,24 @@ class ImageClassification(Task[Classifier, ImageBatch]):
             f"{self.model_name} ({count_parameters(model):,} parameters) on {train.name} "
             f"({train.channels}×{height}×{width}, {train.num_classes} classes): "
             f"{len(self.training)} training images, {len(train) - len(self.training)} for "
-            f"validation, {len(self.data.test)} held out"
+            f"validation, {len(self.data.test)} held out\n"
+            f"training images are varied: {self.augmentation}"
         )
 
     def describe_epoch(self, row: Mapping[str, Any]) -> Sequence[str]:
-        """The accuracies."""
-        validation = row["validation_accuracy"]
-        told = [] if validation is None else [f"validation {validation:.2%}"]
-        return [f"train {row['train_accuracy']:.2%}", *told]
+        """The accuracies; of few validation images, or unequal classes, what makes them honest."""
+        told = [f"train {row['train_accuracy']:.2%}"]
+        if (measured := self._validated) is not None:
+            few = f" ({measured.correct} of {n})" if (n := len(measured.labels)) < 1000 else ""
+            told.append(f"validation {row['validation_accuracy']:.2%}{few}")
+            if abs(measured.balanced_accuracy - measured.accuracy) >= 0.01:
+                told.append(f"balanced {measured.balanced_accuracy:.2%}")
+        return told
+
+
+def class_counts(data: ImageData) -> Tensor:
+    """`[J]`, the images of each class."""
+    return torch.bincount(data.labels.cpu(), minlength=data.num_classes)
 
 
 def split_off_validation(data: ImageData, fraction: float) -> tuple[ImageData, ImageData | None]:
@@ -163,7 +247,14 @@ def split_off_validation(data: ImageData, fraction: float) -> tuple[ImageData, I
     return (data, None) if fraction == 0 else stratified_split(data, fraction)
 
 
-def draw_worst_mistakes(test: ImageData, held_out: Evaluation, *, path: Path) -> None:
+def accuracies_without_learning(counts: Tensor) -> dict[str, float]:
+    """Of guessing, and where classes are unequal of always answering with the largest."""
+    guessing, largest = 1 / int((counts > 0).sum()), float(counts.max() / counts.sum())
+    levels = {"guessing": guessing}
+    return levels | ({"largest class": largest} if largest > 1.2 * guessing else {})
+
+
+def draw_worst_mistakes(test: ImageData, held_out: Evaluation, *, path: Path, warning: str) -> None:
     """The wrong answers of the largest activation."""
     worst = torch.tensor(held_out.worst_mistakes(most=24), dtype=torch.int64)
     pictures.draw_mistakes(
@@ -174,6 +265,7 @@ def draw_worst_mistakes(test: ImageData, held_out: Evaluation, *, path: Path) ->
         test.class_names,
         total=len(test) - held_out.correct,
         path=path,
+        warning=warning,
     )
 
 

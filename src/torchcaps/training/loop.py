@@ -15,6 +15,7 @@ from torchcaps.models import Classifier
 from torchcaps.training.build import build_model, load_data_of
 from torchcaps.training.checkpoint import run_of
 from torchcaps.training.config import TrainConfig, read_train_config
+from torchcaps.training.diagnosis import Alarm
 from torchcaps.training.finish import finish
 from torchcaps.training.image_classification import ImageClassification
 from torchcaps.training.interrupt import StopRequest
@@ -204,6 +205,7 @@ def all_epochs(run: Run) -> None:
     """Every step that is left, with its progress, metrics and checkpoints."""
     run.prepare()
     tracker = open_tracker(run.config.tensorboard and run.is_main, run.folder.path)
+    alarm = Alarm(run.config.epochs)
     with TrainingProgress(run.total_steps, run.step, quiet=not run.is_main) as progress:
         progress.say(run.task.describe(run.model))
         progress.say(
@@ -216,6 +218,10 @@ def all_epochs(run: Run) -> None:
             while run.step < run.total_steps:
                 row = one_epoch(run, progress, stop)
                 tracker.log({k: v for k, v in row.items() if v is not None}, step=run.step)
+                if run.is_main and (
+                    warning := alarm.hear(run.task.diagnose(run.model, run.history))
+                ):
+                    progress.say(f"epoch {row['epoch']}: {warning}")
     tracker.finish()
 
 

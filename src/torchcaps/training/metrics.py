@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +12,15 @@ from torch import Tensor
 from torchcaps.data import ImageData
 from torchcaps.models import Classifier
 
-__all__ = ["Evaluation", "evaluate", "wilson_interval"]
+__all__ = [
+    "Evaluation",
+    "agreement_z",
+    "class_figures",
+    "describe_classes",
+    "evaluate",
+    "one_line",
+    "wilson_interval",
+]
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,28 @@ class Evaluation:
         pairs = self.labels * classes + self.predictions
         return torch.bincount(pairs, minlength=classes * classes).view(classes, classes)
 
+    @property
+    def recall(self) -> list[float | None]:
+        """Of each class, the fraction of its images that are answered right; None without any."""
+        return fractions(self.confusion.diagonal(), self.confusion.sum(dim=1))
+
+    @property
+    def precision(self) -> list[float | None]:
+        """Of each class, the fraction of the answers with it that are right; None without any."""
+        return fractions(self.confusion.diagonal(), self.confusion.sum(dim=0))
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """The mean recall of the classes that have images: 1/J by guessing, however unequal."""
+        present = [recall for recall in self.recall if recall is not None]
+        return sum(present) / len(present)
+
+    @property
+    def majority(self) -> tuple[int, float]:
+        """(largest class, its share): the accuracy of always answering with that class."""
+        counts = self.confusion.sum(dim=1)
+        return int(counts.argmax()), int(counts.max()) / len(self.labels)
+
     def errors_by_class(self) -> list[tuple[int, int]]:
         """(wrong answers, images) of each class."""
         confusion = self.confusion
@@ -70,6 +101,91 @@ class Evaluation:
         sureness = self.activation[wrong].amax(dim=1)
         indices: list[int] = wrong[sureness.argsort(descending=True, stable=True)][:most].tolist()
         return indices
+
+
+def fractions(part: Tensor, whole: Tensor) -> list[float | None]:
+    """part / whole of each class; None where the whole is 0."""
+    return [p / w if w else None for p, w in zip(part.tolist(), whole.tolist())]
+
+
+def class_figures(measured: Evaluation, class_names: Sequence[str]) -> dict[str, Any]:
+    """What the accuracy alone hides where classes are of unequal size, as JSON values.
+
+    Returns:
+        `balanced_accuracy`, `majority_class` and `majority_rate` (the accuracy of always answering
+        with the largest class of the set), and `classes`: by name, `images`, `predicted` (answers
+        with this class), `recall` and `precision` (None where there is nothing to count).
+    """
+    confusion = measured.confusion
+    counts = zip(confusion.sum(dim=1).tolist(), confusion.sum(dim=0).tolist())
+    rates = zip(measured.recall, measured.precision)
+    largest, rate = measured.majority
+    return {
+        "balanced_accuracy": measured.balanced_accuracy,
+        "majority_class": class_names[largest],
+        "majority_rate": rate,
+        "classes": {
+            name: {"images": images, "predicted": predicted, "recall": recall, "precision": exact}
+            for name, (images, predicted), (recall, exact) in zip(class_names, counts, rates)
+        },
+    }
+
+
+def describe_classes(measured: Evaluation, class_names: Sequence[str]) -> str:
+    """The same in a line: balanced accuracy, recall by class (the lowest of many), majority."""
+    largest, rate = measured.majority
+    recalls = [(r, name) for r, name in zip(measured.recall, class_names) if r is not None]
+    shown, what = recalls, "recall"
+    if len(recalls) > 5:
+        shown, what = sorted(recalls, key=lambda pair: pair[0])[:3], "lowest recall"
+    words = ", ".join(f"{one_line(name)} {recall:.2%}" for recall, name in shown)
+    return (
+        f"balanced accuracy: {measured.balanced_accuracy:.2%} ({what}: {words}); "
+        f"always answering {one_line(class_names[largest])}: {rate:.2%}"
+    )
+
+
+def one_line(name: str, most: int = 40) -> str:
+    """A class name that may be anything, as part of a line."""
+    words = "".join(letter if letter.isprintable() else " " for letter in name[: 4 * most])
+    words = " ".join(words.split())
+    return words if len(words) <= most else words[: most - 1] + "…"
+
+
+def agreement_z(confusion: Tensor) -> float:
+    """How many standard deviations more answers are right than of a guesser with the same habits.
+
+    The guesser gives the same answers in random order. Of its right answers C,
+
+        E[C] = Σ_k n_k m_k / N,   Var[C] = Σ_kl n_k m_l (δ_kl − m_k/N − n_l/N + E[C]/N)² / (N − 1)
+
+    with n_k images and m_k answers of class k. It is fair to unequal classes, where accuracy is
+    not, and 0 where all images or all answers are of one class: from those nothing can be seen.
+
+    Args:
+        confusion: `[J, J]` counts, rows true, columns predicted.
+
+    Reference: Hoeffding (1951), Theorem 2; half an answer is taken off for continuity.
+
+    Example:
+        >>> round(agreement_z(torch.tensor([[40, 10], [10, 40]])), 1)
+        5.9
+        >>> agreement_z(torch.tensor([[50, 0], [50, 0]]))
+        0.0
+    """
+    counts = confusion.double()
+    total = float(counts.sum())
+    images, answers = counts.sum(dim=1), counts.sum(dim=0)
+    expected = float(images @ answers) / total if total else 0.0
+    if total < 2:
+        return 0.0
+    same = torch.eye(len(counts), dtype=torch.float64)
+    deviations = same - answers[:, None] / total - images / total + expected / total
+    variance = float((torch.outer(images, answers) * deviations**2).sum()) / (total - 1)
+    surplus = float(counts.trace()) - expected
+    if variance < 1e-9:
+        return 0.0
+    return math.copysign(max(0.0, abs(surplus) - 0.5), surplus) / math.sqrt(variance)
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:

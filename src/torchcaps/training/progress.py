@@ -1,6 +1,9 @@
 """What a person sees while a run goes on: a bar with the time left, and a line an epoch."""
 
-from collections.abc import Iterable, Sequence
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Self, TypeVar
 
 from rich.console import Console
@@ -14,9 +17,10 @@ from rich.progress import (
     track,
 )
 
-__all__ = ["TrainingProgress", "watched"]
+__all__ = ["TrainingProgress", "counted", "watched"]
 
 Item = TypeVar("Item")
+EVERY = 30.0  # seconds between the lines that take the place of a bar where there is no terminal
 
 
 class TrainingProgress:
@@ -71,3 +75,53 @@ def watched(items: Sequence[Item], description: str) -> Iterable[Item]:
     console = Console(stderr=True)
     disable = not console.is_terminal
     return track(items, description, console=console, transient=True, disable=disable)
+
+
+@contextmanager
+def counted(total: int, noun: str) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error over so many things, with their rate and the time left.
+
+    Where there is no terminal, a line every half minute says the same.
+
+    Args:
+        total: of the things.
+        noun: what they are, "images".
+
+    Yields:
+        What is to be called with the number of things done since the last call.
+    """
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _said_in_lines(total, noun)
+        return
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(f"{noun} · {{task.fields[rate]}} a second · left"),
+        TimeRemainingColumn(),
+    )
+    began = time.monotonic()
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(noun, total=total, rate="–")
+
+        def advance(count: int) -> None:
+            done = bar.tasks[0].completed + count
+            bar.update(task, advance=count, rate=f"{done / (time.monotonic() - began):,.0f}")
+
+        yield advance
+
+
+def _said_in_lines(total: int, noun: str) -> Callable[[int], None]:
+    began = said = time.monotonic()
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done, said
+        done += count
+        now = time.monotonic()
+        if now - said >= EVERY and done < total:
+            said = now
+            left = (now - began) / done * (total - done)
+            print(f"{done:,} of {total:,} {noun}, {left:,.0f} s left", file=sys.stderr, flush=True)
+
+    return advance

@@ -17,10 +17,11 @@ from torchcaps.storage import write_json
 from torchcaps.training.batch_sampler import BatchSampler
 from torchcaps.training.checkpoint import find_checkpoint, restore, save_checkpoint, snapshot
 from torchcaps.training.config import TrainConfig
-from torchcaps.training.optimizer import adam
+from torchcaps.training.optimizer import adam, set_learning_rate
 from torchcaps.training.precision import Precision, choose_precision
 from torchcaps.training.run_folder import RunFolder, describe_machine
 from torchcaps.training.running_means import RunningMeans
+from torchcaps.training.schedule import rate_factor
 from torchcaps.training.task import Model, StepResult, Task
 from torchcaps.training.tracker import check_tracker
 
@@ -72,8 +73,10 @@ class Run:
         )
         self.total_steps = config.epochs * self.sampler.steps_per_epoch
         self.model: nn.Module = model
+        if self.sampler.world > 1 and self.device.type == "cuda":  # there is none for CPUs
+            self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
         self.model.to(self.device, memory_format=self.precision.memory_format)  # type: ignore[call-overload]
-        self.optimizer = adam(self.model, config.learning_rate)
+        self.optimizer = adam(self.model, config.learning_rate, config.weight_decay)
         self.step = 0
         self.history: list[dict[str, Any]] = []
         self.running_means = RunningMeans(task.measures, self.device)
@@ -150,13 +153,13 @@ class Run:
         config = self.config
         # Dropout too is a function of (seed, step): no state of a generator has to be saved.
         torch.manual_seed(mix_seed("step", config.seed, self.step, self.sampler.rank))
-        decay: float = config.final_learning_rate ** (self.step / self.total_steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = config.learning_rate * decay
+        set_learning_rate(self.optimizer, self.learning_rate(self.step))
         batch = send_to_device(self.task.batch(self.step, self.sampler), self.device)
         result: StepResult = self.wrapped(batch)
         self.optimizer.zero_grad()
         self.accelerator.backward(result.loss)
+        if config.clip is not None:
+            self.accelerator.clip_grad_norm_(self.wrapped.parameters(), config.clip)
         self.optimizer.step()
         self.running_means.add(result, self.sampler.share_size, self.step)
         self.step += 1
@@ -165,6 +168,17 @@ class Run:
             self.after_step(self)
             self.began += time.perf_counter() - before
 
+    def learning_rate(self, step: int) -> float:
+        """Of a step, counted from 0."""
+        config = self.config
+        return config.learning_rate * rate_factor(
+            step,
+            self.total_steps,
+            schedule=config.schedule,
+            warmup_steps=int(config.warmup * self.total_steps),
+            final=config.final_learning_rate,
+        )
+
     def close_epoch(self, epoch: int) -> dict[str, Any]:
         """Validate, save, and give the epoch's row of metrics."""
         self._check_finite()
@@ -172,7 +186,7 @@ class Run:
         row: dict[str, Any] = {
             "epoch": epoch,
             "step": self.step,
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "learning_rate": self.learning_rate(self.step - 1),
             **means.means(),
             **(self._validate() if self.is_main else {}),
             "seconds": round(seconds, 3),

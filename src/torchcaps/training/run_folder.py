@@ -58,7 +58,7 @@ class RunFolder:
                 f"{path} already holds a run: continue it with --resume {path}, "
                 "or name another folder with --out"
             )
-        if path.is_file():
+        if os.path.lexists(path) and not path.is_dir():
             raise InputError(f"--out {path} is a file: name a folder")
         path.mkdir(parents=True, exist_ok=True)
         folder.tidy()
@@ -69,7 +69,7 @@ class RunFolder:
         """Remove the temporary files that a kill left behind."""
         for folder in (self.path, self.model, self.checkpoints):
             for partial in list(folder.glob(".partial-*")):
-                if partial.is_dir():
+                if partial.is_dir() and not partial.is_symlink():
                     shutil.rmtree(partial)
                 else:
                     partial.unlink()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchcaps.models.classifier import count_parameters
 from torchcaps.training.batch_sampler import BatchSampler
 from torchcaps.training.config import TrainConfig
+from torchcaps.training.diagnosis import Diagnosis
 from torchcaps.training.precision import Precision
 
 __all__ = ["HeldOut", "StepResult", "Task"]
@@ -98,9 +99,17 @@ class Task(ABC, Generic[Model, Batch]):
         """
         return {}
 
+    def diagnose(self, model: Model, history: Sequence[Mapping[str, Any]]) -> Diagnosis | None:
+        """What is wrong with the run after an epoch: said once, where it lasts (see `Alarm`)."""
+        return None
+
     def measure_held_out(self, model: Model, config: TrainConfig) -> HeldOut:
         """Look at the held-out data, once, after the last step."""
         return HeldOut()
+
+    def conclude(self, held_out: HeldOut, history: Sequence[Mapping[str, Any]]) -> HeldOut:
+        """What `measure_held_out` gave, with what the whole run adds to it."""
+        return held_out
 
     def draw(
         self,

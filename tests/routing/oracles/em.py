@@ -20,12 +20,18 @@ def route(
     variance_floor: float = 5e-4,
     mean_momentum: float = 0.0,
     mass_floor: float = 1e-7,
+    constant_lambda: bool = False,
+    first_coupling: str = "shared",
     **_: Any,
 ) -> dict[str, Array]:
     """Every iteration for V [B, I, J, D] and a [B, I] (1 where none are given)."""
     B, I, J, D = votes.shape
     r = iterations
     beta_a, beta_u = learned["beta_a"], learned["beta_u"]
+
+    def warm(t: int) -> float:
+        return 1.0 if constant_lambda else 1 - 0.95**t
+
     trace = oracle.empty_trace(r, votes.shape)
     for n in range(B):
         real = [i for i in range(I) if mask is None or mask[n, i]]
@@ -41,6 +47,8 @@ def route(
                         for j in range(J)
                     ]
                 R[i] = oracle.softmax(logits, leaky=False)
+                if t == 1 and first_coupling == "whole":
+                    R[i] = [1.0] * J
                 trace["logits"][t - 1, n, i], trace["coupling"][t - 1, n, i] = logits, R[i]
             for j in range(J):  # M-step
                 m = math.fsum(R[i][j] * a[i] for i in real) + mass_floor
@@ -54,10 +62,10 @@ def route(
                 entropy = 0.5 * math.fsum(math.log(x) for x in variance[j])
                 cost = m * (D * beta_u[j] + entropy)
                 final = final_lambda
-                if final is None:  # λ_r = J / Σ_i a_i
-                    active = math.fsum(a[i] for i in real)
-                    final = J / max(1.0, active) / (1 - 0.95**r)
-                z[j] = final * (1 - 0.95**t) * (beta_a[j] - cost)
+                if final is None:  # λ_r = J / Σ_ij w_ij, which is Σ_i a_i
+                    active = math.fsum(R[i][k] * a[i] for i in real for k in range(J))
+                    final = J / max(1.0, active) / warm(r)
+                z[j] = final * warm(t) * (beta_a[j] - cost)
                 trace["pose"][t - 1, n, j] = mean[j]
                 trace["activation"][t - 1, n, j] = math.exp(log_sigmoid(z[j]))
     return trace

@@ -46,7 +46,8 @@ def matrix(classes, right=40):
 
 
 def curves(path, names):
-    draw_learning_curves(history(3), path=path)
+    levels = {"largest class": 0.3, "guessing": 0.1}
+    draw_learning_curves(history(3), path=path, references=levels, validation_images=60)
 
 
 def reconstructions(path, names):

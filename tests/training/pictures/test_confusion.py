@@ -3,8 +3,9 @@ import pytest
 import torch
 
 from tests.training.pictures.examples import matrix
-from tests.training.pictures.figure_checks import assert_neat, pixels, strings
+from tests.training.pictures.figure_checks import assert_neat, count_pixels, pixels, rgb, strings
 from torchcaps.training.pictures import draw_confusion
+from torchcaps.training.pictures.style import WRONG
 
 
 @pytest.mark.parametrize("classes", [2, 21, 300])
@@ -53,6 +54,32 @@ def test_rows_are_the_true_classes(path, laid_out):
     assert axes.get_ylabel() == "true class"
     assert axes.get_xlabel() == "predicted class"
     assert axes.yaxis_inverted()
+
+
+def frames(figure):
+    return sorted(patch.get_xy() for patch in figure.axes[0].patches)
+
+
+def test_a_class_that_is_never_answered_right_is_framed(path, written):
+    # Class 2 has no example: it cannot be answered right.
+    draw_confusion(torch.tensor([[9, 0, 0], [7, 0, 0], [0, 0, 0]]), ["a", "b", "c"], path=path)
+    assert frames(written[0]) == [(0.5, 0.5)]
+    assert count_pixels(path, rgb(WRONG)) > 500
+    draw_confusion(matrix(3), ["a", "b", "c"], path=path)
+    assert frames(written[1]) == []
+    collapsed = torch.zeros(100, 100, dtype=torch.int64)
+    collapsed[:, 7] = 5
+    draw_confusion(collapsed, [f"class {k}" for k in range(100)], path=path)
+    assert len(frames(written[2])) == 99
+    assert_neat(written[2])
+
+
+@pytest.mark.parametrize("names", [["a", "b"], ["a rather long name", "another name"]])
+def test_beside_the_accuracy_stands_what_it_hides(names, path, laid_out):
+    draw_confusion(torch.tensor([[900, 50], [40, 10]]), names, path=path)
+    said = strings(laid_out[0])
+    assert "balanced 57.37 %, always the largest class 95.00 %" in said
+    assert_neat(laid_out[0])
 
 
 def test_an_empty_matrix_has_no_accuracy(path, laid_out):

@@ -46,6 +46,21 @@ def test_no_mistake_is_said_in_words(path, written):
     assert (pixels(path) < 100).any()
 
 
+@pytest.mark.parametrize("count", [1, 24])
+def test_a_network_that_has_not_learned_is_not_called_confident(count, path, laid_out):
+    labels = torch.zeros(count, dtype=torch.int64)
+    warning = "The network has not learned: " + "all 200 held-out images are taken for “1”, " * 3
+    draw_mistakes(
+        plain(count), labels, labels + 1, torch.ones(count), DIGITS,
+        path=path, total=100, warning=warning,
+    )  # fmt: skip
+    said = strings(laid_out[0])
+    assert f"{count} of 100 mistakes" in said
+    assert not any("confident" in text for text in said)
+    assert warning.strip() in " ".join(said)
+    assert_neat(laid_out[0])
+
+
 @pytest.mark.parametrize(("count", "total"), [(3, 2), (0, 5), (2, 0)])
 def test_an_impossible_total_is_refused(count, total, path):
     with pytest.raises(ValueError, match="total"):

@@ -32,14 +32,16 @@ import { createOutputCapsules, verdict } from "./views/output_capsules.js";
 import { createPlayback, MOST_ROUNDS, momentInWords } from "./views/playback.js";
 import { createProcedure } from "./views/procedure.js";
 import { createReconstruction } from "./views/reconstruction.js";
-import { createRoutingView } from "./views/routing_view.js";
+import { createRoutingView, leastDrawn } from "./views/routing_view.js";
 import { createSmallestExample } from "./views/smallest_example.js";
 import { createStrongestCouplings } from "./views/strongest_couplings.js";
+import { nothingYet, saySubject } from "./views/subject.js";
 
 const SETTLED = 700; // milliseconds after which a screen reader hears the news
 
 const data = JSON.parse(byId("torchcaps-data").textContent);
-const { config } = data;
+const { config, subject } = data;
+const photos = subject === "photos"; // which nobody draws
 const model = readModel(data);
 const engine = startEngine(data);
 const iterations = clamp(config.routing.iterations, 1, MOST_ROUNDS);
@@ -68,8 +70,8 @@ function parts(...ids) {
 }
 
 const samples = readSamples(data.samples);
-let fit = config.channels === 1 ? "centre" : "whole";
-const board = createBoard(byId("board"), config, takeImage);
+let fit = config.channels === 1 && !photos ? "centre" : "whole";
+const board = createBoard(byId("board"), config, takeImage, !photos);
 const outputs = createOutputCapsules(byId("outputs"), store, config);
 const stage = byId("stage");
 const view = createRoutingView(byId("picture"), store, config, () => outputs.ports(stage));
@@ -128,6 +130,7 @@ const updates = [
     engine,
     store,
     config,
+    data.decoder_left_out,
   ),
 ];
 const markSample = createStrip(byId("strip"), samples, board, config);
@@ -170,7 +173,7 @@ store.onChange((state, changed) => {
   }
   for (const update of updates) update(state, changed);
   cells.update();
-  say(byId("verdict"), verdict(state, config));
+  say(byId("verdict"), state.result ? verdict(state, config) : nothingYet(subject));
   say(byId("truth"), truth(state));
   say(byId("trouble"), state.trouble);
   clearTimeout(settled);
@@ -203,7 +206,7 @@ byId("fit").addEventListener("change", () => {
   board.repaint();
   takeImage();
 });
-byId("ink-label").hidden = config.channels === 1;
+byId("ink-label").hidden = config.channels === 1 || photos;
 byId("ink").addEventListener("input", () => board.setInk(byId("ink").value));
 document.addEventListener("keydown", (event) => {
   if (
@@ -232,6 +235,7 @@ createSmallestExample({
 createTheme(byId("theme"), () => view.repaint(readPalette()));
 
 const [rows, columns] = config.image_size;
+saySubject(subject);
 say(byId("title"), data.title);
 for (const place of document.querySelectorAll("[data-size]")) say(place, `${columns} × ${rows}`);
 for (const place of document.querySelectorAll("[data-equal]")) {
@@ -268,6 +272,7 @@ globalThis.torchcaps = {
   fitAsMnist,
   fitWhole,
   inkOf,
+  leastDrawn,
 };
 
 const first = samples.findIndex(({ kind }) => kind === "right");

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
@@ -25,7 +26,8 @@ def draw_confusion(matrix: Tensor, class_names: Sequence[str], *, path: Path) ->
 
     A cell's colour is the share of the row's examples that were predicted so, right answers left
     out (grey), so that mistakes are seen beside a full diagonal; the scale follows the square root.
-    Up to 20 classes the counts stand in the cells.
+    The diagonal is framed where no example of a class was answered right. Up to 20 classes the
+    counts stand in the cells.
 
     Args:
         matrix: [J, J] counts ≥ 0, rows true, columns predicted.
@@ -51,11 +53,16 @@ def draw_confusion(matrix: Tensor, class_names: Sequence[str], *, path: Path) ->
         bar = page.colorbar(image, cax=bar_axes, ticks=MaxNLocator(5))
         bar.set_label("mistakes, % of the true class")
         bar.outline.set_visible(False)
+        _frame_never_right(axes, counts, side)
         if classes <= 20:
             _write_counts(axes, counts, (norm(mistakes) > 0.6).filled(False), side)
         total = int(counts.sum())
         right = f", accuracy {100 * counts.trace() / total:.2f} %" if total else ""
-        axes.set_title(f"{thousands(total)} example{'' if total == 1 else 's'}{right}", pad=8)
+        axes.set_title(f"{thousands(total)} example{'' if total == 1 else 's'}{right}", pad=24)
+        if total:
+            axes.annotate(
+                _beside_accuracy(counts), (0, 1), (0, 7), "axes fraction", "offset points", size=9
+            )
 
 
 def _axes(page: Figure, names: Sequence[str], side: float) -> tuple[Axes, Axes]:
@@ -71,7 +78,7 @@ def _axes(page: Figure, names: Sequence[str], side: float) -> tuple[Axes, Axes]:
     longest = max(width_of(name, size) for name in short)
     upright = 72 * longest < 0.9 * cell * every
     left, bottom = longest + 0.43, (0.15 if upright else longest) + 0.38
-    width, height = left + side + 0.9, bottom + side + 0.4
+    width, height = left + side + 0.9, bottom + side + 0.6
     page.set_size_inches(width, height)
 
     def place(x: float, y: float, wide: float, high: float) -> Axes:
@@ -95,6 +102,26 @@ def _axes(page: Figure, names: Sequence[str], side: float) -> tuple[Axes, Axes]:
         axes.grid(visible=True, which="minor", linewidth=min(0.6, cell / 30))
     axes.tick_params(which="both", length=0, pad=3)
     return axes, bar_axes
+
+
+def _beside_accuracy(counts: npt.NDArray[np.int64]) -> str:
+    """What the accuracy is to be seen beside where classes are of unequal size."""
+    images = counts.sum(1)
+    recalls = counts.diagonal()[images > 0] / images[images > 0]
+    largest = 100 * images.max() / images.sum()
+    return f"balanced {100 * recalls.mean():.2f} %, always the largest class {largest:.2f} %"
+
+
+def _frame_never_right(axes: Axes, counts: npt.NDArray[np.int64], side: float) -> None:
+    """A frame on the diagonal for each class with examples of which none was answered right."""
+    thickness = min(2.5, max(0.7, 8 * side / len(counts)))
+    for k in np.flatnonzero((counts.diagonal() == 0) & (counts.sum(1) > 0)):
+        axes.add_patch(
+            Rectangle(
+                (k - 0.5, k - 0.5), 1, 1,
+                fill=False, edgecolor=WRONG, linewidth=thickness, clip_on=False,
+            )
+        )  # fmt: skip
 
 
 def _write_counts(

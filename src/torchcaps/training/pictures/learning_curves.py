@@ -7,24 +7,38 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
-from torchcaps.training.pictures.style import BLUE, GREEN, WIDTH, WRONG, Path, figure
+from torchcaps.training.metrics import wilson_interval
+from torchcaps.training.pictures.style import BLUE, GREEN, QUIET, WIDTH, WRONG, Path, figure
 
 __all__ = ["draw_learning_curves"]
 
 Line = Mapping[float, float]  # epoch to value
+COLOURS = (BLUE, WRONG, GREEN)
 
 
-def draw_learning_curves(history: Sequence[Mapping[str, float | None]], *, path: Path) -> None:
+def draw_learning_curves(
+    history: Sequence[Mapping[str, float | None]],
+    *,
+    path: Path,
+    references: Mapping[str, float] | None = None,
+    validation_images: int | None = None,
+) -> None:
     """Draw the loss and the accuracy of each epoch, side by side.
 
-    A panel is logarithmic where its values span more than a decade; the right one then shows the
-    error (100 % − accuracy), which is what still moves near 100 %. Values that are absent, None or
-    not finite are left out, and the line joins their neighbours.
+    The accuracy stands on an axis from 0 to 100 %, so that chance looks like chance, with its
+    references as dashed lines, and the validation accuracy within its 95 % interval. Where errors
+    (100 % − accuracy) span more than a decade, and the least is below a third of that of every
+    reference, the right panel shows them on a logarithmic scale: that is what still moves near
+    100 %. The loss is logarithmic where it spans more than a decade, else its axis begins at 0.
+    Values that are absent, None or not finite are left out, and the line joins their neighbours.
 
     Args:
         history: one mapping an epoch, at least one, with `epoch`, `loss`, `classification_loss`,
             `reconstruction_loss` (≥ 0), `train_accuracy` and `validation_accuracy` (in [0, 1]).
         path: the PNG file to write.
+        references: accuracies in [0, 1] that take no learning, by what they are called, such as
+            that of always answering with the largest class.
+        validation_images: how many there are, for the interval.
 
     Raises:
         ValueError: `history` is empty.
@@ -44,17 +58,57 @@ def draw_learning_curves(history: Sequence[Mapping[str, float | None]], *, path:
         "training": _line(history, "train_accuracy", 100),
         "validation": _line(history, "validation_accuracy", 100),
     }
-    errors = {name: {e: 100 - a for e, a in line.items()} for name, line in accuracies.items()}
+    levels = {name: 100 * value for name, value in (references or {}).items()}
     with figure(WIDTH, 3.4, path=path) as page:
         page.set_layout_engine("constrained")
         left, right = page.subplots(1, 2)
         _curves(left, "Loss", "mean of an epoch", losses)
-        if _span(errors) > 10:
-            _curves(right, "Error", "error, %", errors)
-        else:
-            _curves(right, "Accuracy", "accuracy, %", accuracies)
+        _scale(left, losses, logarithmic=_span(losses) > 10)
+        _accuracy(right, accuracies, levels, validation_images)
         for axes in (left, right):
             _legend_above(axes)
+
+
+def _accuracy(
+    axes: Axes, accuracies: Mapping[str, Line], levels: Mapping[str, float], images: int | None
+) -> None:
+    """The right panel: accuracies, or where they are far beyond every level, errors."""
+    errors = {name: {e: 100 - a for e, a in line.items()} for name, line in accuracies.items()}
+    least = min((error for line in errors.values() for error in line.values()), default=100.0)
+    as_errors = _span(errors) > 10 and least < (100 - max(levels.values(), default=0.0)) / 3
+    shown = errors if as_errors else accuracies
+    _curves(axes, *(("Error", "error, %") if as_errors else ("Accuracy", "accuracy, %")), shown)
+    if images:
+        _interval(axes, shown["validation"], images)
+    if as_errors:
+        _scale(axes, errors, logarithmic=True)
+        axes.set_ylim(top=100)
+    elif axes.lines:
+        axes.set(ylim=(0, 103), yticks=range(0, 101, 20))
+    _levels(axes, {name: 100 - level if as_errors else level for name, level in levels.items()})
+
+
+def _interval(axes: Axes, line: Line, images: int) -> None:
+    """The 95 % intervals of proportions, in %, of so many images."""
+    bounds = [wilson_interval(round(value / 100 * images), images) for value in line.values()]
+    if bounds:
+        low, high = ([100 * bound for bound in side] for side in zip(*bounds))
+        axes.fill_between(
+            list(line), low, high, color=WRONG, alpha=0.15, linewidth=0, label="95 % interval"
+        )
+
+
+def _levels(axes: Axes, levels: Mapping[str, float]) -> None:
+    """Dashed lines, with their names right of the panel, none upon another."""
+    above = 1.1
+    for name, level in sorted(levels.items(), key=lambda item: -item[1]):
+        axes.axhline(level, linestyle="--", linewidth=1.2, color=QUIET, zorder=1)
+        height = float(axes.transAxes.inverted().transform(axes.transData.transform((0, level)))[1])
+        above = min(height, above - 0.14)
+        axes.text(
+            1.02, above, f"{name}\n{level:.3g} %", transform=axes.transAxes,
+            va="center", size=8, color=QUIET, linespacing=1.0,
+        )  # fmt: skip
 
 
 def _line(history: Sequence[Mapping[str, Any]], key: str, scale: float = 1.0) -> Line:
@@ -68,13 +122,17 @@ def _line(history: Sequence[Mapping[str, Any]], key: str, scale: float = 1.0) ->
 
 def _span(lines: Mapping[str, Line]) -> float:
     """The largest value over the smallest, of those above zero."""
-    positive = [value for line in lines.values() for value in line.values() if value > 0]
+    positive = _positive(lines)
     return max(positive) / min(positive) if positive else 1.0
+
+
+def _positive(lines: Mapping[str, Line]) -> list[float]:
+    return [value for line in lines.values() for value in line.values() if value > 0]
 
 
 def _curves(axes: Axes, title: str, unit: str, lines: Mapping[str, Line]) -> None:
     """One panel: a line a name."""
-    for (name, line), colour, marker in zip(lines.items(), (BLUE, WRONG, GREEN), "os^"):
+    for (name, line), colour, marker in zip(lines.items(), COLOURS, "os^"):
         if line:
             look = marker if len(line) <= 40 else None
             axes.plot(list(line), list(line.values()), marker=look, color=colour, label=name)
@@ -89,16 +147,29 @@ def _curves(axes: Axes, title: str, unit: str, lines: Mapping[str, Line]) -> Non
     if len(epochs) == 1:
         (epoch,) = epochs
         axes.set(xlim=(epoch - 1, epoch + 1), xticks=[epoch])
-    if (span := _span(lines)) > 10:
+
+
+def _scale(axes: Axes, lines: Mapping[str, Line], *, logarithmic: bool) -> None:
+    """A logarithmic axis, on which a 0 stands below the least other value, or one from 0 on."""
+    positive = _positive(lines)
+    if not logarithmic:
+        if positive:
+            axes.set_ylim(0, 1.06 * max(positive))
+        return
+    if any(value == 0 for line in lines.values() for value in line.values()):
+        axes.set_yscale("symlog", linthresh=min(positive), linscale=0.3)
+        axes.set_ylim(bottom=0)
+    else:
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0,) if span > 1e3 else (1.0, 2.0, 5.0)))
-        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        subs = (1.0,) if _span(lines) > 1e3 else (1.0, 2.0, 5.0)
+        axes.yaxis.set_major_locator(LogLocator(subs=subs))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _legend_above(axes: Axes) -> None:
     """Between title and panel, where it can hide nothing."""
-    if axes.lines:
+    if axes.get_legend_handles_labels()[0]:
         axes.legend(
             loc="lower left",
             bbox_to_anchor=(0, 1),

@@ -20,6 +20,7 @@ def draw_mistakes(
     *,
     path: Path,
     total: int,
+    warning: str = "",
 ) -> None:
     """Draw the most confident mistakes as tiles, each with "true → predicted (confidence)".
 
@@ -33,6 +34,8 @@ def draw_mistakes(
         class_names: the name of each class.
         path: the PNG file to write.
         total: how many mistakes there are in all, drawn or not.
+        warning: what is wrong with the network, said above them in place of their confidence: of
+            one that has not learned it means nothing.
 
     Raises:
         ValueError: the shapes do not belong together, or `total` is not a possible number.
@@ -52,8 +55,9 @@ def draw_mistakes(
         predictions[:count],
         [f" ({confidence:.2f})" for confidence in confidences[:count].tolist()],
         class_names,
-        title=_title(count, total),
+        title=f"{count} of {thousands(total)} mistakes" if warning else _title(count, total),
         key={"true class → predicted class (its activation)": WRONG},
+        warning=warning,
         most=6,
         largest=1.4,
         path=path,

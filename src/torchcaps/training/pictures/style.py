@@ -12,7 +12,18 @@ from matplotlib.figure import Figure
 from torchcaps.storage import atomic_path
 from torchcaps.training.pictures.text import families
 
-__all__ = ["BLUE", "GREEN", "INK", "NOT_A_NUMBER", "PAD", "WIDTH", "WRONG", "Path", "figure"]
+__all__ = [
+    "BLUE",
+    "GREEN",
+    "INK",
+    "NOT_A_NUMBER",
+    "PAD",
+    "QUIET",
+    "WIDTH",
+    "WRONG",
+    "Path",
+    "figure",
+]
 
 Path = str | os.PathLike[str]
 

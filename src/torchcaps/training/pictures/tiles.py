@@ -4,6 +4,7 @@ Tiles are placed by arithmetic, in inches: a hundred axes under the layout engin
 """
 
 import math
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +17,7 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from torchcaps.training.pictures.style import INK, NOT_A_NUMBER, WIDTH, WRONG, Path, figure
-from torchcaps.training.pictures.text import caption, legible, width_of
+from torchcaps.training.pictures.text import caption, drawable, legible, width_of
 
 __all__ = ["MARGIN", "check_count", "draw_tiles", "pixels_of", "sheet", "write"]
 
@@ -48,6 +49,7 @@ def draw_tiles(
     most: int,
     largest: float,
     path: Path,
+    warning: str = "",
 ) -> None:
     """Tiles in rows: each picture of the first stack above those of the others, then its class.
 
@@ -61,6 +63,7 @@ def draw_tiles(
         most: so many tiles stand side by side, at most; the rows are about equally full.
         largest: side of a tile in inches, at most.
         path: the PNG file to write.
+        warning: said below the title, on as many lines as it takes.
     """
     columns = math.ceil(len(labels) / math.ceil(len(labels) / most))
     side = min(largest, (WIDTH - 2 * MARGIN + GAP) / columns - GAP)
@@ -68,7 +71,7 @@ def draw_tiles(
     pairs = list(zip(labels.tolist(), predictions.tolist()))
     with sheet(max(5.0, columns * (side + GAP) - GAP + 2 * MARGIN), path=path) as axes:
         captions = [caption(names, *pair, note, side + 0.02) for pair, note in zip(pairs, notes)]
-        top = _head(axes, title, key)
+        top = _head(axes, title, key, warning)
         tall = len(stacks) * (side + INNER)
         row = tall + LINE * (1 + max(words.count("\n") for words in captions)) + 0.17
         axes.set_ylim(top + row * math.ceil(len(pairs) / columns), 0.0)
@@ -110,10 +113,16 @@ def pixels_of(images: Tensor) -> Pixels:
     return pixels.clip(0, 1)
 
 
-def _head(axes: Axes, title: str, key: Mapping[str, str]) -> float:
-    """Write the title and the key, on two lines if need be; returns where the tiles begin."""
+def _head(axes: Axes, title: str, key: Mapping[str, str], warning: str) -> float:
+    """Write title, warning and key, on more lines if need be; returns where the tiles begin."""
     write(axes, MARGIN, 0.12, title, size=11, weight="bold")
     x, y = MARGIN, 0.4
+    for line in textwrap.wrap(
+        drawable(warning), int(12 * axes.get_xlim()[1]), break_on_hyphens=False
+    ):
+        write(axes, MARGIN, y, line, weight="bold", color=WRONG)
+        y += LINE
+    y += 0.1 if warning else 0.0
     for words, colour in key.items():
         width = width_of(words)
         if x + width > axes.get_xlim()[1]:

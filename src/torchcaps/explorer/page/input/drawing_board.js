@@ -9,7 +9,8 @@ const ACROSS = 448; // pixels of the board, about
 const BRUSH = 0.072; // of the shorter side: two pixels of 28
 const STEP = 1 / 28; // of the side, for the arrow keys
 
-export function createBoard(canvas, config, onPaint) {
+/** `drawn`: whether one draws on it; a board of photos only shows them. */
+export function createBoard(canvas, config, onPaint, drawn = true) {
   const [rows, columns] = config.image_size;
   const scale = Math.max(1, Math.round(ACROSS / Math.max(rows, columns)));
   canvas.width = columns * scale;
@@ -76,8 +77,12 @@ export function createBoard(canvas, config, onPaint) {
       onPaint();
     },
   };
-  byPointer(canvas, board);
-  byKeys(canvas, board);
+  if (drawn) {
+    byPointer(canvas, board);
+    byKeys(canvas, board);
+  } else {
+    onlyShown(canvas);
+  }
   canvas.addEventListener("painted", onPaint);
   repaint();
   return board;
@@ -98,6 +103,14 @@ function paintStroke(context, { points, width, ink }) {
   const end = points[points.length - 1];
   context.lineTo(end.x + 0.01, end.y);
   context.stroke();
+}
+
+function onlyShown(canvas) {
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", "The image");
+  for (const name of ["tabindex", "aria-roledescription"]) canvas.removeAttribute(name);
+  canvas.style.cursor = "default";
+  canvas.style.touchAction = "auto";
 }
 
 function byPointer(canvas, board) {

@@ -3,7 +3,7 @@ import { element, say } from "../browser/dom.js";
 import { equalShare } from "../state/timeline.js";
 import { scaleEnds } from "./colours.js";
 import { decimal } from "./number_format.js";
-import { agreementScale } from "./routing_view.js";
+import { agreementScale, MOST_CELLS } from "./routing_view.js";
 
 export function createLegend({ box, colourBy, gain, note }, store, config) {
   const share = equalShare(config);
@@ -17,6 +17,10 @@ export function createLegend({ box, colourBy, gain, note }, store, config) {
   colourBy.addEventListener("change", () => store.set({ colourBy: colourBy.value }));
   gain.addEventListener("change", () => store.set({ gain: Number(gain.value) }));
 
+  const count = config.primary_types * config.primary_grid[0] * config.primary_grid[1];
+  const few =
+    count > MOST_CELLS ? ` Of ${count} capsules the ${MOST_CELLS} most awake are drawn.` : "";
+
   return function update(state) {
     gain.disabled = state.colourBy === "agreement";
     if (state.colourBy === "agreement") {
@@ -24,7 +28,7 @@ export function createLegend({ box, colourBy, gain, note }, store, config) {
       say(low, `−${decimal(most, 2)} opposes`);
       say(middle, "0");
       say(high, `agrees ${decimal(most, 2)}`);
-      say(note, "Colour: agreement û·v of the vote with the output shown.");
+      say(note, `Colour: agreement û·v of the vote with the output shown.${few}`);
       return;
     }
     const ends = scaleEnds(share, state.gain);
@@ -33,6 +37,6 @@ export function createLegend({ box, colourBy, gain, note }, store, config) {
     say(middle, decimal(share));
     say(high, exact ? "c = 1" : `c ≥ ${decimal(ends.high)}`);
     const times = exact ? "true contrast" : `differences shown ${state.gain} times as strong`;
-    say(note, `Colour: coupling c, beside the equal share ${decimal(share)}; ${times}.`);
+    say(note, `Colour: coupling c, beside the equal share ${decimal(share)}; ${times}.${few}`);
   };
 }

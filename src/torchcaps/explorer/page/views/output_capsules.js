@@ -64,9 +64,8 @@ export function createOutputCapsules(list, store, config) {
   return { update, ports };
 }
 
-/** In words: what the network makes of the image. */
+/** In words: what the network makes of the image that it has evaluated. */
 export function verdict(state, config) {
-  if (!state.result) return "Nothing drawn yet.";
   const { lengths } = state.result;
   const order = Array.from(lengths.keys()).sort((a, b) => lengths[b] - lengths[a]);
   const named = (j) => `${config.class_names[j]} (${decimal(lengths[j], 2)})`;

@@ -7,14 +7,16 @@ import { decimal, signed } from "./number_format.js";
 const NEAR = 0.25; // as far as the paper bends a dimension (Fig 4)
 const FAR = 1;
 
-export function createReconstruction(parts, engine, store, config) {
+export function createReconstruction(parts, engine, store, config, leftOut = false) {
   const { box, input, output, choice, sliders, reset, free, words } = parts;
   if (!config.reconstruct) {
     box.replaceChildren(
       element(
         "p",
         { class: "hint" },
-        "This network was built without a decoder: it draws nothing.",
+        leftOut
+          ? "This network’s decoder is too large for a page, and was left out."
+          : "This network was built without a decoder: it draws nothing.",
       ),
     );
     return () => {};

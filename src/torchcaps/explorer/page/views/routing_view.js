@@ -13,6 +13,7 @@ import { departure, shade } from "./colours.js";
 import { decimal } from "./number_format.js";
 
 export const MOST_LINES = 200;
+export const MOST_CELLS = 1500; // beyond which only the most awake are drawn
 const INK = 40; // sum of strengths beyond which lines are drawn fainter
 const FONT = "Inter, system-ui, sans-serif";
 const NONE = new Float32Array(0);
@@ -158,12 +159,20 @@ function paintCells(context, layout, palette, shown) {
     }
   }
   const room = cell - 2 * pad;
+  const least = leastDrawn(shown.size);
   for (let i = 0; i < shown.colour.length; i++) {
+    if (shown.size[i] < least) continue;
     const { x, y } = centreOf(layout, i);
     const side = room * Math.min(1, 0.16 + 0.84 * shown.size[i]);
     context.fillStyle = shade(palette, shown.colour[i]);
     context.fillRect(x - side / 2, y - side / 2, side, side);
   }
+}
+
+/** How awake an input capsule must be to be drawn: of many thousands, the others are left blank. */
+export function leastDrawn(awake) {
+  if (awake.length <= MOST_CELLS) return 0;
+  return Float32Array.from(awake).sort()[awake.length - MOST_CELLS];
 }
 
 /** From the capsules that send most to one output: line strength c·|û|, colour as the cell. */

@@ -1,0 +1,78 @@
+from pathlib import Path
+
+import pytest
+
+from torchcaps.errors import InputError
+from torchcaps.inference import find_images
+
+
+def made(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def names(found, folder):
+    return [str(path.relative_to(folder)) for path in found.paths]
+
+
+def test_a_folder_gives_its_images_at_any_depth_in_order(tmp_path):
+    made(tmp_path, "b/c.png", "a.JPEG", "b/a.gif", "b/.x.png", ".h/x.png", "Thumbs.db", "x.txt")
+    found = find_images([tmp_path])
+    assert names(found, tmp_path) == ["a.JPEG", "b/a.gif", "b/c.png"]
+    assert found.others == 1
+
+
+def test_a_file_that_is_named_is_taken_whatever_it_is_called(tmp_path):
+    made(tmp_path, "scan", "[a].png", "a.png")
+    assert names(find_images([tmp_path / "scan"]), tmp_path) == ["scan"]
+    # A file whose name looks like a pattern is that file.
+    assert names(find_images([tmp_path / "[a].png"]), tmp_path) == ["[a].png"]
+    assert find_images([Path("gone.png")]).paths == [Path("gone.png")]  # reading says what is wrong
+
+
+def test_patterns(tmp_path):
+    made(tmp_path, "a/1.png", "a/b/2.png", "3.png")
+    assert names(find_images([tmp_path / "**/*.png"]), tmp_path) == [
+        "3.png",
+        "a/1.png",
+        "a/b/2.png",
+    ]
+    assert names(find_images([tmp_path / "a*"]), tmp_path) == ["a/1.png", "a/b/2.png"]
+    with pytest.raises(InputError, match=r"\*\.gif matches no file"):
+        find_images([tmp_path / "*.gif"])
+
+
+def test_links_to_folders_are_followed_once(tmp_path):
+    made(tmp_path, "a/1.png")
+    # 2^30 paths lead through these.
+    for depth in range(30):
+        inner = tmp_path / "a" / "/".join("d" * depth) / "d"
+        inner.mkdir()
+        (inner.parent / "e").symlink_to("d")
+    (tmp_path / "a" / "up").symlink_to("..")
+    made(tmp_path, "a/" + "d/" * 30 + "2.png")
+    found = find_images([tmp_path / "a"])
+    assert [path.name for path in found.paths] == ["1.png", "2.png"]
+
+
+def test_a_link_to_nothing_and_a_folder_that_cannot_be_read_are_not_passed_over(
+    tmp_path, monkeypatch
+):
+    made(tmp_path, "1.png", "shut/2.png")
+    (tmp_path / "0.png").symlink_to("gone")
+    shut, scandir = tmp_path / "shut", __import__("os").scandir
+
+    def refuse(folder):
+        if folder == shut:
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr("torchcaps.inference.image_paths.os.scandir", refuse)
+    assert names(find_images([tmp_path]), tmp_path) == ["0.png", "1.png", "shut"]
+
+
+def test_a_folder_without_images(tmp_path):
+    made(tmp_path, "a.txt")
+    with pytest.raises(InputError, match=r"holds no images; expected \.bmp .* in it or in"):
+        find_images([tmp_path])
