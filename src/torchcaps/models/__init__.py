@@ -4,17 +4,21 @@ from torchcaps.models.capsnet import CapsNet
 from torchcaps.models.classifier import Classifier, Losses, ModelOutput
 from torchcaps.models.cnn import BaselineCNN
 from torchcaps.models.decoder import Decoder
+from torchcaps.models.em_capsnet import EMCapsNet
 from torchcaps.models.image_capsnet import ImageCapsNet
 from torchcaps.models.registry import create_model, list_models, load_model
+from torchcaps.models.variational_capsnet import VariationalCapsNet
 
 __all__ = [
     "BaselineCNN",
     "CapsNet",
     "Classifier",
     "Decoder",
+    "EMCapsNet",
     "ImageCapsNet",
     "Losses",
     "ModelOutput",
+    "VariationalCapsNet",
     "create_model",
     "list_models",
     "load_model",

@@ -9,9 +9,11 @@ from torchcaps.errors import InputError
 from torchcaps.models.capsnet import CapsNet
 from torchcaps.models.classifier import Classifier
 from torchcaps.models.cnn import BaselineCNN
+from torchcaps.models.em_capsnet import EMCapsNet
 from torchcaps.models.folder import model_folder
 from torchcaps.models.image_capsnet import ImageCapsNet
 from torchcaps.models.pretrained import read_config
+from torchcaps.models.variational_capsnet import VariationalCapsNet
 
 __all__ = ["create_model", "list_models", "load_model"]
 
@@ -27,6 +29,11 @@ RECIPES = {
     "capsnet": Recipe(CapsNet, {}),
     "capsnet_small": Recipe(CapsNet, {"conv_channels": 64, "primary_types": 8}),
     "image_capsnet": Recipe(ImageCapsNet, {}),
+    "em_capsnet": Recipe(EMCapsNet, {}),
+    "em_capsnet_small": Recipe(
+        EMCapsNet, {"conv_channels": 64, "primary_types": 8, "types": (16, 16)}
+    ),
+    "variational_capsnet": Recipe(VariationalCapsNet, {}),
     "baseline_cnn": Recipe(BaselineCNN, {}),
 }
 ARCHITECTURES = {recipe.architecture.__name__: recipe.architecture for recipe in RECIPES.values()}
@@ -37,7 +44,8 @@ def list_models() -> list[str]:
 
     Example:
         >>> list_models()
-        ['baseline_cnn', 'capsnet', 'capsnet_small', 'image_capsnet']
+        ['baseline_cnn', 'capsnet', 'capsnet_small', 'em_capsnet', 'em_capsnet_small',
+         'image_capsnet', 'variational_capsnet']
     """
     return sorted(RECIPES)
 
