@@ -31,8 +31,8 @@ class DenseCaps(VotingLayer):
         init: how the weights start. "scaled": normal, with the s.d. that gives votes the length
             which the routing asks for (`Routing.initial_vote_length`), for inputs of length ½: the
             output capsules have `initial_length`, whatever I, J and the depth of a stack.
-            "paper": of s.d. 0.1 truncated at two s.d., as in the authors' code (0.3 with
-            `matrix_poses`), made for I = 1152 and J = 10: with fewer classes or more inputs all
+            "paper": of s.d. 0.1 truncated at two s.d., as in the authors' code (with
+            `matrix_poses` 0.3), made for I = 1152 and J = 10: with fewer classes or more inputs all
             capsules start, and stay, saturated.
         initial_length: of the output capsules before training, with "scaled", between 0 and 1: ½
             within a network; capsules of classes learn faster from a smaller one, 0.1, since most

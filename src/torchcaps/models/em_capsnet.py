@@ -14,6 +14,9 @@ from torchcaps.types import Paper
 
 __all__ = ["EMCapsNet"]
 
+# Two iterations, as public networks that train have; costs are means over the 16 components.
+ROUTING = {"name": "em", "iterations": 2, "lambda_scale": 1 / 16}
+
 
 class EMCapsNet(MatrixCapsNet):
     """Matrix capsules: 4×4 poses, EM routing in windows, class capsules that know where they look.
@@ -28,7 +31,8 @@ class EMCapsNet(MatrixCapsNet):
         primary_types: B.
         types: C and D.
         padding: of the first convolution: 2 makes 14×14 positions of 28×28 pixels, 0 of 32×32.
-        routing: of all layers, each with parameters of its own.
+        routing: of all layers, each with parameters of its own; default: two iterations of EM, with
+            costs that are means over the components of a pose, so that capsules start half active.
         competition: as in `ConvCaps`.
         coordinates: as in `ClassCaps`.
 
@@ -64,7 +68,7 @@ class EMCapsNet(MatrixCapsNet):
         primary_types: int = 32,
         types: Sequence[int] = (32, 32),
         padding: int = 2,
-        routing: str | Mapping[str, Any] | Routing[Any, Any] = "em",
+        routing: str | Mapping[str, Any] | Routing[Any, Any] = ROUTING,
         competition: str = "all",
         coordinates: bool = True,
     ) -> None:
