@@ -91,13 +91,3 @@ class PrimaryCapsMap(nn.Module):
         if self.norm == "types":
             poses = self.pose_norm(poses)
         return Capsules(poses.movedim(2, -1), torch.sigmoid(self.activation_norm(logits)))
-
-    def grid(self, height: int, width: int) -> tuple[int, int]:
-        """(F_y, F_x): the positions over features of this size."""
-        y, x = (
-            (size + 2 * int(padding) - kernel) // stride + 1
-            for size, kernel, stride, padding in zip(
-                (height, width), self.pose.kernel_size, self.pose.stride, self.pose.padding
-            )
-        )
-        return y, x

@@ -7,6 +7,7 @@ from torchcaps.models.decoder import Decoder
 from torchcaps.models.em_capsnet import EMCapsNet
 from torchcaps.models.image_capsnet import ImageCapsNet
 from torchcaps.models.registry import create_model, list_models, load_model
+from torchcaps.models.self_routing_capsnet import SelfRoutingCapsNet
 from torchcaps.models.variational_capsnet import VariationalCapsNet
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "ImageCapsNet",
     "Losses",
     "ModelOutput",
+    "SelfRoutingCapsNet",
     "VariationalCapsNet",
     "create_model",
     "list_models",

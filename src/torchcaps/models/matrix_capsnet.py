@@ -104,7 +104,7 @@ class MatrixCapsNet(Classifier, tags=["capsule-network", "matrix-capsules"]):
             "padding": self.padding,
             "routing": routing_config(self.classes.routing),
             "competition": first.competition,
-            "coordinates": bool(self.classes.coordinates.any()),
+            "coordinates": self.classes.adds_coordinates,
         }
 
     def card_facts(self) -> dict[str, str]:

@@ -64,8 +64,8 @@ class EMRouting(Routing[Moments, State]):
         mean_momentum: ρ in [0, 1]: μ is (1 − ρ) of the mean above and ρ of the μ before it, which
             is 0 at first (the authors' code has 0.1, the paper none).
         mass_floor: added to every m_j, at least 0, so that a parent without children stays finite.
-        lambda_scale: at least 0, factor of the default λ. 1 / D takes the mean of the cost over components,
-            which keeps networks of several layers from starting with all capsules on or off.
+        lambda_scale: at least 0, factor of the default λ. 1 / D takes the mean of the cost over
+            components, which keeps deep networks from starting with all capsules on or off.
         constant_lambda: λ_t = λ in every iteration.
         first_coupling: R in the first iteration: "shared", 1/J; or "whole", 1 for every parent.
         detach, backend: as for every `Routing`.
