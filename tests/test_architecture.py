@@ -16,7 +16,7 @@ TIERS = [
     {"types"},
     {"votes"},
     {"windows", "convolved"},
-    {"functional"},
+    {"functional", "losses"},
     {"kernels"},
     {"routing"},
     {"layers"},

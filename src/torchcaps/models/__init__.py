@@ -7,6 +7,7 @@ from torchcaps.models.decoder import Decoder
 from torchcaps.models.em_capsnet import EMCapsNet
 from torchcaps.models.image_capsnet import ImageCapsNet
 from torchcaps.models.registry import create_model, list_models, load_model
+from torchcaps.models.segcaps import MaskOutput, SegCaps
 from torchcaps.models.self_routing_capsnet import SelfRoutingCapsNet
 from torchcaps.models.variational_capsnet import VariationalCapsNet
 
@@ -18,7 +19,9 @@ __all__ = [
     "EMCapsNet",
     "ImageCapsNet",
     "Losses",
+    "MaskOutput",
     "ModelOutput",
+    "SegCaps",
     "SelfRoutingCapsNet",
     "VariationalCapsNet",
     "create_model",
