@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torchcaps.models.registry import default_of, takes_argument
 from torchcaps.routing.registry import create_routing
 from torchcaps.seeding import mix_seed
 from torchcaps.training.config import TrainConfig
+from torchcaps.training.fine_tuning import begin_from
 
 __all__ = ["border_brightness", "build_model", "describe_data", "load_data_of", "model_options"]
 
@@ -29,6 +31,8 @@ def load_data_of(config: TrainConfig) -> TrainTest:
 
 def build_model(config: TrainConfig, data: ImageData) -> Classifier:
     """The model that a config names, for the shape and classes of the data, with seeded weights."""
+    if config.init is not None:
+        return begun_model(config.init, config, data)
     shape = {
         "image_size": list(data.image_size),
         "channels": data.channels,
@@ -50,6 +54,20 @@ def build_model(config: TrainConfig, data: ImageData) -> Classifier:
         raise
     except ValueError as error:
         raise InputError(f"{data.name} does not fit {config.model}: {error}") from error
+
+
+def begun_model(folder: Path, config: TrainConfig, data: ImageData) -> Classifier:
+    """The model of a folder for the classes of the data; says which weights are new."""
+    asked = (config.routing, config.iterations, config.loss_scale, config.model_options)
+    if any(value is not None for value in asked) or config.model != TrainConfig().model:
+        raise InputError(
+            f"--init {folder} has the settings of the network too: leave out --model, "
+            "--model-options, --routing, --iterations and --loss-scale"
+        )
+    torch.manual_seed(mix_seed("weights", config.seed))
+    model, anew = begin_from(folder, data)
+    print(f"beginning with the weights of {folder}; drawn anew: {', '.join(anew) or 'none'}")
+    return model
 
 
 def rounded(numbers: Iterable[float]) -> list[float]:

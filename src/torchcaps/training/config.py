@@ -100,6 +100,14 @@ class TrainConfig:
     validation: float = 0.1
     """Fraction of the training images kept aside to follow progress; the test images are looked at
     once, after the last epoch. 0 trains on all."""
+    keep: Literal["last", "best"] = "last"
+    """Which weights the model has at the end: of the last epoch, or of the one with the highest
+    validation accuracy."""
+    patience: int | None = None
+    """Stop after so many epochs without a higher validation accuracy; default: never."""
+    init: Path | None = None
+    """Begin with the weights of this run or model, as far as they fit; the network is that one's
+    (fine-tuning)."""
     seed: int = 0
     """Of weights, order and shifts; the same seed gives the same run."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -120,7 +128,7 @@ class TrainConfig:
         _check_types(self)
         _at_least(1, self, "epochs", "batch_size", "checkpoint_every")
         _at_least(0, self, "max_shift", "seed")
-        _at_least(1, self, "image_size", "channels", "iterations", "threads")
+        _at_least(1, self, "image_size", "channels", "iterations", "threads", "patience")
         if self.threads is not None and self.threads > MOST_THREADS:
             raise _bad("threads", self.threads, f"at most {MOST_THREADS}")
         _positive(self, "learning_rate", most=1e30)  # a step must not overflow in float32
@@ -165,7 +173,7 @@ def config_from_dict(values: dict[str, Any], source: str = "the config") -> Trai
             raise InputError(
                 f"{source}: there is no option {name!r}; known are {', '.join(sorted(known))}"
             )
-    paths = {"data_dir", "out"}
+    paths = {"data_dir", "out", "init"}
     values = {k: Path(v) if k in paths and isinstance(v, str) else v for k, v in values.items()}
     try:
         return TrainConfig(**values)

@@ -68,6 +68,7 @@ class ImageClassification(Task[Classifier, ImageBatch]):
         if augmentation is None:
             augmentation = augmentation_for(data.train, "digits", max_shift=max_shift)
         self.augmentation = augmentation
+        self.score = None if self.validation is None else "validation_accuracy"
         self.name = f"{data.train.name}-{model_name}"
         self.examples_per_epoch = len(self.training)
         self._validated: Evaluation | None = None  # after the last epoch
@@ -182,7 +183,7 @@ class ImageClassification(Task[Classifier, ImageBatch]):
             metadata={
                 "data": test.name,
                 "held_out_accuracy": f"{held_out.accuracy:.4f} ({len(test)} images, 95 % interval "
-                f"{low:.4f} to {high:.4f}), after the last of {config.epochs} epochs",
+                f"{low:.4f} to {high:.4f})",
                 "by_class": describe_classes(held_out, test.class_names),
                 "seed": config.seed,
                 "border_brightness": round(border_brightness(some), 4),
