@@ -15,7 +15,6 @@ TIERS = [
     {"errors", "storage", "seeding", "lazy"},
     {"types"},
     {"votes"},
-    {"windows", "convolved"},
     {"functional", "losses"},
     {"kernels"},
     {"routing"},

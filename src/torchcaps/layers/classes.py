@@ -12,7 +12,7 @@ from torchcaps.routing.base import Routing
 from torchcaps.routing.registry import create_routing
 from torchcaps.types import Capsules, check_counts, check_switch
 from torchcaps.votes import LinearVotes, MatrixVotes, WeightedVotes
-from torchcaps.windows import as_pair
+from torchcaps.votes.windows import as_pair
 
 __all__ = ["ClassCaps"]
 

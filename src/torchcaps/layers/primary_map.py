@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from torchcaps.types import Capsules, check_choice, check_counts
-from torchcaps.windows import as_pair
+from torchcaps.votes.windows import as_pair
 
 __all__ = ["PrimaryCapsMap"]
 
