@@ -129,7 +129,8 @@ def page_of(result: "RunResult") -> str:
     """
     from torchcaps.cli.explore import PAGE
     from torchcaps.explorer import write_explorer
-    from torchcaps.models import CapsNet, load_model
+    from torchcaps.models import load_model
+    from torchcaps.models.capsule_classifier import CapsuleClassifier
 
     assert result.held_out is not None
     if result.test is not None and result.test.multi_label:
@@ -137,7 +138,7 @@ def page_of(result: "RunResult") -> str:
     path = result.folder / PAGE
     try:
         model = load_model(result.folder / "model")
-        if not isinstance(model, CapsNet):
+        if not isinstance(model, CapsuleClassifier):
             return ""
         write_explorer(model, path, result.test, result.held_out.predictions)
     except (InputError, OSError) as error:
