@@ -122,7 +122,7 @@ def copy_photos(archive: Path, folder: Path, classes: int, size: int) -> None:
                 for member in mine:
                     file = tar.extractfile(member)
                     assert file is not None
-                    image = Image.open(io.BytesIO(file.read()))
+                    image: Image.Image = Image.open(io.BytesIO(file.read()))
                     if size != image.width:
                         image = image.resize((size, size), Image.Resampling.BICUBIC)
                     image.save(at / Path(member.name).name, quality=95)

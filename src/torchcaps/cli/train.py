@@ -30,13 +30,14 @@ class Train(TrainConfig):
             """as JSON: '{"name": "em", "final_lambda": 0.02}'; default: the model's, dynamic."""
         ),
     ] = None
-    model_options: Annotated[  # type: ignore[assignment]  # JSON here, the object in the config
+    # As JSON here, as an object in the config.
+    model_options: Annotated[
         str | None,
         tyro.conf.arg(
             help="Arguments of the network over its defaults, as JSON: "
             """'{"kernel_size": 7, "primary_stride": 2}'."""
         ),
-    ] = None
+    ] = None  # type: ignore[assignment]
     config: Path | None = None
     """Take the options from the config.json of an earlier run; those given besides it win."""
     resume: Path | None = None
