@@ -94,7 +94,7 @@ def _from_path(
     channels: int | None,
     in_memory: bool | None,
 ) -> TrainTest:
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))  # as it stands, where there is no such user
     if path.is_dir():
         return load_folder(path, size, channels, in_memory=in_memory)
     if path.is_file():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from torchcaps.data import ImageData, apply_shift, shift_offsets
-from torchcaps.models import CapsNet
+from torchcaps.models import Classifier
 
 __all__ = ["Samples", "choose_samples", "no_samples"]
 
@@ -42,13 +42,13 @@ class Samples:
         }
 
 
-def no_samples(model: CapsNet) -> Samples:
+def no_samples(model: Classifier) -> Samples:
     """An empty strip, where no images can be had."""
     return Samples(torch.empty(0, model.channels, *model.image_size, dtype=torch.uint8), [], [], [])
 
 
 def choose_samples(
-    model: CapsNet, held_out: ImageData, predictions: Tensor | None = None
+    model: Classifier, held_out: ImageData, predictions: Tensor | None = None
 ) -> Samples:
     """Choose from held-out images; the same from the same.
 
@@ -80,7 +80,7 @@ def choose_samples(
     )
 
 
-def predict(model: CapsNet, data: ImageData, which: Tensor | None = None) -> Tensor:
+def predict(model: Classifier, data: ImageData, which: Tensor | None = None) -> Tensor:
     """The class of each image, a few at a time."""
     which = torch.arange(len(data)) if which is None else which
     return torch.cat([model.predict(data.batch(some)[0]) for some in torch.split(which, 64)])

@@ -1,16 +1,15 @@
 """Everything a training run is told. Imports no torch, so that `--help` is quick."""
 
 import dataclasses
-import json
 import types
 import typing
 from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
 from torchcaps.errors import InputError
-from torchcaps.storage import plain_number
+from torchcaps.plain_numbers import is_number, plain_number
+from torchcaps.storage import read_json
 
 __all__ = [
     "FIRST_VERSION",
@@ -134,7 +133,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():  # NumPy's numbers are numbers too
-            if isinstance(value, Real) and not isinstance(value, int | float):
+            if is_number(value):
                 setattr(self, name, plain_number(value))
         _check_types(self)
         _at_least(1, self, "epochs", "batch_size", "checkpoint_every")
@@ -203,10 +202,12 @@ def read_train_config(path: Path) -> TrainConfig:
     if path.is_dir():
         path = path / "config.json"
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist: name the config.json of a run") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except InputError:
+        raise
+    except ValueError as error:
         raise InputError(f"{path} is not valid JSON ({error})") from error
     if not isinstance(values, dict):
         raise InputError(f"{path} must hold an object of options, as the config.json of a run does")

@@ -19,14 +19,20 @@ from torchcaps.data import (
 from torchcaps.data.image_files import ImageFiles
 from torchcaps.data.split import split_off_validation
 from torchcaps.models import Classifier
-from torchcaps.models.classifier import count_parameters
+from torchcaps.models.summary import count_parameters
 from torchcaps.training import pictures
 from torchcaps.training.balance import BalancedClasses
 from torchcaps.training.batch_sampler import BatchSampler
 from torchcaps.training.build import border_brightness, describe_data
 from torchcaps.training.config import TrainConfig
 from torchcaps.training.diagnosis import HAS_LEARNED, Diagnosis, diagnose, is_learning
-from torchcaps.training.metrics import Evaluation, class_figures, describe_classes, evaluate
+from torchcaps.training.metrics import (
+    Evaluation,
+    class_figures,
+    describe_classes,
+    evaluate,
+    list_classes,
+)
 from torchcaps.training.precision import Precision
 from torchcaps.training.progress import watched
 from torchcaps.training.read_ahead import ReadAhead
@@ -251,6 +257,7 @@ class ImageClassification(Task[Classifier, ImageBatch]):
                 "held_out_accuracy": f"{held_out.accuracy:.4f} ({len(test)} images, 95 % interval "
                 f"{low:.4f} to {high:.4f})",
                 "by_class": describe_classes(held_out, test.class_names),
+                "recall_and_precision": list_classes(held_out, test.class_names),
                 "seed": config.seed,
                 "border_brightness": round(border_brightness(some), 4),
                 "threshold": choose_threshold(model, self.validation or self.training),
@@ -301,7 +308,7 @@ class ImageClassification(Task[Classifier, ImageBatch]):
         if (measured := self._validated) is not None:
             few = f" ({measured.correct} of {n})" if (n := len(measured.labels)) < 1000 else ""
             told.append(f"validation {row['validation_accuracy']:.2%}{few}")
-            if abs(measured.balanced_accuracy - measured.accuracy) >= 0.01:
+            if "largest class" in accuracies_without_learning(class_counts(self.training)):
                 told.append(f"balanced {measured.balanced_accuracy:.2%}")
         return told
 

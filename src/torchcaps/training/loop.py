@@ -23,7 +23,7 @@ from torchcaps.training.image_classification import ImageClassification
 from torchcaps.training.interrupt import StopRequest
 from torchcaps.training.metrics import Evaluation
 from torchcaps.training.multi_label import MultiLabelClassification
-from torchcaps.training.progress import TrainingProgress
+from torchcaps.training.progress import TrainingProgress, say
 from torchcaps.training.run import OtherModel, Run, apply_settings
 from torchcaps.training.run_folder import RunFolder
 from torchcaps.training.task import HeldOut, Model, Task
@@ -352,7 +352,7 @@ def finish_on_main(run: Run) -> TaskResult:
     weights = run.take_kept_weights()
     held_out = finish(run.folder, run.task, run.model, run.history, run.config, weights)
     for line in held_out.lines:
-        print(line, flush=True)
+        say(line)
     for callback in run.callbacks:
         callback.on_end(run, held_out)
     return TaskResult(run.folder.path, held_out)

@@ -131,7 +131,8 @@ class MultiLabelClassification(ImageClassification):
             ],
             metadata={
                 "data": test.name,
-                "held_out_accuracy": f"{answers.accuracy:.4f} (all labels, {len(test)} images)",
+                "held_out_accuracy": f"{answers.accuracy:.4f} ({len(test)} images, all labels "
+                "correct)",
                 "by_class": said,
                 "seed": config.seed,
                 "border_brightness": round(border_brightness(some), 4),
