@@ -2,10 +2,12 @@
 
 import gzip
 import io
+import os
 import struct
 import zipfile
 import zlib
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -605,3 +607,68 @@ def test_damaged_archives_never_let_another_error_out(tmp_path):
         path.write_bytes(damaged[: draw.choice([len(damaged), int(draw.integers(len(damaged)))])])
         refused += refuses(lambda: load_data(str(path)), path)
     assert 100 < refused < 200  # in some the flipped byte is padding, or the one it was
+
+
+# --- small files that would take much memory or time
+def test_an_array_that_hides_behind_another_of_its_name(tmp_path):
+    """`images` is read in place of `images.npy`, whose header alone was looked at."""
+    small, large, labels = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    np.save(small, X)
+    np.lib.format.write_array_header_1_0(
+        large, {"descr": "|u1", "fortran_order": False, "shape": (10**12, 9, 9)}
+    )
+    np.save(labels, Y)
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("images", large.getvalue())
+        archive.writestr("images.npy", small.getvalue())
+        archive.writestr("labels.npy", labels.getvalue())
+    with pytest.raises(InputError, match=r"holds 'images' twice, as 'images' and 'images\.npy'"):
+        load_data(str(tmp_path / "a.npz"))
+
+
+@pytest.mark.parametrize("place", ["images", "data.npz", "image"])
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_pipe_is_not_waited_for(tmp_path, place):
+    if place == "images":
+        for name, content in FOUR.items():
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_bytes(content)
+        pipe = tmp_path / "cat" / "9.png"
+    else:
+        pipe = tmp_path / ("data.npz" if place == "data.npz" else "a.png")
+    os.mkfifo(pipe)
+    named = tmp_path if place == "images" else pipe
+    with pytest.raises(InputError, match=f"^{pipe} is a pipe, a socket or a device"):
+        read_image(pipe) if place == "image" else load_data(str(named))
+
+
+def test_links_that_fork_are_not_followed_for_ever(tmp_path):
+    """Twenty-four folders with two links each to the next: sixteen million ways."""
+    for name, content in FOUR.items():
+        (tmp_path / "data" / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / "data" / name).write_bytes(content)
+    folders = [tmp_path / "elsewhere" / str(k) for k in range(24)]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    for folder, following in pairwise(folders):
+        for name in "ab":
+            (folder / name).symlink_to(following)
+    (tmp_path / "data" / "cat" / "more").symlink_to(folders[0])
+    with pytest.raises(InputError, match="is reached in more than 100 ways over links to folders"):
+        load_data(str(tmp_path / "data"))
+
+
+def test_a_folder_too_deep(tmp_path):
+    for name, content in FOUR.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "cat" / "/".join("d" * 120)).mkdir(parents=True)
+    with pytest.raises(InputError, match="lies more than 100 folders deep"):
+        load_data(str(tmp_path))
+
+
+def test_an_idx_header_of_no_images_but_endless_sides(tmp_path):
+    header = bytes([0, 0, 8, 3]) + struct.pack(">3I", 0, 2**32 - 1, 2**32 - 1)
+    (tmp_path / "images-idx3-ubyte").write_bytes(header)
+    with pytest.raises(InputError, match="images-idx3-ubyte holds no pixels"):
+        read_idx(tmp_path / "images-idx3-ubyte", axes=3)

@@ -62,10 +62,13 @@ def test_two_processes_give_what_one_gives(one, tmp_path):
     said = done.stdout.splitlines()
     begin = [
         "capsnet_small",
+        "training images are varied",
         "cpu, fp32",
         "epoch 1/2",
         "epoch 2/2",
         "held-out",
+        "balanced accuracy",
+        "weights",
         "explorer:",
         "folder:",
     ]

@@ -272,7 +272,7 @@ def test_images_are_a_task_like_others(tmp_path, no_pictures):
     """`train` is this and nothing more."""
     from torchcaps.training.build import build_model
 
-    config = tiny_config(tmp_path / "task", validation=0.25)
+    config = tiny_config(tmp_path / "task", validation=0.25, augment="digits")
     by_name = train(replace(config, out=tmp_path / "name"), tiny_data())
     task = ImageClassification(tiny_data(), "mine", validation=0.25, max_shift=2)
     done = train_task(config, task, build_model(config, task.training))

@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,8 @@ IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".ti
 JUNK = {"thumbs.db", "desktop.ini", "icon\r", "__macosx"}  # what systems leave in folders
 TRAIN = ("train", "training")
 TEST = ("test", "testing", "val", "valid", "validation")  # the first of these that is there
+DEEPEST = 100
+MOST_VISITS = 100  # of one folder: links that fork can make 2²³ ways to it of two dozen links
 HINT = "expected FOLDER/CLASS/IMAGE, or FOLDER/train/CLASS/IMAGE and FOLDER/test/CLASS/IMAGE"
 
 
@@ -95,7 +98,7 @@ def _class_folders(root: Path) -> list[Path]:
 
 def _images(folder: Path) -> list[Path]:
     """Every image at any depth in a class folder; other files are passed over, and that is said."""
-    files = list(_walk(folder, frozenset()))
+    files = list(_walk(folder, frozenset(), Counter()))
     others = [file for file in files if file.suffix.lower() not in IMAGE_SUFFIXES]
     if others:
         logger.warning(
@@ -107,14 +110,23 @@ def _images(folder: Path) -> list[Path]:
     return [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
 
 
-def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
+def _walk(folder: Path, above: frozenset[Path], visits: Counter[Path]) -> Iterator[Path]:
+    """Every file at any depth; `visits` counts how often each folder was come to."""
     real = folder.resolve()
     if real in above:
         raise InputError(f"{folder} is a link to a folder that holds it; remove the link")
+    if len(above) > DEEPEST:
+        raise InputError(f"{folder} lies more than {DEEPEST} folders deep; move it up")
+    visits[real] += 1
+    if visits[real] > MOST_VISITS:
+        raise InputError(
+            f"{folder} is reached in more than {MOST_VISITS} ways over links to folders; remove "
+            "the links"
+        )
     folders, files = _entries(folder)
     yield from files
     for inner in folders:
-        yield from _walk(inner, above | {real})
+        yield from _walk(inner, above | {real}, visits)
 
 
 def _entries(folder: Path) -> tuple[list[Path], list[Path]]:

@@ -92,6 +92,8 @@ def parse_idx(stream: BinaryIO | gzip.GzipFile, axes: int, what: str, most: int)
         )
     shape = tuple(int(n) for n in np.frombuffer(header, ">u4", axes, offset=4))
     expected = math.prod(shape)
+    if axes > 1 and expected == 0:
+        raise InputError(f"{what} holds no pixels; expected at least one image")
     if expected <= most:
         check_fits(2 * expected, what, "it is not a file of this data set: get it again")
     body = stream.read(expected + 1) if expected <= most else b""

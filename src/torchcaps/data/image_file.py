@@ -131,6 +131,10 @@ def _opened(path: Path) -> Iterator[Image]:
     """Open an image file; whatever goes wrong in it becomes an InputError that names it."""
     pil = require("PIL.Image", "pillow", "Reading image files")
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise InputError(
+                f"{path} is a pipe, a socket or a device, not a file; replace or remove it"
+            )
         # From an open file, not from a path: of a path pillow 13 maps uncompressed TIFFs into
         # memory, and reads those that are to be turned with rows and columns exchanged.
         with path.open("rb") as file, pil.open(file, formats=FORMATS) as image:

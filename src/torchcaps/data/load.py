@@ -104,6 +104,11 @@ def _from_path(
                 f"folders, or one of {', '.join(dataset_names())}"
             )
         return load_npz(path, size, channels)
+    if path.exists():
+        raise InputError(
+            f"{path} is a pipe, a socket or a device; expected a folder of class folders or a .npz "
+            "archive"
+        )
     if path.suffix.lower() == ".npz" or len(path.parts) > 1:
         raise InputError(
             f"{path} does not exist; expected a folder of class folders or a .npz archive"

@@ -90,13 +90,12 @@ def _part(
 def _read(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     try:
         with zipfile.ZipFile(path) as archive:
-            members = {name.removesuffix(".npy"): name for name in archive.namelist()}
+            members = _members(path, archive)
             keys = _check_keys(path, members)
             needed = sum(_header_bytes(path, archive, members[key], key) for key in keys)
             # twice: channels-last images are rearranged, and parts are copied out
             check_fits(2 * needed, str(path), "store uint8 instead of floats, or smaller images")
-        with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in keys}
+            return {key: _array(archive, members[key]) for key in keys}
     except InputError:
         raise
     except FileNotFoundError as error:
@@ -113,6 +112,26 @@ def _read(path: Path) -> dict[str, np.ndarray[Any, Any]]:
         raise InputError(
             f"{path} is truncated or damaged ({error or type(error).__name__}); write it again"
         ) from error
+
+
+def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, str]:
+    """The members by the names of their arrays, which must differ."""
+    members: dict[str, str] = {}
+    for name in archive.namelist():
+        key = name.removesuffix(".npy")
+        if key in members:
+            raise InputError(
+                f"{path} holds {key!r} twice, as {members[key]!r} and {name!r}; "
+                "write it again with one array of each name"
+            )
+        members[key] = name
+    return members
+
+
+def _array(archive: zipfile.ZipFile, member: str) -> np.ndarray[Any, Any]:
+    with archive.open(member) as file:
+        array: np.ndarray[Any, Any] = np.lib.format.read_array(file, allow_pickle=False)
+    return array
 
 
 def _check_keys(path: Path, members: Mapping[str, str]) -> list[str]:
