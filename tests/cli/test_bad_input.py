@@ -193,12 +193,10 @@ TRAIN = {
         lambda at: ["--image-size", 16],
         "images of 16×16 are too small for two 9×9 convolutions: the smallest that works is 17×17",
     ),
-    "fewer images than a batch": (
-        lambda at: ["--batch-size", 1000],
-        "there are 87 training images, fewer than one batch: take --batch-size 87 or less",
-    ),
     "a class too small to split": (lambda at: ["--validation", 0.001], "class 'ant' has 32 images"),
     # options
+    "rotation": (lambda at: ["--max-rotation", 200], "--max-rotation must be degrees from 0 to"),
+    "jitter": (lambda at: ["--jitter", "nan"], "--jitter must be a fraction from 0 to 1, got nan"),
     "no epochs": (lambda at: ["--epochs", 0], "--epochs must be at least 1, got 0"),
     "negative batch": (lambda at: ["--batch-size", -4], "--batch-size must be at least 1, got -4"),
     "learning rate 0": (lambda at: ["--learning-rate", 0], "--learning-rate must be a positive"),
@@ -791,11 +789,6 @@ PYTHON = {
         lambda at: train(tiny_config(at.here / "r"), with_images(IMAGES[..., :16])),
         ValueError,
         "toy does not fit capsnet_small: images of 17×16 are too small",
-    ),
-    "batch too large": (
-        lambda at: train(tiny_config(at.here / "r", batch_size=500), TINY),
-        ValueError,
-        "fewer than one batch",
     ),
     "unknown model": (
         lambda at: train(tiny_config(at.here / "r", model="resnet"), TINY),

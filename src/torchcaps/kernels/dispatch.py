@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from torchcaps.kernels.flops import count_flops
 from torchcaps.types import Capsules
 from torchcaps.votes import LinearVotes, Votes
 
@@ -167,6 +168,7 @@ def run_kernel(backend: str, call: Call, mask: Tensor | None) -> Capsules:
     votes = call.votes
     assert isinstance(votes, LinearVotes)
     op = KERNELS[call.routing, backend].load()
+    count_flops(op._name)
     if backend == "cuda":  # its products take half precision as it is
         votes = votes.to(votes.dtype)
     else:

@@ -287,8 +287,9 @@ class Pretrained(
 
 
 def lines(module: nn.Module) -> list[str]:
-    """What a module prints, line by line, but for submodules that are None."""
-    return [line for line in repr(module).splitlines() if not line.endswith("): None")]
+    """What a module holds, line by line, but for submodules that are None."""
+    listed = nn.Module.__repr__(module).splitlines()
+    return [line for line in listed if not line.endswith("): None")]
 
 
 def bullets(facts: dict[str, Any]) -> str:
