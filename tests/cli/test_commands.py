@@ -350,13 +350,13 @@ def test_too_little_memory_is_told(torchcaps, trained, monkeypatch):
 def test_too_little_memory_for_a_single_image_does_not_blame_the_batch(
     torchcaps, trained, tmp_path, monkeypatch
 ):
-    from torchcaps.training import loop
+    from torchcaps.training import fit, loop
 
     def fail(*arguments, **options):
         raise MemoryError
 
-    for name in ("train", "resume"):
-        monkeypatch.setattr(loop, name, fail)
+    monkeypatch.setattr(fit, "fit", fail)
+    monkeypatch.setattr(loop, "resume", fail)
     said = "torchcaps: there is too little memory for this: "
     for options, advice in (
         (["--batch-size", "1"], "take a smaller --image-size"),
@@ -372,7 +372,8 @@ def test_weights_that_no_batch_size_can_save_are_refused_before_they_are_made(
     from torchcaps.training import build
 
     monkeypatch.setattr(build, "physical_memory", lambda: 18_000_000)
-    options = ["--data", trained / "tiny.npz", "--out", tmp_path / "run"]
+    options = ["--data", trained / "tiny.npz", "--model", "capsnet_small"]
+    options += ["--out", tmp_path / "run"]
     answer = torchcaps("train", *options)  # 1,186,785 weights
     assert answer.code == 2
     assert answer.err == (

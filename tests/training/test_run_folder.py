@@ -16,7 +16,7 @@ def test_of_two_runs_that_begin_at_once_in_one_folder_one_is_refused(tmp_path, m
         tidy(folder)
 
     monkeypatch.setattr(RunFolder, "tidy", slowly)
-    answers = []
+    answers: list[object] = []
 
     def begin():
         try:
