@@ -108,7 +108,12 @@ def test_the_config_describes_the_network():
 
 def image_capsnet(**options):
     """A small one, whose normalisation is not what it starts as."""
-    small = {"num_classes": 3, "stem_channels": [5, 6, 7], "primary_types": 2, "decoder_hidden": [8]}
+    small = {
+        "num_classes": 3,
+        "stem_channels": [5, 6, 7],
+        "primary_types": 2,
+        "decoder_hidden": [8],
+    }
     return with_statistics(ImageCapsNet(**{**small, **options}))
 
 
@@ -270,7 +275,9 @@ def test_another_network_of_capsules():
     class Own(CapsuleClassifier):
         pass
 
-    with pytest.raises(InputError, match="convolutions of a Own: name a CapsNet or an ImageCapsNet"):
+    with pytest.raises(
+        InputError, match="convolutions of a Own: name a CapsNet or an ImageCapsNet"
+    ):
         page_data(Own(8, 1, 2, None))
 
 
