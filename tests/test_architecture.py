@@ -12,17 +12,16 @@ import torchcaps
 ROOT = Path(torchcaps.__file__).parent
 # From the lowest up: a module may import from its own tier and those below it.
 TIERS = [
-    {"errors", "storage", "seeding", "lazy"},
+    {"errors", "storage", "seeding", "lazy", "plain_numbers"},
     {"types"},
     {"votes"},
-    {"windows", "convolved"},
-    {"functional"},
+    {"functional", "losses"},
     {"kernels"},
     {"routing"},
     {"layers"},
     {"models", "data"},
     {"training"},
-    {"benchmark", "explorer", "inference"},
+    {"benchmark", "explorer", "export", "inference"},
     {"cli"},
     {"__main__"},
 ]
@@ -39,6 +38,9 @@ OPTIONAL = {
     "accelerate": {"training"},
     "matplotlib": {"training", "benchmark"},
     "tyro": {"cli"},
+    "onnx": {"export"},
+    "onnxscript": {"export"},
+    "onnxruntime": {"export"},
 }
 NEVER = {"pickle", "torchvision", "dill", "joblib"}
 

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
         ModelOutput,
         create_model,
         list_models,
+        list_pretrained,
         load_model,
+        load_pretrained,
     )
     from torchcaps.routing import (
         AttentionRouting,
@@ -47,8 +49,7 @@ if TYPE_CHECKING:
         register_routing,
     )
     from torchcaps.types import Capsules
-    from torchcaps.votes import LinearVotes, MatrixVotes, Votes
-    from torchcaps.windows import Windows, WindowVotes
+    from torchcaps.votes import LinearVotes, MatrixVotes, Votes, Windows, WindowVotes
 
 _HOME = {
     "torchcaps.errors": ["InputError"],
@@ -72,7 +73,9 @@ _HOME = {
         "ModelOutput",
         "create_model",
         "list_models",
+        "list_pretrained",
         "load_model",
+        "load_pretrained",
     ],
     "torchcaps.routing": [
         "AttentionRouting",
@@ -87,8 +90,7 @@ _HOME = {
         "register_routing",
     ],
     "torchcaps.types": ["Capsules"],
-    "torchcaps.votes": ["LinearVotes", "MatrixVotes", "Votes"],
-    "torchcaps.windows": ["WindowVotes", "Windows"],
+    "torchcaps.votes": ["LinearVotes", "MatrixVotes", "Votes", "WindowVotes", "Windows"],
 }
 
 __all__ = [
@@ -124,8 +126,10 @@ __all__ = [
     "dynamic_routing",
     "dynamic_routing_trace",
     "list_models",
+    "list_pretrained",
     "list_routings",
     "load_model",
+    "load_pretrained",
     "margin_loss",
     "reconstruction_loss",
     "register_routing",

@@ -112,6 +112,7 @@ def parse(arguments: Sequence[str]) -> Any:
     from torchcaps.cli.bench import Bench
     from torchcaps.cli.eval import Eval
     from torchcaps.cli.explore import Explore
+    from torchcaps.cli.export import Export
     from torchcaps.cli.info import Info
     from torchcaps.cli.predict import Predict
     from torchcaps.cli.reproduce import Reproduce
@@ -125,6 +126,7 @@ def parse(arguments: Sequence[str]) -> Any:
         | Annotated[Eval, command("eval")]
         | Annotated[Predict, command("predict")]
         | Annotated[Explore, command("explore")]
+        | Annotated[Export, command("export")]
         | Annotated[Info, command("info")]
         | Annotated[Bench, command("bench")]
         | Annotated[Reproduce, command("reproduce")]

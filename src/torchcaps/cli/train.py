@@ -30,36 +30,57 @@ class Train(TrainConfig):
             """as JSON: '{"name": "em", "final_lambda": 0.02}'; default: the model's, dynamic."""
         ),
     ] = None
-    model_options: Annotated[  # type: ignore[assignment]  # JSON here, the object in the config
+    # As JSON here, as an object in the config.
+    model_options: Annotated[
         str | None,
         tyro.conf.arg(
             help="Arguments of the network over its defaults, as JSON: "
             """'{"kernel_size": 7, "primary_stride": 2}'."""
         ),
-    ] = None
+    ] = None  # type: ignore[assignment]
     config: Path | None = None
     """Take the options from the config.json of an earlier run; those given besides it win."""
     resume: Path | None = None
     """Continue this interrupted run (its folder, or one of its checkpoint files), with its own
-    options."""
+    options; or a finished one, with more --epochs."""
+    find_rate: bool = False
+    """Only search for a learning rate, in 200 steps, and print it; nothing is written."""
 
     def __post_init__(self) -> None:
         """Nothing: `options` checks, so that a wrong value is answered in one sentence."""
 
     def run(self) -> None:
         """Train, and end by printing the explorer's page and the folder."""
-        from torchcaps.training.loop import resume, train
+        from torchcaps.training.fit import fit
+        from torchcaps.training.loop import resume
 
+        if self.find_rate:
+            self._find_rate()
+            return
         if self.resume is None:
-            result = train(self.options())
+            result = fit(**vars(self.options()))
         else:
             self._check_alone()
-            result = resume(self.resume)
+            epochs = None if self.epochs == TrainConfig().epochs else self.epochs
+            result = resume(self.resume, epochs=epochs)
         if result.held_out is None:  # another process of a distributed run prints
             return
         for line in (page_of(result), f"folder: {result.folder}"):
             if line:
                 print(line)
+
+    def _find_rate(self) -> None:
+        """Search for a learning rate and print it."""
+        from torchcaps.training.find_rate import find_learning_rate
+        from torchcaps.training.loop import images_and_model
+
+        if self.resume is not None:
+            raise InputError("--find-rate is for new runs: leave out --resume")
+        config = self.options()
+        task, model = images_and_model(config, None, None)
+        config = task.fitted(config)
+        print(task.describe(model))
+        print(find_learning_rate(config, task, model))
 
     def options(self) -> TrainConfig:
         """The options alone, as config.json holds them."""
@@ -79,6 +100,8 @@ class Train(TrainConfig):
         """A resumed run has its options; others beside --resume would be silently ignored."""
         defaults = TrainConfig()
         for field in dataclasses.fields(TrainConfig):
+            if field.name == "epochs" and not self.config:
+                continue
             if getattr(self, field.name) != getattr(defaults, field.name) or self.config:
                 name = "config" if self.config else field.name
                 raise InputError(
@@ -111,6 +134,8 @@ def page_of(result: "RunResult") -> str:
     from torchcaps.models.capsule_classifier import CapsuleClassifier
 
     assert result.held_out is not None
+    if result.test is not None and result.test.multi_label:
+        return ""
     path = result.folder / PAGE
     try:
         model = load_model(result.folder / "model")

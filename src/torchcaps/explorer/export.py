@@ -18,7 +18,7 @@ from torchcaps.explorer.network import architecture, page_model, page_tensors
 from torchcaps.explorer.routings import page_routing
 from torchcaps.explorer.samples import choose_samples, no_samples
 from torchcaps.models import Classifier
-from torchcaps.models.classifier import count_parameters
+from torchcaps.models.summary import count_parameters
 from torchcaps.storage import write_text
 
 __all__ = ["page_data", "page_text", "write_explorer"]

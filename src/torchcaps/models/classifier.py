@@ -4,13 +4,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from torchcaps.models.pretrained import Pretrained
-from torchcaps.types import check_counts, exportable
+from torchcaps.models.summary import Summary, count_parameters, routing_note, summarise
+from torchcaps.models.trace import trace_layers
+from torchcaps.routing.base import RoutingTrace
+from torchcaps.types import Capsules, check_counts, exportable, values_at_hand
 
-__all__ = ["Classifier", "Losses", "ModelOutput", "values_at_hand"]
+__all__ = ["Classifier", "Losses", "ModelOutput"]
 
+MOST_CLASSES = 1_000_000
 MOST_NORMALISED = 16.0  # far beyond what subtracting a mean and dividing by a deviation leaves
 
 
@@ -69,6 +73,11 @@ class Classifier(Pretrained, pipeline_tag="image-classification"):
         height, width, channels, num_classes = check_counts(
             image_height=height, image_width=width, channels=channels, num_classes=num_classes
         )
+        if num_classes > MOST_CLASSES:
+            raise ValueError(
+                f"num_classes is {num_classes}; expected at most {MOST_CLASSES:,}, whose names "
+                "alone fill 60 MB"
+            )
         self.image_size = (height, width)
         self.channels = channels
         self.num_classes = num_classes
@@ -135,6 +144,60 @@ class Classifier(Pretrained, pipeline_tag="image-classification"):
         """
         return float(self.metadata.get("threshold", 0))
 
+    def trace(self, images: Tensor) -> dict[str, Capsules | RoutingTrace]:
+        """What every capsule layer does with these images: couplings, logits and poses.
+
+        The network runs in the mode that it is in, and records gradients where they are wanted:
+        `model.eval()` and `torch.no_grad()` for looking alone.
+
+        Args:
+            images: as `forward` takes them.
+
+        Returns:
+            Name of a layer → `RoutingTrace` (coupling and logits `[r, B, I, J]`, pose
+            `[r, B, J, D]`, activation `[r, B, J]`, of all r iterations; the last pose and
+            activation are what the layer returned) of one that routes, `Capsules` of one that does
+            not, in the order in which they ran. Nothing for a network without capsules.
+
+        Example:
+            >>> from torchcaps import load_pretrained
+            >>> trace = load_pretrained("digits").trace(torch.rand(2, 1, 28, 28))
+            >>> trace["primary"].pose.shape, trace["classes"].coupling.shape
+            (torch.Size([2, 288, 8]), torch.Size([3, 2, 288, 10]))
+        """
+        return trace_layers(self, images)
+
+    def summary(self) -> Summary:
+        """Its layers as a table: outputs, learned values, operations for one image.
+
+        Example:
+            >>> from torchcaps import create_model
+            >>> print(create_model("capsnet").summary())
+            CapsNet: images 1×28×28 → 10 classes
+            layer    kind         output     parameters  FLOPs/image
+            conv     Conv2d       256×20×20      20,992       16.6 M
+            primary  PrimaryCaps  1152×8      5,308,672        382 M
+            classes  DenseCaps    10×16       1,474,560       4.06 M  dynamic
+            decoder  Decoder      1×28×28     1,411,344       2.82 M
+            total                             8,215,568        406 M
+        """
+        height, width = self.image_size
+        title = (
+            f"{type(self).__name__}: images {self.channels}×{height}×{width} → "
+            f"{self.num_classes} classes"
+        )
+        image = torch.empty(1, self.channels, height, width, device="meta")
+        dtype = next((p.dtype for p in self.parameters()), image.dtype)
+        return summarise(self, image.to(dtype), title)
+
+    def __repr__(self) -> str:
+        """In one line; `summary()` has the layers."""
+        routing = f", routing={note}" if (note := routing_note(self)) else ""
+        return (
+            f"{type(self).__name__}(image_size={self.image_size}, channels={self.channels}, "
+            f"num_classes={self.num_classes}{routing}, {count_parameters(self):,} parameters)"
+        )
+
     def check_images(self, images: Tensor) -> None:
         """Raise unless images are `[B, C, H, W]` as this model was built for."""
         if not isinstance(images, Tensor) or not images.dtype.is_floating_point:
@@ -166,27 +229,3 @@ class Classifier(Pretrained, pipeline_tag="image-classification"):
                 f"images hold numbers up to {largest:g}; expected floats in [0, 1]: divide pixels "
                 "by 255"
             )
-
-
-def values_at_hand(tensor: Tensor) -> bool:
-    """Whether Python may look at the numbers in a tensor: not where calls are only recorded.
-
-    Example:
-        >>> values_at_hand(torch.zeros(2)), values_at_hand(torch.zeros(2, device="meta"))
-        (True, False)
-    """
-    recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()
-    transformed = torch._C._are_functorch_transforms_active()
-    # Of subclasses, those of torch.export among them, nothing is known.
-    plain = type(tensor) in (Tensor, nn.Parameter) and not tensor.is_meta
-    return plain and not recorded and not transformed
-
-
-def count_parameters(module: nn.Module) -> int:
-    """Number of learned values.
-
-    Example:
-        >>> count_parameters(nn.Linear(3, 2))
-        8
-    """
-    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,10 +1,20 @@
 """Which folder holds the model that a person names: a saved model, or a run that trained one."""
 
+import difflib
+import re
 from pathlib import Path
+from typing import Any
 
+import torchcaps
 from torchcaps.errors import InputError
 
-__all__ = ["model_folder"]
+__all__ = ["find_pretrained", "list_pretrained", "model_folder"]
+
+PACKAGE = Path(torchcaps.__file__).parent
+# Networks that come with the package: name → folder in it.
+SHIPPED = {"digits": "explorer/shipped"}
+REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_OPTIONS = ("revision", "cache_dir", "token", "force_download", "local_files_only")
 
 # What a run folder holds (torchcaps.training.run_folder writes it).
 RUN_FACTS, RUN_RESULT, RUN_MODEL = "run.json", "result.json", "model"
@@ -36,3 +46,59 @@ def model_folder(path: Path) -> Path:
             f"finish it with torchcaps train --resume {path}"
         )
     return path / RUN_MODEL
+
+
+def list_pretrained() -> list[str]:
+    """The trained networks that come with the package, by the names that `load_pretrained` takes.
+
+    Example:
+        >>> list_pretrained()
+        ['digits']
+    """
+    return sorted(SHIPPED)
+
+
+def find_pretrained(source: str | Path, options: dict[str, Any]) -> Path:
+    """The folder of a model that a person names; one on the Hugging Face Hub is downloaded.
+
+    Args:
+        source: a folder; the name of a network of the package; or, as a str, the name of a
+            repository on the Hub. A folder comes first.
+        options: keyword arguments of `from_pretrained`. Those that are about the Hub are taken out.
+
+    Raises:
+        InputError: neither, a run that is not finished, or a repository that cannot be had.
+    """
+    hub = {name: options.pop(name) for name in HUB_OPTIONS if name in options}
+    path, name = Path(source), str(source)
+    if path.exists():
+        return model_folder(path)
+    if name in SHIPPED:
+        return PACKAGE / SHIPPED[name]
+    if isinstance(source, str) and may_be_repository(source):
+        return download(source, hub)
+    if near := difflib.get_close_matches(name, SHIPPED, n=1):
+        raise InputError(f"{name} does not exist: did you mean {near[0]}?")
+    return model_folder(path)
+
+
+def may_be_repository(source: str) -> bool:
+    """Whether a str has the form owner/name, and is not a path into a folder that is here."""
+    return REPOSITORY.fullmatch(source) is not None and not Path(source).parent.exists()
+
+
+def download(repository: str, options: dict[str, Any]) -> Path:
+    """The model folder of a repository on the Hub, in its cache."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    wanted = ["config.json", "model.safetensors"]
+    try:
+        folder = snapshot_download(repository, allow_patterns=wanted, **options)
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"{repository} is no folder here, and the Hugging Face Hub does not give it "
+            f"({first.rstrip('.')}): check the name, or download it and name its folder"
+        ) from error
+    return model_folder(Path(folder))

@@ -1,5 +1,6 @@
 """ImageCapsNet: a capsule network for images of any size, what `torchcaps train` trains."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -108,13 +109,15 @@ class ImageCapsNet(CapsuleClassifier):
         )
         self.mean = [float(value) for value in per_channel("mean", mean, self.channels)]
         self.std = [float(value) for value in per_channel("std", std, self.channels)]
-        if min(self.std) <= 0:
+        if not all(0 < value < math.inf for value in self.std):  # also false for NaN
             raise ValueError(f"std must be positive for every channel, got {self.std}")
+        if not all(map(math.isfinite, self.mean)):
+            raise ValueError(f"mean must be finite for every channel, got {self.mean}")
         # Of the config, not of the weights: what is loaded without them would standardise wrongly.
         self.register_buffer("mean_of_channels", torch.tensor(self.mean), persistent=False)
         self.register_buffer("std_of_channels", torch.tensor(self.std), persistent=False)
-        if len(stem_channels) != 3:
-            raise ValueError(f"stem_channels must be three numbers, got {stem_channels!r}")
+        if len(stem_channels) != 3 or min(stem_channels) < 1:
+            raise ValueError(f"stem_channels must be three positive numbers, got {stem_channels!r}")
         self.stem_channels = list(stem_channels)
         plan = self.plan(halvings, kernel_size)
         self.halvings = plan.halvings

@@ -68,10 +68,20 @@ class Sweeps:
 
     def call(self, name: str, learned: Sequence[Tensor], *arguments: object) -> Parts:
         """A method of the routing, with these tensors as what it has learned."""
-        if not self.learned:
-            return self.method(name, *arguments)  # type: ignore[no-any-return]
-        values = dict(zip(self.learned, learned))
-        return functional_call(self.method, values, (name, *arguments))  # type: ignore[no-any-return]
+
+        found: list[Parts] = []
+
+        def run(routing: "Routing[Any, Any]") -> None:
+            if name == "statistics":
+                found.append(routing.iterate(*arguments)[2])  # type: ignore[arg-type]
+            else:
+                found.append(routing.settle(*arguments))  # type: ignore[arg-type]
+
+        if self.learned:
+            functional_call(self.method, dict(zip(self.learned, learned)), (run,))
+        else:
+            run(self.routing)
+        return found[0]
 
     @torch.no_grad()
     def forward(self, tensors: Sequence[Tensor]) -> list[tuple[Parts, Parts]]:
@@ -167,16 +177,18 @@ class Sweeps:
 
 
 class Method(nn.Module):
-    """A routing whose methods are called by name, so that `functional_call` reaches them."""
+    """A routing with which something is done, so that `functional_call` reaches any method of it.
+
+    No tensor goes in or out: a counter of operations hooks those of every module, which the leaves
+    of a graph within backward cannot bear.
+    """
 
     def __init__(self, routing: "Routing[Any, Any]") -> None:
         super().__init__()
         self.routing = routing
 
-    def forward(self, name: str, *arguments: Any) -> Parts:
-        if name == "statistics":
-            return self.routing.iterate(*arguments)[2]  # type: ignore[no-any-return]
-        return self.routing.settle(*arguments)  # type: ignore[no-any-return]
+    def forward(self, run: "Callable[[Routing[Any, Any]], None]") -> None:
+        run(self.routing)
 
 
 class Differentiable(torch.autograd.Function):

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,24 +12,40 @@ from torchcaps.data import ImageData, TrainTest, channel_statistics, load_data
 from torchcaps.data.memory_check import physical_memory
 from torchcaps.errors import InputError
 from torchcaps.models import Classifier, create_model
-from torchcaps.models.classifier import count_parameters
-from torchcaps.models.registry import takes_argument
+from torchcaps.models.registry import default_of, takes_argument
+from torchcaps.models.summary import count_parameters
 from torchcaps.routing.registry import create_routing
 from torchcaps.seeding import mix_seed
 from torchcaps.training.config import TrainConfig
+from torchcaps.training.fine_tuning import begin_from
 
-__all__ = ["border_brightness", "build_model", "describe_data", "load_data_of", "model_options"]
+__all__ = [
+    "IN_MEMORY",
+    "border_brightness",
+    "build_model",
+    "describe_data",
+    "load_data_of",
+    "model_options",
+]
+
+IN_MEMORY = {"auto": None, "yes": True, "no": False}  # the option → the argument of `load_data`
 
 
 def load_data_of(config: TrainConfig) -> TrainTest:
     """The training and held-out images that a config names."""
     return load_data(
-        config.data, config.data_dir, image_size=config.image_size, channels=config.channels
+        config.data,
+        config.data_dir,
+        image_size=config.image_size,
+        channels=config.channels,
+        in_memory=IN_MEMORY[config.in_memory],
     )
 
 
 def build_model(config: TrainConfig, data: ImageData) -> Classifier:
     """The model that a config names, for the shape and classes of the data, with seeded weights."""
+    if config.init is not None:
+        return begun_model(config.init, config, data)
     shape = {
         "image_size": list(data.image_size),
         "channels": data.channels,
@@ -38,7 +55,7 @@ def build_model(config: TrainConfig, data: ImageData) -> Classifier:
     if takes_argument(config.model, "mean"):
         mean, std = channel_statistics(data)
         shape |= {"mean": rounded(mean), "std": rounded(std)}
-    if takes_argument(config.model, "reconstruct"):
+        # A drawing of a photo from 16 numbers is a blur, and costs as much as the rest.
         shape["reconstruct"] = data.channels == 1
     try:
         with torch.device("meta"):
@@ -50,6 +67,20 @@ def build_model(config: TrainConfig, data: ImageData) -> Classifier:
         raise
     except ValueError as error:
         raise InputError(f"{data.name} does not fit {config.model}: {error}") from error
+
+
+def begun_model(folder: Path, config: TrainConfig, data: ImageData) -> Classifier:
+    """The model of a folder for the classes of the data; says which weights are new."""
+    asked = (config.routing, config.iterations, config.loss_scale, config.model_options)
+    if any(value is not None for value in asked) or config.model != TrainConfig().model:
+        raise InputError(
+            f"--init {folder} has the settings of the network too: leave out --model, "
+            "--model-options, --routing, --iterations and --loss-scale"
+        )
+    torch.manual_seed(mix_seed("weights", config.seed))
+    model, anew = begin_from(folder, data)
+    print(f"beginning with the weights of {folder}; drawn anew: {', '.join(anew) or 'none'}")
+    return model
 
 
 def rounded(numbers: Iterable[float]) -> list[float]:
@@ -95,12 +126,15 @@ def model_options(config: TrainConfig) -> dict[str, Any]:
             )
         return chosen
     options = {} if config.iterations is None else {"iterations": config.iterations}
-    routing = create_routing("dynamic" if config.routing is None else config.routing, **options)
-    chosen["routing"] = routing
-    if config.reconstruct is not None:
-        chosen["reconstruct"] = config.reconstruct
-    if config.loss_scale is not None:
-        chosen["loss_scale"] = config.loss_scale
+    wanted = default_of(config.model, "routing") if config.routing is None else config.routing
+    chosen["routing"] = create_routing(wanted, **options)
+    for name in ("reconstruct", "loss_scale"):
+        value = getattr(config, name)
+        if takes_argument(config.model, name):
+            chosen |= {} if value is None else {name: value}
+        elif value not in (None, False, "paper"):
+            option = name.replace("_", "-")
+            raise InputError(f"--{option} is not for {config.model}, which has none: leave it out")
     return chosen
 
 
@@ -108,8 +142,7 @@ def describe_data(data: TrainTest) -> dict[str, Any]:
     """What identifies the data of a run: counts, shape, classes and a hash over all of it."""
     digest = hashlib.sha256()
     for part in data:
-        for tensor in (part.images, part.labels):
-            digest.update(tensor.contiguous().numpy().data)
+        part.add_to_hash(digest)
     return {
         "name": data.train.name,
         "train": len(data.train),

@@ -1,6 +1,7 @@
 """What a run leaves when its last step is done: the held-out figures, the model, the pictures."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,22 @@ def finish(
     model: Model,
     history: Sequence[Mapping[str, Any]],
     config: TrainConfig,
+    weights: str,
 ) -> HeldOut:
-    """Measure on the held-out data, once, and write model, pictures and result.json."""
+    """Measure on the held-out data, once, and write model, pictures and result.json.
+
+    `weights` says which epoch's the model has.
+    """
     model.eval()
-    held_out = task.conclude(task.measure_held_out(model, config), history)
-    save_model(model, folder.model, held_out.metadata)
+    held_out = task.measure_held_out(model, config)
+    held_out = replace(held_out, lines=[*held_out.lines, f"weights: {weights}"])
+    held_out = task.conclude(held_out, history)
+    save_model(model, folder.model, {**held_out.metadata, "weights": weights})
     task.draw(folder.path, model, held_out, history)
     result = {
         **held_out.result,
-        "epochs": config.epochs,
+        "weights": weights,
+        "epochs": len(history),
         "seed": config.seed,
         "seconds": round(sum(row["seconds"] for row in history), 1),
     }

@@ -1,7 +1,7 @@
 """The training loop: from a config, or an interrupted run, to a finished run folder."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,18 @@ from safetensors import SafetensorError
 from torchcaps.data import ImageData, TrainTest
 from torchcaps.errors import InputError, RunStopped
 from torchcaps.models import Classifier
+from torchcaps.storage import write_json
 from torchcaps.training.build import build_model, load_data_of
+from torchcaps.training.callback import Callback
 from torchcaps.training.checkpoint import run_of
-from torchcaps.training.config import TrainConfig, read_train_config
+from torchcaps.training.config import TrainConfig, config_to_dict, read_train_config
 from torchcaps.training.diagnosis import Alarm
 from torchcaps.training.finish import finish
 from torchcaps.training.image_classification import ImageClassification
 from torchcaps.training.interrupt import StopRequest
 from torchcaps.training.metrics import Evaluation
-from torchcaps.training.progress import TrainingProgress
+from torchcaps.training.multi_label import MultiLabelClassification
+from torchcaps.training.progress import TrainingProgress, say
 from torchcaps.training.run import OtherModel, Run, apply_settings
 from torchcaps.training.run_folder import RunFolder
 from torchcaps.training.task import HeldOut, Model, Task
@@ -61,15 +64,22 @@ class RunResult:
     test: ImageData | None = None
 
 
-def train_task(config: TrainConfig, task: Task[Model, Any], model: Model) -> TaskResult:
+def train_task(
+    config: TrainConfig,
+    task: Task[Model, Any],
+    model: Model,
+    *,
+    callbacks: Sequence[Callback] = (),
+) -> TaskResult:
     """Train one's own model for one's own task, in a new run folder.
 
     Args:
-        config: `epochs`, `batch_size`, `learning_rate`, `final_learning_rate`, `seed`, `precision`,
-            `threads`, `checkpoint_every`, `tensorboard` and `out`; its options of images and
-            networks are not used.
+        config: `epochs`, `batch_size`, `learning_rate` and what else there is of optimisation,
+            `keep`, `patience`, `seed`, `precision`, `threads`, `checkpoint_every`, `tensorboard`
+            and `out`; its options of images and networks are not used.
         task: what is trained.
         model: trained from the weights that it has; it is changed.
+        callbacks: called while it trains.
 
     Returns:
         The run folder, and what the task measured on its held-out data.
@@ -79,10 +89,17 @@ def train_task(config: TrainConfig, task: Task[Model, Any], model: Model) -> Tas
         RunStopped: interrupted, or a loss that is not finite.
     """
     with torch.random.fork_rng():
-        return run_to_the_end(Run(config, task, model))
+        return run_to_the_end(Run(config, task, model, callbacks=callbacks))
 
 
-def resume_task(path: Path | str, task: Task[Model, Any], model: Model) -> TaskResult:
+def resume_task(
+    path: Path | str,
+    task: Task[Model, Any],
+    model: Model,
+    *,
+    epochs: int | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> TaskResult:
     """Continue an interrupted run of `train_task` from its last checkpoint.
 
     On the same device with the same number of threads, the weights at the end are, bit for bit,
@@ -92,55 +109,75 @@ def resume_task(path: Path | str, task: Task[Model, Any], model: Model) -> TaskR
         path: the run folder, or one checkpoint file in its folder `checkpoints`.
         task, model: as the run began with them; the weights come from the checkpoint, where there
             is one yet.
+        epochs: of the whole run, where it is to be longer than it was (see `resume`).
+        callbacks: called while it trains.
 
     Raises:
         InputError: no run there, a damaged checkpoint (the one before it is named), other data.
         RunStopped: as in `train_task`.
     """
-    config = config_of_run(Path(path))
+    config = config_of_run(Path(path), epochs)
     with torch.random.fork_rng():
-        return run_to_the_end(Run(config, task, model), Path(path))
+        return run_to_the_end(Run(config, task, model, callbacks=callbacks), Path(path))
 
 
-def train(config: TrainConfig, data: TrainTest | None = None) -> RunResult:
+def train(
+    config: TrainConfig,
+    data: TrainTest | None = None,
+    model: Classifier | None = None,
+    *,
+    callbacks: Sequence[Callback] = (),
+) -> RunResult:
     """Train as `config` says, in a new run folder.
 
     Args:
         config: the options of `torchcaps train`.
         data: labelled images to use instead of those that `config.data` names.
+        model: to train, from the weights that it has, instead of the one that `config.model` names.
+        callbacks: called while it trains.
 
     Returns:
         The run folder and the answers on the held-out images, which are looked at once, after the
-        last epoch; the weights are those of the last epoch.
+        last epoch; the weights are those of the last epoch, unless `config.keep` is "best".
 
     Raises:
         InputError: an option or a file is wrong.
         RunStopped: interrupted, or a loss that is not finite.
     """
     with torch.random.fork_rng():
-        task, model = images_and_model(config, data)
-        run = Run(config, task, model, resume_by=COMMAND)
+        task, model = images_and_model(config, data, model)
+        run = Run(task.fitted(config), task, model, callbacks=callbacks, resume_by=COMMAND)
         return image_result(run_to_the_end(run), task)
 
 
-def resume(path: Path, data: TrainTest | None = None) -> RunResult:
-    """Continue an interrupted run from its last checkpoint.
+def resume(
+    path: Path,
+    data: TrainTest | None = None,
+    model: Classifier | None = None,
+    *,
+    epochs: int | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> RunResult:
+    """Continue an interrupted run from its last checkpoint, or a finished one for more epochs.
 
     On the same device with the same number of threads, the weights at the end are, bit for bit,
     those of a run that was never interrupted.
 
     Args:
         path: the run folder, or one checkpoint file in its folder `checkpoints`.
-        data: the labelled images, where the run was given some.
+        data, model: the labelled images, and the model, where the run was given some.
+        epochs: of the whole run, where it is to be longer than it was. The learning rate goes on
+            where the longer run's schedule is by then: on a cosine it rises again.
+        callbacks: called while it trains.
 
     Raises:
         InputError: no run there, a damaged checkpoint (the one before it is named), other data.
         RunStopped: as in `train`.
     """
-    config = config_of_run(Path(path))
+    config = config_of_run(Path(path), epochs)
     with torch.random.fork_rng():
-        task, model = images_and_model(config, data)
-        run = Run(config, task, model, resume_by=COMMAND)
+        task, model = images_and_model(config, data, model)
+        run = Run(task.fitted(config), task, model, callbacks=callbacks, resume_by=COMMAND)
         try:
             return image_result(run_to_the_end(run, Path(path)), task)
         except OtherModel as error:
@@ -151,14 +188,30 @@ def resume(path: Path, data: TrainTest | None = None) -> RunResult:
 
 
 def images_and_model(
-    config: TrainConfig, data: TrainTest | None
+    config: TrainConfig, data: TrainTest | None, model: Classifier | None
 ) -> tuple[ImageClassification, Classifier]:
-    """What the options of `torchcaps train` name."""
+    """What the options of `torchcaps train` name, or what was given in its place."""
     if data is None:
         data = load_data_of(config)
     apply_settings(config)
-    task = ImageClassification.from_config(config, data)
-    return task, build_model(config, task.training)
+    kind = MultiLabelClassification if data.train.multi_label else ImageClassification
+    task = kind.from_config(config, data)
+    if model is None:
+        return task, build_model(config, task.training)
+    check_fits(model, task.training)
+    task.model_name = type(model).__name__
+    return task, model
+
+
+def check_fits(model: Classifier, data: ImageData) -> None:
+    """Raise unless a model that was given takes these images and has their classes."""
+    for what, has, needs in (
+        ("image size", tuple(model.image_size), tuple(data.image_size)),
+        ("channels", model.channels, data.channels),
+        ("class names", list(model.class_names), list(data.class_names)),
+    ):
+        if has != needs:
+            raise InputError(f"{data.name} has {what} {needs}, and the model {has}")
 
 
 def image_result(result: TaskResult, task: ImageClassification) -> RunResult:
@@ -168,12 +221,24 @@ def image_result(result: TaskResult, task: ImageClassification) -> RunResult:
     return RunResult(result.folder, result.held_out.answers, task.data.test)
 
 
-def config_of_run(path: Path) -> TrainConfig:
-    """The config of the run that a path names, with its folder in `out`."""
+def config_of_run(path: Path, epochs: int | None = None) -> TrainConfig:
+    """The config of the run that a path names, with its folder in `out`, for so many epochs.
+
+    Raises:
+        InputError: no run there, or fewer epochs than it was to have.
+    """
     folder = RunFolder(run_of(path))
     if not folder.config.is_file():
         raise InputError(f"{folder.path} is not the folder of a run: it holds no config.json")
-    return dataclasses.replace(read_train_config(folder.config), out=folder.path)
+    config = dataclasses.replace(read_train_config(folder.config), out=folder.path)
+    if epochs is None or epochs == config.epochs:
+        return config
+    if epochs < config.epochs:
+        raise InputError(
+            f"--epochs {epochs} is less than the {config.epochs} of the run {folder.path}: name "
+            "the number of all its epochs, those that are done among them"
+        )
+    return dataclasses.replace(config, epochs=epochs)
 
 
 def run_to_the_end(run: Run, path: Path | None = None) -> TaskResult:
@@ -182,6 +247,8 @@ def run_to_the_end(run: Run, path: Path | None = None) -> TaskResult:
         run.begin()
     else:
         run.resume(RunFolder(run_of(path)), path)
+        if run.is_main:  # it may have more epochs now
+            write_json(run.folder.config, config_to_dict(run.config))
     try:
         all_epochs(run)
         result = finish_on_main(run)
@@ -204,6 +271,8 @@ def run_to_the_end(run: Run, path: Path | None = None) -> TaskResult:
 def all_epochs(run: Run) -> None:
     """Every step that is left, with its progress, metrics and checkpoints."""
     run.prepare()
+    for callback in run.callbacks:
+        callback.on_begin(run)
     tracker = open_tracker(run.config.tensorboard and run.is_main, run.folder.path)
     alarm = Alarm(run.config.epochs)
     with TrainingProgress(run.total_steps, run.step, quiet=not run.is_main) as progress:
@@ -215,13 +284,15 @@ def all_epochs(run: Run) -> None:
         if run.step:
             progress.say(f"continuing after step {run.step} of {run.total_steps}")
         with StopRequest() as stop:
-            while run.step < run.total_steps:
+            while not run.is_over:
                 row = one_epoch(run, progress, stop)
                 tracker.log({k: v for k, v in row.items() if v is not None}, step=run.step)
                 if run.is_main and (
                     warning := alarm.hear(run.task.diagnose(run.model, run.history))
                 ):
                     progress.say(f"epoch {row['epoch']}: {warning}")
+                for callback in run.callbacks:
+                    callback.on_epoch(run, row)
     tracker.finish()
 
 
@@ -278,7 +349,10 @@ def finish_on_main(run: Run) -> TaskResult:
     if not run.is_main:
         return TaskResult(run.folder.path, None)
     run.folder.write_metrics(run.history)
-    held_out = finish(run.folder, run.task, run.model, run.history, run.config)
+    weights = run.take_kept_weights()
+    held_out = finish(run.folder, run.task, run.model, run.history, run.config, weights)
     for line in held_out.lines:
-        print(line, flush=True)
+        say(line)
+    for callback in run.callbacks:
+        callback.on_end(run, held_out)
     return TaskResult(run.folder.path, held_out)

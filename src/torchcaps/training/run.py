@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from torchcaps.errors import InputError, RunStopped
 from torchcaps.seeding import mix_seed
 from torchcaps.storage import write_json
 from torchcaps.training.batch_sampler import BatchSampler
+from torchcaps.training.best_weights import best_epoch, load_best, save_best
+from torchcaps.training.callback import Callback
 from torchcaps.training.checkpoint import find_checkpoint, restore, save_checkpoint, snapshot
 from torchcaps.training.config import TrainConfig
 from torchcaps.training.optimizer import adam, set_learning_rate
@@ -37,6 +39,7 @@ class Run:
         config: steps, learning rate, seed, folder; of its other options nothing is used.
         task: what is trained.
         model: whose weights are trained, from what they are; it is moved to the device.
+        callbacks: see `Callback`.
         after_step: called after each step, before a checkpoint, while the clock of the epoch stands
             still: after a kill in between, the step is done again, and so is the call.
         resume_by: what a person is told to continue the run with; `{folder}` is its folder.
@@ -51,13 +54,17 @@ class Run:
         task: Task[Model, Any],
         model: Model,
         *,
+        callbacks: Sequence[Callback] = (),
         after_step: "Callable[[Run], None] | None" = None,
         resume_by: str = "resume_task({folder!r}, task, model)",
     ) -> None:
         apply_settings(config)
         self.config = config
         self.task: Task[Any, Any] = task
+        self.callbacks = list(callbacks)
         self.after_step = after_step
+        self.stopping = False  # asked for by a callback
+        self._check_score()
         self.resume_by = resume_by
         self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
         self.device = self.accelerator.device
@@ -148,7 +155,7 @@ class Run:
         """Begin to count the seconds of an epoch."""
         self.began = time.perf_counter()
 
-    def do_step(self) -> None:
+    def do_step(self) -> StepResult:
         """One batch: forward, backward, update."""
         config = self.config
         # Dropout too is a function of (seed, step): no state of a generator has to be saved.
@@ -163,10 +170,13 @@ class Run:
         self.optimizer.step()
         self.running_means.add(result, self.sampler.share_size, self.step)
         self.step += 1
+        before = time.perf_counter()
         if self.after_step is not None:
-            before = time.perf_counter()
             self.after_step(self)
-            self.began += time.perf_counter() - before
+        for callback in self.callbacks:
+            callback.on_step(self)
+        self.began += time.perf_counter() - before
+        return result
 
     def learning_rate(self, step: int) -> float:
         """Of a step, counted from 0."""
@@ -193,6 +203,7 @@ class Run:
             f"{self.task.examples}_per_second": round(means.examples / seconds, 1),
         }
         self.history.append(row)
+        self._keep_best(epoch)
         self.running_means = RunningMeans(self.task.measures, self.device)
         self.seconds = 0.0
         self.start_clock()
@@ -200,6 +211,51 @@ class Run:
         if self.is_main:
             self.folder.write_metrics(self.history)
         return row
+
+    def stop(self) -> None:
+        """End the run after this epoch, as if it had been the last."""
+        self.stopping = True
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no step is left, or none is wanted."""
+        if self.step >= self.total_steps:
+            return True
+        patience, stale = self.config.patience, 0
+        if patience is not None and self.is_main:
+            stale = len(self.history) - best_epoch(self.history, self.task.score or "")
+        return self.any_process(self.stopping or (patience is not None and stale >= patience))
+
+    def take_kept_weights(self) -> str:
+        """Give the model the weights that the run keeps; which these are, in words."""
+        epochs = len(self.history)
+        stopped = "" if self.step >= self.total_steps else ", stopped early"
+        if self.config.keep == "last":
+            return f"of the last of {epochs} epochs{stopped}"
+        score = self.task.score or ""
+        best = best_epoch(self.history, score)
+        load_best(self.folder.checkpoints, self.model, best)
+        return f"of epoch {best} of {epochs}{stopped}, the best by {score.replace('_', ' ')}"
+
+    def _check_score(self) -> None:
+        asked = {"--keep best": self.config.keep == "best", "--patience": self.config.patience}
+        for option, given in asked.items():
+            if given and self.task.score is None:
+                raise InputError(
+                    f"{option} needs data kept aside to compare epochs by: give --validation a "
+                    "fraction above 0"
+                )
+
+    def _keep_best(self, epoch: int) -> None:
+        """Write the weights, where they are the best so far and the best are wanted.
+
+        Before the checkpoint: after a kill in between the epoch is done again, and writes the same.
+        """
+        if self.config.keep == "last" or not self.is_main:
+            return
+        if best_epoch(self.history, self.task.score or "") == epoch:
+            self.folder.checkpoints.mkdir(parents=True, exist_ok=True)
+            save_best(self.folder.checkpoints, self.model, epoch)
 
     @torch.no_grad()
     def _validate(self) -> dict[str, float | None]:

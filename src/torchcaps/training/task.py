@@ -8,7 +8,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from torch import Tensor, nn
 
-from torchcaps.models.classifier import count_parameters
+from torchcaps.models.summary import count_parameters
 from torchcaps.training.batch_sampler import BatchSampler
 from torchcaps.training.config import TrainConfig
 from torchcaps.training.diagnosis import Diagnosis
@@ -61,6 +61,8 @@ class Task(ABC, Generic[Model, Batch]):
         name: begins the name of a run's folder where the config names none.
         examples_per_epoch: how many examples there are to train on.
         examples: what they are, in words: the column `images_per_second` is named by it.
+        score: the column of `validate` that tells the better of two epochs: the higher the better;
+            None where there is none, as without data kept aside.
         measures: names of what `losses` measures besides the loss, columns of metrics.csv.
     """
 
@@ -68,6 +70,7 @@ class Task(ABC, Generic[Model, Batch]):
     examples_per_epoch: int
     examples: str = "examples"
     measures: Sequence[str] = ()
+    score: str | None = None
 
     @abstractmethod
     def describe_data(self) -> dict[str, Any]:

@@ -1,0 +1,70 @@
+"""`torchcaps export`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from torchcaps.models import Classifier
+    from torchcaps.training.run_folder import RunFolder
+
+__all__ = ["Export"]
+
+MOST_IMAGES = 1000  # on which the file is compared with PyTorch
+
+
+@dataclass
+class Export:
+    """Write a trained network to a file that runs without torchcaps, compared with PyTorch.
+
+    It takes any number of images at once, and holds the class names and what images it takes.
+    """
+
+    checkpoint: Annotated[Path, tyro.conf.Positional]
+    """Folder of a run, or of a saved model."""
+    to: Literal["onnx", "pt2"] = "onnx"
+    """Format: onnx (for onnxruntime, without torch) or pt2 (torch.export; for torch alone)."""
+    out: Path | None = None
+    """File to write; default: model.onnx or model.pt2 in the run folder, or here."""
+
+    def run(self) -> None:
+        """Write the file, and say where it is and how it compares."""
+        from torchcaps.cli.checkpoint import load_checkpoint, run_of_model
+        from torchcaps.export import FORMATS, export_model
+
+        model = load_checkpoint(self.checkpoint)
+        run = run_of_model(self.checkpoint)
+        path = self.out or (Path() if run is None else run.path) / f"model{FORMATS[self.to]}"
+        images = held_out(model, run)
+        compared = export_model(model, path, self.to, images)
+        kind = (
+            "images of noise (held-out ones were not found)"
+            if images is None
+            else "held-out images"
+        )
+        classes = (
+            f"another class for {compared.other_classes}"
+            if compared.other_classes
+            else "the same classes"
+        )
+        print(f"{self.to}: {path} ({path.stat().st_size / 1e6:.1f} MB)")
+        print(
+            f"compared with PyTorch on {compared.images} {kind}: largest difference "
+            f"{compared.largest_difference:.1e}, {classes}"
+        )
+
+
+def held_out(model: "Classifier", run: "RunFolder | None") -> "Tensor | None":
+    """Some of the held-out images of the model's data, or None where they cannot be had."""
+    import torch
+
+    from torchcaps.explorer.held_out import held_out_images
+
+    data = held_out_images(model, run)
+    if data is None:
+        return None
+    return data.batch(torch.arange(min(MOST_IMAGES, len(data))))[0]

@@ -1,0 +1,7 @@
+"""Trained networks as files that run elsewhere: ONNX, and programs of torch.export."""
+
+from torchcaps.export.check import Comparison
+from torchcaps.export.program import export_program
+from torchcaps.export.write import FORMATS, export_model
+
+__all__ = ["FORMATS", "Comparison", "export_model", "export_program"]

@@ -1,0 +1,32 @@
+"""Programs of torch.export in a file, which torch alone can load."""
+
+import json
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["METADATA", "read_pt2", "write_pt2"]
+
+METADATA = "torchcaps.json"  # a text in the file, beside the program
+
+
+def write_pt2(
+    program: torch.export.ExportedProgram, path: Path, metadata: Mapping[str, Any]
+) -> None:
+    """Write a program of `export_program` with these JSON values beside it."""
+    text = json.dumps(metadata, ensure_ascii=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own
+        torch.export.save(program, path, extra_files={METADATA: text})
+
+
+def read_pt2(path: Path) -> Callable[[Tensor], dict[str, Tensor]]:
+    """A function that runs a file on images `[B, C, H, W]`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run: Callable[[Tensor], dict[str, Tensor]] = torch.export.load(path).module()
+    return run

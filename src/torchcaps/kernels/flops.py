@@ -1,0 +1,75 @@
+"""How many floating-point operations the fused kernels of dynamic routing do.
+
+For `torch.utils.flop_counter.FlopCounterMode`, which counts products of matrices, two operations a
+multiplication, and cannot look into an op of our own. What is counted is what is done: votes are
+formed anew in every sweep over the input capsules.
+"""
+
+import sys
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
+
+__all__ = ["count_flops"]
+
+COUNTER = "torch.utils.flop_counter"
+
+
+def count_flops(op: str) -> None:
+    """Have the counters of torch count a routing op and its derivatives, if there are counters.
+
+    Not registered once and for all: that would load `torch.utils.flop_counter`, and with it Triton,
+    for everybody. A counter that is running has a copy of what was registered before it.
+
+    Args:
+        op: its name under torchcaps::; that of its derivatives ends in _backward.
+    """
+    if torch.compiler.is_compiling() or COUNTER not in sys.modules:
+        return
+    module = sys.modules[COUNTER]
+    formulas = {op: forward_flops, f"{op}_backward": backward_flops}
+    packets = {getattr(torch.ops.torchcaps, name): count for name, count in formulas.items()}
+    for packet, count in packets.items():
+        if packet not in module.flop_registry:
+            module.register_flop_formula(packet)(count)
+    for mode in _get_current_dispatch_mode_stack():
+        registry = getattr(getattr(mode, "counter", None), "flop_registry", {})
+        registry |= {packet: module.flop_registry[packet] for packet in packets}
+
+
+def forward_flops(
+    pose_shape: Any, weight_shape: Any, iterations: int, *args: Any, **kwargs: Any
+) -> int:
+    """Every iteration forms the votes; from the second on it scores them and adds them up too.
+
+    Example:
+        >>> forward_flops((1, 1152, 8), (1152, 10, 16, 8), 1)  # as one product: 2·I·J·D·P
+        2949120
+    """
+    votes, dim = sizes(pose_shape, weight_shape)
+    return 2 * votes * (iterations * dim + 2 * (iterations - 1))
+
+
+def backward_flops(
+    upstream_shape: Any,
+    pose_shape: Any,
+    weight_shape: Any,
+    history_shape: Any,
+    leaky: bool,
+    detach: bool,
+    **kwargs: Any,
+) -> int:
+    """A sweep for every iteration but the first, which forms the votes and takes three sums over
+    them; then one that forms them once, takes four sums an iteration, and two products with what
+    it found."""
+    votes, dim = sizes(pose_shape, weight_shape)
+    iterations = history_shape[1]
+    sweeps = 0 if detach else (iterations - 1) * (dim + 3)
+    return 2 * votes * (sweeps + 3 * dim + 4 * (1 if detach else iterations))
+
+
+def sizes(pose_shape: Any, weight_shape: Any) -> tuple[int, int]:
+    """B·I·J·D and P."""
+    batch, inputs, dim = pose_shape
+    return batch * inputs * weight_shape[1] * weight_shape[2], dim

@@ -1,0 +1,56 @@
+"""The weights of the best epoch, kept beside the checkpoints."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from torch import nn
+
+from torchcaps.errors import InputError
+from torchcaps.storage import write_bytes, write_json
+
+__all__ = ["best_epoch", "load_best", "save_best"]
+
+TENSORS, RECORD = "best.safetensors", "best.json"
+
+
+def best_epoch(history: Sequence[Mapping[str, Any]], score: str) -> int:
+    """The epoch, counted from 1, with the highest score: the first of several; 0 for none.
+
+    Example:
+        >>> best_epoch([{"accuracy": 0.5}, {"accuracy": 0.7}, {"accuracy": 0.7}], "accuracy")
+        2
+    """
+    scores = [row[score] for row in history]
+    return 1 + scores.index(max(scores)) if scores else 0
+
+
+def save_best(folder: Path, model: nn.Module, epoch: int) -> None:
+    """Write the weights of an epoch over those kept before."""
+    tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+    content = safetensors.torch.save(tensors)
+    write_bytes(folder / TENSORS, content)
+    write_json(folder / RECORD, {"epoch": epoch, "sha256": hashlib.sha256(content).hexdigest()})
+
+
+def load_best(folder: Path, model: nn.Module, epoch: int) -> None:
+    """Put the weights that `save_best` wrote of this epoch into the model.
+
+    Raises:
+        InputError: they are damaged, or of another epoch.
+    """
+    try:
+        content = (folder / TENSORS).read_bytes()
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        whole = record == {"epoch": epoch, "sha256": hashlib.sha256(content).hexdigest()}
+    except (OSError, ValueError):
+        whole = False
+    if not whole:
+        raise InputError(
+            f"{folder / TENSORS}, the weights of epoch {epoch}, is missing or damaged: bring it "
+            'back, or set "keep" to "last" in the config.json of the run and resume it'
+        )
+    model.load_state_dict(safetensors.torch.load(content))

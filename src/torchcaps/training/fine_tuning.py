@@ -1,0 +1,67 @@
+"""A network that begins with the weights of another, for other classes perhaps."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from torchcaps.data import ImageData
+from torchcaps.errors import InputError
+from torchcaps.models import Classifier, load_model
+
+__all__ = ["Begun", "begin_from"]
+
+
+class Begun(NamedTuple):
+    """A network that begins with another's weights.
+
+    Attributes:
+        model: the network.
+        anew: names of the weights that do not fit and were drawn anew.
+    """
+
+    model: Classifier
+    anew: Sequence[str]
+
+
+def begin_from(folder: Path, data: ImageData) -> Begun:
+    """The network of a run or model folder for the images and classes of `data`.
+
+    Its settings are those of the saved network, standardisation among them. Weights that fit are
+    taken; with other classes those of the class capsules and of the decoder are drawn anew.
+
+    Args:
+        folder: of a finished run, or written by `save_pretrained`.
+        data: to be trained on.
+
+    Raises:
+        InputError: no network there, or one for images of other channels, which has seen nothing
+            that would help.
+    """
+    saved = load_model(folder)
+    if saved.channels != data.channels:
+        raise InputError(
+            f"the network of --init {folder} is for images of {saved.channels} channels, and "
+            f"{data.name} has {data.channels}: give --channels {saved.channels}"
+        )
+    settings = {
+        **saved.config,
+        "image_size": list(data.image_size),
+        "num_classes": data.num_classes,
+        "class_names": list(data.class_names),
+    }
+    try:
+        model = type(saved)(**settings)
+    except ValueError as error:
+        raise InputError(f"{data.name} does not fit the network of {folder}: {error}") from error
+    # A class keeps its capsule only if all classes are the same ones in the same order.
+    same_classes = saved.class_names == model.class_names
+    theirs, ours = saved.state_dict(), model.state_dict()
+    anew = [
+        name
+        for name, weight in ours.items()
+        if name not in theirs
+        or theirs[name].shape != weight.shape
+        or (not same_classes and name.startswith(("classes.", "decoder.")))
+    ]
+    model.load_state_dict({name: ours[name] if name in anew else theirs[name] for name in ours})
+    return Begun(model, anew)

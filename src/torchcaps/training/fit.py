@@ -1,0 +1,61 @@
+"""`fit`: training from Python, as the command line does it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torchcaps.data import TrainTest
+from torchcaps.models import Classifier
+from torchcaps.training.callback import Callback
+from torchcaps.training.config import TrainConfig
+from torchcaps.training.loop import RunResult, train
+
+__all__ = ["fit"]
+
+
+def fit(
+    data: TrainTest | str | Path,
+    model: Classifier | str | None = None,
+    *,
+    callbacks: Sequence[Callback] = (),
+    **options: Any,
+) -> RunResult:
+    """Train a network on labelled images, and leave a run folder, as `torchcaps train` does.
+
+    Args:
+        data: what `--data` takes (a folder of class folders, an .npz file, "mnist", …), or images
+            with labels, to train on and to be judged on.
+        model: a name of `list_models`, or a network of one's own, which is then trained from the
+            weights that it has. Default: "image_capsnet", for images of any size.
+        callbacks: called while it trains.
+        **options: of `TrainConfig`, the options of `torchcaps train`: `epochs`, `out`, ….
+
+    Returns:
+        The run folder, for `load_model`, and the answers on the held-out images.
+
+    Raises:
+        InputError: an option or a file is wrong. TypeError: an option that there is not.
+        RunStopped: interrupted, or a loss that is not finite; `resume` goes on.
+
+    Example:
+        >>> import tempfile
+        >>> class Rates(Callback):
+        ...     def on_epoch(self, run, row):
+        ...         print("epoch", row["epoch"])
+        >>> with tempfile.TemporaryDirectory() as folder:  # doctest: +ELLIPSIS
+        ...     result = fit("mnist5k", callbacks=[Rates()], epochs=1, threads=1, out=Path(folder))
+        image_capsnet ...
+        >>> result.held_out.accuracy > 0.5
+        True
+    """
+    named: dict[str, Any] = {} if isinstance(data, TrainTest) else {"data": str(data)}
+    if isinstance(model, str):
+        named["model"] = model
+    if isinstance(options.get("out"), str):
+        options["out"] = Path(options["out"])
+    return train(
+        TrainConfig(**named, **options),
+        data if isinstance(data, TrainTest) else None,
+        model if isinstance(model, Classifier) else None,
+        callbacks=callbacks,
+    )

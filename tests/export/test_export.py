@@ -1,0 +1,223 @@
+"""Files of exported networks: every network and routing, any batch, what they say, who reads them."""
+
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from PIL import Image
+
+from torchcaps import create_model, list_models, list_routings, load_model
+from torchcaps.data import load_data
+from torchcaps.errors import InputError
+from torchcaps.explorer import SHIPPED
+from torchcaps.export import check, export_model, export_program
+from torchcaps.export.check import compare
+from torchcaps.export.metadata import describe, describe_as_text
+from torchcaps.export.onnx_file import read_onnx, write_onnx
+from torchcaps.export.pt2_file import METADATA, read_pt2, write_pt2
+from torchcaps.models.registry import takes_argument
+from torchcaps.routing import ROUTINGS
+
+DOCS = Path(__file__).parents[2] / "docs" / "export.md"
+SMALL: dict[str, Any] = {
+    "image_size": 17, "num_classes": 3, "conv_channels": 4, "primary_types": 2, "pose_dim": 6,
+    "decoder_hidden": [8],
+}  # fmt: skip
+CNN: dict[str, Any] = {"image_size": 9, "conv_channels": [4, 4, 4], "hidden": [8, 8]}
+# Network and routing → why it cannot be exported.
+CANNOT: dict[tuple[str, str | None], str] = {}
+CASES = [
+    (name, routing)
+    for name in list_models()
+    for routing in (list_routings() if takes_argument(name, "routing") else [None])
+    if name != "capsnet_small"  # another size of the same
+]
+
+
+def small(name: str, routing: str | None = None, **arguments: Any) -> Any:
+    """A network of this name, small where it takes the arguments that make it so."""
+    wanted = (CNN if name == "baseline_cnn" else SMALL) | arguments
+    if routing is not None:
+        shorter = "iterations" in ROUTINGS[routing].option_names
+        wanted["routing"] = {"name": routing} | ({"iterations": 2} if shorter else {})
+    known = {key: value for key, value in wanted.items() if takes_argument(name, key)}
+    return create_model(name, **known).eval()
+
+
+def images_of(model: Any, count: int) -> torch.Tensor:
+    return torch.rand(count, model.channels, *model.image_size)
+
+
+@pytest.mark.parametrize(("name", "routing"), CASES)
+def test_every_network_and_routing_in_every_format(
+    name: str, routing: str | None, tmp_path: Path
+) -> None:
+    model = small(name, routing)
+    if (name, routing) in CANNOT:
+        with pytest.raises(InputError, match="torch.export can make no program"):
+            export_program(model)
+        return
+    program = export_program(model)
+    write_onnx(program, tmp_path / "m.onnx", describe_as_text(model))
+    write_pt2(program, tmp_path / "m.pt2", describe(model))
+    images = images_of(model, 1 + 7 + 64 + 1)
+    for run in (read_onnx(tmp_path / "m.onnx"), read_pt2(tmp_path / "m.pt2")):
+        compared = compare(run, model, images)
+        assert compared.images == 73
+        assert compared.largest_difference < 1e-4, compared
+        assert compared.other_classes == 0
+
+
+@pytest.mark.parametrize("to", ["onnx", "pt2"])
+def test_the_shipped_network_on_held_out_digits(to: str, tmp_path: Path) -> None:
+    model = load_model(SHIPPED).train()  # its mode is its own
+    images = load_data("mnist5k").test.batch(torch.arange(200))[0]
+    compared = export_model(model, tmp_path / "new" / f"digits.{to}", to, images)
+    assert compared.images == 200
+    assert compared.largest_difference < 1e-5
+    assert compared.other_classes == 0
+    assert model.training
+    assert [path.name for path in (tmp_path / "new").iterdir()] == [f"digits.{to}"]
+
+
+def block(language: str, containing: str) -> str:
+    blocks = re.findall(rf"```{language}\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    return next(text for text in blocks if containing in text)
+
+
+def run_block(code: str, folder: Path, *forbidden: str) -> str:
+    """Run lines of the page in a process of its own, which cannot import these packages."""
+    forbid = f"import sys\nsys.modules.update(dict.fromkeys({forbidden!r}))\n"
+    environment = {**os.environ, "PYTHONWARNINGS": "error::UserWarning"}
+    done = subprocess.run(
+        [sys.executable, "-c", forbid + code],
+        cwd=folder, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_lines_of_the_page_run_without_torch(tmp_path: Path) -> None:
+    model = load_model(SHIPPED)
+    images, labels = load_data("mnist5k").test.batch(torch.arange(3))
+    with torch.no_grad():
+        expected = float(model(images).activation[0].max())
+    export_model(model, tmp_path / "model.onnx", images=images)
+    pixels = (images[0, 0] * 255).round().byte().numpy()
+    Image.fromarray(pixels).save(tmp_path / "digit.png")
+    for threshold, said in (("0.5", str(int(labels[0]))), ("0.9999", "none of these")):
+        file = onnx.load(tmp_path / "model.onnx")
+        (entry,) = (entry for entry in file.metadata_props if entry.key == "threshold")
+        entry.value = threshold
+        onnx.save(file, tmp_path / "model.onnx")
+        answer = run_block(block("python", "onnxruntime"), tmp_path, "torch", "torchcaps")
+        *name, activation = answer.split()
+        assert " ".join(name) == said
+        assert float(activation) == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_lines_for_pt2_run_without_torchcaps(tmp_path: Path) -> None:
+    export_model(small("capsnet"), tmp_path / "model.pt2", "pt2")
+    answer = run_block(block("python", "torch.export.load"), tmp_path, "torchcaps")
+    assert re.fullmatch(r"tensor\(\[[0-2](, [0-2]){4}\]\)\n", answer)
+
+
+def test_what_a_file_says(tmp_path: Path) -> None:
+    model = small("capsnet", class_names=["ä", "b", "c"], image_size=[17, 20], channels=3)
+    model.metadata = {"threshold": 0.25, "data": "things"}
+    export_model(model, tmp_path / "m.onnx")
+    export_model(model, tmp_path / "m.pt2", "pt2")
+    extra = {METADATA: ""}
+    torch.export.load(tmp_path / "m.pt2", extra_files=extra)
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
+    texts = session.get_modelmeta().custom_metadata_map
+    for facts in (json.loads(extra[METADATA]), {k: json.loads(v) for k, v in texts.items()}):
+        assert facts["class_names"] == ["ä", "b", "c"]
+        assert (facts["image_size"], facts["channels"]) == ([17, 20], 3)
+        assert facts["input_range"] == [0, 1]
+        assert (facts["threshold"], facts["training"]["data"]) == (0.25, "things")
+        assert facts["mean"] is facts["std"] is None
+    (given,) = session.get_inputs()
+    assert (given.name, given.shape) == ("images", ["batch", 3, 17, 20])
+    named = {output.name: output.shape for output in session.get_outputs()}
+    assert named == {
+        "pose": ["batch", 3, 6], "activation": ["batch", 3], "reconstruction": ["batch", 3, 17, 20]
+    }  # fmt: skip
+    assert str(Path.cwd()).encode() not in (tmp_path / "m.onnx").read_bytes()
+    (empty,) = session.run(["activation"], {"images": np.zeros((0, 3, 17, 20), np.float32)})
+    assert empty.shape == (0, 3)
+
+
+# --- what is refused
+@pytest.mark.parametrize(
+    ("path", "to", "message"),
+    [
+        ("m.onnx", "tflite", "to must be one of onnx, pt2, got 'tflite'"),
+        ("m.pt2", "onnx", "must end in .onnx"),
+        ("m", "pt2", "must end in .pt2"),
+        ("folder.onnx", "onnx", "is a folder: name a file"),
+    ],
+)
+def test_bad_names(path: str, to: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "folder.onnx").mkdir()
+    with pytest.raises(InputError, match=re.escape(message)):
+        export_model(small("baseline_cnn"), tmp_path / path, to)
+
+
+def test_images_of_another_size_are_refused_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=re.escape("images must be [B, 1, 17, 17]")):
+        export_model(small("capsnet"), tmp_path / "new" / "m.pt2", "pt2", torch.rand(1, 1, 9, 9))
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_package_that_is_missing_is_named(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(InputError, match=re.escape("pip install 'torchcaps[onnx]'")):
+        export_model(small("capsnet"), tmp_path / "m.onnx")
+
+
+def test_a_file_that_answers_otherwise_is_not_left(tmp_path: Path, monkeypatch: Any) -> None:
+    model = small("baseline_cnn")
+    (tmp_path / "m.pt2").write_text("the old one")
+    original = check.compare
+
+    def spoilt(run: Any, model: Any, images: Any) -> Any:
+        return original(lambda x: {k: v.flip(1) for k, v in run(x).items()}, model, images)
+
+    monkeypatch.setattr("torchcaps.export.write.compare", spoilt)
+    with pytest.raises(InputError, match="gives another class than PyTorch"):
+        with torch.no_grad():
+            model.layers[-1].bias[0] += 5
+        export_model(model, tmp_path / "m.pt2", "pt2")
+    assert (tmp_path / "m.pt2").read_text() == "the old one"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_numbers_that_are_not_finite_in_one_alone_are_refused() -> None:
+    model = small("baseline_cnn")
+
+    def run(images: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {k: v * torch.nan for k, v in model(images)._asdict().items() if v is not None}
+
+    with pytest.raises(InputError, match="another class"):
+        compare(run, model, images_of(model, 3))
+
+
+def test_a_network_that_looks_at_numbers_is_refused_with_the_reason() -> None:
+    class Looks(type(small("baseline_cnn"))):
+        def forward(self, images: Any, labels: Any = None) -> Any:
+            return super().forward(images * 2 if images.sum() > 1 else images)
+
+    assert inspect.isclass(Looks)
+    with pytest.raises(InputError, match="torch.export can make no program of this Looks"):
+        export_program(Looks(**CNN))

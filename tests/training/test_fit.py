@@ -1,0 +1,204 @@
+"""`fit`, callbacks, which weights are kept, more epochs, and beginning with another's weights."""
+
+import json
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.small_runs import tiny_config, tiny_data
+from torchcaps.cli import main
+from torchcaps.errors import InputError
+from torchcaps.models import CapsNet, ImageCapsNet, create_model, load_model
+from torchcaps.training.best_weights import best_epoch
+from torchcaps.training.callback import Callback
+from torchcaps.training.find_rate import find_learning_rate
+from torchcaps.training.fit import fit
+from torchcaps.training.loop import images_and_model, resume, train
+
+TINY: dict[str, Any] = {"epochs": 3, "batch_size": 16, "threads": 1, "learning_rate": 0.002}
+
+
+class Recorder(Callback):
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.heard: list[str] = []
+        self.stop_after = stop_after
+
+    def on_begin(self, run):
+        self.heard.append(f"begin {run.step}")
+
+    def on_step(self, run):
+        self.heard.append(f"step {run.step}")
+
+    def on_epoch(self, run, row):
+        self.heard.append(f"epoch {row['epoch']}")
+        assert 0 <= row["validation_accuracy"] <= 1
+        if row["epoch"] == self.stop_after:
+            run.stop()
+
+    def on_end(self, run, held_out):
+        self.heard.append(f"end {held_out.answers.accuracy >= 0}")
+
+
+def test_callbacks_hear_everything_in_order(tmp_path):
+    recorder = Recorder()
+    fit(tiny_data(), callbacks=[recorder], out=tmp_path, **{**TINY, "epochs": 2})
+    steps = [f"step {k}" for k in range(1, 11)]
+    assert recorder.heard == ["begin 0", *steps[:5], "epoch 1", *steps[5:], "epoch 2", "end True"]
+
+
+def test_a_callback_ends_the_run_as_if_it_were_done(tmp_path):
+    recorder = Recorder(stop_after=1)
+    result = fit(tiny_data(), callbacks=[recorder], out=str(tmp_path), **TINY)
+    assert recorder.heard[-2:] == ["epoch 1", "end True"]
+    said = json.loads((result.folder / "result.json").read_text())
+    assert (said["epochs"], said["weights"]) == (1, "of the last of 1 epochs, stopped early")
+    assert isinstance(load_model(result.folder), ImageCapsNet)
+
+
+def test_a_network_of_ones_own_is_trained_from_its_weights(tmp_path):
+    data = tiny_data()
+    model = create_model(
+        "capsnet_small", image_size=17, num_classes=3, class_names=data.train.class_names
+    )
+    assert isinstance(model, CapsNet)
+    before = model.conv.weight.detach().clone()
+    fit(data, model, out=tmp_path, **{**TINY, "epochs": 1, "learning_rate": 1e-9})
+    assert torch.allclose(load_model(tmp_path).state_dict()["conv.weight"], before, atol=1e-6)
+    other = create_model("capsnet_small", image_size=18, num_classes=3)
+    with pytest.raises(InputError, match=r"image size \(17, 17\), and the model \(18, 18\)"):
+        fit(data, other, out=tmp_path / "other", **TINY)
+    with pytest.raises(TypeError, match="epoch"):
+        fit(data, epoch=3)
+
+
+# --- which weights are kept
+def rows(*accuracies: float) -> list[dict[str, float]]:
+    return [{"validation_accuracy": a} for a in accuracies]
+
+
+def test_the_best_epoch_is_the_first_of_the_highest():
+    assert best_epoch(rows(0.1, 0.5, 0.3, 0.5), "validation_accuracy") == 2
+    assert best_epoch([], "validation_accuracy") == 0
+
+
+class Snapshots(Callback):
+    """The weights after each epoch; validation is made to say what the test wants."""
+
+    def __init__(self, accuracies):
+        self.accuracies, self.weights = accuracies, []
+
+    def on_begin(self, run):
+        run.task.validate = lambda model, precision: {
+            "validation_loss": 0.0,
+            "validation_accuracy": self.accuracies[len(run.history)],
+        }
+
+    def on_epoch(self, run, row):
+        self.weights.append(run.model.classes.weight.detach().clone())
+
+
+def test_the_best_weights_are_kept_on_request(tmp_path):
+    snapshots = Snapshots([0.3, 0.9, 0.5])
+    result = fit(tiny_data(), callbacks=[snapshots], keep="best", out=tmp_path, **TINY)
+    saved = load_file(result.folder / "model" / "model.safetensors")["classes.weight"]
+    assert torch.equal(saved, snapshots.weights[1])
+    assert not torch.equal(saved, snapshots.weights[2])
+    said = json.loads((tmp_path / "result.json").read_text())["weights"]
+    assert said == "of epoch 2 of 3, the best by validation accuracy"
+    assert load_model(result.folder).metadata["weights"] == said
+
+
+def test_damaged_best_weights_are_named(tmp_path):
+    class Damage(Snapshots):
+        def on_epoch(self, run, row):
+            (run.folder.checkpoints / "best.safetensors").write_bytes(b"no")
+
+    with pytest.raises(InputError, match=r"best\.safetensors, the weights of epoch 1, is missing"):
+        fit(tiny_data(), callbacks=[Damage([0.9, 0.1, 0.1])], keep="best", out=tmp_path, **TINY)
+
+
+def test_patience_ends_a_run_that_gets_no_better(tmp_path):
+    snapshots = Snapshots([0.3, 0.9, 0.5, 0.9, 0.2, 0.1])
+    fit(tiny_data(), callbacks=[snapshots], patience=2, out=tmp_path, **{**TINY, "epochs": 6})
+    assert len(snapshots.weights) == 4
+    said = json.loads((tmp_path / "result.json").read_text())
+    assert (said["epochs"], said["weights"]) == (4, "of the last of 4 epochs, stopped early")
+
+
+@pytest.mark.parametrize("option", [{"keep": "best"}, {"patience": 2}])
+def test_without_validation_there_is_no_best(tmp_path, option):
+    with pytest.raises(InputError, match="needs data kept aside"):
+        train(tiny_config(tmp_path, validation=0.0, **option), tiny_data())
+
+
+# --- more epochs
+def test_a_finished_run_goes_on_for_more_epochs(tmp_path):
+    config = tiny_config(tmp_path / "run", schedule="constant", warmup=0.0)
+    train(config, tiny_data())
+    longer = tiny_config(tmp_path / "longer", epochs=4, schedule="constant", warmup=0.0)
+    expected = train(longer, tiny_data())
+    found = resume(tmp_path / "run", tiny_data(), epochs=4)
+    one, other = (
+        load_file(folder / "model" / "model.safetensors")
+        for folder in (expected.folder, found.folder)
+    )
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["epochs"] == 4
+    with pytest.raises(InputError, match="--epochs 3 is less than the 4 of the run"):
+        resume(tmp_path / "run", tiny_data(), epochs=3)
+
+
+# --- beginning with another's weights
+def test_weights_that_fit_are_taken(tmp_path, capsys):
+    data = tiny_data()
+    train(tiny_config(tmp_path / "first", model="image_capsnet", iterations=None), data)
+    begun = tiny_config(
+        tmp_path / "again", model="image_capsnet", iterations=None, init=tmp_path / "first"
+    )
+    _, model = images_and_model(begun, data, None)
+    saved = load_model(tmp_path / "first")
+    assert "drawn anew: none" in capsys.readouterr().out
+    assert all(torch.equal(w, saved.state_dict()[n]) for n, w in model.state_dict().items())
+    fewer = tiny_data(60)
+    fewer = fewer._replace(train=fewer.train, test=fewer.test)
+    names = ("x", "y", "z")
+    parts = [type(p)(p.images, p.labels, names, p.name) for p in fewer]
+    _, model = images_and_model(begun, type(fewer)(*parts), None)
+    assert "drawn anew: classes.weight, decoder." in capsys.readouterr().out
+    assert isinstance(model, ImageCapsNet)
+    assert isinstance(saved, ImageCapsNet)
+    assert torch.equal(model.stem.convolutions[0].weight, saved.stem.convolutions[0].weight)
+    assert not torch.equal(model.classes.weight, saved.classes.weight)
+    assert model.class_names == names
+    assert model.mean == saved.mean
+    with pytest.raises(InputError, match="is for images of 1 channels, and tiny has 3"):
+        images_and_model(begun, tiny_data(60, channels=3), None)
+    with pytest.raises(InputError, match="leave out --model"):
+        images_and_model(tiny_config(tmp_path, init=tmp_path / "first"), data, None)
+
+
+# --- a learning rate is searched for
+def test_the_search_for_a_rate_leaves_everything_as_it_was(tmp_path):
+    config = tiny_config(tmp_path / "none", model="image_capsnet", iterations=None)
+    task, model = images_and_model(config, tiny_data(), None)
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    found = find_learning_rate(config, task, model, steps=40)
+    assert all(torch.equal(before[n], w) for n, w in model.state_dict().items())
+    assert not (tmp_path / "none").exists()
+    assert found.rates[0] == pytest.approx(1e-5)
+    assert all(a < b for a, b in zip(found.rates, found.rates[1:]))
+    assert 1e-5 < found.suggestion < 0.1
+    assert min(found.losses) < found.losses[0]
+    with pytest.raises(InputError, match="steps is 3"):
+        find_learning_rate(config, task, model, steps=3)
+
+
+def test_the_command_line_prints_the_search_and_writes_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "--find-rate", "--threads", "1"])
+    assert ended.value.code == 0
+    assert "suggested: --learning-rate 0.00" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
