@@ -1,6 +1,7 @@
 """A capsule network as the page's engine takes it: lists of convolutions, and their tensors."""
 
 import copy
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -77,10 +78,9 @@ def page_model(model: Classifier) -> CapsuleClassifier:
 
 def fold_normalisation(stem: nn.Sequential) -> None:
     """Give each convolution the weights that it has together with the normalisation after it."""
-    for k, layer in enumerate(stem):
-        if isinstance(layer, nn.BatchNorm2d):
-            stem[k - 1] = fuse_conv_bn_eval(stem[k - 1], layer)
-            stem[k] = nn.Identity()
+    for k, (layer, after) in enumerate(pairwise(stem)):
+        if isinstance(layer, nn.Conv2d) and isinstance(after, nn.BatchNorm2d):
+            stem[k], stem[k + 1] = fuse_conv_bn_eval(layer, after), nn.Identity()
 
 
 def check_finite(name: str, tensor: Tensor) -> None:
