@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from torchcaps.errors import InputError
-from torchcaps.models import CapsNet, Classifier, ImageCapsNet
+from torchcaps.models import BaselineCNN, CapsNet, Classifier, ImageCapsNet
 from torchcaps.models.capsule_classifier import CapsuleClassifier
 from torchcaps.models.conv_decoder import ConvDecoder
 from torchcaps.models.decoder import Decoder
@@ -54,15 +54,15 @@ def page_model(model: Classifier) -> CapsuleClassifier:
     Raises:
         InputError: a model that the page cannot show, or numbers in it that are not finite.
     """
-    if not isinstance(model, CapsuleClassifier):
+    if isinstance(model, BaselineCNN):
         raise InputError(
             f"the explorer shows capsules, and a {type(model).__name__} has none: name a CapsNet "
             "or an ImageCapsNet"
         )
     if not isinstance(model, (CapsNet, ImageCapsNet)):
         raise InputError(
-            f"the explorer does not know the convolutions of a {type(model).__name__}: name a "
-            "CapsNet or an ImageCapsNet"
+            f"the explorer does not know the layers of {type(model).__name__}: name a CapsNet or "
+            "an ImageCapsNet"
         )
     for name, value in model.state_dict().items():
         check_finite(name, value)
