@@ -81,8 +81,9 @@ def test_without_a_screen_nothing_is_opened(torchcaps, opened, run, monkeypatch)
     assert opened == []
 
 
-def test_train_leaves_the_page(torchcaps, trained, tmp_path, opened):
-    config = tiny_config(tmp_path / "run", data=str(trained / "tiny.npz"), epochs=1)
+@pytest.mark.parametrize("model", ["capsnet_small", "image_capsnet"])
+def test_train_leaves_the_page(torchcaps, trained, tmp_path, opened, model):
+    config = tiny_config(tmp_path / "run", data=str(trained / "tiny.npz"), epochs=1, model=model)
     answer = torchcaps("train", *arguments_of(config))
     assert (answer.code, answer.err) == (0, "")
     page = tmp_path / "run" / "explorer.html"

@@ -18,7 +18,7 @@ from torchcaps.explorer import SHIPPED, held_out_images, write_explorer
 from torchcaps.explorer.export import embedded, page_data, page_text
 from torchcaps.explorer.network import fold_normalisation, page_model
 from torchcaps.explorer.samples import choose_samples
-from torchcaps.models import BaselineCNN, CapsNet, ImageCapsNet, load_model
+from torchcaps.models import BaselineCNN, CapsNet, Classifier, ImageCapsNet, load_model
 from torchcaps.models.capsule_classifier import CapsuleClassifier
 from torchcaps.routing import DynamicRouting
 
@@ -271,13 +271,12 @@ def test_a_network_without_capsules():
         page_data(model)
 
 
-def test_another_network_of_capsules():
-    class Own(CapsuleClassifier):
+@pytest.mark.parametrize("kind", [CapsuleClassifier, Classifier])
+def test_another_network_of_capsules(kind):
+    class Own(kind):
         pass
 
-    with pytest.raises(
-        InputError, match="convolutions of a Own: name a CapsNet or an ImageCapsNet"
-    ):
+    with pytest.raises(InputError, match="know the layers of Own: name a CapsNet or an ImageCaps"):
         page_data(Own(8, 1, 2, None))
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.engine_page import with_statistics
 from tests.explorer_page import (
     SEVEN,
     coupling,
@@ -19,7 +20,8 @@ from tests.explorer_page import (
 )
 from torchcaps.data import ImageData
 from torchcaps.explorer import write_explorer
-from torchcaps.models import CapsNet
+from torchcaps.explorer.network import page_model
+from torchcaps.models import CapsNet, Classifier, ImageCapsNet
 from torchcaps.routing import DynamicRouting
 
 TINY: dict[str, Any] = {
@@ -36,7 +38,7 @@ NASTY = (
 )
 
 
-def images_of(model: CapsNet) -> ImageData:
+def images_of(model: Classifier) -> ImageData:
     images = torch.randint(256, (12, model.channels, *model.image_size), dtype=torch.uint8)
     return ImageData(images, torch.arange(12) % model.num_classes, model.class_names, "noise")
 
@@ -195,3 +197,70 @@ def test_samples_that_the_model_gets_wrong_are_marked(open_model):
     for kind in set(kinds):
         row = page.locator(f".strip-{kind} + .strip-row button")
         assert row.count() == kinds.count(kind)
+
+
+IMAGES: dict[str, dict[str, Any]] = {
+    "28 px grey": {"image_size": 28, "decoder_hidden": [9]},
+    "32 px RGB without decoder": {"image_size": 32, "channels": 3, "reconstruct": False},
+    "64 px RGB with a decoder of convolutions": {"image_size": 64, "channels": 3},
+    "17 px padded": {"image_size": 17, "decoder_hidden": [9]},
+}
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_networks_for_images_of_any_size(open_model, name):
+    model = with_statistics(ImageCapsNet(**IMAGES[name], num_classes=3, mean=0.5, std=0.3))
+    page = open_model(model, images_of(model))
+    image = torch.tensor(state(page, "image")).view(1, model.channels, *model.image_size)
+    with torch.no_grad():
+        expected = page_model(model)(image)
+    assert lengths(page) == pytest.approx(expected.activation[0].tolist(), abs=1e-4)
+    if expected.reconstruction is None:
+        assert "without a decoder" in page.locator("#drawing-parts").text_content()
+    else:
+        picture = np.array(state(page, "reconstruction"))
+        assert np.abs(picture - expected.reconstruction.flatten().numpy()).max() < 1e-4
+        assert drawn(page, "#draw-output").shape == model.image_size
+
+
+@pytest.mark.parametrize(("width", "least"), [(360, 4), (1280, 6)])
+@pytest.mark.parametrize(("size", "side"), [(32, 5), (64, 6), (38, 8)])
+def test_the_grids_of_a_thousand_capsules_are_readable(open_model, size, side, width, least):
+    """All of them in their place, apart from each other, in cells that can be told apart."""
+    model = ImageCapsNet(size, 3, 3, ["automobile", "cat", "ship"], reconstruct=False)
+    page = open_model(model, images_of(model), viewport={"width": width, "height": 800})
+    cell, labels, tiles, space = page.evaluate(
+        """() => {
+          const { layout } = torchcaps.view;
+          const { width, height } = document.getElementById("cells").getBoundingClientRect();
+          const tiles = Array.from({ length: layout.types }, (_, t) => layout.tile(t));
+          return [layout.cell, layout.labels, tiles.map(({ x, y }) => [x, y]), [width, height]];
+        }"""
+    )
+    assert model.primary_grid == (side, side)
+    assert cell >= least
+    assert labels
+    across = {x for x, _ in tiles}
+    down = {y for _, y in tiles}
+    assert len(tiles) == 16 <= len(across) * len(down)
+    for places, room in zip((sorted(across), sorted(down)), space):
+        assert np.diff(places).min() > cell * side
+        assert places[0] > 0
+        assert places[-1] + cell * side <= room
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("count", [3, 40])
+def test_classes_few_or_many_do_not_hide_each_other(open_model, count, width):
+    names = [f"kind {k}" for k in range(count)]
+    page = open_model(
+        CapsNet(**TINY, num_classes=count, class_names=names),
+        viewport={"width": width, "height": 800},
+    )
+    boxes = page.locator("#outputs button").evaluate_all(
+        "(all) => all.map((b) => [b.offsetTop, b.offsetHeight, b.scrollHeight])"
+    )
+    tops, heights, needed = np.array(boxes).T
+    assert (tops[1:] >= (tops + heights)[:-1]).all()
+    assert (needed <= heights).all()
+    assert heights.max() <= 72

@@ -1,6 +1,7 @@
 """A capsule network as the page's engine takes it: lists of convolutions, and their tensors."""
 
 import copy
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from torchcaps.errors import InputError
-from torchcaps.models import CapsNet, Classifier, ImageCapsNet
+from torchcaps.models import BaselineCNN, CapsNet, Classifier, ImageCapsNet
 from torchcaps.models.capsule_classifier import CapsuleClassifier
 from torchcaps.models.conv_decoder import ConvDecoder
 from torchcaps.models.decoder import Decoder
@@ -53,15 +54,15 @@ def page_model(model: Classifier) -> CapsuleClassifier:
     Raises:
         InputError: a model that the page cannot show, or numbers in it that are not finite.
     """
-    if not isinstance(model, CapsuleClassifier):
+    if isinstance(model, BaselineCNN):
         raise InputError(
             f"the explorer shows capsules, and a {type(model).__name__} has none: name a CapsNet "
             "or an ImageCapsNet"
         )
     if not isinstance(model, (CapsNet, ImageCapsNet)):
         raise InputError(
-            f"the explorer does not know the convolutions of a {type(model).__name__}: name a "
-            "CapsNet or an ImageCapsNet"
+            f"the explorer does not know the layers of {type(model).__name__}: name a CapsNet or "
+            "an ImageCapsNet"
         )
     for name, value in model.state_dict().items():
         check_finite(name, value)
@@ -77,10 +78,9 @@ def page_model(model: Classifier) -> CapsuleClassifier:
 
 def fold_normalisation(stem: nn.Sequential) -> None:
     """Give each convolution the weights that it has together with the normalisation after it."""
-    for k, layer in enumerate(stem):
-        if isinstance(layer, nn.BatchNorm2d):
-            stem[k - 1] = fuse_conv_bn_eval(stem[k - 1], layer)
-            stem[k] = nn.Identity()
+    for k, (layer, after) in enumerate(pairwise(stem)):
+        if isinstance(layer, nn.Conv2d) and isinstance(after, nn.BatchNorm2d):
+            stem[k], stem[k + 1] = fuse_conv_bn_eval(layer, after), nn.Identity()
 
 
 def check_finite(name: str, tensor: Tensor) -> None:

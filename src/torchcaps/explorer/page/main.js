@@ -243,12 +243,14 @@ for (const place of document.querySelectorAll("[data-equal]")) {
 }
 byId("board").style.aspectRatio = `${columns} / ${rows}`;
 
-new ResizeObserver(() => {
+function measureStage() {
   const frame = stage.getBoundingClientRect();
   const space = byId("cells").getBoundingClientRect();
   view.resize(frame.width, frame.height, space);
   cells.update();
-}).observe(stage);
+}
+new ResizeObserver(measureStage).observe(stage);
+byId("outputs").addEventListener("scroll", measureStage); // of many classes: the lines follow
 
 globalThis.torchcaps = {
   data,
