@@ -167,6 +167,23 @@ def constant_if_huge(logits: Tensor) -> Tensor:
     return torch.where(huge, logits.detach(), logits)
 
 
+def digamma(x: Tensor) -> Tensor:
+    """ψ(x) = d ln Γ(x) / dx of numbers that are at least 1.
+
+    Example:
+        >>> digamma(torch.tensor([1.0]))  # minus Euler's constant
+        tensor([-0.5772])
+    """
+    if not (torch.compiler.is_exporting() or torch.jit.is_tracing()):
+        return torch.digamma(x)
+    # ONNX has none. ψ(x) = ψ(x + 6) − Σ_k 1/(x + k), and for numbers as large as that a series.
+    steps = sum((1 / (x + k) for k in range(6)), torch.zeros_like(x))
+    y = x + 6
+    w = y.square().reciprocal()
+    series = w * (1 / 12 - w * (1 / 120 - w * (1 / 252 - w * (1 / 240 - w / 132))))
+    return y.log() - 0.5 / y - series - steps
+
+
 def agreement(votes: Votes | Tensor, pose: Tensor) -> Tensor:
     """How well each vote agrees with the capsule it was cast for: the scalar product û_ij · v_j.
 

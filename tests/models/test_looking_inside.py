@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from tests.small_models import small
 from torchcaps import (
     Capsules,
     DenseCaps,
@@ -19,7 +20,6 @@ from torchcaps import (
     list_routings,
 )
 from torchcaps.models import Classifier, ModelOutput
-from torchcaps.models.registry import takes_argument
 
 SMALL: dict[str, Any] = {
     "image_size": 17, "num_classes": 3, "conv_channels": 4, "primary_types": 2, "pose_dim": 6,
@@ -64,10 +64,7 @@ def test_every_capsule_layer_of_every_routing(routing: str) -> None:
 
 @pytest.mark.parametrize("name", list_models())
 def test_every_network(name: str) -> None:
-    small = {key: value for key, value in SMALL.items() if takes_argument(name, key)}
-    if name == "baseline_cnn":
-        small |= {"conv_channels": [4, 4, 4], "hidden": [8]}
-    model = create_model(name, **small).eval()
+    model = small(name)
     images = torch.rand(2, model.channels, *model.image_size)
     with torch.no_grad():
         output, trace = model(images), model.trace(images)

@@ -41,8 +41,16 @@ class Export:
         path = self.out or (Path() if run is None else run.path) / f"model{FORMATS[self.to]}"
         images = held_out(model, run)
         compared = export_model(model, path, self.to, images)
-        kind = "images of noise (held-out ones were not found)" if images is None else "held-out images"
-        classes = f"another class for {compared.other_classes}" if compared.other_classes else "the same classes"
+        kind = (
+            "images of noise (held-out ones were not found)"
+            if images is None
+            else "held-out images"
+        )
+        classes = (
+            f"another class for {compared.other_classes}"
+            if compared.other_classes
+            else "the same classes"
+        )
         print(f"{self.to}: {path} ({path.stat().st_size / 1e6:.1f} MB)")
         print(
             f"compared with PyTorch on {compared.images} {kind}: largest difference "

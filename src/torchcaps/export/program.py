@@ -55,9 +55,7 @@ def export_program(model: Classifier) -> torch.export.ExportedProgram:
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's own
-            program = torch.export.export(
-                copied, (example,), dynamic_shapes={"images": {0: batch}}
-            )
+            program = torch.export.export(copied, (example,), dynamic_shapes={"images": {0: batch}})
     except Exception as error:
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise InputError(

@@ -46,7 +46,14 @@ class Summary:
     def __str__(self) -> str:
         head = ("layer", "kind", "output", "parameters", "FLOPs/image", "")
         rows = [
-            (row.name, row.kind, shape(row.output), f"{row.parameters:,}", short(row.flops), row.note)
+            (
+                row.name,
+                row.kind,
+                shape(row.output),
+                f"{row.parameters:,}",
+                short(row.flops),
+                row.note,
+            )
             for row in self.layers
         ]
         total = ("total", "", "", f"{self.parameters:,}", short(self.flops), "")
@@ -84,7 +91,9 @@ def summarise(model: nn.Module, image: Tensor, title: str) -> Summary:
 
         return after
 
-    hooks = [layer.register_forward_hook(note_shape(name)) for name, layer in model.named_children()]
+    hooks = [
+        layer.register_forward_hook(note_shape(name)) for name, layer in model.named_children()
+    ]
     modes = {module: module.training for module in model.modules()}
     routings = [module for module in model.modules() if isinstance(module, Routing)]
     backends = [routing.backend for routing in routings]
