@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from torchcaps import Classifier, create_model, list_models, list_routings
+from torchcaps import create_model, list_models, list_routings
 from torchcaps.models.registry import takes_argument
 from torchcaps.routing import ROUTINGS
 
@@ -20,7 +20,7 @@ CASES: list[tuple[str, str | None]] = [
 ]
 
 
-def small(name: str, routing: str | None = None, **arguments: Any) -> Classifier:
+def small(name: str, routing: str | None = None, **arguments: Any) -> Any:
     """A network of this name in evaluation mode, small where it takes arguments for that."""
     wanted = SMALL | OWN.get(name, {}) | arguments
     if routing is not None:

@@ -32,8 +32,8 @@ class TwoLayers(Classifier):
 
     def __init__(self) -> None:
         super().__init__(17, 1, 3, None)
-        self.spread = nn.Conv2d(1, 6 * 4, 17)
-        self.block = nn.ModuleDict({"deep": DenseCaps(6, 4, 6, 4, "em")})
+        self.spread: nn.Module = nn.Conv2d(1, 6 * 4, 17)
+        self.block: Any = nn.ModuleDict({"deep": DenseCaps(6, 4, 6, 4, "em")})
         self.last = DenseCaps(6, 4, 3, 5)
 
     def forward(self, images: torch.Tensor, labels: Any = None) -> ModelOutput:

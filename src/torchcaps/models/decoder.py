@@ -60,8 +60,9 @@ class Decoder(nn.Module):
 
     def forward(self, pose: Tensor, labels: Tensor) -> Tensor:
         """pose `[B, J, D]`, labels `[B]` (or targets `[B, J]`) → images `[B, C, H, W]`."""
-        images: Tensor = self.layers(mask_poses(pose, labels).flatten(1))
-        return images.unflatten(1, self.image_shape)
+        pixels = self.layers(mask_poses(pose, labels).flatten(1))
+        images: Tensor = pixels.unflatten(1, self.image_shape)
+        return images
 
 
 def mask_poses(pose: Tensor, labels: Tensor) -> Tensor:

@@ -116,7 +116,9 @@ class ImageCapsNet(CapsuleClassifier):
         # Of the config, not of the weights: what is loaded without them would standardise wrongly.
         self.register_buffer("mean_of_channels", torch.tensor(self.mean), persistent=False)
         self.register_buffer("std_of_channels", torch.tensor(self.std), persistent=False)
-        self.register_load_state_dict_post_hook(restore_standardisation)
+        self.register_load_state_dict_post_hook(  # type: ignore[no-untyped-call]
+            restore_standardisation
+        )
         if len(stem_channels) != 3 or min(stem_channels) < 1:
             raise ValueError(f"stem_channels must be three positive numbers, got {stem_channels!r}")
         self.stem_channels = list(stem_channels)
