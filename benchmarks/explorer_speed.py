@@ -21,7 +21,7 @@ from playwright.sync_api import Page, sync_playwright
 from torchcaps import create_model
 from torchcaps.benchmark.rows import append_rows
 from torchcaps.explorer import write_explorer
-from torchcaps.models.classifier import count_parameters
+from torchcaps.models.summary import count_parameters
 from torchcaps.training.run_folder import describe_machine
 
 RESULTS = Path(__file__).parent / "results" / "explorer.csv"

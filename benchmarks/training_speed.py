@@ -47,7 +47,7 @@ def noise(images: int) -> TrainTest:
     return TrainTest(data, data)
 
 
-def our_step(config: TrainConfig, data: TrainTest) -> Callable[[], None]:
+def our_step(config: TrainConfig, data: TrainTest) -> Callable[[], object]:
     """A step of the loop behind `torchcaps train`, batches, shifts and running sums included."""
     task = ImageClassification.from_config(config, data)
     run = Run(config, task, build_model(config, task.training))

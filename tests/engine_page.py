@@ -6,9 +6,11 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import torch
 
 import torchcaps.explorer.export
 from torchcaps.explorer.bundle import bundle
+from torchcaps.models import ImageCapsNet
 
 PAGE = Path(torchcaps.explorer.export.__file__).parent / "page"
 ENTRY = """
@@ -61,3 +63,17 @@ def to_text(array: np.ndarray) -> str:
 
 def from_text(text: str, *shape: int) -> np.ndarray:
     return np.frombuffer(base64.b64decode(text), "<f4").reshape(shape)
+
+
+@torch.no_grad()
+def with_statistics(model: ImageCapsNet) -> ImageCapsNet:
+    """The model as if trained: its normalisation has scales, shifts, and statistics of images."""
+    for layer in model.stem:
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(layer.weight)
+            torch.nn.init.normal_(layer.bias)
+            layer.momentum = None  # the mean over all images
+    model.train()
+    for _ in range(3):
+        model(torch.rand(20, model.channels, *model.image_size))
+    return model.eval()

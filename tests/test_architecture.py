@@ -12,11 +12,10 @@ import torchcaps
 ROOT = Path(torchcaps.__file__).parent
 # From the lowest up: a module may import from its own tier and those below it.
 TIERS = [
-    {"errors", "storage", "seeding", "lazy"},
+    {"errors", "storage", "seeding", "lazy", "plain_numbers"},
     {"types"},
     {"votes"},
-    {"windows", "convolved"},
-    {"functional"},
+    {"functional", "losses"},
     {"kernels"},
     {"routing"},
     {"layers"},

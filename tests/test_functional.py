@@ -9,6 +9,7 @@ from torch import nn
 
 from tests import oracle
 from torchcaps import LinearVotes, agreement, margin_loss, reconstruction_loss, squash
+from torchcaps.functional import spread_loss, spread_margin
 
 LENGTHS = [1e-30, 1e-20, 1e-8, 0.1, 1.0, 3.0, 1e8, 1e20, 1e30]
 
@@ -135,3 +136,33 @@ def test_reconstruction_loss_is_a_sum_over_pixels_and_a_mean_over_images() -> No
     torch.testing.assert_close(reconstruction_loss(a, b), expected)
     with pytest.raises(ValueError, match="same shape"):
         reconstruction_loss(a, b.flatten(1))
+
+
+def test_spread_loss_is_the_equation() -> None:
+    activation, labels = torch.rand(6, 4, dtype=torch.float64), torch.tensor([0, 1, 2, 3, 3, 1])
+    total = 0.0
+    for a, label in zip(activation.tolist(), labels.tolist()):
+        total += sum(max(0.0, 0.3 - (a[label] - a[k])) ** 2 for k in range(4) if k != label)
+    found = spread_loss(activation, labels, 0.3)
+    torch.testing.assert_close(found, torch.tensor(total / 6, dtype=torch.float64))
+    assert spread_loss(torch.eye(4), torch.arange(4), 1.0) == 0
+    assert torch.autograd.gradcheck(
+        lambda a: spread_loss(a, labels, torch.tensor(0.5)), activation.requires_grad_()
+    )
+
+
+def test_the_margin_of_the_spread_loss_grows_from_a_fifth_to_almost_one() -> None:
+    margins = [float(spread_margin(step)) for step in range(0, 1_000_001, 50_000)]
+    assert margins == sorted(margins)
+    assert 0.2 < margins[0] < 0.22
+    assert 0.989 < margins[-1] < 0.99
+    assert float(spread_margin(torch.tensor(200_000))) == pytest.approx(0.2 + 0.79 / 2)
+
+
+def test_spread_loss_refuses() -> None:
+    with pytest.raises(ValueError, match="one class an image"):
+        spread_loss(torch.rand(2, 3), torch.rand(2, 3))
+    with pytest.raises(ValueError, match=r"activation must be \[B, J\]"):
+        spread_loss(torch.rand(3), torch.tensor([0]))
+    with pytest.raises(ValueError, match="labels must be 0 to 2, got 0 to 3"):
+        spread_loss(torch.rand(2, 3), torch.tensor([0, 3]))

@@ -1,6 +1,7 @@
 """NumPy's numbers are taken wherever Python's are, and are saved as JSON."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from torchcaps.storage import write_json
 from torchcaps.training.config import TrainConfig, config_to_dict
 from torchcaps.types import check_counts, check_number
 
-KINDS: tuple[type, ...] = (int, np.int64)
+KINDS: tuple[Any, ...] = (int, np.int64)
+WHOLE: Any = np.int64  # which the annotations, written for Python's, do not name
 WIDTHS = {"conv_channels": np.int64(8), "primary_types": np.int32(2), "pose_dim": np.uint8(4)}
 
 
@@ -38,7 +40,7 @@ def test_a_model_built_with_them_is_saved_and_loaded(tmp_path, name, options):
 
 def test_layers_and_routings_take_them():
     pose = torch.randn(2, 6, 4)
-    layer = DenseCaps(*np.array([6, 4, 3, 5]), routing=create_routing("dynamic"))
+    layer = DenseCaps(WHOLE(6), WHOLE(4), WHOLE(3), WHOLE(5), routing="dynamic")
     assert layer(pose).pose.shape == (2, 3, 5)
     assert type(create_routing("dynamic", iterations=np.int64(2)).iterations) is int
     assert PrimaryCaps(*np.array([4, 2, 8, 3, 1])).types == 2
@@ -50,14 +52,15 @@ def test_data_take_them():
     pairs = [MultiMNIST(some, kind(1), max_shift=kind(2), padding=kind(2)) for kind in KINDS]
     first, second = (made.batch(kind(0), kind(3)).images for made, kind in zip(pairs, KINDS))
     assert torch.equal(first, second)
-    assert affine_images(some, np.int64(1), size=np.int64(40)).image_size == (40, 40)
-    images, shift = digits.images[:2], {"seed": np.int64(0), "step": np.int64(7)}
+    assert affine_images(some, WHOLE(1), size=WHOLE(40)).image_size == (40, 40)
+    images, shift = digits.images[:2], {"seed": WHOLE(0), "step": WHOLE(7)}
     same = random_shift(images, 2, seed=0, step=7)
-    assert torch.equal(random_shift(images, np.int64(2), **shift), same)
+    assert torch.equal(random_shift(images, WHOLE(2), **shift), same)
 
 
 def test_the_options_of_a_run_take_them(tmp_path):
-    config = TrainConfig(epochs=np.int64(3), learning_rate=np.float32(0.5), threads=np.int8(2))
+    options: Any = {"epochs": np.int64(3), "learning_rate": np.float32(0.5), "threads": np.int8(2)}
+    config = TrainConfig(**options)
     assert config == TrainConfig(epochs=3, learning_rate=0.5, threads=2)
     write_json(tmp_path / "a.json", config_to_dict(config) | {"loss": np.float32(0.25)})
     assert json.loads((tmp_path / "a.json").read_text())["loss"] == 0.25

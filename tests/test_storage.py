@@ -13,7 +13,7 @@ import pytest
 
 from torchcaps import storage
 from torchcaps.errors import InputError
-from torchcaps.storage import atomic_path, read_text, write_bytes, write_json, write_text
+from torchcaps.storage import atomic_path, read_json, write_bytes, write_json, write_text
 
 
 def names(folder):
@@ -42,7 +42,7 @@ def test_what_is_no_plain_file_is_neither_written_nor_read(tmp_path, monkeypatch
         (tmp_path / "link", "a pipe"),
         (tmp_path / "folder", "a folder"),
     ):
-        for use in (lambda path: write_text(path, "x"), read_text):
+        for use in (lambda path: write_text(path, "x"), read_json):
             with pytest.raises(InputError) as caught:
                 use(path)
             assert str(caught.value) == f"{path} is {kind}: name a plain file"
@@ -128,6 +128,13 @@ def test_long_names_and_names_that_are_not_utf8(tmp_path):
     value = {"data": os.fsdecode(b"\xff/pictures"), "é": "→"}
     write_json(tmp_path / "a.json", value)
     assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == value
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, "9" * 5000, "\xff", ""])
+def test_whatever_is_no_json_is_a_value_error(tmp_path, text):
+    (tmp_path / "a.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError):
+        read_json(tmp_path / "a.json")
 
 
 def test_an_error_names_the_file_that_was_to_be_written(tmp_path):

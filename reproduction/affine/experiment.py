@@ -32,7 +32,7 @@ from torchcaps.data import (
     stratified_split,
 )
 from torchcaps.models import CapsNet, Classifier
-from torchcaps.models.classifier import count_parameters
+from torchcaps.models.summary import count_parameters
 from torchcaps.seeding import mix_seed
 from torchcaps.training.build import model_options
 from torchcaps.training.config import TrainConfig

@@ -80,7 +80,8 @@ def train_or_resume(
         run = Run(config, task, model, after_step=look)
         to_the_last_step(run, progress, before_first_step=look)
         with progress.measuring():
-            held_out = finish(run.folder, task, model, run.history, config).answers
+            weights = run.take_kept_weights()
+            held_out = finish(run.folder, task, model, run.history, config, weights).answers
     return Trained(model.eval(), held_out, run.history, run.total_steps)
 
 

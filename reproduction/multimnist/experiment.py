@@ -23,7 +23,7 @@ from reproduction.harness.workbench import Workbench
 from reproduction.multimnist.report import BEST, COMPARISONS, report
 from torchcaps.data import MultiMNIST
 from torchcaps.models import CapsNet, Classifier
-from torchcaps.models.classifier import count_parameters
+from torchcaps.models.summary import count_parameters
 from torchcaps.seeding import mix_seed
 from torchcaps.training.build import build_model, model_options
 from torchcaps.training.config import TrainConfig

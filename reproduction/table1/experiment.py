@@ -17,7 +17,7 @@ from reproduction.harness.training import Change
 from reproduction.harness.workbench import Workbench
 from reproduction.table1.report import COMPARISONS, report
 from torchcaps.models import BaselineCNN, Classifier
-from torchcaps.models.classifier import count_parameters
+from torchcaps.models.summary import count_parameters
 from torchcaps.seeding import mix_seed
 
 __all__ = ["EXPERIMENT"]

@@ -49,8 +49,7 @@ if TYPE_CHECKING:
         register_routing,
     )
     from torchcaps.types import Capsules
-    from torchcaps.votes import LinearVotes, MatrixVotes, Votes
-    from torchcaps.windows import Windows, WindowVotes
+    from torchcaps.votes import LinearVotes, MatrixVotes, Votes, Windows, WindowVotes
 
 _HOME = {
     "torchcaps.errors": ["InputError"],
@@ -91,8 +90,7 @@ _HOME = {
         "register_routing",
     ],
     "torchcaps.types": ["Capsules"],
-    "torchcaps.votes": ["LinearVotes", "MatrixVotes", "Votes"],
-    "torchcaps.windows": ["WindowVotes", "Windows"],
+    "torchcaps.votes": ["LinearVotes", "MatrixVotes", "Votes", "WindowVotes", "Windows"],
 }
 
 __all__ = [

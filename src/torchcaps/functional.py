@@ -13,6 +13,8 @@ __all__ = [
     "margin_loss",
     "reconstruction_loss",
     "soft_squash",
+    "spread_loss",
+    "spread_margin",
     "squash",
 ]
 
@@ -263,6 +265,55 @@ def margin_loss(
     raised = (lengths - negative_margin).clamp(min=0).square()
     loss = present * missed + down_weight * (1 - present) * raised
     return loss.sum(dim=1).mean()
+
+
+def spread_loss(activation: Tensor, labels: Tensor, margin: float | Tensor = 0.9) -> Tensor:
+    """Ask for the class that is present to be more active than any other, by a margin.
+
+    L = Σ_{k≠y} max(0, m − (a_y − a_k))²
+
+    averaged over the batch.
+
+    Args:
+        activation: a_k, `[B, J]`, in [0, 1].
+        labels: class indices y, `[B]`.
+        margin: m, in training from 0.2 to 0.9; see `spread_margin`.
+
+    Returns:
+        A scalar, float32 or wider.
+
+    Raises:
+        ValueError: shapes that do not fit. TypeError: labels of another kind.
+
+    Reference: Hinton, Sabour, Frosst (2018), *Matrix capsules with EM routing*, ICLR, §3.
+
+    Example:
+        >>> spread_loss(torch.tensor([[0.9, 0.5, 0.1]]), torch.tensor([0]), 0.5)  # (0.5 − 0.4)²
+        tensor(0.0100)
+    """
+    check_float_tensor("activation", activation)
+    if activation.dim() != 2:
+        raise ValueError(f"activation must be [B, J], got shape {tuple(activation.shape)}")
+    if not isinstance(labels, Tensor) or labels.dim() != 1:
+        raise ValueError("labels must be [B] class indices: the spread loss has one class an image")
+    a = _accumulated(activation)
+    present = class_targets(labels, activation.shape)
+    of_class = a.masked_fill(~present, 0).sum(dim=1, keepdim=True)
+    missing = (margin - (of_class - a)).clamp(min=0).masked_fill(present, 0)
+    return missing.square().sum(dim=1).mean()
+
+
+def spread_margin(step: int | Tensor) -> Tensor:
+    """The margin of the spread loss after so many steps: 0.2 + 0.79 · σ(min(10, step/50000 − 4)).
+
+    Reference: the code of Hinton, Sabour, Frosst (2018). The paper grows it linearly from 0.2 to
+    0.9 "to avoid dead capsules in the earlier layers".
+
+    Example:
+        >>> spread_margin(0), spread_margin(200_000), spread_margin(1_000_000)
+        (tensor(0.2142), tensor(0.5950), tensor(0.9900))
+    """
+    return 0.2 + 0.79 * torch.sigmoid((torch.as_tensor(step) / 50_000 - 4).clamp(max=10))
 
 
 def reconstruction_loss(reconstruction: Tensor, images: Tensor) -> Tensor:

@@ -7,19 +7,20 @@ import secrets
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from numbers import Integral, Real
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from torchcaps.errors import InputError
+from torchcaps.plain_numbers import plain_number
 
 __all__ = [
+    "as_utf8",
     "atomic_path",
     "check_plain_file",
     "locked",
-    "plain_number",
-    "read_text",
+    "one_at_a_time",
+    "read_json",
     "write_bytes",
     "write_json",
     "write_text",
@@ -86,15 +87,20 @@ def check_plain_file(path: str | os.PathLike[str]) -> Path:
     return real
 
 
-def read_text(path: Path) -> str:
-    """The text of a plain file, UTF-8; of a pipe or a device one could wait for ever.
+def read_json(path: Path) -> Any:
+    """What a plain file holds as JSON; for a pipe or a device one could wait for ever.
 
     Raises:
         InputError: something is there that is not a plain file.
-        OSError, UnicodeDecodeError: as `Path.read_text`.
+        OSError: it cannot be read.
+        ValueError: it is not JSON in UTF-8, is nested too deeply, or has a number of thousands of
+            digits.
     """
     check_plain_file(path)
-    return path.read_text(encoding="utf-8")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def _kind(mode: int) -> str:
@@ -199,33 +205,49 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
         temporary.write_bytes(content)
 
 
-def write_text(path: str | os.PathLike[str], content: str) -> None:
-    """Write `content` to `path` atomically, as UTF-8.
+@contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Wait until no other process is in such a block with the same folder; Windows does not wait.
 
-    What UTF-8 has not, bytes of a file's name that were no UTF-8, is written as `\\udcXX`, which
-    JSON reads back.
+    Example:
+        >>> import tempfile
+        >>> with one_at_a_time(Path(tempfile.mkdtemp())):
+        ...     pass
     """
-    write_bytes(path, content.encode(errors="backslashreplace"))
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def as_utf8(text: str) -> str:
+    """A text that UTF-8 can hold; bytes of a file's name that were no UTF-8 become `\\udcXX`.
+
+    JSON reads that back.
+
+    Example:
+        >>> as_utf8("caf\\udce9")
+        'caf\\\\udce9'
+    """
+    return text.encode(errors="backslashreplace").decode()
+
+
+def write_text(path: str | os.PathLike[str], content: str) -> None:
+    """Write `content` to `path` atomically, as UTF-8 (see `as_utf8`)."""
+    write_bytes(path, as_utf8(content).encode())
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write `value` to `path` atomically, as readable JSON (floats keep every bit)."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=plain_number) + "\n")
-
-
-def plain_number(value: object) -> int | float:
-    """A number as Python's own; what `json.dumps(default=…)` takes for NumPy's.
-
-    Example:
-        >>> import numpy as np
-        >>> json.dumps({"epochs": np.int64(3)}, default=plain_number)
-        '{"epochs": 3}'
-    """
-    if isinstance(value, Integral):
-        return int(value)
-    if isinstance(value, Real):
-        return float(value)
-    raise TypeError(f"JSON cannot hold {type(value).__name__}")
 
 
 def _sync_folder(folder: Path) -> None:

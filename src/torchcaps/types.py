@@ -1,11 +1,12 @@
 """What flows between layers, and the checks of arguments that everything uses."""
 
-from numbers import Integral, Real
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
+
+from torchcaps.plain_numbers import is_number, is_whole
 
 __all__ = ["Capsules", "Paper"]
 
@@ -59,14 +60,14 @@ class Paper(NamedTuple):
         return f"{self.authors} ({self.year}), {self.title}, {self.where}"
 
 
-def check_counts(**counts: object) -> tuple[int, ...]:
+def check_counts(**counts: Any) -> tuple[int, ...]:
     """The values as plain ints, NumPy's among them too.
 
     Raises, naming the argument, unless every value is a whole number of at least 1.
     """
     plain = []
     for name, value in counts.items():
-        if isinstance(value, bool) or not isinstance(value, int | Integral):
+        if not is_whole(value):
             raise TypeError(f"{name} must be an int, got {value!r}")
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
@@ -74,9 +75,9 @@ def check_counts(**counts: object) -> tuple[int, ...]:
     return tuple(plain)
 
 
-def check_number(name: str, value: object, *, least: float, most: float = float("inf")) -> None:
+def check_number(name: str, value: Any, *, least: float, most: float = float("inf")) -> None:
     """Raise, naming the argument, unless the value is a finite number from `least` to `most`."""
-    if isinstance(value, bool) or not isinstance(value, int | float | Real):
+    if not is_number(value):
         raise TypeError(f"{name} must be a number, got {value!r}")
     if not (least <= value <= most and abs(value) < float("inf")):  # also false for NaN
         upto = "" if most == float("inf") else f", at most {most:g}"

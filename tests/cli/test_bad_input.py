@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from tests.small_runs import NAMES, arguments_of, listing, tiny_config, tiny_data, weights_of
 from torchcaps import storage
@@ -95,12 +96,12 @@ class Place:
             self.write(f"mnist/{part}-labels-idx1-ubyte", head + bytes(labels))
         return ["--data", "mnist", "--data-dir", self.here]
 
-    def config(self, **values):
+    def config(self, /, **values):
         """The config.json of the run with other values."""
         config = json.loads((self.run / "config.json").read_text())
         return self.write("config.json", json.dumps(config | values))
 
-    def model(self, **values):
+    def model(self, /, **values):
         """The model of the run with other values in its config.json."""
         folder = self.copy("run/model")
         config = json.loads((folder / "config.json").read_text())
@@ -135,6 +136,16 @@ def bomb(place):
     content[16:24] = struct.pack(">2I", 30000, 30000)
     content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
     path.write_bytes(content)
+    return path
+
+
+def pipe(path):
+    os.mkfifo(path)
+    return path
+
+
+def link(path, target="gone"):
+    path.symlink_to(target)
     return path
 
 
@@ -182,12 +193,10 @@ TRAIN = {
         lambda at: ["--image-size", 16],
         "images of 16×16 are too small for two 9×9 convolutions: the smallest that works is 17×17",
     ),
-    "fewer images than a batch": (
-        lambda at: ["--batch-size", 1000],
-        "there are 87 training images, fewer than one batch: take --batch-size 87 or less",
-    ),
     "a class too small to split": (lambda at: ["--validation", 0.001], "class 'ant' has 32 images"),
     # options
+    "rotation": (lambda at: ["--max-rotation", 200], "--max-rotation must be degrees from 0 to"),
+    "jitter": (lambda at: ["--jitter", "nan"], "--jitter must be a fraction from 0 to 1, got nan"),
     "no epochs": (lambda at: ["--epochs", 0], "--epochs must be at least 1, got 0"),
     "negative batch": (lambda at: ["--batch-size", -4], "--batch-size must be at least 1, got -4"),
     "learning rate 0": (lambda at: ["--learning-rate", 0], "--learning-rate must be a positive"),
@@ -216,12 +225,45 @@ TRAIN = {
     ),
     # where to write
     "out is a file": (lambda at: ["--out", at.write("a.txt")], "a.txt is a file: name a folder"),
+    "out is a device": (lambda at: ["--out", "/dev/null"], "/dev/null is a file: name a folder"),
+    "out is a link to nothing": (
+        lambda at: ["--out", link(at.here / "a")],
+        "a is a file: name a folder",
+    ),
+    "out that is not UTF-8": (
+        lambda at: ["--out", os.fsdecode(bytes(at.here) + b"/\xff")],
+        "\\udcff is not UTF-8, and safetensors could not open the model in it: name another folder",
+    ),
+    "data of nobody": (
+        lambda at: ["--data", "~nosuchuser/pictures"],
+        "~nosuchuser/pictures does not exist",
+    ),
     "out below a file": (lambda at: ["--out", at.write("a.txt") / "run"], "a.txt"),
     "out holds a run": (lambda at: ["--out", at.run], "already holds a run: continue it with"),
     # --config
     "config gone": (lambda at: ["--config", at.here / "c.json"], "c.json does not exist"),
     "config no JSON": (lambda at: ["--config", at.write("c.json")], "c.json is not valid JSON"),
     "config a list": (lambda at: ["--config", at.write("c.json", "[]")], "must hold an object"),
+    "config that is a pipe": (
+        lambda at: ["--config", pipe(at.here / "c.json")],
+        "c.json is a pipe: name a plain file",
+    ),
+    "config that never ends": (
+        lambda at: ["--config", "/dev/zero"],
+        "/dev/zero is a device: name a plain file",
+    ),
+    "config nested too deeply": (
+        lambda at: ["--config", at.write("c.json", "[" * 100_000)],
+        "c.json is not valid JSON (it is nested too deeply)",
+    ),
+    "config with a number of thousands of digits": (
+        lambda at: ["--config", at.write("c.json", '{"epochs": ' + "9" * 5000 + "}")],
+        "c.json is not valid JSON (Exceeds the limit",
+    ),
+    "config with the field self": (
+        lambda at: ["--config", at.config(self=3)],
+        "config.json: there is no option 'self'; known are",
+    ),
     "config with an unknown field": (
         lambda at: ["--config", at.config(epoch=3)],
         "config.json: there is no option 'epoch'; known are",
@@ -301,6 +343,15 @@ def swapped(place):
     return folder
 
 
+def weights_with(place, change):
+    """The model of the run with one tensor changed."""
+    folder = place.copy("run/model")
+    tensors = load_file(folder / "model.safetensors")
+    tensors["conv.bias"] = change(tensors["conv.bias"])
+    save_file(tensors, folder / "model.safetensors")
+    return folder
+
+
 def killed(place, *gone):
     """The run as a kill while it finished leaves it."""
     return without(place.copy(), "result.json", *gone)
@@ -366,6 +417,50 @@ MODELS = {
         lambda at: at.model(metadata={"border_brightness": "dark"}),
         "config.json: metadata must be an object, and border_brightness in it a number",
     ),
+    "config.json nested too deeply": (
+        lambda at: at.spoilt("config.json", b"[" * 100_000),
+        "config.json is not valid JSON (it is nested too deeply)",
+    ),
+    "config.json with a number of thousands of digits": (
+        lambda at: at.spoilt("config.json", b'{"architecture": ' + b"9" * 5000 + b"}"),
+        "config.json is not valid JSON (Exceeds the limit",
+    ),
+    "config.json with the argument self": (
+        lambda at: at.model(self=3),
+        "config.json has 'self', which a CapsNet of this version",
+    ),
+    "classes for which a few bytes ask for gigabytes": (
+        lambda at: at.model(num_classes=3 * 10**8, class_names=None),
+        "num_classes is 300000000; expected at most 1,000,000",
+    ),
+    "pixels for which a few bytes ask for gigabytes": (
+        lambda at: at.model(image_size=3000),
+        "model.safetensors does not fit the CapsNet of config.json: classes.weight should be",
+    ),
+    "weights that are no numbers": (
+        lambda at: weights_with(at, lambda t: t.fill_(float("nan"))),
+        "model.safetensors: conv.bias holds numbers that are not finite",
+    ),
+    "weights without end": (
+        lambda at: weights_with(at, lambda t: t.fill_(float("-inf"))),
+        "model.safetensors: conv.bias holds numbers that are not finite",
+    ),
+    "weights of integers": (
+        lambda at: weights_with(at, lambda t: t.int()),
+        "model.safetensors holds conv.bias as I32; expected one of F64, F32, F16, BF16",
+    ),
+    "weights that are true or false": (
+        lambda at: weights_with(at, lambda t: t.bool()),
+        "model.safetensors holds conv.bias as BOOL; expected one of",
+    ),
+    "weights of eight bits": (
+        lambda at: weights_with(at, lambda t: t.to(torch.float8_e4m3fn)),
+        "model.safetensors holds conv.bias as F8_E4M3; expected one of",
+    ),
+    "a folder whose name is not UTF-8": (
+        lambda at: at.copy("run/model").rename(os.fsdecode(bytes(at.here) + b"/\xff")),
+        "model.safetensors has a name that is not UTF-8, which safetensors cannot open",
+    ),
     "metadata a list": (lambda at: at.model(metadata=[1]), "config.json: metadata must be an"),
 }
 
@@ -422,6 +517,9 @@ OTHERS = {
     ),
     "bench: no GPU": (lambda at: ["bench", "--device", "cuda"], "torch sees no GPU here"),
     "bench: budget": (lambda at: ["bench", "--budget", "0"], "must be more than 0 seconds, got 0"),
+    "bench: without an end": (
+        lambda at: ["bench", "--budget", "inf"], "at most a day of seconds, got inf",
+    ),
     "bench: threads": (lambda at: ["bench", "--threads", "0"], "--threads must be at least 1"),
     "bench: out is a file": (
         lambda at: ["bench", "--out", at.write("o.txt")], "o.txt is a file: name a folder",
@@ -448,6 +546,16 @@ OTHERS = {
         lambda at: ["predict", at.run, at.picture("a.png"), at.write("a.csv"), "--to",
                     at.here / "a.csv"],
         "a.csv is one of the images: name another file",
+    ),
+    "predict: a table in the place of a device": (
+        lambda at: [
+            "predict", at.run, at.picture("a.png"), "--to", link(at.here / "a.csv", "/dev/null"),
+        ],
+        "a.csv is a device: name a plain file",
+    ),
+    "predict: a model of integers": (
+        lambda at: ["predict", weights_with(at, lambda t: t.int()), at.picture("a.png")],
+        "holds conv.bias as I32",
     ),
     "predict: threshold": (
         lambda at: ["predict", at.run, at.picture("a.png"), "--threshold", "1.5"],
@@ -681,11 +789,6 @@ PYTHON = {
         lambda at: train(tiny_config(at.here / "r"), with_images(IMAGES[..., :16])),
         ValueError,
         "toy does not fit capsnet_small: images of 17×16 are too small",
-    ),
-    "batch too large": (
-        lambda at: train(tiny_config(at.here / "r", batch_size=500), TINY),
-        ValueError,
-        "fewer than one batch",
     ),
     "unknown model": (
         lambda at: train(tiny_config(at.here / "r", model="resnet"), TINY),

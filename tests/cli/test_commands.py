@@ -384,3 +384,21 @@ def test_weights_that_no_batch_size_can_save_are_refused_before_they_are_made(
     assert not (tmp_path / "run").exists()
     monkeypatch.setattr(build, "physical_memory", lambda: 20_000_000)
     assert torchcaps("train", *options, "--epochs", 1).code == 0
+
+
+def test_classes_and_data_whose_names_are_not_utf8(torchcaps, tmp_path):
+    names = [os.fsdecode(name) for name in (b"caf\xe9", b"th\xe9")]
+    data = tmp_path / os.fsdecode(b"pictures\xff")
+    for k, name in enumerate(names):
+        (data / name).mkdir(parents=True)
+        for number in range(10):
+            digit(number + 10 * k).save(data / name / f"{number}.png")
+    options = ["--epochs", 1, "--batch-size", 4, "--out", tmp_path / "run"]
+    answer = torchcaps("train", "--data", data, "--model", "capsnet_small", *options)
+    assert answer.code == 0, answer.err
+    assert load_model(tmp_path / "run").class_names == tuple(names)
+    assert "caf\\udce9" in (tmp_path / "run" / "model" / "README.md").read_text(encoding="utf-8")
+    picture = data / names[0] / "0.png"
+    answer = torchcaps("predict", tmp_path / "run", picture, "--out", tmp_path / "drawn")
+    assert answer.code == 0, answer.err
+    assert torchcaps("eval", tmp_path / "run").code == 0

@@ -500,7 +500,7 @@ def test_images_that_would_not_fit_into_memory(tmp_path, monkeypatch):
     # 8 images of 36 bytes are 288
     monkeypatch.setattr(memory_check, "physical_memory", lambda: 400)
     with pytest.raises(InputError, match=r"8 images of 1×6×6 would take .*smaller --image-size"):
-        load_data(str(tmp_path))
+        load_data(str(tmp_path), in_memory=True)
 
 
 # --- npz archives: (arrays, what the message must say)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from torchcaps.data import load_data
+from torchcaps.data import ImageData, load_data
+from torchcaps.errors import InputError
 
 RNG = np.random.default_rng(0)
 LABELS = np.arange(30) % 3
@@ -80,3 +81,54 @@ def test_byte_strings_are_names(tmp_path):
         class_names=np.array(["ä".encode(), b"b", b"c"]),
     )
     assert load_data(path).train.class_names == ("ä", "b", "c")
+
+
+@pytest.mark.parametrize(
+    ("stored", "given", "channels"),
+    [
+        ((5, 9, 9), (5, 9, 9), None),
+        ((9, 9, 5), (5, 9, 9), None),
+        ((13, 64, 48), (13, 64, 48), None),
+        ((64, 48, 13), (13, 64, 48), None),
+        ((9, 9, 100), (100, 9, 9), None),
+        ((100, 9, 9), (100, 9, 9), None),
+        ((6, 7, 8), (8, 6, 7), 8),
+        ((6, 7, 8), (6, 7, 8), 6),
+        ((2, 9, 2), (2, 9, 2), 2),
+        ((3, 9, 2), (2, 3, 9), 2),
+        ((6, 6, 6), (6, 6, 6), 6),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["u1", "f2", "f8"])
+def test_any_number_of_channels(tmp_path, stored, given, channels, dtype):
+    images = np.random.default_rng(0).integers(0, 2, (10, *stored)).astype(dtype)
+    np.savez(tmp_path / "a.npz", images=images, labels=np.arange(10) % 2)
+    train, _ = load_data(str(tmp_path / "a.npz"), channels=channels)
+    assert (train.channels, *train.image_size) == given
+    whole = images if stored == given else images.transpose(0, 3, 1, 2)
+    kept = {image.astype("f4").tobytes() for image in whole}
+    assert {image.float().numpy().tobytes() for image in train.images} <= kept
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "message"),
+    [
+        ((6, 7, 8), {}, r"\[6, 7, 8\], where neither .* how many channels there are with --chann"),
+        ((6, 7, 8), {"channels": 5}, "where neither of the outer axes"),
+        ((3, 9, 2), {}, "where both of the outer axes"),
+        ((5, 9, 9), {"channels": 3}, "images have 5 channels, so channels=3 cannot be met"),
+        ((1, 9, 9), {"channels": 5}, "images have 1 channels, so channels=5 cannot be met"),
+        ((5, 9, 9), {"channels": 0}, "channels is 0; expected a whole number from 1"),
+    ],
+)
+def test_channels_that_cannot_be_found(tmp_path, shape, options, message):
+    np.savez(tmp_path / "a.npz", images=np.zeros((10, *shape), "u1"), labels=np.arange(10) % 2)
+    with pytest.raises(InputError, match=message):
+        load_data(str(tmp_path / "a.npz"), **options)
+
+
+def test_channels_of_a_dataset_of_arrays():
+    pairs = [(np.full((6, 7, 8), k, "u1"), k) for k in range(2)]
+    assert ImageData.from_dataset(pairs, channels=8).images.shape == (2, 8, 6, 7)
+    assert ImageData.from_dataset(pairs, channels=6).images.shape == (2, 6, 7, 8)
+    assert ImageData.from_dataset([(np.zeros((9, 9, 5)), 0)] * 2).image_size == (9, 9)

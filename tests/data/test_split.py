@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torchcaps.data import ImageData, stratified_split
+from torchcaps.errors import InputError
 
 
 def numbered(labels: list[int]) -> ImageData:
@@ -58,3 +59,20 @@ def test_labels_stay_with_their_images():
 @pytest.mark.parametrize("seed", [-1, 2**63])
 def test_any_integer_of_64_bits_is_a_seed(seed):
     stratified_split(numbered([0, 1] * 5), 0.4, seed)
+
+
+def test_small_classes_give_one_at_least_where_they_may():
+    labels = [0] * 12 + [1] * 2 + [2] * 5
+    rest, part = stratified_split(numbered(labels), 0.05, at_least_one=True)
+    assert part.labels.bincount().tolist() == [1, 1, 1]
+    assert len(rest) + len(part) == len(labels)
+    with pytest.raises(
+        InputError, match=r"class 'b' has 2 images: a fraction of 0\.1 would take 0"
+    ):
+        stratified_split(numbered(labels), 0.1)
+    with pytest.raises(
+        InputError, match=r"class 'a' has 12 images: a fraction of 0\.01 would take"
+    ):
+        stratified_split(numbered(labels), 0.01, at_least_one=True)
+    with pytest.raises(InputError, match=r"class 'c' has 1 image: .* would take 1 of them"):
+        stratified_split(numbered([0] * 5 + [2]), 0.2, at_least_one=True)

@@ -126,14 +126,14 @@ def test_damaged_data_are_told(page, trouble):
     page.evaluate(f"() => {{ {trouble}; }}")
     said = page.evaluate(
         """async () => {
-          data.tensors["conv.weight"].data = data.tensors["conv.weight"].data.slice(0, 16);
+          data.tensors["stem.0.weight"].data = data.tensors["stem.0.weight"].data.slice(0, 16);
           const asked = engine.startEngine(data);
           const ask = () => engine.within(asked.evaluate(new Float32Array(289), 3)).catch(String);
           return [await ask(), await ask()];
         }"""
     )
     for text in said:  # the second request is not stuck behind the first
-        assert "conv.weight holds 6 numbers, not 324: the page is damaged" in text
+        assert "stem.0.weight holds 6 numbers, not 324: the page is damaged" in text
 
 
 def test_the_page_stays_responsive_while_a_large_network_works(page):

@@ -1,6 +1,7 @@
 """The page is one file with everything in it, and no text of a model can break out of its place."""
 
 import base64
+import copy
 import json
 import re
 from html.parser import HTMLParser
@@ -10,12 +11,15 @@ import numpy as np
 import pytest
 import torch
 
+from tests.engine_page import with_statistics
 from torchcaps.data import ImageData, apply_shift, load_data
 from torchcaps.errors import InputError
 from torchcaps.explorer import SHIPPED, held_out_images, write_explorer
 from torchcaps.explorer.export import embedded, page_data, page_text
+from torchcaps.explorer.network import fold_normalisation, page_model
 from torchcaps.explorer.samples import choose_samples
-from torchcaps.models import BaselineCNN, CapsNet, load_model
+from torchcaps.models import BaselineCNN, CapsNet, ImageCapsNet, load_model
+from torchcaps.models.capsule_classifier import CapsuleClassifier
 from torchcaps.routing import DynamicRouting
 
 HOSTILE = [
@@ -71,9 +75,15 @@ def data_in(text):
 def test_the_weights_come_out_as_fp16_has_them():
     model = tiny()
     data = data_in(page_text(page_data(model)))
-    assert set(data["tensors"]) == set(model.state_dict())
-    for name, value in model.state_dict().items():
-        tensor = data["tensors"][name]
+    own_names = {
+        "stem.0": "conv", "primary": "primary.conv", "classes": "classes",
+        "decoder.0": "decoder.layers.0", "decoder.1": "decoder.layers.2",
+    }  # fmt: skip
+    weights = model.state_dict()
+    assert len(data["tensors"]) == len(weights)
+    for name, tensor in data["tensors"].items():
+        layer, _, part = name.rpartition(".")
+        value = weights[f"{own_names[layer]}.{part}"]
         halves = np.frombuffer(base64.b64decode(tensor["data"]), "<f2").reshape(tensor["shape"])
         np.testing.assert_array_equal(halves, value.half().numpy())
 
@@ -85,13 +95,65 @@ def test_the_config_describes_the_network():
     config = page_data(model)["config"]
     assert config == {
         "image_size": [21, 30], "channels": 3, "class_names": ["0", "1", "2", "3"],
-        "conv_channels": 4, "primary_types": 2, "primary_dim": 3, "pose_dim": 6,
-        "routing": {"name": "dynamic", "iterations": 2, "leaky": True}, "routing_bias": True,
-        "kernel_size": 5, "conv_stride": 2, "primary_stride": 1, "reconstruct": True,
-        "decoder_hidden": [5], "primary_grid": list(model.primary_grid),
+        "mean": [0, 0, 0], "std": [1, 1, 1],
+        "stem": [{"kernel": 5, "stride": 2, "padding": 0}],
+        "primary": {"kernel": 5, "stride": 1, "padding": 0},
+        "primary_types": 2, "primary_grid": list(model.primary_grid), "pose_dim": 6,
+        "routing": {"name": "dynamic", "iterations": 2, "leaky": True}, "reconstruct": True,
+        "decoder": 2 * [{"kernel": 1, "stride": 1, "padding": 0, "grid": [1, 1], "doubled": False}],
     }  # fmt: skip
     bare = page_data(tiny(reconstruct=False))["config"]
-    assert (bare["reconstruct"], bare["decoder_hidden"]) == (False, [])
+    assert (bare["reconstruct"], bare["decoder"]) == (False, [])
+
+
+def image_capsnet(**options):
+    """A small one, whose normalisation is not what it starts as."""
+    small = {
+        "num_classes": 3,
+        "stem_channels": [5, 6, 7],
+        "primary_types": 2,
+        "decoder_hidden": [8],
+    }
+    return with_statistics(ImageCapsNet(**{**small, **options}))
+
+
+def test_the_config_describes_a_network_of_any_image():
+    config = page_data(image_capsnet(image_size=[50, 60], channels=2, mean=0.25, std=[0.5, 2]))[
+        "config"
+    ]
+    layers = [(layer["kernel"], layer["stride"], layer["padding"]) for layer in config["stem"]]
+    assert layers == [(5, 1, 2), (3, 2, 1), (3, 1, 1), (3, 2, 1), (3, 1, 1), (3, 1, 1)]
+    assert (config["mean"], config["std"]) == ([0.25, 0.25], [0.5, 2])
+    assert [(layer["grid"], layer["doubled"]) for layer in config["decoder"]] == [
+        ([1, 1], False), ([7, 8], True), ([14, 16], True), ([28, 32], True), ([56, 64], False),
+    ]  # fmt: skip
+
+
+@torch.no_grad()
+def test_normalisation_is_folded_into_the_convolutions():
+    model = image_capsnet(image_size=32, channels=3, mean=0.5, std=0.25)
+    images = torch.rand(20, 3, 32, 32)
+    unrounded = copy.deepcopy(model)
+    fold_normalisation(unrounded.stem)
+    torch.testing.assert_close(unrounded.features(images), model.features(images))
+    lengths, expected = (each(images).activation for each in (page_model(model), model))
+    assert (lengths - expected).abs().max() < 0.005  # the weights of the page are fp16
+    assert not torch.equal(lengths, expected)
+
+
+@torch.no_grad()
+def test_weights_too_small_for_fp16_are_folded_before_they_are_rounded():
+    """Nothing holds the scale of normalised convolutions: training may leave it anywhere."""
+    model = image_capsnet(image_size=28)
+    images = torch.rand(20, 1, 28, 28)
+    expected = model(images).activation
+    layers = list(model.stem)
+    for conv, norm in zip(layers[::3], layers[1::3]):
+        conv.weight *= 1e-8
+        norm.running_mean *= 1e-8
+        norm.running_var *= 1e-16
+        norm.eps *= 1e-16
+    assert (page_model(model)(images).activation - expected).abs().max() < 0.005
 
 
 @pytest.mark.parametrize(
@@ -206,6 +268,38 @@ def test_metadata_of_any_kind():
 def test_a_network_without_capsules():
     model = BaselineCNN(image_size=8, conv_channels=(2, 2, 2), hidden=(3, 3))
     with pytest.raises(InputError, match="a BaselineCNN has none: name a CapsNet"):
+        page_data(model)
+
+
+def test_another_network_of_capsules():
+    class Own(CapsuleClassifier):
+        pass
+
+    with pytest.raises(
+        InputError, match="convolutions of a Own: name a CapsNet or an ImageCapsNet"
+    ):
+        page_data(Own(8, 1, 2, None))
+
+
+def spoil(tensor):
+    with torch.no_grad():
+        tensor.view(-1)[0] = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (lambda model: spoil(model.stem[1].running_var), r"stem\.1\.running_var"),
+        (lambda model: model.stem[1].running_var.neg_(), r"stem\.0\.weight"),
+        (lambda model: model.stem[4].weight.data.mul_(1e8), r"stem\.3\.weight"),
+        (lambda model: spoil(model.decoder.layers[2].bias), r"decoder\.layers\.2\.bias"),
+        (lambda model: model.std.__setitem__(0, float("inf")), "mean or std"),
+    ],
+)
+def test_numbers_that_the_page_cannot_hold_are_named(change, name):
+    model = image_capsnet(image_size=28)
+    change(model)
+    with pytest.raises(InputError, match=f"the model's {name}.* holds numbers that are not finite"):
         page_data(model)
 
 

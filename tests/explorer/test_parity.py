@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from tests.engine_page import from_text, to_text, write_engine_page
+from tests.engine_page import from_text, to_text, with_statistics, write_engine_page
 from torchcaps.data import load_data
 from torchcaps.explorer import SHIPPED
 from torchcaps.explorer.export import page_data
-from torchcaps.models import CapsNet, create_model, load_model
+from torchcaps.explorer.network import page_model
+from torchcaps.models import CapsNet, ImageCapsNet, create_model, load_model
+from torchcaps.models.conv_decoder import ConvDecoder
 from torchcaps.routing import dynamic_routing_trace
 
 TOLERANCE = 1e-4
@@ -142,6 +144,35 @@ def test_other_networks(engine, name):
         engine, rounded(model), torch.rand(6, model.channels, *model.image_size)
     )
     check(found)
+
+
+IMAGES: dict[str, dict[str, Any]] = {
+    "28 px grey": {"image_size": 28},
+    "32 px RGB without decoder": {"image_size": 32, "channels": 3, "reconstruct": False},
+    "64 px RGB with a decoder of convolutions": {"image_size": 64, "channels": 3},
+    "17 px padded": {"image_size": 17},
+    "1 px": {"image_size": 1},
+    "not square": {"image_size": [41, 58], "channels": 2},
+    "three halvings": {"image_size": 100},
+    "kernels": {"image_size": 20, "kernel_size": 7, "primary_kernel_size": 2, "primary_stride": 3},
+    "even kernel": {"image_size": 16, "kernel_size": 4, "halvings": 2},
+    "leaky, bias": {"image_size": 24, "routing": LEAKY, "routing_bias": True},
+}
+FEW: dict[str, Any] = {"num_classes": 3, "primary_types": 4, "mean": 0.4, "std": 0.2}
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_networks_for_images_of_any_size(engine, name):
+    model = with_statistics(ImageCapsNet(**{**FEW, **IMAGES[name]}))
+    torch.nn.init.normal_(model.classes.weight, std=0.3)  # so that routing has to move
+    assert isinstance(model.decoder, ConvDecoder) == (max(model.image_size) > 40)
+    images = torch.rand(4, model.channels, *model.image_size)
+    check(largest_differences(engine, page_model(model), images))
+
+
+def test_the_usual_network_on_digits(engine):
+    model = with_statistics(ImageCapsNet(mean=0.13, std=0.31))
+    check(largest_differences(engine, page_model(model), digits(8)))
 
 
 def test_evaluate_is_all_of_it(engine):

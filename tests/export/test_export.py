@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from tests.small_models import CASES, small
-from torchcaps import BaselineCNN, load_model
+from torchcaps import BaselineCNN, create_model, load_model
 from torchcaps.data import load_data
 from torchcaps.errors import InputError
 from torchcaps.explorer import SHIPPED
@@ -27,6 +27,9 @@ from torchcaps.export.onnx_file import read_onnx, write_onnx
 from torchcaps.export.pt2_file import METADATA, read_pt2, write_pt2
 
 DOCS = Path(__file__).parents[2] / "docs" / "export.md"
+SMALL_CAPSNET: dict[str, Any] = {
+    "image_size": 17, "num_classes": 3, "conv_channels": 4, "primary_types": 2, "reconstruct": False
+}  # fmt: skip
 # Network and routing → why it cannot be exported.
 CANNOT: dict[tuple[str, str | None], str] = {}
 
@@ -189,6 +192,17 @@ def test_numbers_that_are_not_finite_in_one_alone_are_refused() -> None:
 
     with pytest.raises(InputError, match="another class"):
         compare(run, model, images_of(model, 3))
+
+
+def test_what_onnx_has_no_operation_for_is_said_and_pt2_holds_it(tmp_path: Path) -> None:
+    routing = {"name": "variational", "iterations": 2, "covariance": "full"}
+    model = create_model("capsnet", **SMALL_CAPSNET, routing=routing).eval()
+    with pytest.raises(
+        InputError, match=r"ONNX cannot hold this network \(.*cholesky.*export it to"
+    ):
+        export_model(model, tmp_path / "m.onnx")
+    assert not list(tmp_path.iterdir())
+    assert export_model(model, tmp_path / "m.pt2", "pt2").largest_difference < 1e-4
 
 
 def test_a_network_that_looks_at_numbers_is_refused_with_the_reason() -> None:

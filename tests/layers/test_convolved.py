@@ -10,9 +10,9 @@ from torch import Tensor
 
 from tests.routing.oracles.deepcaps import route_map
 from torchcaps import ConvolvedCaps, DeconvCaps
-from torchcaps.convolved import ConvolvedVotes, MapVotes
 from torchcaps.layers.convolved import ConvolvedCaps as Layer
 from torchcaps.routing import sweep
+from torchcaps.votes.convolved import ConvolvedVotes, MapVotes
 
 DOUBLE = torch.float64
 T, C, D, P = 3, 2, 4, 5

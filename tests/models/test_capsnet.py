@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from torchcaps import CapsNet, create_model, margin_loss
-from torchcaps.models.classifier import count_parameters
+from torchcaps.models.summary import count_parameters
 
 SMALL: dict[str, Any] = {"conv_channels": 8, "primary_types": 2, "decoder_hidden": (16,)}
 

@@ -17,7 +17,7 @@ from reproduction.harness.run import reproduce
 from tests.small_runs import tiny_data
 from torchcaps.errors import RunStopped
 from torchcaps.models import CapsNet
-from torchcaps.models.classifier import count_parameters
+from torchcaps.models.summary import count_parameters
 from torchcaps.training.run import Run
 
 

@@ -18,7 +18,7 @@ from tests.small_runs import tiny_config, tiny_data
 from torchcaps.data import ImageData, MultiMNIST, PairBatch
 from torchcaps.errors import RunStopped
 from torchcaps.models import CapsNet
-from torchcaps.models.classifier import count_parameters
+from torchcaps.models.summary import count_parameters
 from torchcaps.training.precision import choose_precision
 from torchcaps.training.run import Run
 

@@ -351,10 +351,9 @@ UNIVERSAL = [
     it_is_saved_and_loaded,
     what_is_traced_is_what_is_returned,
 ]
+BY_TILES = [tiles_are_as_all_at_once, tiles_hold_no_votes]
 # Of these one backend says all.
 ONCE = [
-    tiles_are_as_all_at_once,
-    tiles_hold_no_votes,
     it_goes_through_transforms,
     it_compiles_as_one_graph,
     it_exports,

@@ -29,33 +29,42 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
         "dynamic, 3 iterations": {},
         "dynamic, leaky": {"leaky": True},
         "dynamic, half squash": {"squash": "half"},
+        "dynamic, detached": {"detach": True},
+    },
+    "em": {"em": EM, "em, momentum": {**EM, "mean_momentum": 0.1}, "em, default": {}},
+    "group_equivariant": {"group_equivariant": {}},
+    "heinsen2019": {"heinsen2019": {}},
+    "heinsen2022": {"heinsen2022": {}},
+    "interests": {"interests": {"detach": False}},
+    "kde": {"kde": {}},
+    "locally_constrained": {"locally_constrained": {}},
+    "self_attention": {"self_attention": {}},
+    "self_routing": {"self_routing": {}},
+    "variational": {"variational": {}},
+}
+# Options that change a formula and not the way it runs: all votes at once, and tiles beside them.
+FORMULAS: dict[str, dict[str, dict[str, Any]]] = {
+    "dynamic": {
         "dynamic, max-min": {"coupling": "max_min"},
         "dynamic, Wang and Liu": {"squash": "direction", "accumulate": False, "scale": 0.5},
         "dynamic, DeepCaps": {"coupling": "softmax_times_parents", "learned_bias": True},
-        "dynamic, detached": {"detach": True},
     },
-    "group_equivariant": {"group_equivariant": {}},
-    "heinsen2019": {"heinsen2019": {}, "heinsen2019, means": {"density": "means", "iterations": 2}},
-    "heinsen2022": {"heinsen2022": {}, "heinsen2022, shared": {"shared": True}},
+    "em": {"em, whole": {**EM, "first_coupling": "whole"}},
+    "heinsen2019": {"heinsen2019, means": {"density": "means", "iterations": 2}},
+    "heinsen2022": {"heinsen2022, shared": {"shared": True}},
     "interests": {
-        "interests": {"detach": False},
         "interests, dot": {"update": "dot", "detach": False},
         "interests, residual": {"update": "residual", "scale": 2.0},
     },
-    "kde": {"kde": {}},
-    "self_attention": {"self_attention": {}},
-    "self_routing": {"self_routing": {}},
     "variational": {
-        "variational": {},
         "variational, floor": {"evidence_floor": 1e-3},
         "variational, full": {"covariance": "full"},
     },
-    "em": {"em": EM, "em, momentum": {**EM, "mean_momentum": 0.1}, "em, default": {}},
-    "locally_constrained": {"locally_constrained": {}},
 }
-CASES = [(row, name, backend) for row in ROWS for name in OPTIONS[row]
-         for backend in ("reference", "tiles") if backend == "reference" or ROUTINGS[row].by_tiles
-         ]  # fmt: skip
+EVERY = {row: OPTIONS[row] | FORMULAS.get(row, {}) for row in ROWS}
+CASES = [(row, name, backend) for row in ROWS for name in EVERY[row]
+         for backend in ("reference", "tiles") if backend == "reference"
+         or (name in OPTIONS[row] and ROUTINGS[row].by_tiles)]  # fmt: skip
 
 
 def maker(row: str, options: dict[str, Any], backend: str) -> Make:
@@ -97,7 +106,13 @@ def case_id(value: object) -> str | None:
 @pytest.mark.parametrize("check", contract.UNIVERSAL, ids=case_id)
 @pytest.mark.parametrize(("row", "name", "backend"), CASES)
 def test_what_all_promise(row: str, name: str, backend: str, check: Callable[[Make], None]) -> None:
-    check(maker(row, OPTIONS[row][name], backend))
+    check(maker(row, EVERY[row][name], backend))
+
+
+@pytest.mark.parametrize("check", contract.BY_TILES, ids=case_id)
+@pytest.mark.parametrize(("row", "name"), [(row, name) for row in ROWS for name in EVERY[row]])
+def test_what_all_promise_by_tiles(row: str, name: str, check: Callable[[Make], None]) -> None:
+    check(maker(row, EVERY[row][name], "reference"))
 
 
 @pytest.mark.parametrize("check", contract.ONCE, ids=case_id)
@@ -110,10 +125,10 @@ def test_what_all_promise_whatever_the_backend(
 
 @pytest.mark.parametrize(("row", "name", "backend"), CASES)
 def test_gradients(row: str, name: str, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if create_routing(row, **OPTIONS[row][name]).detach:
+    if create_routing(row, **EVERY[row][name]).detach:
         pytest.skip("its gradient is not that of the whole")
     monkeypatch.setattr(sweep, "TILE_BYTES", 2 * 2 * 2 * 8)
-    contract.gradients_are_those_of_finite_differences(maker(row, OPTIONS[row][name], backend))
+    contract.gradients_are_those_of_finite_differences(maker(row, EVERY[row][name], backend))
 
 
 @pytest.mark.parametrize("check", contract.UNIVERSAL, ids=case_id)
@@ -125,7 +140,7 @@ def test_the_cpu_kernel_promises_the_same(check: Callable[[Make], None]) -> None
 @pytest.mark.parametrize("law", Law)
 @pytest.mark.parametrize(("row", "name", "backend"), CASES)
 def test_declared_laws_hold_and_others_do_not(row: str, name: str, backend: str, law: Law) -> None:
-    make, check = maker(row, OPTIONS[row][name], backend), contract.DECLARED[law]
+    make, check = maker(row, EVERY[row][name], backend), contract.DECLARED[law]
     if law in make().laws:
         check(make)
     else:  # or the declaration is too timid

@@ -27,6 +27,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         WANG_AND_LIU,
     ],
     "em": [
+        {"lambda_scale": 0.25},
         {},
         {"final_lambda": 0.5},
         {"mean_momentum": 0.3, "mass_floor": 0.1},

@@ -104,6 +104,61 @@ DEFECTS = {
     "em-yl1993-fc": {"in_activation": "R a is divided by its sum over the parents, so a cancels"},
 }
 
+# The beginning of the name of files that follow a defect → the defect, what is asserted beside the
+# comparison, and the test that does.
+DEFECTIVE = {
+    "attention-routing-fc": (
+        "the class layer's (parent, component) is read as (component, parent)",
+        "a class vector is made of its own components",
+        "test_defects.test_a_class_vector_is_made_of_its_own_components",
+    ),
+    "deepcaps-conv3d": (
+        "positions, types, components are reshaped into each other; all positions have one norm",
+        "a capsule reaches its neighbours and no others",
+        "test_defects.test_a_capsule_stays_where_it_is",
+    ),
+    "em-official-conv": (
+        "positions of one type compete, types do not; with stride 2, of unrelated children",
+        "types compete, and a child hands out 1; r = 1 is matched as it is",
+        "test_defects.test_types_compete_and_a_child_hands_out_1",
+    ),
+    "em-yl1993-conv": (
+        "R a is divided by its sum over the parents: activations cancel",
+        "they have a gradient, and change the output",
+        "test_defects.test_activations_of_children_in_windows_matter",
+    ),
+    "em-yl1993-fc": (
+        "R a is divided by its sum over the parents: activations cancel",
+        "they have a gradient, and change the output",
+        "test_vectors.test_activations_do_not_cancel",
+    ),
+    "inverted-attention-conv": (
+        "windows are viewed with pose components and positions shuffled",
+        "a pose reaches the windows that hold it and no others",
+        "test_defects.test_a_window_holds_the_poses_below_it",
+    ),
+    "rechub-bilinear": (
+        "the softmax is over the items, and the mask comes after it",
+        "interests differ from the file's; what padding holds changes none",
+        "test_pitfalls.test_interests_compete_and_padding_takes_no_part",
+    ),
+    "rechub-sa": (
+        "the width asked for is not taken, and a third matrix is not used",
+        "none of it shows in the numbers: matched as it is",
+        "test_vectors.test_numbers_are_those_of_the_public_code",
+    ),
+    "segcaps-conv": (
+        "with more than one image, (type, sample) is read as (sample, type)",
+        "an image is routed by itself; files of one image are matched as they are",
+        "test_defects.test_images_of_a_batch_are_not_mixed",
+    ),
+    "vb-class-diag-k3s1-P2-r3-coord": (
+        "a constant is added to two components in the place of coordinates",
+        "without it the poses differ",
+        "test_pitfalls.test_a_constant_is_no_coordinate",
+    ),
+}
+
 # The beginning of a file's name → what this package lacks for it.
 NOT_YET_BUILT = {
     "inverted-attention-concurrent": "several layers that are routed at the same time",

@@ -7,10 +7,14 @@ import pytest
 import torch
 
 from tests.small_runs import tiny_config, tiny_data
+from torchcaps.data import ImageData, TrainTest
 from torchcaps.models import load_model
+from torchcaps.training import image_classification
 from torchcaps.training.diagnosis import HAS_LEARNED, Alarm, Diagnosis, diagnose, is_learning
+from torchcaps.training.image_classification import ImageClassification
 from torchcaps.training.loop import resume, train
 from torchcaps.training.metrics import Evaluation
+from torchcaps.training.precision import choose_precision
 
 NAMES = [f"class {k}" for k in range(100)]
 EVEN = torch.tensor([270, 270])
@@ -176,7 +180,10 @@ def test_the_line_names_what_is_seen_and_what_to_try():
     line = told(answers([[30, 0], [30, 0]], high=0.9999, low=0.9998, noise=1e-5))
     assert line.startswith("NOT LEARNING: all 60 held-out images are taken for “cat”, and every")
     assert "(lengths 0.9998 to 0.9999)" in line
-    assert line.endswith("; try a tenth of the --learning-rate, or smaller images (--image-size)")
+    assert line.endswith(
+        "; try a tenth of the --learning-rate, smaller images (--image-size), or the default "
+        "--model"
+    )
     line = told(answers([[20, 20], [20, 20]]))
     assert "50.00% of 80 held-out images are right, no better than guessing" in line
     assert "always “cat” (50.00%)" in line
@@ -187,6 +194,8 @@ def test_advice_fits_the_cause():
     assert "90% of the training images are “cat”" in told(collapsed, torch.tensor([900, 100]))
     assert "of the training images" not in told(collapsed)
     assert told(collapsed).endswith("; try a tenth of the --learning-rate, then ten times")
+    first = told(collapsed, rows=history(losses=(0.4,)))
+    assert first.endswith("; try more --epochs, then a tenth of the --learning-rate")
     assert "more training images" in told(answers([[20, 20], [20, 20]]), rows=history(0.99))
     line = told(answers([[7, 3], [3, 7]]), rows=history(0.7))
     assert line.startswith("TOO FEW IMAGES: 70.00% of 20 held-out images are right, and of so few")
@@ -233,6 +242,29 @@ def test_that_it_is_over_is_said_too():
     assert lines[2] == lines[7] == str(WRONG["chance"])
     assert lines[3] == "learning now: it tells classes apart"
     assert [bool(line) for line in lines] == [False, False, True, True, False, False, False, True]
+
+
+# --- the line of an epoch
+@pytest.mark.parametrize(
+    ("images", "confusion", "expected"),
+    [
+        ([30, 30], [[2, 1], [1, 2]], "validation 66.67% (4 of 6)"),
+        ([54, 6], [[18, 0], [2, 0]], "validation 90.00% (18 of 20)   balanced 50.00%"),
+        ([54, 6], [[9, 1], [1, 9]], "validation 90.00% (18 of 20)   balanced 90.00%"),
+        ([30, 30], [[450, 50], [50, 450]], "validation 90.00%"),
+    ],
+)
+def test_the_line_of_an_epoch_is_honest_about_few_images_and_unequal_classes(
+    images, confusion, expected, monkeypatch
+):
+    labels = torch.tensor([0, 1]).repeat_interleave(torch.tensor(images))
+    pictures = torch.zeros(60, 1, 17, 17, dtype=torch.uint8)
+    data = ImageData(pictures, labels, ("a", "b"), "made up")
+    task = ImageClassification(TrainTest(data, data), "capsnet_small", validation=0.2)
+    monkeypatch.setattr(image_classification, "evaluate", lambda *a, **k: answers(confusion))
+    validated = task.validate(None, choose_precision("fp32", torch.device("cpu")))
+    line = "   ".join(task.describe_epoch({"train_accuracy": 0.5, **validated}))
+    assert line == f"train 50.00%   {expected}"
 
 
 # --- real trainings

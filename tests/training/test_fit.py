@@ -1,6 +1,7 @@
 """`fit`, callbacks, which weights are kept, more epochs, and beginning with another's weights."""
 
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -9,14 +10,14 @@ from safetensors.torch import load_file
 from tests.small_runs import tiny_config, tiny_data
 from torchcaps.cli import main
 from torchcaps.errors import InputError
-from torchcaps.models import ImageCapsNet, create_model, load_model
+from torchcaps.models import CapsNet, ImageCapsNet, create_model, load_model
 from torchcaps.training.best_weights import best_epoch
 from torchcaps.training.callback import Callback
 from torchcaps.training.find_rate import find_learning_rate
 from torchcaps.training.fit import fit
 from torchcaps.training.loop import images_and_model, resume, train
 
-TINY = {"epochs": 3, "batch_size": 16, "threads": 1, "learning_rate": 0.002}
+TINY: dict[str, Any] = {"epochs": 3, "batch_size": 16, "threads": 1, "learning_rate": 0.002}
 
 
 class Recorder(Callback):
@@ -61,9 +62,10 @@ def test_a_network_of_ones_own_is_trained_from_its_weights(tmp_path):
     model = create_model(
         "capsnet_small", image_size=17, num_classes=3, class_names=data.train.class_names
     )
+    assert isinstance(model, CapsNet)
     before = model.conv.weight.detach().clone()
     fit(data, model, out=tmp_path, **{**TINY, "epochs": 1, "learning_rate": 1e-9})
-    assert torch.allclose(load_model(tmp_path).conv.weight, before, atol=1e-6)
+    assert torch.allclose(load_model(tmp_path).state_dict()["conv.weight"], before, atol=1e-6)
     other = create_model("capsnet_small", image_size=18, num_classes=3)
     with pytest.raises(InputError, match=r"image size \(17, 17\), and the model \(18, 18\)"):
         fit(data, other, out=tmp_path / "other", **TINY)
@@ -165,7 +167,9 @@ def test_weights_that_fit_are_taken(tmp_path, capsys):
     parts = [type(p)(p.images, p.labels, names, p.name) for p in fewer]
     _, model = images_and_model(begun, type(fewer)(*parts), None)
     assert "drawn anew: classes.weight, decoder." in capsys.readouterr().out
-    assert torch.equal(model.stem[0].weight, saved.stem[0].weight)
+    assert isinstance(model, ImageCapsNet)
+    assert isinstance(saved, ImageCapsNet)
+    assert torch.equal(model.stem.convolutions[0].weight, saved.stem.convolutions[0].weight)
     assert not torch.equal(model.classes.weight, saved.classes.weight)
     assert model.class_names == names
     assert model.mean == saved.mean

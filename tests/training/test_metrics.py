@@ -13,6 +13,7 @@ from torchcaps.training.metrics import (
     class_figures,
     describe_classes,
     evaluate,
+    list_classes,
     wilson_interval,
 )
 
@@ -129,6 +130,12 @@ def test_the_line_of_classes_names_all_of_few_and_the_worst_of_many():
     many = Evaluation(labels, activation, 0.0, 0.0)
     line = describe_classes(many, list("abcdefgh"))
     assert line.startswith("balanced accuracy: 87.50% (lowest recall: f 0.00%, a 100.00%, b 100")
+
+
+def test_the_list_of_classes_names_all_or_the_worst():
+    names = ["a", "b\n", "c"]
+    assert list_classes(ANSWERS, names) == "a 50.00%, 50.00%; b 100.00%, 33.33%; c 0.00%, none"
+    assert list_classes(ANSWERS, names, most=2) == "c 0.00%, none; a 50.00%, 50.00%"
 
 
 # --- more than a guesser would get right

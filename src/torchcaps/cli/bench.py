@@ -48,10 +48,10 @@ class Bench:
         if self.threads is not None:
             check_range("threads", self.threads, MOST_THREADS)
             torch.set_num_threads(self.threads)
-        if not 0 < self.budget <= A_DAY:
-            raise InputError(
-                f"--budget must be more than 0 seconds, and at most a day, got {self.budget:g}"
-            )
+        if not self.budget > 0:
+            raise InputError(f"--budget must be more than 0 seconds, got {self.budget:g}")
+        if self.budget > A_DAY:
+            raise InputError(f"--budget must be at most a day of seconds, got {self.budget:g}")
         device = self._device(torch.cuda.is_available())
         names = self.shapes or [n for n, s in SHAPES.items() if device == "cuda" or not s.gpu_only]
         folder = self._folder()

@@ -57,18 +57,20 @@ class Eval:
         batch_size = min(self.batch_size, len(data))
         watch = partial(watched, description="measuring")
         measured = evaluate(model, data, batch_size=batch_size, watch=watch)
-        result = summary(measured, model.class_names) | {"data": name, "split": self.split}
-        if self.json:
-            print(json.dumps(result, indent=2, ensure_ascii=not can_print("é…")))
+        where = {"data": name, "split": self.split}
+        if data.multi_label:
+            result, text = of_several_labels(measured, model.class_names, where)
         else:
-            print(as_text(result, describe_classes(measured, model.class_names)))
+            result = summary(measured, model.class_names) | where
+            text = as_text(result, describe_classes(measured, model.class_names))
+        print(json.dumps(result, indent=2, ensure_ascii=not can_print("é…")) if self.json else text)
 
     def _load_data(self, model: "Classifier") -> tuple[str, Any]:
         from torchcaps.cli.checkpoint import run_of_model
         from torchcaps.data import load_data
-        from torchcaps.training.build import describe_data
+        from torchcaps.training.build import IN_MEMORY, describe_data
 
-        name, data_dir, began_with = self.data, self.data_dir, None
+        name, data_dir, began_with, in_memory = self.data, self.data_dir, None, None
         if name is None:
             run = run_of_model(self.checkpoint)
             if run is None:
@@ -77,9 +79,14 @@ class Eval:
                 )
             trained = read_train_config(run.config)
             name, data_dir = trained.data, data_dir or trained.data_dir
+            in_memory = IN_MEMORY[trained.in_memory]
             began_with = run.read_data_facts()["sha256"]
         parts = load_data(
-            name, data_dir, image_size=model.image_size, channels=_channels(model.channels)
+            name,
+            data_dir,
+            image_size=model.image_size,
+            channels=_channels(model.channels),
+            in_memory=in_memory,
         )
         if began_with not in (None, describe_data(parts)["sha256"]):
             raise InputError(
@@ -119,6 +126,38 @@ def summary(measured: "Evaluation", class_names: tuple[str, ...]) -> dict[str, A
             for name, (wrong, total) in zip(class_names, by_class)
         },
     }
+
+
+def of_several_labels(
+    measured: "Evaluation", class_names: tuple[str, ...], where: dict[str, str]
+) -> tuple[dict[str, Any], str]:
+    """What `eval` prints of images that show several classes: as JSON values, and as text."""
+    from torchcaps.training.multi_label import (
+        MultiLabelEvaluation,
+        describe_labels,
+        label_figures,
+    )
+
+    answers = MultiLabelEvaluation(**vars(measured))
+    low, high = answers.interval
+    count = len(answers.labels)
+    result = {
+        "accuracy": answers.accuracy,
+        "interval_95": [low, high],
+        "images": count,
+        "wrong": count - answers.correct,
+        "loss": answers.loss,
+        "classification_loss": answers.classification_loss,
+        **label_figures(answers, class_names),
+        **where,
+    }
+    text = (
+        f"accuracy: every label is right in {answers.accuracy:.2%} (95 % interval {low:.2%} to "
+        f"{high:.2%}) of {count} images, on {where['data']} ({where['split']})\n"
+        f"{describe_labels(answers, class_names)}\n"
+        f"loss: {answers.loss:.4f}, of it classification {answers.classification_loss:.4f}"
+    )
+    return result, text
 
 
 def as_text(result: dict[str, Any], classes: str) -> str:

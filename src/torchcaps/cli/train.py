@@ -30,13 +30,14 @@ class Train(TrainConfig):
             """as JSON: '{"name": "em", "final_lambda": 0.02}'; default: the model's, dynamic."""
         ),
     ] = None
-    model_options: Annotated[  # type: ignore[assignment]  # JSON here, the object in the config
+    # As JSON here, as an object in the config.
+    model_options: Annotated[
         str | None,
         tyro.conf.arg(
             help="Arguments of the network over its defaults, as JSON: "
             """'{"kernel_size": 7, "primary_stride": 2}'."""
         ),
-    ] = None
+    ] = None  # type: ignore[assignment]
     config: Path | None = None
     """Take the options from the config.json of an earlier run; those given besides it win."""
     resume: Path | None = None
@@ -77,6 +78,7 @@ class Train(TrainConfig):
             raise InputError("--find-rate is for new runs: leave out --resume")
         config = self.options()
         task, model = images_and_model(config, None, None)
+        config = task.fitted(config)
         print(task.describe(model))
         print(find_learning_rate(config, task, model))
 
@@ -128,13 +130,16 @@ def page_of(result: "RunResult") -> str:
     """
     from torchcaps.cli.explore import PAGE
     from torchcaps.explorer import write_explorer
-    from torchcaps.models import CapsNet, load_model
+    from torchcaps.models import load_model
+    from torchcaps.models.capsule_classifier import CapsuleClassifier
 
     assert result.held_out is not None
+    if result.test is not None and result.test.multi_label:
+        return ""
     path = result.folder / PAGE
     try:
         model = load_model(result.folder / "model")
-        if not isinstance(model, CapsNet):
+        if not isinstance(model, CapsuleClassifier):
             return ""
         write_explorer(model, path, result.test, result.held_out.predictions)
     except (InputError, OSError) as error:

@@ -11,6 +11,7 @@ from torchcaps.data.affnist import read_affnist
 from torchcaps.data.augment import apply_shift, random_shift, shift_offsets
 from torchcaps.data.augmentation import Augmentation
 from torchcaps.data.image_file import read_image
+from torchcaps.data.image_files import ImageFiles
 from torchcaps.data.image_kind import augmentation_for, image_kind
 from torchcaps.data.images import ImageData
 from torchcaps.data.load import TrainTest, dataset_names, load_data
@@ -23,6 +24,7 @@ __all__ = [
     "AffineRanges",
     "Augmentation",
     "ImageData",
+    "ImageFiles",
     "MultiMNIST",
     "PairBatch",
     "TrainTest",

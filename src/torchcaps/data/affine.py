@@ -3,7 +3,6 @@
 import dataclasses
 import math
 from dataclasses import dataclass
-from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -13,6 +12,7 @@ from torchcaps.data.augment import apply_shift
 from torchcaps.data.images import ImageData
 from torchcaps.data.indexed_random import IndexedRandom
 from torchcaps.errors import InputError
+from torchcaps.plain_numbers import is_whole
 
 __all__ = ["AFFNIST_RANGES", "AffineRanges", "affine_images", "pad_images", "place_images"]
 
@@ -129,7 +129,7 @@ def place_images(data: ImageData, seed: int = 0, *, size: int = SIDE) -> ImageDa
 def _check_size(data: ImageData, size: int) -> int:
     """The larger side of the images."""
     largest = max(data.image_size)
-    if not isinstance(size, Integral) or isinstance(size, bool) or size < largest:
+    if not is_whole(size) or size < largest:
         raise InputError(
             f"size is {size!r} for images of {'×'.join(map(str, data.image_size))}; expected a "
             "whole number of pixels, no less than theirs"

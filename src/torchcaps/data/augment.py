@@ -1,12 +1,12 @@
 """Random shifts, as in the paper's MNIST runs, reproducible at any step."""
 
-from numbers import Integral
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from torchcaps.errors import InputError
+from torchcaps.plain_numbers import is_whole
 from torchcaps.seeding import mix_seed
 
 __all__ = ["Border", "apply_shift", "random_shift", "shift_offsets"]
@@ -71,7 +71,7 @@ def shift_offsets(batch: int, max_shift: int, seed: int, step: int) -> Tensor:
         torch.Size([4, 2])
     """
     for name, value in {"batch": batch, "max_shift": max_shift, "seed": seed, "step": step}.items():
-        if not isinstance(value, Integral) or isinstance(value, bool):
+        if not is_whole(value):
             raise TypeError(f"{name} is {value!r}; expected an integer")
         if name in ("batch", "max_shift") and value < 0:
             raise InputError(f"{name} is {value}; expected an integer of at least 0")

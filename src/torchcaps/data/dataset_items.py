@@ -24,8 +24,10 @@ class MapStyle(Protocol):
         """The pair (image, label) at `index`."""
 
 
-def read_items(dataset: Iterable[Any] | MapStyle) -> tuple[Tensor, Tensor]:
-    """Images [N, C, H, W] (uint8 or float32) and labels [N] of everything in `dataset`.
+def read_items(
+    dataset: Iterable[Any] | MapStyle, channels: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Images [N, C, H, W] (uint8 or float32) and labels [N] or [N, K] of everything in `dataset`.
 
     Raises:
         InputError: an image or label is wrong, images differ in size or dtype, or there are none.
@@ -37,12 +39,13 @@ def read_items(dataset: Iterable[Any] | MapStyle) -> tuple[Tensor, Tensor]:
         ([2, 1, 4, 4], [0, 1])
     """
     images: list[Tensor] = []
-    labels: list[int] = []
+    labels: list[int | list[int]] = []
     for index, item in enumerate(_each(dataset)):
         if not isinstance(item, (tuple, list)) or len(item) != 2:
             raise TypeError(f"item {index} is {_describe(item)}; expected a pair (image, label)")
-        image = _image(item[0], f"item {index}: the image")
+        image = _image(item[0], f"item {index}: the image", channels)
         labels.append(_label(item[1], index))
+        _check_kind(labels, item[1])
         if images and (image.shape != images[0].shape or image.dtype != images[0].dtype):
             raise InputError(
                 f"item {index}: the image is {_kind(image)} but item 0 is {_kind(images[0])}; "
@@ -51,6 +54,11 @@ def read_items(dataset: Iterable[Any] | MapStyle) -> tuple[Tensor, Tensor]:
         images.append(image)
     if not images:
         raise InputError("the dataset is empty; expected at least one (image, label) pair")
+    if isinstance(labels[0], list) and all(sum(label) == 1 for label in labels):  # type: ignore[arg-type]
+        raise TypeError(
+            f"item 0: the label is {_describe(torch.tensor(labels[0]))}; expected an integer, for "
+            "every item is of one class (of one-hot labels take .argmax())"
+        )
     return torch.stack(images), torch.tensor(labels)
 
 
@@ -66,12 +74,12 @@ def _each(dataset: Any) -> Iterator[Any]:
     )
 
 
-def _image(image: Any, what: str) -> Tensor:
+def _image(image: Any, what: str, channels: int | None) -> Tensor:
     """uint8 or float32 [C, H, W]."""
     if type(image).__module__.partition(".")[0] == "PIL":
         return torch.from_numpy(np.ascontiguousarray(to_pixels(image, what)))
     if isinstance(image, np.ndarray):
-        if image.ndim == 3 and channels_last(image.shape, what):
+        if image.ndim == 3 and channels_last(image.shape, what, channels):
             image = image.transpose(2, 0, 1)
         if image.dtype.kind not in "uif":
             raise InputError(f"{what} has dtype {image.dtype}; expected uint8 or float in [0, 1]")
@@ -101,7 +109,16 @@ def _image(image: Any, what: str) -> Tensor:
     return pixels
 
 
-def _label(label: Any, index: int) -> int:
+def _label(label: Any, index: int) -> int | list[int]:
+    """A class number, or of several classes a list of 0 and 1."""
+    if isinstance(label, (Tensor, np.ndarray)) and label.ndim == 1:
+        flags: list[Any] = label.tolist()
+        if not flags or not all(flag in (0, 1) and not isinstance(flag, float) for flag in flags):
+            raise TypeError(
+                f"item {index}: the label is {_describe(label)}; expected an integer, or integers "
+                "[K] of 0 and 1, whether each class is there"
+            )
+        return [int(flag) for flag in flags]
     if isinstance(label, Tensor) and label.ndim == 0:
         label = label.item()
     if isinstance(label, (bool, np.bool_)) or not isinstance(label, (int, np.integer)):
@@ -109,6 +126,16 @@ def _label(label: Any, index: int) -> int:
     if not 0 <= label < 2**31:
         raise InputError(f"item {index}: the label is {label}; expected a class number from 0")
     return int(label)
+
+
+def _check_kind(labels: list[int | list[int]], last: Any) -> None:
+    """Raise unless the last label is of the kind and length of the first."""
+    first, here = (len(x) if isinstance(x, list) else 0 for x in (labels[0], labels[-1]))
+    if first != here:
+        raise InputError(
+            f"item {len(labels) - 1}: the label is {_describe(last)} but that of item 0 is "
+            f"{f'one of {first} flags' if first else 'a class number'}; expected one kind"
+        )
 
 
 def _describe(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""A folder of class folders, read into memory."""
+"""A folder of class folders, read into memory, or where that is too small as it is needed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from torchcaps.data.folder_listing import Listing, scan
-from torchcaps.data.image_file import read_pixels
+from torchcaps.data.image_file import image_shape, read_pixels
+from torchcaps.data.image_files import ImageFiles
 from torchcaps.data.image_options import check_channels, check_size
 from torchcaps.data.images import ImageData
-from torchcaps.data.memory_check import check_fits
+from torchcaps.data.memory_check import TooLarge, check_fits
 from torchcaps.data.optional import require
 from torchcaps.data.split import TEST_FRACTION, TrainTest, stratified_indices
 from torchcaps.data.thread_pool import in_threads
@@ -27,6 +28,8 @@ def load_folder(
     root: Path,
     image_size: int | tuple[int, int] | None = None,
     channels: int | None = None,
+    *,
+    in_memory: bool | None = None,
 ) -> TrainTest:
     """Read `root`/CLASS/IMAGE, or `root`/train/CLASS/IMAGE and `root`/test/CLASS/IMAGE.
 
@@ -38,13 +41,16 @@ def load_folder(
         root: the folder.
         image_size: side of a square, or (H, W), to resize to; None demands that all files agree.
         channels: 1 (grey) or 3 (RGB); None takes 1 if every file is grey, else 3.
+        in_memory: False leaves the images in their files, from where they are read as they are
+            needed (`ImageFiles`; now only what stands before their pixels); True reads them into
+            memory; None does, where they fit.
 
     Returns:
         uint8 images, train and test, with the folders' names as class names.
 
     Raises:
         InputError: the folder is not of this form, a file cannot be read, sizes differ without
-            `image_size`, or the images would not fit into memory.
+            `image_size`, or the images are to be read into memory and do not fit.
         MissingPackage: pillow is not installed.
 
     Example:
@@ -62,13 +68,23 @@ def load_folder(
     require("PIL.Image", "pillow", "Reading image files")
     names, train, test = _with_test(scan(root))
     files = list(chain(*train, *test))
-    images = _read(root, files, size, channels)
     labels = torch.cat([_labels(train), _labels(test)])
-    n_train = sum(map(len, train))
     name = root.resolve().name
+    parts = (slice(sum(map(len, train))), slice(sum(map(len, train)), None))
+    if in_memory is not False:
+        try:
+            images = _read(root, files, size, channels)
+        except TooLarge:
+            if in_memory:
+                raise
+        else:
+            return TrainTest(*(ImageData(images[p], labels[p], names, name) for p in parts))
+    shape, resize = _shape(files, size, channels), size is not None
     return TrainTest(
-        ImageData(images[:n_train], labels[:n_train], names, name),
-        ImageData(images[n_train:], labels[n_train:], names, name),
+        *(
+            ImageFiles(root, files[p], labels[p], names, name, shape=shape, resize=resize)
+            for p in parts
+        )
     )
 
 
@@ -81,7 +97,7 @@ def _with_test(listing: Listing) -> tuple[tuple[str, ...], Files, Files]:
     files = list(chain(*train))
     rest, part = (
         [[files[i] for i in chosen[labels[chosen] == k].tolist()] for k in range(len(names))]
-        for chosen in stratified_indices(labels, TEST_FRACTION, 0, names)
+        for chosen in stratified_indices(labels, TEST_FRACTION, 0, names, at_least_one=True)
     )
     return names, rest, part
 
@@ -89,6 +105,18 @@ def _with_test(listing: Listing) -> tuple[tuple[str, ...], Files, Files]:
 def _labels(files: Files) -> Tensor:
     counts = torch.tensor([len(members) for members in files])
     return torch.arange(len(files)).repeat_interleave(counts)
+
+
+def _shape(
+    files: Sequence[Path], size: tuple[int, int] | None, channels: int | None
+) -> tuple[int, int, int]:
+    """(C, H, W) to which all files are brought."""
+    shapes = in_threads(image_shape, files, "Looking at")
+    for file, shape in zip(files, shapes):
+        if size is None and shape[1:] != shapes[0][1:]:
+            raise _differ(files[0], shapes[0][1:], file, shape[1:])
+    height, width = size or shapes[0][1:]
+    return channels or max(shape[0] for shape in shapes), height, width
 
 
 def _read(
@@ -120,7 +148,7 @@ class _Reader:
         check_fits(
             len(self.files) * channels * height * width,
             f"{self.root}: {len(self.files)} images of {channels}×{height}×{width}",
-            "choose a smaller --image-size (image_size in Python)",
+            "choose a smaller --image-size (image_size in Python), or leave out --in-memory",
         )
         images = torch.empty(len(self.files), channels, height, width, dtype=torch.uint8)
         array = images.numpy()  # assigning into an array costs less than into a tensor
@@ -131,11 +159,7 @@ class _Reader:
             if only_grey and len(pixels) != 1:
                 raise _ColourError
             if pixels.shape[1:] != (height, width):
-                raise InputError(
-                    f"images differ in size: {self.files[0]} is {_text(self.first_size)} and "
-                    f"{file} is {_text(pixels.shape[1:])} (height×width); "
-                    "give --image-size (image_size in Python)"
-                )
+                raise _differ(self.files[0], self.first_size, file, pixels.shape[1:])
             array[index] = pixels
 
         in_threads(read, range(len(self.files)), "Reading")
@@ -144,6 +168,13 @@ class _Reader:
 
 class _ColourError(Exception):
     """Not every image is grey."""
+
+
+def _differ(one: Path, its_size: tuple[int, ...], other: Path, size: tuple[int, ...]) -> InputError:
+    return InputError(
+        f"images differ in size: {one} is {_text(its_size)} and {other} is {_text(size)} "
+        "(height×width); give --image-size (image_size in Python)"
+    )
 
 
 def _text(size: tuple[int, ...]) -> str:

@@ -19,7 +19,7 @@ from torchcaps.errors import InputError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Pixels", "read_image", "read_pixels", "to_pixels"]
+__all__ = ["Pixels", "image_shape", "read_image", "read_pixels", "to_pixels"]
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -28,6 +28,7 @@ Pixels = npt.NDArray[np.uint8]
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 GREY_MODES = {"1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N", "I", "F"}
 ORIENTATION = 0x0112  # the EXIF tag
+TURNED = 5  # from this value of it on, rows and columns are exchanged
 
 
 def read_image(
@@ -75,6 +76,15 @@ def read_pixels(path: Path, size: tuple[int, int] | None, channels: int | None) 
             # below twice the size asked for.
             image.draft(image.mode, (2 * max(size), 2 * max(size)))
         return to_pixels(image, str(path), size, channels)
+
+
+def image_shape(path: Path) -> tuple[int, int, int]:
+    """(channels, height, width) that `read_pixels` gives, from what stands before the pixels."""
+    with _opened(path) as image:
+        width, height = image.size
+        if image.getexif().get(ORIENTATION, 1) >= TURNED:
+            width, height = height, width
+        return (1 if image.mode in GREY_MODES else 3), height, width
 
 
 def to_pixels(

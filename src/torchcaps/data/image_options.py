@@ -4,7 +4,7 @@ import operator
 
 from torchcaps.errors import InputError
 
-__all__ = ["check_channels", "check_size"]
+__all__ = ["check_channel_count", "check_channels", "check_size"]
 
 LARGEST_SIDE = 8192
 
@@ -47,3 +47,24 @@ def check_channels(channels: int | None) -> int | None:
     if channels not in (None, 1, 3) or isinstance(channels, bool):
         raise InputError(f"channels is {channels!r}; expected 1 (grey) or 3 (RGB)")
     return channels
+
+
+def check_channel_count(channels: int | None) -> int | None:
+    """`channels` itself, if it is a number of channels that an array may have, or None.
+
+    Raises:
+        InputError: it is something else.
+
+    Example:
+        >>> check_channel_count(13)
+        13
+    """
+    if channels is None:
+        return None
+    try:
+        count = 0 if isinstance(channels, bool) else operator.index(channels)
+    except TypeError:
+        count = 0
+    if count < 1:
+        raise InputError(f"channels is {channels!r}; expected a whole number from 1")
+    return count

@@ -13,7 +13,7 @@ from torch import Tensor
 from torchcaps.data.dataset_items import MapStyle, read_items
 from torchcaps.errors import InputError
 
-__all__ = ["ImageData"]
+__all__ = ["ImageData", "as_float", "check_labels", "checked_names"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -22,7 +22,8 @@ class ImageData:
 
     Args:
         images: [N, C, H, W], uint8, or float32 in [0, 1]. N, C, H and W are at least 1.
-        labels: [N] int64, each in [0, len(class_names)).
+        labels: [N] int64, each in [0, len(class_names)); or [N, len(class_names)] int64 of 0 and 1,
+            where an image may show any number of classes.
         class_names: one name per class, all different. A class may have no image here (a part of a
             data set keeps the names of the whole).
         name: what messages and tables call the data.
@@ -50,9 +51,9 @@ class ImageData:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
             raise TypeError(f"name is {type(self.name).__name__}; expected a string")
-        object.__setattr__(self, "class_names", _checked_names(self.class_names))
+        object.__setattr__(self, "class_names", checked_names(self.class_names))
         _check_images(self.images)
-        _check_labels(self.labels, self.images, self.class_names)
+        check_labels(self.labels, self.images, self.class_names)
 
     @classmethod
     def from_dataset(
@@ -60,16 +61,19 @@ class ImageData:
         dataset: Iterable[Any] | MapStyle,
         class_names: Sequence[str] | None = None,
         name: str = "dataset",
+        channels: int | None = None,
     ) -> ImageData:
         """Read every item of a data set that yields (image, label), such as torchvision's.
 
         Args:
             dataset: map-style (`__len__` and `__getitem__`) or any finite iterable. An image is a
                 tensor or array [C, H, W] or [H, W], an array [H, W, C], or a PIL image; uint8, or
-                float in [0, 1]; all of one size. A label is an integer from 0.
+                float in [0, 1]; all of one size. A label is an integer from 0; or where images show
+            several classes, an array or tensor [K] of 0 and 1.
             class_names: the names; without them `dataset.classes`, without that the numbers "0",
                 "1", …, which must then all occur.
             name: what messages and tables call the data.
+            channels: how many there are, where an array's shape leaves open which axis they are.
 
         Returns:
             The images as they were stored: uint8 stays uint8, any float becomes float32.
@@ -86,7 +90,9 @@ class ImageData:
         """
         if class_names is None:
             class_names = getattr(dataset, "classes", None)
-        images, labels = read_items(dataset)
+        images, labels = read_items(dataset, channels)
+        if class_names is None and labels.ndim == 2:
+            class_names = [str(k) for k in range(labels.shape[1])]
         if class_names is None:
             present = torch.unique(labels).tolist()
             gap = next((k for k, label in enumerate(present) if k != label), None)
@@ -97,21 +103,22 @@ class ImageData:
                     "give class_names, if this is a part that lacks some"
                 )
             class_names = [str(k) for k in present]
-        return cls(images, labels, _checked_names(class_names), name)
+        return cls(images, labels, checked_names(class_names), name)
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """One image, float32 [C, H, W] in [0, 1], and its label."""
+    def __getitem__(self, index: int) -> tuple[Tensor, int | Tensor]:
+        """One image, float32 [C, H, W] in [0, 1], and its label (or labels [K] of 0 and 1)."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"index {index} is outside the {len(self)} images of {self.name!r}")
         # A copy: what a caller does to an image must not reach the data.
-        return _as_float(self.images[index].clone()), int(self.labels[index])
+        label = self.labels[index].clone()
+        return as_float(self.images[index].clone()), label if self.multi_label else int(label)
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """The images at `indices` [B] int64, float32 [B, C, H, W] in [0, 1], and labels [B]."""
-        return _as_float(self.images[indices]), self.labels[indices]
+        """The images at `indices` [B] int64, float32 [B, C, H, W] in [0, 1], and their labels."""
+        return as_float(self.images[indices]), self.labels[indices]
 
     def subset(self, indices: Tensor | Sequence[int]) -> ImageData:
         """The images at `indices` [n], copied, under the same class names.
@@ -123,14 +130,28 @@ class ImageData:
             >>> data.subset([2, 0]).labels.tolist()
             [2, 0]
         """
+        chosen = self.checked_positions(indices)
+        return ImageData(self.images[chosen], self.labels[chosen], self.class_names, self.name)
+
+    def checked_positions(self, indices: Tensor | Sequence[int]) -> Tensor:
+        """Positions that a caller gave, int64 [n]; raises InputError for anything else."""
         chosen = torch.as_tensor(indices, device=self.labels.device)
         if chosen.ndim != 1 or (chosen.dtype != torch.int64 and len(chosen)):
             raise InputError(
                 f"indices is {chosen.dtype} of shape {list(chosen.shape)}; "
                 "expected a list or a 1-D int64 tensor of positions"
             )
-        chosen = chosen.to(torch.int64)
-        return ImageData(self.images[chosen], self.labels[chosen], self.class_names, self.name)
+        return chosen.to(torch.int64)
+
+    def add_to_hash(self, digest: Any) -> None:
+        """Feed a hash object of `hashlib` with all that the data are: images and labels."""
+        for tensor in (self.images, self.labels):
+            digest.update(tensor.contiguous().numpy().data)
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether an image may show any number of classes: labels are [N, K] of 0 and 1."""
+        return self.labels.ndim == 2
 
     @property
     def num_classes(self) -> int:
@@ -139,7 +160,7 @@ class ImageData:
 
     @property
     def channels(self) -> int:
-        """C: 1 for grey, 3 for RGB."""
+        """C: 1 for grey, 3 for RGB, or any other number."""
         return self.images.shape[1]
 
     @property
@@ -156,11 +177,13 @@ class ImageData:
         )
 
 
-def _as_float(images: Tensor) -> Tensor:
+def as_float(images: Tensor) -> Tensor:
+    """uint8 as float32 in [0, 1]; floats as they are."""
     return images.to(torch.float32).div_(255) if images.dtype == torch.uint8 else images
 
 
-def _checked_names(names: Sequence[str]) -> tuple[str, ...]:
+def checked_names(names: Sequence[str]) -> tuple[str, ...]:
+    """The names of classes as a tuple, checked as `ImageData` does."""
     if isinstance(names, str):
         raise TypeError(f"class_names is the single string {names!r}; expected a list of names")
     names = tuple(names)
@@ -203,14 +226,16 @@ def _check_images(images: Tensor) -> None:
         )
 
 
-def _check_labels(labels: Tensor, images: Tensor, names: tuple[str, ...]) -> None:
+def check_labels(labels: Tensor, images: Tensor, names: tuple[str, ...]) -> None:
+    """Check labels as `ImageData` does, against as many images."""
     if not isinstance(labels, Tensor):
         raise TypeError(f"labels is {type(labels).__name__}; expected a torch.Tensor [N] int64")
     if labels.dtype != torch.int64:
         raise InputError(
             f"labels has dtype {labels.dtype}; expected torch.int64 class numbers (labels.long())"
         )
-    if labels.shape != images.shape[:1]:
+    several = labels.ndim == 2 and labels.shape == (len(images), len(names))
+    if labels.shape != images.shape[:1] and not several:
         raise InputError(
             f"labels has shape {list(labels.shape)} but images holds {len(images)} images; "
             "expected one label per image"
@@ -220,6 +245,11 @@ def _check_labels(labels: Tensor, images: Tensor, names: tuple[str, ...]) -> Non
             f"labels is on {labels.device} and images on {images.device}; put both on one device"
         )
     low, high = int(labels.min()), int(labels.max())
+    if several and (low < 0 or high > 1):
+        raise InputError(
+            f"labels [N, {len(names)}] holds {low if low < 0 else high}; expected 0 and 1, whether "
+            "each class is there"
+        )
     if low < 0 or high >= len(names):
         wrong = low if low < 0 else high
         raise InputError(

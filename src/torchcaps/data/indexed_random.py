@@ -1,13 +1,12 @@
 """Random numbers of the item with a number: the same whichever items are drawn before it."""
 
-from numbers import Integral
-
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from torchcaps.errors import InputError
+from torchcaps.plain_numbers import is_whole
 from torchcaps.seeding import mix_seed
 
 __all__ = ["IndexedRandom"]
@@ -41,7 +40,7 @@ class IndexedRandom:
 
     def __init__(self, purpose: str, seed: int, start: int, count: int) -> None:
         for name, value in {"seed": seed, "start": start, "count": count}.items():
-            if not isinstance(value, Integral) or isinstance(value, bool):
+            if not is_whole(value):
                 raise TypeError(f"{name} is {value!r}; expected an integer")
             if name != "seed" and value < 0:
                 raise InputError(f"{name} is {value}; expected an integer of at least 0")

@@ -33,8 +33,9 @@ def load_data(
     *,
     image_size: int | tuple[int, int] | None = None,
     channels: int | None = None,
+    in_memory: bool | None = None,
 ) -> TrainTest:
-    """Load a data set into memory, in two parts.
+    """Load a data set, in two parts.
 
     Args:
         name: `mnist5k` (5,000 digits of MNIST that come with the package); `mnist` or
@@ -46,7 +47,11 @@ def load_data(
             not need it.
         image_size: side of a square, or (H, W), to resize to (bicubic, antialiased); None leaves
             the size.
-        channels: 1 (grey) or 3 (RGB); None leaves them as they are.
+        channels: 1 (grey) or 3 (RGB); None leaves them as they are. For a `.npz` also any other
+            number, where its images have so many (see `load_npz`).
+        in_memory: of a folder, False leaves the images in their files, to be read as they are
+            needed, and None does so where they do not fit into memory. All other data are read into
+            memory.
 
     Returns:
         TrainTest(train, test): images uint8 (from a `.npz` of floats: float32) and labels. What
@@ -62,8 +67,15 @@ def load_data(
         >>> len(train), len(test), train.image_size
         (4000, 1000, (28, 28))
     """
-    size, channels = check_size(image_size), check_channels(channels)
+    size = check_size(image_size)
     name = os.fspath(name)
+    if not name.lower().endswith(".npz"):
+        channels = check_channels(channels)
+    if in_memory is False and not Path(name).expanduser().is_dir():
+        raise InputError(
+            f"{name} is no folder of images, and only these can be read as they are needed: "
+            "leave out --in-memory no (in_memory in Python)"
+        )
     if name in FAMILY:
         dataset = FAMILY[name]
         files = find_files(dataset, Path(data_dir)) if data_dir is not None else fetch(dataset)
@@ -71,16 +83,20 @@ def load_data(
     elif name == "mnist5k":
         parts = load_mnist5k()
     else:
-        return _from_path(name, data_dir, size, channels)
+        return _from_path(name, data_dir, size, channels, in_memory)
     return TrainTest(*(resize(part, size, channels) for part in parts))
 
 
 def _from_path(
-    name: str, data_dir: Path | None, size: tuple[int, int] | None, channels: int | None
+    name: str,
+    data_dir: Path | None,
+    size: tuple[int, int] | None,
+    channels: int | None,
+    in_memory: bool | None,
 ) -> TrainTest:
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))  # as it stands, where there is no such user
     if path.is_dir():
-        return load_folder(path, size, channels)
+        return load_folder(path, size, channels, in_memory=in_memory)
     if path.is_file():
         if path.suffix.lower() != ".npz":
             raise InputError(

@@ -4,9 +4,13 @@ import os
 
 from torchcaps.errors import InputError
 
-__all__ = ["check_fits", "physical_memory"]
+__all__ = ["TooLarge", "check_fits", "physical_memory"]
 
 SHARE = 0.6  # of the physical memory that one data set may take
+
+
+class TooLarge(InputError):
+    """Data do not fit into memory."""
 
 
 def physical_memory() -> int | None:
@@ -21,14 +25,14 @@ def check_fits(needed: int, what: str, advice: str) -> None:
     """Refuse to read `needed` bytes if they exceed 60 % of the physical memory.
 
     Raises:
-        InputError: they do; the message begins with `what` and ends with `advice`.
+        TooLarge: they do; the message begins with `what` and ends with `advice`.
 
     Example:
         >>> check_fits(1000, "a small array", "")
     """
     there = physical_memory()
     if there is not None and needed > SHARE * there:
-        raise InputError(
+        raise TooLarge(
             f"{what} would take {needed / 2**30:.1f} GiB of memory, more than {SHARE:.0%} of the "
             f"{there / 2**30:.1f} GiB of this machine; {advice}"
         )

@@ -1,6 +1,5 @@
 """MultiMNIST: two digits of different classes, shifted and laid over each other on the fly."""
 
-from numbers import Integral
 from typing import NamedTuple
 
 import torch
@@ -10,6 +9,7 @@ from torchcaps.data.augment import apply_shift
 from torchcaps.data.images import ImageData
 from torchcaps.data.indexed_random import IndexedRandom
 from torchcaps.errors import InputError
+from torchcaps.plain_numbers import is_whole
 
 __all__ = ["MultiMNIST", "PairBatch"]
 
@@ -79,7 +79,7 @@ class MultiMNIST:
         self, data: ImageData, seed: int = 0, *, max_shift: int = 4, padding: int = 4
     ) -> None:
         for name, value in {"max_shift": max_shift, "padding": padding}.items():
-            if not isinstance(value, Integral) or isinstance(value, bool):
+            if not is_whole(value):
                 raise TypeError(f"{name} is {value!r}; expected an integer")
             if value < 0:
                 raise InputError(f"{name} is {value}; expected an integer of at least 0")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from torchcaps.data.channel_axis import channels_last
-from torchcaps.data.image_options import check_channels, check_size
+from torchcaps.data.image_options import check_channel_count, check_size
 from torchcaps.data.images import ImageData
 from torchcaps.data.memory_check import check_fits
 from torchcaps.data.resize import resize
@@ -35,10 +35,12 @@ def load_npz(
     unpickled. Other arrays in the archive are left alone.
 
     Args:
-        path: the archive. Images are [N, H, W], [N, H, W, C] or [N, C, H, W], uint8 or float in
-            [0, 1]; labels [N] integers from 0, without gaps unless `class_names` [K] are there.
+        path: the archive. Images are [N, H, W], [N, H, W, C] or [N, C, H, W] of any number of
+            channels, uint8 or float in [0, 1]; labels [N] integers from 0, without gaps unless
+            `class_names` [K] are there; or where images show several classes, [N, K] of 0 and 1.
         image_size: side of a square, or (H, W), to resize to; None leaves the size.
-        channels: 1 (grey) or 3 (RGB); None leaves them.
+        channels: 1 (grey) or 3 (RGB), to which images of 3 or 1 are brought; or how many there
+            are, any number, where the shape leaves open which axis they are; None leaves them.
 
     Returns:
         train and test; uint8 stays uint8, any float becomes float32.
@@ -54,16 +56,16 @@ def load_npz(
         >>> load_npz(path).train
         ImageData('toy': 16 images 1×8×8 uint8, 2 classes)
     """
-    size, channels = check_size(image_size), check_channels(channels)
+    size, channels = check_size(image_size), check_channel_count(channels)
     arrays = _read(path)
     has_test = "test_images" in arrays
     label_keys = ["labels", "test_labels"] if has_test else ["labels"]
     names = _class_names(path, arrays, label_keys)
 
-    train = resize(_part(path, arrays, "", names), size, channels)
+    train = resize(_part(path, arrays, "", names, channels), size, channels)
     if not has_test:
-        return TrainTest(*stratified_split(train, TEST_FRACTION))
-    test = resize(_part(path, arrays, "test_", names), size, channels)
+        return TrainTest(*stratified_split(train, TEST_FRACTION, at_least_one=True))
+    test = resize(_part(path, arrays, "test_", names, channels), size, channels)
     if train.images.shape[1:] != test.images.shape[1:] or train.images.dtype != test.images.dtype:
         raise InputError(
             f"{path}: images is {_kind(train)} but test_images {_kind(test)}; "
@@ -72,8 +74,10 @@ def load_npz(
     return TrainTest(train, test)
 
 
-def _part(path: Path, arrays: Arrays, prefix: str, names: tuple[str, ...]) -> ImageData:
-    images = _images(arrays[f"{prefix}images"], f"{path}: {prefix}images")
+def _part(
+    path: Path, arrays: Arrays, prefix: str, names: tuple[str, ...], channels: int | None
+) -> ImageData:
+    images = _images(arrays[f"{prefix}images"], f"{path}: {prefix}images", channels)
     labels = _labels(arrays[f"{prefix}labels"], f"{path}: {prefix}labels")
     if len(images) != len(labels):
         raise InputError(
@@ -149,7 +153,7 @@ def _array_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     return shape, dtype
 
 
-def _images(array: np.ndarray[Any, Any], what: str) -> Tensor:
+def _images(array: np.ndarray[Any, Any], what: str, channels: int | None) -> Tensor:
     """[N, C, H, W], uint8 or float32."""
     if array.ndim not in (3, 4) or array.size == 0:
         raise InputError(
@@ -171,17 +175,26 @@ def _images(array: np.ndarray[Any, Any], what: str) -> Tensor:
         array = array.astype(np.float32, copy=False)
     if array.ndim == 3:
         array = array[:, None]
-    elif channels_last(array.shape[1:], f"{what}: an image"):
+    elif channels_last(array.shape[1:], f"{what}: an image", channels):
         array = array.transpose(0, 3, 1, 2)
     return torch.from_numpy(np.ascontiguousarray(array))
 
 
 def _labels(array: np.ndarray[Any, Any], what: str) -> Tensor:
+    """int64 [N], or [N, K] of 0 and 1."""
+    if array.ndim == 2 and array.size and array.dtype.kind in "uib" and not _one_hot(array):
+        low, high = int(array.min()), int(array.max())
+        if low < 0 or high > 1:
+            raise InputError(
+                f"{what} [N, {array.shape[1]}] holds {low if low < 0 else high}; expected 0 and 1, "
+                "whether each class is there, or integers [N], one class number per image"
+            )
+        return torch.from_numpy(array.astype(np.int64))
     if array.ndim != 1 or array.dtype.kind not in "ui" or len(array) == 0:
         hint = " (of one-hot labels take .argmax(1))" if array.ndim == 2 else ""
         raise InputError(
-            f"{what} is {array.dtype} of shape {list(array.shape)}; "
-            f"expected integers [N], one class number per image{hint}"
+            f"{what} is {array.dtype} of shape {list(array.shape)}; expected integers [N], one "
+            f"class number per image, or integers [N, K] of 0 and 1{hint}"
         )
     if int(array.min()) < 0 or int(array.max()) >= 2**31:
         wrong = array.min() if array.min() < 0 else array.max()
@@ -189,9 +202,20 @@ def _labels(array: np.ndarray[Any, Any], what: str) -> Tensor:
     return torch.from_numpy(array.astype(np.int64))
 
 
+def _one_hot(array: np.ndarray[Any, Any]) -> bool:
+    """Whether every row has a single 1: such images are of one class each."""
+    return bool(((array == 0) | (array == 1)).all() and (array.sum(axis=1) == 1).all())
+
+
 def _class_names(path: Path, arrays: Arrays, label_keys: list[str]) -> tuple[str, ...]:
     """The stored names, or the numbers that occur."""
-    labels = torch.cat([_labels(arrays[key], f"{path}: {key}") for key in label_keys])
+    parts = [_labels(arrays[key], f"{path}: {key}") for key in label_keys]
+    if len({part.shape[1:] for part in parts}) > 1:
+        shapes = " but ".join(f"{k} {list(part.shape)}" for k, part in zip(label_keys, parts))
+        raise InputError(f"{path}: {shapes}; expected one kind of labels, of as many classes")
+    labels = torch.cat(parts)
+    if labels.ndim == 2:
+        return _names_of_columns(path, arrays, labels.shape[1])
     present = torch.unique(labels).tolist()
     if len(present) == 1:
         raise InputError(f"{path}: every label is {present[0]}; expected at least two classes")
@@ -203,16 +227,34 @@ def _class_names(path: Path, arrays: Arrays, label_keys: list[str]) -> tuple[str
                 "gaps, or the array class_names"
             )
         return tuple(map(str, present))
+    names = _stored_names(path, arrays)
+    if present[-1] >= len(names):
+        raise InputError(
+            f"{path}: a label is {present[-1]} but class_names holds {len(names)} names; "
+            f"expected labels from 0 to {len(names) - 1}"
+        )
+    return names
+
+
+def _names_of_columns(path: Path, arrays: Arrays, count: int) -> tuple[str, ...]:
+    """The stored names, or the numbers of the columns of labels [N, K]."""
+    if "class_names" not in arrays:
+        return tuple(map(str, range(count)))
+    names = _stored_names(path, arrays)
+    if len(names) != count:
+        raise InputError(
+            f"{path}: labels have {count} columns but class_names holds {len(names)} names; "
+            "expected one name per column"
+        )
+    return names
+
+
+def _stored_names(path: Path, arrays: Arrays) -> tuple[str, ...]:
     names = arrays["class_names"]
     if names.ndim != 1 or names.dtype.kind not in "US":
         raise InputError(
             f"{path}: class_names is {names.dtype} of shape {list(names.shape)}; "
             "expected a 1-D array of strings"
-        )
-    if present[-1] >= len(names):
-        raise InputError(
-            f"{path}: a label is {present[-1]} but class_names holds {len(names)} names; "
-            f"expected labels from 0 to {len(names) - 1}"
         )
     try:
         return tuple(n.decode() if isinstance(n, bytes) else n for n in names.tolist())

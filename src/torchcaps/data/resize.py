@@ -28,7 +28,7 @@ def resize(data: ImageData, image_size: tuple[int, int] | None, channels: int | 
     """
     images = data.images
     if channels is not None and channels != data.channels:
-        if data.channels not in (1, 3):
+        if not {channels, data.channels} <= {1, 3}:
             raise InputError(
                 f"{data.name}: the images have {data.channels} channels, so channels={channels} "
                 "cannot be met; store 1 (grey) or 3 (RGB), or leave out channels"

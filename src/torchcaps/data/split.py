@@ -8,9 +8,16 @@ from torch import Tensor
 from torchcaps.data.images import ImageData
 from torchcaps.errors import InputError
 
-__all__ = ["TEST_FRACTION", "TrainTest", "stratified_indices", "stratified_split"]
+__all__ = [
+    "TEST_FRACTION",
+    "TrainTest",
+    "split_off_validation",
+    "stratified_indices",
+    "stratified_split",
+]
 
 TEST_FRACTION = 0.2  # of data that bring no test part of their own
+SMALL_CLASS = 10  # images; of which a fraction may round to none
 
 
 class TrainTest(NamedTuple):
@@ -21,7 +28,7 @@ class TrainTest(NamedTuple):
 
 
 def stratified_split(
-    data: ImageData, fraction: float, seed: int = 0
+    data: ImageData, fraction: float, seed: int = 0, *, at_least_one: bool = False
 ) -> tuple[ImageData, ImageData]:
     """Split off `round(fraction * n)` of the n images of each class, at random.
 
@@ -30,6 +37,7 @@ def stratified_split(
         fraction: share of each class that goes into the part, in (0, 1).
         seed: which random choice. The same seed gives the same choice, whatever the state of
             torch's global generator, which is neither read nor moved.
+        at_least_one: a class of 2 to 10 images gives one where the fraction would take none.
 
     Returns:
         (rest, part), each in the original order of the images.
@@ -46,12 +54,48 @@ def stratified_split(
         >>> len(rest), part.labels.sort().values.tolist()
         (8, [0, 1])
     """
-    rest, part = stratified_indices(data.labels.cpu(), fraction, seed, data.class_names)
+    groups, names = strata(data)
+    rest, part = stratified_indices(groups, fraction, seed, names, at_least_one=at_least_one)
     return data.subset(rest), data.subset(part)
 
 
+def split_off_validation(data: ImageData, fraction: float) -> tuple[ImageData, ImageData | None]:
+    """(training, validation) images; the same split in every run, whatever its seed.
+
+    Small classes give one image at least; a class of a single image keeps it for training.
+    """
+    if fraction == 0:
+        return data, None
+    groups, names = strata(data)
+    alone = torch.bincount(groups, minlength=len(names))[groups] == 1
+    rest, part = stratified_indices(
+        groups.masked_fill(alone, -1), fraction, 0, names, at_least_one=True
+    )
+    return (data.subset(rest), data.subset(part)) if len(part) else (data, None)
+
+
+def strata(data: ImageData) -> tuple[Tensor, tuple[str, ...]]:
+    """The group `[N]` by which each image is split, and the groups' names.
+
+    The group is the class; of an image with several classes the rarest of them, and of one with
+    none a group beside all classes.
+    """
+    labels = data.labels.cpu()
+    if not data.multi_label:
+        return labels, data.class_names
+    rarest_first = labels.sum(dim=0).argsort(stable=True)
+    groups = rarest_first[labels[:, rarest_first].argmax(dim=1)]
+    groups = torch.where(labels.any(dim=1), groups, len(data.class_names))
+    return groups, (*data.class_names, "none of them")
+
+
 def stratified_indices(
-    labels: Tensor, fraction: float, seed: int, class_names: tuple[str, ...]
+    labels: Tensor,
+    fraction: float,
+    seed: int,
+    class_names: tuple[str, ...],
+    *,
+    at_least_one: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """As `stratified_split`, on labels [N] alone: the positions of (rest, part), ascending."""
     if not 0 < fraction < 1:  # also false for NaN
@@ -64,6 +108,8 @@ def stratified_indices(
         if n == 0:
             continue
         taken = round(fraction * n)
+        if at_least_one and n <= SMALL_CLASS:
+            taken = max(taken, 1)
         if not 0 < taken < n:
             raise InputError(
                 f"class {name!r} has {n} image{'s' if n > 1 else ''}: a fraction of {fraction:g} "

@@ -1,7 +1,6 @@
 """A model and some images → one file: the page, its script and style, and the weights."""
 
 import base64
-import copy
 import hashlib
 import json
 import math
@@ -11,16 +10,15 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from torchcaps.data import ImageData
-from torchcaps.errors import InputError
 from torchcaps.explorer.bundle import bundle
+from torchcaps.explorer.network import architecture, page_model, page_tensors
 from torchcaps.explorer.routings import page_routing
 from torchcaps.explorer.samples import choose_samples, no_samples
-from torchcaps.models import CapsNet, Classifier
-from torchcaps.models.classifier import count_parameters
+from torchcaps.models import Classifier
+from torchcaps.models.summary import count_parameters
 from torchcaps.storage import write_text
 
 __all__ = ["page_data", "page_text", "write_explorer"]
@@ -41,7 +39,7 @@ def write_explorer(
     """Write the page of a model: one file that needs no server and asks nobody for anything.
 
     Args:
-        model: a `CapsNet`; the page has its weights in fp16.
+        model: a `CapsNet` or an `ImageCapsNet`; the page has its weights in fp16.
         path: of the file, which is written atomically; its folder is made where there is none.
         held_out: images that the model was not trained on, for the strip; default: none.
         predictions: [N], what the model said of all of them, where that is known.
@@ -58,61 +56,29 @@ def page_data(
     model: Classifier, held_out: ImageData | None = None, predictions: Tensor | None = None
 ) -> dict[str, Any]:
     """What the page knows, as JSON values; arguments as in `write_explorer`."""
-    if not isinstance(model, CapsNet):
-        raise InputError(
-            f"the explorer shows capsules, and a {type(model).__name__} has none: name a CapsNet"
-        )
-    routing = page_routing(model)
-    left_out = model.decoder is not None and count_parameters(model.decoder) > LARGEST_DECODER
-    rounded = copy.deepcopy(model).cpu().eval().half().float()
+    shown = page_model(model)
+    routing = page_routing(shown)
+    left_out = shown.decoder is not None and count_parameters(shown.decoder) > LARGEST_DECODER
     if left_out:
-        rounded.decoder = None
-    tensors = {name: packed(name, value) for name, value in rounded.state_dict().items()}
-    samples = no_samples(rounded)
+        shown.decoder = None
+    tensors = {name: packed(value) for name, value in page_tensors(shown).items()}
+    samples = no_samples(shown)
     if held_out is not None:
-        samples = choose_samples(rounded, held_out, predictions)
+        samples = choose_samples(shown, held_out, predictions)
     metadata = single_values(model.metadata)
     return {
         "title": title(metadata),
         "subject": subject(model, metadata),
         "decoder_left_out": left_out,
-        "config": {**architecture(rounded), "routing": routing},
+        "config": {**architecture(shown), "routing": routing},
         "metadata": metadata,
         "tensors": tensors,
         "samples": samples.as_json(),
     }
 
 
-def architecture(model: CapsNet) -> dict[str, Any]:
-    """What the page's engine builds the network from, without its routing."""
-    kernel, conv_stride = model.conv.kernel_size[0], model.conv.stride[0]
-    decoder = [] if model.decoder is None else list(model.decoder.layers)
-    widths = [layer.out_features for layer in decoder if isinstance(layer, torch.nn.Linear)]
-    return {
-        "image_size": list(model.image_size),
-        "channels": model.channels,
-        "class_names": list(model.class_names),
-        "conv_channels": model.conv.out_channels,
-        "primary_types": model.primary.types,
-        "primary_dim": model.primary.dim,
-        "pose_dim": model.classes.weight.shape[2],
-        "routing_bias": model.classes.bias is not None,
-        "kernel_size": kernel,
-        "conv_stride": conv_stride,
-        "primary_stride": model.primary.conv.stride[0],
-        "reconstruct": model.decoder is not None,
-        "decoder_hidden": widths[:-1],
-        "primary_grid": list(model.primary_grid),
-    }
-
-
-def packed(name: str, tensor: Tensor) -> dict[str, Any]:
+def packed(tensor: Tensor) -> dict[str, Any]:
     """A tensor as base64 of little-endian fp16."""
-    if not tensor.isfinite().all():
-        raise InputError(
-            f"the model's {name} holds numbers that are not finite, or beyond the 65,504 of fp16, "
-            "the page's format: train it anew, or copy it again from its source"
-        )
     halves = tensor.contiguous().numpy().astype("<f2")
     return {"shape": list(tensor.shape), "data": base64.b64encode(halves.tobytes()).decode()}
 
@@ -134,7 +100,7 @@ def title(metadata: Mapping[str, str | int | float | bool]) -> str:
     return ": ".join(said) or "a capsule network"
 
 
-def subject(model: CapsNet, metadata: Mapping[str, str | int | float | bool]) -> str:
+def subject(model: Classifier, metadata: Mapping[str, str | int | float | bool]) -> str:
     """What the network learned from, as the page takes it: "digits", "drawings" or "photos".
 
     Photos are images whose border is neither black nor white, where a model's metadata says so.

@@ -3,7 +3,7 @@
 from typing import Any
 
 from torchcaps.errors import InputError
-from torchcaps.models import CapsNet
+from torchcaps.models.capsule_classifier import CapsuleClassifier
 from torchcaps.routing.registry import ROUTINGS
 
 __all__ = ["PAGE_ROUTINGS", "page_routing"]
@@ -15,7 +15,7 @@ NOT_FOR_THE_PAGE = {"detach"}
 MOST_ITERATIONS = 100  # beyond which a page would not come to an end
 
 
-def page_routing(model: CapsNet) -> dict[str, Any]:
+def page_routing(model: CapsuleClassifier) -> dict[str, Any]:
     """Name and options of the model's routing, as the page's engine takes them: JSON values.
 
     Raises:
@@ -43,7 +43,7 @@ def page_routing(model: CapsNet) -> dict[str, Any]:
     return {"name": name, **{option: options[option] for option in PAGE_ROUTINGS[name]}}
 
 
-def routing_of(model: CapsNet) -> tuple[str, dict[str, Any]]:
+def routing_of(model: CapsuleClassifier) -> tuple[str, dict[str, Any]]:
     """Name and options of the routing of the class capsules; no name where none stands for it."""
     routing = model.classes.routing
     known = ROUTINGS.get(routing.name) is type(routing)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from torchcaps.data import ImageData, apply_shift, shift_offsets
-from torchcaps.models import CapsNet
+from torchcaps.models import Classifier
 
 __all__ = ["Samples", "choose_samples", "no_samples"]
 
@@ -42,13 +42,13 @@ class Samples:
         }
 
 
-def no_samples(model: CapsNet) -> Samples:
+def no_samples(model: Classifier) -> Samples:
     """An empty strip, where no images can be had."""
     return Samples(torch.empty(0, model.channels, *model.image_size, dtype=torch.uint8), [], [], [])
 
 
 def choose_samples(
-    model: CapsNet, held_out: ImageData, predictions: Tensor | None = None
+    model: Classifier, held_out: ImageData, predictions: Tensor | None = None
 ) -> Samples:
     """Choose from held-out images; the same from the same.
 
@@ -68,7 +68,7 @@ def choose_samples(
         [spread_over_classes(held_out.labels, looked_at[~wrong]), looked_at[wrong][:WRONG]]
     )
     labels = held_out.labels[chosen].tolist()
-    images = as_bytes(held_out.images[chosen])
+    images = as_bytes(held_out.batch(chosen)[0])
     said = predict(model, ImageData(images, held_out.labels[chosen], held_out.class_names, ""))
     kinds = ["right" if k == label else "wrong" for k, label in zip(said.tolist(), labels)]
     overlaps, first, second = overlap(held_out)
@@ -80,7 +80,7 @@ def choose_samples(
     )
 
 
-def predict(model: CapsNet, data: ImageData, which: Tensor | None = None) -> Tensor:
+def predict(model: Classifier, data: ImageData, which: Tensor | None = None) -> Tensor:
     """The class of each image, a few at a time."""
     which = torch.arange(len(data)) if which is None else which
     return torch.cat([model.predict(data.batch(some)[0]) for some in torch.split(which, 64)])
@@ -103,7 +103,7 @@ def overlap(held_out: ImageData) -> tuple[Tensor, list[int], list[int]]:
 
     On a dark ground the brighter pixel is seen, on a light one the darker.
     """
-    none = held_out.images[:0].to(torch.uint8)
+    none = torch.empty(0, held_out.channels, *held_out.image_size, dtype=torch.uint8)
     generator = torch.Generator().manual_seed(SEED)
     order = torch.randperm(len(held_out), generator=generator)
     pairs = [(a, b) for a, b in order[: len(order) // 2 * 2].view(-1, 2).tolist()
@@ -112,7 +112,7 @@ def overlap(held_out: ImageData) -> tuple[Tensor, list[int], list[int]]:
         return none, [], []
     layers = []
     for side, members in enumerate(zip(*pairs)):
-        images = as_bytes(held_out.images[list(members)])
+        images = as_bytes(held_out.batch(torch.tensor(members))[0])
         most = min(OVERLAP_SHIFT, min(held_out.image_size) // 7)
         layers.append((images, shift_offsets(len(images), most, SEED, side)))
     light = bool(layers[0][0][:, :, 0].float().mean() > 127)  # the uppermost row is ground

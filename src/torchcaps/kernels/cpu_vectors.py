@@ -26,6 +26,7 @@ from numba.extending import (
 )
 
 __all__ = [
+    "REGISTER_BYTES",
     "Lanes",
     "absolute",
     "add",
@@ -38,7 +39,6 @@ __all__ = [
     "maximum",
     "multiply",
     "nonzero",
-    "register_bytes",
     "square_root",
     "store",
     "subtract",
@@ -49,10 +49,14 @@ __all__ = [
 Generator = Callable[[Any, Any, Any, Any], Any]
 
 
-def register_bytes() -> int:
-    """Bytes in a vector register of this machine."""
+def _register_bytes() -> int:
     features = get_host_cpu_features()
     return 64 if features.get("avx512f") else 32 if features.get("avx") else 16
+
+
+# Bytes in a vector register of this machine. Asked for once: it takes 0.1 ms, and LLVM's lock, for
+# which a process would wait for ever that was forked off while another thread held it.
+REGISTER_BYTES = _register_bytes()
 
 
 class Lanes:

@@ -1,6 +1,7 @@
 """The backends: which fused kernel, if any, can route these votes here, and the reasons why not."""
 
 import logging
+import os
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import Any, NamedTuple
@@ -52,6 +53,7 @@ PLAIN = {
     "learned_bias": False,
 }  # fmt: skip
 THERE = {kernel.package: find_spec(kernel.package) is not None for kernel in KERNELS.values()}
+JIT_DISABLED = os.environ.get("NUMBA_DISABLE_JIT", "").strip() not in ("", "0")
 _said: set[tuple[str, str]] = set()
 
 
@@ -202,10 +204,16 @@ def _no_kernel(routing: str, backend: str) -> str | None:
     kernel = KERNELS.get((routing, backend))
     if kernel is None:
         return "this routing has no such kernel"
-    return None if THERE[kernel.package] else f"{kernel.package} is not installed"
+    if not THERE[kernel.package]:
+        return f"{kernel.package} is not installed"
+    if kernel.package == "numba" and JIT_DISABLED:
+        return "Numba is told not to compile (NUMBA_DISABLE_JIT)"
+    return None
 
 
 def _say_once(routing: str, backend: str) -> None:
     if (routing, backend) not in _said:
         _said.add((routing, backend))
+        if JIT_DISABLED:
+            logger.warning("NUMBA_DISABLE_JIT is set: routing on the CPU goes without its kernel")
         logger.info("%s routing runs on the backend %r", routing, backend)

@@ -7,6 +7,7 @@ from torchcaps.layers.convolved import ConvolvedCaps, DeconvCaps
 from torchcaps.layers.dense import DenseCaps
 from torchcaps.layers.interests import InterestCaps, SelfAttentiveInterests, attend_to_interests
 from torchcaps.layers.primary import PrimaryCaps
+from torchcaps.layers.primary_map import PrimaryCapsMap
 
 __all__ = [
     "ClassCaps",
@@ -17,6 +18,7 @@ __all__ = [
     "DenseCaps",
     "InterestCaps",
     "PrimaryCaps",
+    "PrimaryCapsMap",
     "SelfAttentiveInterests",
     "attend_to_interests",
 ]

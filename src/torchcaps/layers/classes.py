@@ -12,7 +12,7 @@ from torchcaps.routing.base import Routing
 from torchcaps.routing.registry import create_routing
 from torchcaps.types import Capsules, check_counts, check_switch
 from torchcaps.votes import LinearVotes, MatrixVotes, WeightedVotes
-from torchcaps.windows import as_pair
+from torchcaps.votes.windows import as_pair
 
 __all__ = ["ClassCaps"]
 
@@ -78,6 +78,7 @@ class ClassCaps(nn.Module):
                 "weights of votes: take DenseCaps"
             )
         self.weight = nn.Parameter(torch.empty(self.form.weight_shape(*self.sizes)))
+        self.adds_coordinates = coordinates
         added = torch.zeros(*self.size, out_dim)
         if coordinates:
             first, step = (
@@ -131,5 +132,5 @@ class ClassCaps(nn.Module):
         in_types, in_dim, classes, out_dim = self.sizes
         return (
             f"{in_types}×{in_dim} → {classes}×{out_dim}, size={self.size}, "
-            f"coordinates={bool(self.coordinates.any())}, matrix_poses={self.form is MatrixVotes}"
+            f"coordinates={self.adds_coordinates}, matrix_poses={self.form is MatrixVotes}"
         )

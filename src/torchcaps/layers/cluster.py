@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from torchcaps.convolved import ConvolvedVotes
 from torchcaps.layers.conv import check_pose_map
 from torchcaps.types import Capsules, Paper, check_counts
-from torchcaps.windows import as_pair
+from torchcaps.votes.convolved import ConvolvedVotes
+from torchcaps.votes.windows import as_pair
 
 __all__ = ["ClusterCaps"]
 

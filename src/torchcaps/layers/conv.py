@@ -9,7 +9,7 @@ from torchcaps.layers.voting import VotingLayer
 from torchcaps.routing.base import Routing
 from torchcaps.types import Capsules, check_choice, check_counts, check_float_tensor
 from torchcaps.votes import MatrixVotes, Votes
-from torchcaps.windows import Windows, WindowVotes, as_pair
+from torchcaps.votes.windows import Windows, WindowVotes, as_pair
 
 __all__ = ["ConvCaps"]
 

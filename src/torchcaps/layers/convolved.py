@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from torchcaps.convolved import ConvolvedVotes, MapVotes
 from torchcaps.layers.conv import check_pose_map
 from torchcaps.routing.base import Routing
 from torchcaps.routing.registry import create_routing
 from torchcaps.types import Capsules, check_choice, check_counts, check_switch
 from torchcaps.votes import Votes
-from torchcaps.windows import as_pair
+from torchcaps.votes.convolved import ConvolvedVotes, MapVotes
+from torchcaps.votes.windows import as_pair
 
 __all__ = ["ConvolvedCaps", "DeconvCaps"]
 

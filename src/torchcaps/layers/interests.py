@@ -279,7 +279,7 @@ def starting_logits(
     """
     s = torch.arange(length, device=device).unsqueeze(1)
     k = torch.arange(interests, device=device)
-    x = (s * 0x9E3779B + k * 0x85EBCA7 + (seed % 2**32) * 0x27D4EB2F) & 0xFFFFFFFF
+    x = (s * 0x9E3779B + k * 0x85EBCA7 + (seed % 2**32 + 1) * 0x27D4EB2F) & 0xFFFFFFFF
     for _ in range(2):  # the 32-bit hash of C. Wellons' hash-prospector ("lowbias32")
         x = ((x ^ (x >> 16)) * 0x7FEB352D) & 0xFFFFFFFF
         x = ((x ^ (x >> 15)) * 0x46A64D37) & 0xFFFFFFFF

@@ -4,18 +4,27 @@ from torchcaps.models.capsnet import CapsNet
 from torchcaps.models.classifier import Classifier, Losses, ModelOutput
 from torchcaps.models.cnn import BaselineCNN
 from torchcaps.models.decoder import Decoder
+from torchcaps.models.em_capsnet import EMCapsNet
 from torchcaps.models.folder import list_pretrained
 from torchcaps.models.image_capsnet import ImageCapsNet
 from torchcaps.models.registry import create_model, list_models, load_model, load_pretrained
+from torchcaps.models.segcaps import MaskOutput, SegCaps
+from torchcaps.models.self_routing_capsnet import SelfRoutingCapsNet
+from torchcaps.models.variational_capsnet import VariationalCapsNet
 
 __all__ = [
     "BaselineCNN",
     "CapsNet",
     "Classifier",
     "Decoder",
+    "EMCapsNet",
     "ImageCapsNet",
     "Losses",
+    "MaskOutput",
     "ModelOutput",
+    "SegCaps",
+    "SelfRoutingCapsNet",
+    "VariationalCapsNet",
     "create_model",
     "list_models",
     "list_pretrained",

@@ -14,6 +14,7 @@ from torchcaps.types import Capsules, check_counts, exportable, values_at_hand
 
 __all__ = ["Classifier", "Losses", "ModelOutput", "count_parameters"]
 
+MOST_CLASSES = 1_000_000
 MOST_NORMALISED = 16.0  # far beyond what subtracting a mean and dividing by a deviation leaves
 
 
@@ -72,6 +73,11 @@ class Classifier(Pretrained, pipeline_tag="image-classification"):
         height, width, channels, num_classes = check_counts(
             image_height=height, image_width=width, channels=channels, num_classes=num_classes
         )
+        if num_classes > MOST_CLASSES:
+            raise ValueError(
+                f"num_classes is {num_classes}; expected at most {MOST_CLASSES:,}, whose names "
+                "alone fill 60 MB"
+            )
         self.image_size = (height, width)
         self.channels = channels
         self.num_classes = num_classes

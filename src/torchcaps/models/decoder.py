@@ -60,7 +60,7 @@ class Decoder(nn.Module):
 
     def forward(self, pose: Tensor, labels: Tensor) -> Tensor:
         """pose `[B, J, D]`, labels `[B]` (or targets `[B, J]`) → images `[B, C, H, W]`."""
-        pixels = self.layers(mask_poses(pose, labels).flatten(1))
+        pixels: Tensor = self.layers(mask_poses(pose, labels).flatten(1))
         images: Tensor = pixels.unflatten(1, self.image_shape)
         return images
 

@@ -9,19 +9,26 @@ from typing import Any, ClassVar, Self
 import safetensors.torch
 import torch
 from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download
-from safetensors import SafetensorError
 from torch import nn
 
 import torchcaps
 from torchcaps.errors import InputError
+from torchcaps.models.weights_file import (
+    CONFIG,
+    WEIGHTS,
+    check_header,
+    find_weights,
+    first_difference,
+    load_weights,
+    shapes,
+)
+from torchcaps.plain_numbers import plain_number
 from torchcaps.routing.base import Routing
-from torchcaps.storage import plain_number, write_bytes, write_json
+from torchcaps.storage import as_utf8, read_json, write_bytes, write_json
 from torchcaps.types import Paper
 
 __all__ = ["Pretrained", "read_config"]
 
-WEIGHTS = "model.safetensors"
-CONFIG = "config.json"
 NOT_ARGUMENTS = ("architecture", "torchcaps_version", "metadata")
 CARD = """---
 {{ card_data }}
@@ -171,16 +178,19 @@ class Pretrained(
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
         """The README.md of the folder, from the model's class, config and metadata."""
         training = {key.replace("_", " "): value for key, value in self.metadata.items()}
+        texts = {
+            "architecture": type(self).__name__,
+            "summary": (type(self).__doc__ or "").strip().split("\n")[0],
+            "usage": self.card_usage(),
+            "facts": bullets(self.card_facts()),
+            "training": bullets(training) or "Not recorded.",
+            "settings": json.dumps(self.config, indent=2, ensure_ascii=False, default=plain_number),
+            "papers": "\n".join(f"- {paper}" for paper in self.papers()) or "Not published.",
+        }
         card: ModelCard = ModelCard.from_template(
             card_data=self._hub_mixin_info.model_card_data,
             template_str=CARD,
-            architecture=type(self).__name__,
-            summary=(type(self).__doc__ or "").strip().split("\n")[0],
-            usage=self.card_usage(),
-            facts=bullets(self.card_facts()),
-            training=bullets(training) or "Not recorded.",
-            settings=json.dumps(self.config, indent=2, ensure_ascii=False, default=plain_number),
-            papers="\n".join(f"- {paper}" for paper in self.papers()) or "Not published.",
+            **{name: as_utf8(text) for name, text in texts.items()},
         )
         return card
 
@@ -223,10 +233,14 @@ class Pretrained(
             )
         known = inspect.signature(cls).parameters
         for name in arguments:
-            if name not in known:
+            if name not in known and name not in config:
                 raise TypeError(f"from_pretrained() got an unexpected keyword argument {name!r}")
         given = {k: v for k, v in arguments.items() if k not in config or v != config[k]}
-        model = cls._from_config({**config, **given}, f"{model_id}/{CONFIG}")
+        whole, source = {**config, **given}, f"{model_id}/{CONFIG}"
+        # First without memory for the weights: a small file must not ask for gigabytes of it.
+        with torch.device("meta"):
+            check_header(cls._from_config(whole, source), weights)
+        model = cls._from_config(whole, source)
         load_weights(model, weights)
         return model.to(map_location).eval()
 
@@ -283,17 +297,6 @@ def bullets(facts: dict[str, Any]) -> str:
     return "\n".join(f"- {name}: {value}" for name, value in facts.items())
 
 
-def shapes(state: dict[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
-    """The shape of every tensor, by name."""
-    return {name: tuple(tensor.shape) for name, tensor in state.items()}
-
-
-def first_difference(expected: dict[str, Any], found: dict[str, Any]) -> str | None:
-    """The first name at which two mappings differ."""
-    names = (name for name in {**expected, **found} if expected.get(name) != found.get(name))
-    return next(names, None)
-
-
 def read_config(folder: Path) -> dict[str, Any]:
     """The config.json of a model folder, checked to be one of ours."""
     path = folder / CONFIG
@@ -303,8 +306,8 @@ def read_config(folder: Path) -> dict[str, Any]:
             "(in a training run, its folder 'model')"
         )
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        config = read_json(path)
+    except ValueError as error:
         raise InputError(f"{path} is not valid JSON ({error}): restore it") from error
     if not isinstance(config, dict) or not isinstance(config.get("architecture"), str):
         raise InputError(
@@ -320,38 +323,3 @@ def check_kinds(architecture: type, arguments: dict[str, Any]) -> None:
         switch = isinstance(parameter.default, bool)
         if name in arguments and isinstance(arguments[name], bool) != switch:
             raise TypeError(f"{name} is {arguments[name]!r}")
-
-
-def find_weights(folder: Path) -> Path:
-    """The safetensors file of a model folder; pickles beside it are refused by name."""
-    path = folder / WEIGHTS
-    if path.is_file():
-        return path
-    pickles = sorted(
-        p.name for p in folder.iterdir() if p.suffix in {".bin", ".pt", ".pth", ".pkl"}
-    )
-    if pickles:
-        raise InputError(
-            f"{folder / pickles[0]} is a pickle, which can run code of its author when read: "
-            f"torchcaps reads only {WEIGHTS}; ask for the model in that format"
-        )
-    raise InputError(f"{folder} holds no {WEIGHTS}: the model in it is incomplete, save it again")
-
-
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Fill `model` from a safetensors file that must fit it exactly."""
-    try:
-        tensors = safetensors.torch.load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(
-            f"{path} cannot be read as safetensors ({error}): it is truncated, damaged, or of "
-            "another format; copy it again from its source"
-        ) from error
-    expected, found = shapes(model.state_dict()), shapes(tensors)
-    if name := first_difference(expected, found):
-        raise InputError(
-            f"{path} does not fit the {type(model).__name__} of {CONFIG}: {name} should be "
-            f"{expected.get(name, 'absent')} and is {found.get(name, 'absent')}; "
-            "the two files are not from the same model"
-        )
-    model.load_state_dict(tensors)

@@ -9,9 +9,12 @@ from torchcaps.errors import InputError
 from torchcaps.models.capsnet import CapsNet
 from torchcaps.models.classifier import Classifier
 from torchcaps.models.cnn import BaselineCNN
+from torchcaps.models.em_capsnet import EMCapsNet
 from torchcaps.models.folder import find_pretrained
 from torchcaps.models.image_capsnet import ImageCapsNet
 from torchcaps.models.pretrained import read_config
+from torchcaps.models.self_routing_capsnet import SelfRoutingCapsNet
+from torchcaps.models.variational_capsnet import VariationalCapsNet
 
 __all__ = ["create_model", "list_models", "load_model", "load_pretrained"]
 
@@ -27,6 +30,12 @@ RECIPES = {
     "capsnet": Recipe(CapsNet, {}),
     "capsnet_small": Recipe(CapsNet, {"conv_channels": 64, "primary_types": 8}),
     "image_capsnet": Recipe(ImageCapsNet, {}),
+    "em_capsnet": Recipe(EMCapsNet, {}),
+    "em_capsnet_small": Recipe(
+        EMCapsNet, {"conv_channels": 64, "primary_types": 8, "types": (16, 16)}
+    ),
+    "self_routing_capsnet": Recipe(SelfRoutingCapsNet, {}),
+    "variational_capsnet": Recipe(VariationalCapsNet, {}),
     "baseline_cnn": Recipe(BaselineCNN, {}),
 }
 ARCHITECTURES = {recipe.architecture.__name__: recipe.architecture for recipe in RECIPES.values()}
@@ -36,8 +45,8 @@ def list_models() -> list[str]:
     """The names that `create_model` takes.
 
     Example:
-        >>> list_models()
-        ['baseline_cnn', 'capsnet', 'capsnet_small', 'image_capsnet']
+        >>> list_models()[:4]
+        ['baseline_cnn', 'capsnet', 'capsnet_small', 'em_capsnet']
     """
     return sorted(RECIPES)
 
@@ -47,10 +56,11 @@ def create_model(name: str, **arguments: Any) -> Classifier:
 
     Args:
         name: "image_capsnet" (for images of any size), "capsnet" (the paper's, 8,215,568
-            parameters), "capsnet_small" (64 convolution channels and 8 primary types: 2.1 million)
-            or "baseline_cnn" (35,445,522).
-        **arguments: of the architecture (`ImageCapsNet`, `CapsNet`, `BaselineCNN`), over those of
-            the name.
+            parameters), "capsnet_small" (64 convolution channels and 8 primary types: 2.1 million),
+            "em_capsnet" (matrix capsules: 319,028), "em_capsnet_small" (68,572),
+            "variational_capsnet" (68,404), "self_routing_capsnet" (931,664 for CIFAR-10), or
+            "baseline_cnn" (35,445,522).
+        **arguments: of the architecture (`ImageCapsNet`, `CapsNet`, …), over those of the name.
 
     Raises:
         InputError: an unknown name, answered with the nearest.
@@ -76,6 +86,21 @@ def takes_argument(name: str, argument: str) -> bool:
         (True, False)
     """
     return argument in inspect.signature(find_recipe(name).architecture).parameters
+
+
+def default_of(name: str, argument: str) -> Any:
+    """The value that an argument of a model has where none is given.
+
+    Raises:
+        InputError: an unknown name.
+
+    Example:
+        >>> default_of("capsnet", "routing"), default_of("capsnet_small", "primary_types")
+        ('dynamic', 8)
+    """
+    architecture, arguments = find_recipe(name)
+    stated = inspect.signature(architecture).parameters[argument].default
+    return arguments.get(argument, stated)
 
 
 def find_recipe(name: str) -> Recipe:

@@ -2,11 +2,11 @@
 
 from torch import Tensor
 
-from torchcaps.convolved import MapVotes
 from torchcaps.functional import SQUASHES
 from torchcaps.routing.locally_constrained import LocallyConstrainedRouting
 from torchcaps.types import Paper, check_switch
 from torchcaps.votes import Votes
+from torchcaps.votes.convolved import MapVotes
 
 __all__ = ["DeepCapsRouting"]
 

@@ -1,5 +1,6 @@
 """Dynamic routing between capsules: Procedure 1 of Sabour, Frosst and Hinton (2017)."""
 
+import math
 from typing import ClassVar, NamedTuple, Self
 
 import torch
@@ -133,7 +134,8 @@ class DynamicRouting(Routing[Total, State]):
             middle = (shortest + longest) / 2
             too_short = self.length_at_random(middle, out_caps / out_dim) < length
             shortest, longest = (middle, longest) if too_short else (shortest, middle)
-        return min(shortest * out_caps / in_caps**0.5, LONGEST_VOTE * out_dim**0.5)
+        wanted = shortest * out_caps / math.sqrt(in_caps)
+        return min(wanted, LONGEST_VOTE * math.sqrt(out_dim))
 
     def length_at_random(self, first: float, ratio: float) -> float:
         """|v_j| after all iterations, from the first |s_j|, for votes in random directions.

@@ -57,13 +57,15 @@ class EMRouting(Routing[Moments, State]):
     Args:
         iterations: r ≥ 1.
         final_lambda: λ ≥ 0, the inverse temperature (0.01 in the paper). Default: what makes the
-            λ_t of the last iteration J / Σ_i a_i (or J, where the sum is below 1), so that z does
-            not grow with the number of active children.
+            λ_t of the last iteration lambda_scale · J / Σ_i a_i (or lambda_scale · J, where the sum
+            is below 1), so that z does not grow with the number of active children.
         variance_floor: added to every variance, at least 1e-12; without it one child gives
             infinite density.
         mean_momentum: ρ in [0, 1]: μ is (1 − ρ) of the mean above and ρ of the μ before it, which
             is 0 at first (the authors' code has 0.1, the paper none).
         mass_floor: added to every m_j, at least 0, so that a parent without children stays finite.
+        lambda_scale: at least 0, factor of the default λ. 1 / D takes the mean of the cost over
+            components, which keeps deep networks from starting with all capsules on or off.
         constant_lambda: λ_t = λ in every iteration.
         first_coupling: R in the first iteration: "shared", 1/J; or "whole", 1 for every parent.
         detach, backend: as for every `Routing`.
@@ -99,6 +101,7 @@ class EMRouting(Routing[Moments, State]):
         variance_floor: float = 5e-4,
         mean_momentum: float = 0.0,
         mass_floor: float = 1e-7,
+        lambda_scale: float = 1.0,
         constant_lambda: bool = False,
         first_coupling: str = "shared",
         detach: bool = False,
@@ -110,12 +113,14 @@ class EMRouting(Routing[Moments, State]):
         check_number("variance_floor", variance_floor, least=SMALLEST)
         check_number("mean_momentum", mean_momentum, least=0, most=1)
         check_number("mass_floor", mass_floor, least=0)
+        check_number("lambda_scale", lambda_scale, least=0)
         check_switch("constant_lambda", constant_lambda)
         check_choice("first_coupling", first_coupling, ("shared", "whole"))
         self.final_lambda = final_lambda
         self.variance_floor = variance_floor
         self.mean_momentum = mean_momentum
         self.mass_floor = mass_floor
+        self.lambda_scale = lambda_scale
         self.constant_lambda = constant_lambda
         self.first_coupling = first_coupling
         self.register_parameter("beta_a", None)
@@ -181,7 +186,8 @@ class EMRouting(Routing[Moments, State]):
         if self.final_lambda is not None:
             return self.final_lambda * self.warm(t)
         active = m.sum(dim=-2).clamp(min=1)  # [..., 1]
-        return m.shape[-2] / active * (self.warm(t) / self.warm(self.iterations))
+        last = self.lambda_scale * m.shape[-2] / active
+        return last * (self.warm(t) / self.warm(self.iterations))
 
     def warm(self, t: int) -> float:
         """λ_t / λ"""

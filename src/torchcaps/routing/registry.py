@@ -5,11 +5,10 @@ import inspect
 import json
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from torchcaps.errors import InputError
-from torchcaps.storage import plain_number
+from torchcaps.plain_numbers import is_number, plain_number
 
 if TYPE_CHECKING:
     from torchcaps.routing.base import Routing
@@ -113,10 +112,8 @@ def create_routing(
                 f"{', '.join(options)} on it, or pass its name"
             )
         return routing
-    given = {
-        option: plain_number(value)
-        if isinstance(value, Real) and type(value) is not bool
-        else value
+    given: dict[str, Any] = {
+        option: plain_number(value) if is_number(value) else value
         for option, value in {**routing, **options}.items()
     }
     name = given.pop("name", None)

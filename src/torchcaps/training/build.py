@@ -12,20 +12,33 @@ from torchcaps.data import ImageData, TrainTest, channel_statistics, load_data
 from torchcaps.data.memory_check import physical_memory
 from torchcaps.errors import InputError
 from torchcaps.models import Classifier, create_model
-from torchcaps.models.classifier import count_parameters
-from torchcaps.models.registry import takes_argument
+from torchcaps.models.registry import default_of, takes_argument
+from torchcaps.models.summary import count_parameters
 from torchcaps.routing.registry import create_routing
 from torchcaps.seeding import mix_seed
 from torchcaps.training.config import TrainConfig
 from torchcaps.training.fine_tuning import begin_from
 
-__all__ = ["border_brightness", "build_model", "describe_data", "load_data_of", "model_options"]
+__all__ = [
+    "IN_MEMORY",
+    "border_brightness",
+    "build_model",
+    "describe_data",
+    "load_data_of",
+    "model_options",
+]
+
+IN_MEMORY = {"auto": None, "yes": True, "no": False}  # the option → the argument of `load_data`
 
 
 def load_data_of(config: TrainConfig) -> TrainTest:
     """The training and held-out images that a config names."""
     return load_data(
-        config.data, config.data_dir, image_size=config.image_size, channels=config.channels
+        config.data,
+        config.data_dir,
+        image_size=config.image_size,
+        channels=config.channels,
+        in_memory=IN_MEMORY[config.in_memory],
     )
 
 
@@ -42,7 +55,7 @@ def build_model(config: TrainConfig, data: ImageData) -> Classifier:
     if takes_argument(config.model, "mean"):
         mean, std = channel_statistics(data)
         shape |= {"mean": rounded(mean), "std": rounded(std)}
-    if takes_argument(config.model, "reconstruct"):
+        # A drawing of a photo from 16 numbers is a blur, and costs as much as the rest.
         shape["reconstruct"] = data.channels == 1
     try:
         with torch.device("meta"):
@@ -113,12 +126,15 @@ def model_options(config: TrainConfig) -> dict[str, Any]:
             )
         return chosen
     options = {} if config.iterations is None else {"iterations": config.iterations}
-    routing = create_routing("dynamic" if config.routing is None else config.routing, **options)
-    chosen["routing"] = routing
-    if config.reconstruct is not None:
-        chosen["reconstruct"] = config.reconstruct
-    if config.loss_scale is not None:
-        chosen["loss_scale"] = config.loss_scale
+    wanted = default_of(config.model, "routing") if config.routing is None else config.routing
+    chosen["routing"] = create_routing(wanted, **options)
+    for name in ("reconstruct", "loss_scale"):
+        value = getattr(config, name)
+        if takes_argument(config.model, name):
+            chosen |= {} if value is None else {name: value}
+        elif value not in (None, False, "paper"):
+            option = name.replace("_", "-")
+            raise InputError(f"--{option} is not for {config.model}, which has none: leave it out")
     return chosen
 
 
@@ -126,8 +142,7 @@ def describe_data(data: TrainTest) -> dict[str, Any]:
     """What identifies the data of a run: counts, shape, classes and a hash over all of it."""
     digest = hashlib.sha256()
     for part in data:
-        for tensor in (part.images, part.labels):
-            digest.update(tensor.contiguous().numpy().data)
+        part.add_to_hash(digest)
     return {
         "name": data.train.name,
         "train": len(data.train),

@@ -1,16 +1,15 @@
 """Everything a training run is told. Imports no torch, so that `--help` is quick."""
 
 import dataclasses
-import json
 import types
 import typing
 from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
 from torchcaps.errors import InputError
-from torchcaps.storage import plain_number
+from torchcaps.plain_numbers import is_number, plain_number
+from torchcaps.storage import read_json
 
 __all__ = [
     "FIRST_VERSION",
@@ -21,6 +20,7 @@ __all__ = [
     "read_train_config",
 ]
 
+MOST_WORKERS = 256
 MOST_THREADS = 1024  # with far more, the system refuses to start them and the process dies
 
 # What version 0.1 trained with, where this one has another default, or an option that it lacked.
@@ -50,7 +50,14 @@ class TrainConfig:
     image_size: int | None = None
     """Resize images to this many pixels a side; default: their own size."""
     channels: int | None = None
-    """1 turns images to grey, 3 to RGB; default: as they are."""
+    """1 turns images to grey, 3 to RGB; default: as they are. Any other number says how many there
+    are in an .npz whose shape leaves that open."""
+    in_memory: Literal["auto", "yes", "no"] = "auto"
+    """Read a folder's images into memory, or from their files as they are needed: auto does so
+    where memory is too small. The trained network is the same."""
+    workers: int | None = None
+    """Processes that read images as they are needed; 0: none besides the one that trains; default:
+    one a core, up to 4."""
     model: str = "image_capsnet"
     """image_capsnet (for any images), capsnet (the paper's, 8.2 million parameters), capsnet_small,
     or baseline_cnn."""
@@ -70,7 +77,8 @@ class TrainConfig:
     epochs: int = 20
     """Passes over the training images."""
     batch_size: int = 64
-    """Images a step, over all processes together; the paper has 128."""
+    """Images a step, over all processes together; the paper has 128. Smaller ones
+    are taken where the training images make up less than one batch, or than four of the default."""
     learning_rate: float = 0.003
     """Of Adam, after the warm-up."""
     schedule: Literal["cosine", "exponential", "constant"] = "cosine"
@@ -97,6 +105,8 @@ class TrainConfig:
     """Turn each training image by up to this many degrees to either side."""
     jitter: float = 0.0
     """Change brightness, contrast and saturation of each training image by up to this fraction."""
+    balance: bool = False
+    """Show every class equally often in training, however few images it has."""
     validation: float = 0.1
     """Fraction of the training images kept aside to follow progress; the test images are looked at
     once, after the last epoch. 0 trains on all."""
@@ -123,14 +133,16 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():  # NumPy's numbers are numbers too
-            if isinstance(value, Real) and not isinstance(value, int | float):
+            if is_number(value):
                 setattr(self, name, plain_number(value))
         _check_types(self)
         _at_least(1, self, "epochs", "batch_size", "checkpoint_every")
-        _at_least(0, self, "max_shift", "seed")
+        _at_least(0, self, "max_shift", "seed", "workers")
         _at_least(1, self, "image_size", "channels", "iterations", "threads", "patience")
         if self.threads is not None and self.threads > MOST_THREADS:
             raise _bad("threads", self.threads, f"at most {MOST_THREADS}")
+        if self.workers is not None and self.workers > MOST_WORKERS:
+            raise _bad("workers", self.workers, f"at most {MOST_WORKERS}")
         _positive(self, "learning_rate", most=1e30)  # a step must not overflow in float32
         _positive(self, "final_learning_rate", most=1)
         if self.clip is not None:
@@ -190,10 +202,12 @@ def read_train_config(path: Path) -> TrainConfig:
     if path.is_dir():
         path = path / "config.json"
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist: name the config.json of a run") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except InputError:
+        raise
+    except ValueError as error:
         raise InputError(f"{path} is not valid JSON ({error})") from error
     if not isinstance(values, dict):
         raise InputError(f"{path} must hold an object of options, as the config.json of a run does")

@@ -111,7 +111,7 @@ def diagnose(
             "fewer --epochs",
         )
     if answers.collapsed:
-        advice = answers.advice_if_collapsed(training)
+        advice = answers.advice_if_collapsed(training, history)
         return Diagnosis("collapsed", answers.words(), advice)
     return no_progress(answers, history)
 
@@ -163,15 +163,16 @@ class Answers:
             return Diagnosis(
                 "saturated",
                 f"{self.words()}, and every class capsule is near 1 for every image (lengths "
-                f"{low:.4f} to {high:.4f}), so that squash passes little gradient",
-                "try a tenth of the --learning-rate, or smaller images (--image-size)",
+                f"{low:.4f} to {high:.4f}), where little gradient passes",
+                "try a tenth of the --learning-rate, smaller images (--image-size), or the "
+                "default --model",
             )
         probabilities = bool(((lengths.sum(dim=1) - 1).abs() < 0.01).all())
         if high < NEAR_ZERO and not probabilities:
             return Diagnosis(
                 "vanished",
                 f"{self.words()}, and every class capsule is near 0 for every image (lengths up "
-                f"to {high:.2g}), so that squash passes little gradient",
+                f"to {high:.2g}), where little gradient passes",
                 "try ten times the --learning-rate",
             )
         spread = float(lengths.std(dim=0, correction=0).amax())
@@ -205,7 +206,7 @@ class Answers:
             )
         return None
 
-    def advice_if_collapsed(self, training: Tensor) -> str:
+    def advice_if_collapsed(self, training: Tensor, history: History) -> str:
         """What to try when one class is always the answer."""
         share, largest = float(training.max() / training.sum()), int(training.argmax())
         if share > 0.6:
@@ -213,6 +214,8 @@ class Answers:
                 f"{share:.0%} of the training images are {named([self.class_names[largest]])}: "
                 "give it more of the other classes, or try a tenth of the --learning-rate"
             )
+        if 0 < len(history) < 3:
+            return "try more --epochs, then a tenth of the --learning-rate"
         return "try a tenth of the --learning-rate, then ten times"
 
     def too_few(self) -> str:
@@ -243,7 +246,7 @@ def by_training(answers: Answers, too_few: str, history: History, training: Tens
         "collapsed" if answers.collapsed else "chance",
         f"{right:.2%} of the training images are right, no better than always {largest} "
         f"({rate:.2%}), and {too_few}",
-        answers.advice_if_collapsed(training),
+        answers.advice_if_collapsed(training, history),
     )
 
 

@@ -32,7 +32,9 @@ def finish(
     `weights` says which epoch's the model has.
     """
     model.eval()
-    held_out = task.conclude(task.measure_held_out(model, config), history)
+    held_out = task.measure_held_out(model, config)
+    held_out = replace(held_out, lines=[*held_out.lines, f"weights: {weights}"])
+    held_out = task.conclude(held_out, history)
     save_model(model, folder.model, {**held_out.metadata, "weights": weights})
     task.draw(folder.path, model, held_out, history)
     result = {
@@ -43,7 +45,7 @@ def finish(
         "seconds": round(sum(row["seconds"] for row in history), 1),
     }
     write_json(folder.result, result)
-    return replace(held_out, lines=[*held_out.lines, f"weights: {weights}"])
+    return held_out
 
 
 def save_model(model: nn.Module, folder: Path, metadata: Mapping[str, Any]) -> None:

@@ -48,7 +48,7 @@ def fit(
         >>> result.held_out.accuracy > 0.5
         True
     """
-    named = {} if isinstance(data, TrainTest) else {"data": str(data)}
+    named: dict[str, Any] = {} if isinstance(data, TrainTest) else {"data": str(data)}
     if isinstance(model, str):
         named["model"] = model
     if isinstance(options.get("out"), str):

@@ -15,24 +15,34 @@ from torchcaps.data import (
     ImageData,
     TrainTest,
     augmentation_for,
-    stratified_split,
 )
+from torchcaps.data.image_files import ImageFiles
+from torchcaps.data.split import split_off_validation
 from torchcaps.models import Classifier
-from torchcaps.models.classifier import count_parameters
+from torchcaps.models.summary import count_parameters
 from torchcaps.training import pictures
+from torchcaps.training.balance import BalancedClasses
 from torchcaps.training.batch_sampler import BatchSampler
 from torchcaps.training.build import border_brightness, describe_data
 from torchcaps.training.config import TrainConfig
 from torchcaps.training.diagnosis import HAS_LEARNED, Diagnosis, diagnose, is_learning
-from torchcaps.training.metrics import Evaluation, class_figures, describe_classes, evaluate
+from torchcaps.training.metrics import (
+    Evaluation,
+    class_figures,
+    describe_classes,
+    evaluate,
+    list_classes,
+)
 from torchcaps.training.precision import Precision
 from torchcaps.training.progress import watched
+from torchcaps.training.read_ahead import ReadAhead
 from torchcaps.training.task import HeldOut, StepResult, Task
 from torchcaps.training.threshold import choose_threshold
 
 __all__ = ["ImageClassification"]
 
 ImageBatch = tuple[Tensor, Tensor]  # images [b, C, H, W] and labels [b]
+SMALLEST_BATCH = 8  # normalisation over fewer images is noise
 
 
 class ImageClassification(Task[Classifier, ImageBatch]):
@@ -45,6 +55,9 @@ class ImageClassification(Task[Classifier, ImageBatch]):
             ones in every run, whatever its seed; 0 for none.
         max_shift: training images are shifted by up to so many pixels, and black moves in.
         augmentation: how training images are varied, in place of such shifts.
+        balance: every class comes equally often.
+        workers: processes that read training images which stay in their files; None: one a core,
+            up to 4.
 
     Raises:
         InputError: a class is too small to be split, or shifts push whole images out of sight.
@@ -61,6 +74,8 @@ class ImageClassification(Task[Classifier, ImageBatch]):
         validation: float = 0.0,
         max_shift: int = 0,
         augmentation: Augmentation | None = None,
+        balance: bool = False,
+        workers: int | None = None,
     ) -> None:
         self.data = data
         self.model_name = model_name
@@ -68,6 +83,12 @@ class ImageClassification(Task[Classifier, ImageBatch]):
         if augmentation is None:
             augmentation = augmentation_for(data.train, "digits", max_shift=max_shift)
         self.augmentation = augmentation
+        self.balanced = BalancedClasses(self.training.labels) if balance else None
+        self.workers = workers
+        self._read_ahead: tuple[BatchSampler, ReadAhead] | None = None
+        self.remarks: list[str] = []  # said before the first step
+        if isinstance(self.training, ImageFiles):
+            self.remarks.append("images are read from their files as they are needed")
         self.score = None if self.validation is None else "validation_accuracy"
         self.name = f"{data.train.name}-{model_name}"
         self.examples_per_epoch = len(self.training)
@@ -85,7 +106,30 @@ class ImageClassification(Task[Classifier, ImageBatch]):
             max_rotation=config.max_rotation,
             jitter=config.jitter,
         )
-        return cls(data, config.model, validation=config.validation, augmentation=augmentation)
+        return cls(
+            data,
+            config.model,
+            validation=config.validation,
+            augmentation=augmentation,
+            balance=config.balance,
+            workers=config.workers,
+        )
+
+    def fitted(self, config: TrainConfig) -> TrainConfig:
+        """The config with smaller batches, where there are too few training images for its own.
+
+        That is, for a single batch, or for four of the default size: an epoch of a single step
+        teaches little.
+        """
+        count, asked = self.examples_per_epoch, config.batch_size
+        if count >= (4 * asked if asked == TrainConfig.batch_size else asked):
+            return config
+        size = min(count, max(SMALLEST_BATCH, count // 4 // SMALLEST_BATCH * SMALLEST_BATCH))
+        self.remarks.append(
+            f"there are {count} training images, too few for --batch-size {asked}: "
+            f"batches of {size} are taken"
+        )
+        return replace(config, batch_size=size)
 
     def describe_data(self) -> dict[str, Any]:
         """Counts, shape, classes and a hash over all of it."""
@@ -93,7 +137,11 @@ class ImageClassification(Task[Classifier, ImageBatch]):
 
     def batch(self, step: int, sampler: BatchSampler) -> ImageBatch:
         """Images `[b, C, H, W]`, varied, and labels `[b]`."""
-        images, labels = self.training.batch(sampler.indices(step))
+        if isinstance(self.training, ImageFiles):
+            images, chosen = self._ahead(sampler).batch(step)
+            labels = self.training.labels[chosen]
+        else:
+            images, labels = self.training.batch(self.examples_of(step, sampler))
         images = self.augmentation(
             images,
             seed=sampler.seed,
@@ -102,6 +150,21 @@ class ImageClassification(Task[Classifier, ImageBatch]):
             first=sampler.share.start,
         )
         return images, labels
+
+    def examples_of(self, step: int, sampler: BatchSampler) -> Tensor:
+        """Positions of this process's training images of a step, `[b]`."""
+        chosen = sampler.indices(step)
+        if self.balanced is not None:
+            chosen = self.balanced(chosen, sampler.seed, step // sampler.steps_per_epoch)
+        return chosen
+
+    def _ahead(self, sampler: BatchSampler) -> ReadAhead:
+        """What reads the training images from their files, for the run with this sampler."""
+        if self._read_ahead is None or self._read_ahead[0] != sampler:
+            assert isinstance(self.training, ImageFiles)
+            examples = partial(self.examples_of, sampler=sampler)
+            self._read_ahead = sampler, ReadAhead(self.training, examples, self.workers)
+        return self._read_ahead[1]
 
     def losses(self, model: Classifier, batch: ImageBatch, precision: Precision) -> StepResult:
         """The model's losses, and which of the images it answers correctly."""
@@ -114,9 +177,17 @@ class ImageClassification(Task[Classifier, ImageBatch]):
         measured = (
             losses.classification,
             losses.reconstruction,
-            output.activation.argmax(dim=1) == labels,
+            self.answered_right(output.activation, labels),
         )
         return StepResult(losses.total, dict(zip(self.measures, measured)))
+
+    def answered_right(self, activation: Tensor, labels: Tensor) -> Tensor:
+        """Of activations `[b, J]`: which images are answered correctly, `[b]`."""
+        return activation.argmax(dim=1) == labels
+
+    def stop_reading(self) -> None:
+        """End the processes that read training images: the last step is done."""
+        self._read_ahead = None
 
     def validate(self, model: Classifier, precision: Precision) -> Mapping[str, float | None]:
         """Loss and accuracy on the images kept aside; None where there are none."""
@@ -161,6 +232,7 @@ class ImageClassification(Task[Classifier, ImageBatch]):
 
     def measure_held_out(self, model: Classifier, config: TrainConfig) -> HeldOut:
         """The accuracy on the held-out images; `answers` is the `Evaluation`."""
+        self.stop_reading()
         test = self.data.test
         watch = partial(watched, description="measuring on the held-out images")
         held_out = evaluate(model, test, watch=watch)  # in float32, as `torchcaps eval` does
@@ -185,6 +257,7 @@ class ImageClassification(Task[Classifier, ImageBatch]):
                 "held_out_accuracy": f"{held_out.accuracy:.4f} ({len(test)} images, 95 % interval "
                 f"{low:.4f} to {high:.4f})",
                 "by_class": describe_classes(held_out, test.class_names),
+                "recall_and_precision": list_classes(held_out, test.class_names),
                 "seed": config.seed,
                 "border_brightness": round(border_brightness(some), 4),
                 "threshold": choose_threshold(model, self.validation or self.training),
@@ -216,15 +289,17 @@ class ImageClassification(Task[Classifier, ImageBatch]):
         draw_some_reconstructions(model, test, answers, path=folder / "reconstructions.png")
 
     def describe(self, model: Classifier) -> str:
-        """The network, the shape of the images, and how many there are."""
+        """The network, the shape of the images, how many there are, and how they are varied."""
         train = self.data.train
         height, width = train.image_size
-        return (
+        counts = (
             f"{self.model_name} ({count_parameters(model):,} parameters) on {train.name} "
             f"({train.channels}×{height}×{width}, {train.num_classes} classes): "
             f"{len(self.training)} training images, {len(train) - len(self.training)} for "
-            f"validation, {len(self.data.test)} held out\n"
-            f"training images are varied: {self.augmentation}"
+            f"validation, {len(self.data.test)} held out"
+        )
+        return "\n".join(
+            [counts, f"training images are varied: {self.augmentation}", *self.remarks]
         )
 
     def describe_epoch(self, row: Mapping[str, Any]) -> Sequence[str]:
@@ -233,7 +308,7 @@ class ImageClassification(Task[Classifier, ImageBatch]):
         if (measured := self._validated) is not None:
             few = f" ({measured.correct} of {n})" if (n := len(measured.labels)) < 1000 else ""
             told.append(f"validation {row['validation_accuracy']:.2%}{few}")
-            if abs(measured.balanced_accuracy - measured.accuracy) >= 0.01:
+            if "largest class" in accuracies_without_learning(class_counts(self.training)):
                 told.append(f"balanced {measured.balanced_accuracy:.2%}")
         return told
 
@@ -241,11 +316,6 @@ class ImageClassification(Task[Classifier, ImageBatch]):
 def class_counts(data: ImageData) -> Tensor:
     """`[J]`, the images of each class."""
     return torch.bincount(data.labels.cpu(), minlength=data.num_classes)
-
-
-def split_off_validation(data: ImageData, fraction: float) -> tuple[ImageData, ImageData | None]:
-    """(training, validation) images; the same split in every run, whatever its seed."""
-    return (data, None) if fraction == 0 else stratified_split(data, fraction)
 
 
 def accuracies_without_learning(counts: Tensor) -> dict[str, float]:

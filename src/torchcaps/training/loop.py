@@ -22,7 +22,8 @@ from torchcaps.training.finish import finish
 from torchcaps.training.image_classification import ImageClassification
 from torchcaps.training.interrupt import StopRequest
 from torchcaps.training.metrics import Evaluation
-from torchcaps.training.progress import TrainingProgress
+from torchcaps.training.multi_label import MultiLabelClassification
+from torchcaps.training.progress import TrainingProgress, say
 from torchcaps.training.run import OtherModel, Run, apply_settings
 from torchcaps.training.run_folder import RunFolder
 from torchcaps.training.task import HeldOut, Model, Task
@@ -145,7 +146,7 @@ def train(
     """
     with torch.random.fork_rng():
         task, model = images_and_model(config, data, model)
-        run = Run(config, task, model, callbacks=callbacks, resume_by=COMMAND)
+        run = Run(task.fitted(config), task, model, callbacks=callbacks, resume_by=COMMAND)
         return image_result(run_to_the_end(run), task)
 
 
@@ -176,7 +177,7 @@ def resume(
     config = config_of_run(Path(path), epochs)
     with torch.random.fork_rng():
         task, model = images_and_model(config, data, model)
-        run = Run(config, task, model, callbacks=callbacks, resume_by=COMMAND)
+        run = Run(task.fitted(config), task, model, callbacks=callbacks, resume_by=COMMAND)
         try:
             return image_result(run_to_the_end(run, Path(path)), task)
         except OtherModel as error:
@@ -193,7 +194,8 @@ def images_and_model(
     if data is None:
         data = load_data_of(config)
     apply_settings(config)
-    task = ImageClassification.from_config(config, data)
+    kind = MultiLabelClassification if data.train.multi_label else ImageClassification
+    task = kind.from_config(config, data)
     if model is None:
         return task, build_model(config, task.training)
     check_fits(model, task.training)
@@ -350,7 +352,7 @@ def finish_on_main(run: Run) -> TaskResult:
     weights = run.take_kept_weights()
     held_out = finish(run.folder, run.task, run.model, run.history, run.config, weights)
     for line in held_out.lines:
-        print(line, flush=True)
+        say(line)
     for callback in run.callbacks:
         callback.on_end(run, held_out)
     return TaskResult(run.folder.path, held_out)

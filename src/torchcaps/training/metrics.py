@@ -18,6 +18,7 @@ __all__ = [
     "class_figures",
     "describe_classes",
     "evaluate",
+    "list_classes",
     "one_line",
     "wilson_interval",
 ]
@@ -143,6 +144,18 @@ def describe_classes(measured: Evaluation, class_names: Sequence[str]) -> str:
         f"balanced accuracy: {measured.balanced_accuracy:.2%} ({what}: {words}); "
         f"always answering {one_line(class_names[largest])}: {rate:.2%}"
     )
+
+
+def list_classes(measured: Evaluation, class_names: Sequence[str], most: int = 20) -> str:
+    """Recall and precision of each class in a line; of more than `most`, of the worst."""
+    rows = [
+        (recall, f"{one_line(name)} {recall:.2%}, {'none' if exact is None else f'{exact:.2%}'}")
+        for name, recall, exact in zip(class_names, measured.recall, measured.precision)
+        if recall is not None
+    ]
+    if len(rows) > most:
+        rows = sorted(rows, key=lambda row: row[0])[:most]
+    return "; ".join(words for _, words in rows)
 
 
 def one_line(name: str, most: int = 40) -> str:

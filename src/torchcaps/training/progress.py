@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Self, TypeVar
+from typing import Any, Self, TextIO, TypeVar, cast
 
 from rich.console import Console
 from rich.progress import (
@@ -17,10 +17,11 @@ from rich.progress import (
     track,
 )
 
-__all__ = ["TrainingProgress", "counted", "watched"]
+__all__ = ["TrainingProgress", "counted", "say", "watched"]
 
 Item = TypeVar("Item")
 EVERY = 30.0  # seconds between the lines that take the place of a bar where there is no terminal
+PLAIN = str.maketrans({"→": "->", "“": '"', "”": '"', "×": "x", "…": "...", "·": "-"})
 
 
 class TrainingProgress:
@@ -35,7 +36,8 @@ class TrainingProgress:
     """
 
     def __init__(self, total: int, done: int = 0, *, quiet: bool = False) -> None:
-        self.console = Console(quiet=quiet, highlight=False, soft_wrap=True)
+        file = cast("TextIO", Display(sys.stdout))
+        self.console = Console(file=file, quiet=quiet, highlight=False, soft_wrap=True)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -72,7 +74,7 @@ class TrainingProgress:
 
 def watched(items: Sequence[Item], description: str) -> Iterable[Item]:
     """The items, with a bar on standard error while they are gone through, on a terminal only."""
-    console = Console(stderr=True)
+    console = Console(file=cast("TextIO", Display(sys.stderr)))
     disable = not console.is_terminal
     return track(items, description, console=console, transient=True, disable=disable)
 
@@ -125,3 +127,58 @@ def _said_in_lines(total: int, noun: str) -> Callable[[int], None]:
             print(f"{done:,} of {total:,} {noun}, {left:,.0f} s left", file=sys.stderr, flush=True)
 
     return advance
+
+
+def say(line: str) -> None:
+    """Print a line, as far as that can be done."""
+    display = Display(sys.stdout)
+    display.write(f"{line}\n")
+    display.flush()
+
+
+class Display:
+    """A stream that never fails: hours of training are not to end because nobody can look.
+
+    Characters that the stream has not are written in others; of a stream that is closed, or on a
+    full disk, or whose reader has gone, nothing more is asked.
+
+    Args:
+        stream: None where there is none.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        try:
+            return self._stream is not None and self._stream.isatty()
+        except ValueError:  # closed
+            return False
+
+    def write(self, text: str) -> int:
+        """Write the text, or what can be written of it."""
+        if self._stream is not None:
+            try:
+                self._write(self._stream, text)
+            except (OSError, ValueError):
+                self._stream = None
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush."""
+        if self._stream is not None:
+            try:
+                self._stream.flush()
+            except (OSError, ValueError):
+                self._stream = None
+
+    def _write(self, stream: TextIO, text: str) -> None:
+        try:
+            stream.write(text)
+        except UnicodeEncodeError as error:
+            plain = text.translate(PLAIN).encode(error.encoding, "backslashreplace")
+            stream.write(plain.decode(error.encoding))

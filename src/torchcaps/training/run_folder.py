@@ -3,7 +3,6 @@
 import csv
 import datetime
 import io
-import json
 import os
 import platform
 import shutil
@@ -18,7 +17,7 @@ import torch
 
 import torchcaps
 from torchcaps.errors import InputError
-from torchcaps.storage import write_json, write_text
+from torchcaps.storage import as_utf8, one_at_a_time, read_json, write_json, write_text
 from torchcaps.training.config import TrainConfig, config_to_dict
 
 __all__ = ["RunFolder", "describe_machine"]
@@ -53,16 +52,22 @@ class RunFolder:
             now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
             path = Path("runs") / f"{name}-{now}-{os.getpid()}"
         folder = cls(path)
-        if folder.config.exists():
+        if as_utf8(str(path)) != str(path):
             raise InputError(
-                f"{path} already holds a run: continue it with --resume {path}, "
-                "or name another folder with --out"
+                f"--out {path} is not UTF-8, and safetensors could not open the model in it: name "
+                "another folder"
             )
         if os.path.lexists(path) and not path.is_dir():
             raise InputError(f"--out {path} is a file: name a folder")
         path.mkdir(parents=True, exist_ok=True)
-        folder.tidy()
-        write_json(folder.config, config_to_dict(config))
+        with one_at_a_time(path):  # of two runs that begin at once, one is the first
+            if folder.config.exists():
+                raise InputError(
+                    f"{path} already holds a run: continue it with --resume {path}, "
+                    "or name another folder with --out"
+                )
+            folder.tidy()
+            write_json(folder.config, config_to_dict(config))
         return folder
 
     def tidy(self) -> None:
@@ -86,7 +91,7 @@ class RunFolder:
             InputError: the file is damaged.
         """
         try:
-            facts: dict[str, Any] = json.loads(self.run.read_text(encoding="utf-8"))["data"]
+            facts: dict[str, Any] = read_json(self.run)["data"]
             if lacking := set(needed) - set(facts):
                 raise KeyError(f"data lacks {', '.join(sorted(lacking))}")
         except (ValueError, KeyError, TypeError) as error:

@@ -8,7 +8,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from torch import Tensor, nn
 
-from torchcaps.models.classifier import count_parameters
+from torchcaps.models.summary import count_parameters
 from torchcaps.training.batch_sampler import BatchSampler
 from torchcaps.training.config import TrainConfig
 from torchcaps.training.diagnosis import Diagnosis

@@ -20,6 +20,7 @@ def route(
     variance_floor: float = 5e-4,
     mean_momentum: float = 0.0,
     mass_floor: float = 1e-7,
+    lambda_scale: float = 1.0,
     constant_lambda: bool = False,
     first_coupling: str = "shared",
     **_: Any,
@@ -64,7 +65,7 @@ def route(
                 final = final_lambda
                 if final is None:  # λ_r = J / Σ_ij w_ij, which is Σ_i a_i
                     active = math.fsum(R[i][k] * a[i] for i in real for k in range(J))
-                    final = J / max(1.0, active) / warm(r)
+                    final = lambda_scale * J / max(1.0, active) / warm(r)
                 z[j] = final * warm(t) * (beta_a[j] - cost)
                 trace["pose"][t - 1, n, j] = mean[j]
                 trace["activation"][t - 1, n, j] = math.exp(log_sigmoid(z[j]))

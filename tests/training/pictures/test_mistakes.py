@@ -57,6 +57,7 @@ def test_a_network_that_has_not_learned_is_not_called_confident(count, path, lai
     said = strings(laid_out[0])
     assert f"{count} of 100 mistakes" in said
     assert not any("confident" in text for text in said)
+    assert sum("(> 0.99)" in text for text in said) == count
     assert warning.strip() in " ".join(said)
     assert_neat(laid_out[0])
 

@@ -6,6 +6,10 @@ from tests.training.pictures.figure_checks import strings
 from torchcaps.training.pictures import draw_confusion, draw_prediction, text
 
 
+def test_of_a_name_of_a_million_characters_one_line_is_looked_up():
+    assert text.legible(["x" * 10**6, "y"]) == ["x" * 300, "y"]
+
+
 def test_a_name_that_loses_characters_carries_its_number(path, laid_out):
     names = ["cat", NO_FONT_HAS, NO_FONT_HAS]
     draw_prediction(noise(1, 8, 8), None, noise(3), names, path=path, title=f"a{NO_FONT_HAS}.png")

@@ -12,12 +12,9 @@ c coupling [J, L]; g first dc, then db. The threads of a call share `counter`: e
 of `stop` items until none is left. (A generator would say it shorter; Numba's cache breaks them.)
 """
 
-from collections.abc import Callable
-from typing import Any
-
-import numba
 import numpy as np
 
+from torchcaps.kernels.compile_cache import compiled
 from torchcaps.kernels.cpu_vectors import (
     absolute,
     add,
@@ -48,15 +45,6 @@ __all__ = [
 ]
 
 FEW = 32  # terms of a sum taken one after the other; longer ones would lose digits
-
-
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile when first called, and keep the result on disk where that can be written."""
-    options = {"nogil": True, "error_model": "numpy"}
-    try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # no folder to keep it in
-        return numba.njit(**options)(function)
 
 
 @compiled

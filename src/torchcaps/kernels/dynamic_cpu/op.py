@@ -12,7 +12,6 @@ This file has the torch side: blocks, threads, the ops. The loops are in loops.p
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from threading import Lock
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from torchcaps.kernels.autograd import register_derivatives
-from torchcaps.kernels.cpu_vectors import Lanes, register_bytes
+from torchcaps.kernels.cpu_vectors import REGISTER_BYTES, Lanes
 from torchcaps.kernels.dynamic_cpu.loops import (
     add_pose,
     add_squash_backward,
@@ -38,7 +37,6 @@ MOST_PARTS = 64  # of the gradient of weights that the input capsules share
 WORTH_A_THREAD = 800_000  # steps of a loop, some 0.3 ms: below, waking a thread costs more
 CACHE = 640 * 1024  # bytes of a core's own cache that the last sweep may take for its samples
 
-_pools_lock = Lock()
 _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
 
@@ -67,10 +65,12 @@ def on_all_threads(
         function(*arguments, counter, items)
         return
     key = (os.getpid(), threads)  # threads do not survive a fork
-    with _pools_lock:
-        if key not in _pools:
-            _pools[key] = ThreadPoolExecutor(threads - 1, thread_name_prefix="torchcaps")
-    helpers = [_pools[key].submit(function, *arguments, counter, items) for _ in range(threads - 1)]
+    pool = _pools.get(key)
+    if pool is None:
+        # Without a lock, which a fork could leave closed: of two that are made, one is kept, and
+        # the other has not begun a thread.
+        pool = _pools.setdefault(key, ThreadPoolExecutor(threads - 1, "torchcaps"))
+    helpers = [pool.submit(function, *arguments, counter, items) for _ in range(threads - 1)]
     function(*arguments, counter, items)
     for helper in helpers:
         if not helper.cancel():  # one that has not begun yet finds nothing left to do
@@ -79,7 +79,7 @@ def on_all_threads(
 
 def block_width(samples: int, bytes_each: int) -> int:
     """Samples in a block: as many as fill two registers; 4 where there are no more."""
-    return 4 if samples <= 4 else 2 * register_bytes() // bytes_each
+    return 4 if samples <= 4 else 2 * REGISTER_BYTES // bytes_each
 
 
 class Blocks:

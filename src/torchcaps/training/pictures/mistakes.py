@@ -53,7 +53,7 @@ def draw_mistakes(
         [images[:count]],
         labels[:count],
         predictions[:count],
-        [f" ({confidence:.2f})" for confidence in confidences[:count].tolist()],
+        [f" ({_rounded(confidence)})" for confidence in confidences[:count].tolist()],
         class_names,
         title=f"{count} of {thousands(total)} mistakes" if warning else _title(count, total),
         key={"true class → predicted class (its activation)": WRONG},
@@ -62,6 +62,11 @@ def draw_mistakes(
         largest=1.4,
         path=path,
     )
+
+
+def _rounded(confidence: float) -> str:
+    """Two decimals, but never a certainty that is not there."""
+    return f"{confidence:.2f}" if confidence < 0.995 else "> 0.99"
 
 
 def _title(count: int, total: int) -> str:

@@ -10,6 +10,7 @@ from matplotlib.font_manager import FontProperties, findfont, fontManager, get_f
 
 __all__ = ["caption", "drawable", "families", "legible", "shortened", "thousands", "width_of"]
 
+MOST_CHARACTERS = 300  # more than any line has room for; each is looked up in every font
 FONT = "DejaVu Sans"  # comes with matplotlib
 FALLBACK_FONTS = (
     "Noto Sans",
@@ -59,7 +60,7 @@ def drawable(words: str) -> str:
 
 
 def _one_line(words: str) -> str:
-    return " ".join(words.split())
+    return " ".join(words[:MOST_CHARACTERS].split())
 
 
 def thousands(number: int) -> str:

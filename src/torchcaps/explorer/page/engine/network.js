@@ -1,13 +1,11 @@
-// CapsNet forward: image → convolution → primary capsules → votes → routing → reconstruction.
+// The network forward: image → convolutions → primary capsules → votes → routing → reconstruction.
 //
-// Names of weights and the order of everything are those of the PyTorch model.
+// The order of everything is that of the PyTorch model.
 
+import { convolve, cropped, doubled } from "./convolution.js";
 import { floatsFromBase64 } from "./float16.js";
 import { squash } from "./math.js";
-import { addProducts } from "./matrix.js";
 import { route } from "./route.js";
-
-const POSITIONS = 60; // of a convolution that are worked on together: bounds the memory
 
 /**
  * The model in the page's data. Weights are decoded when they are first asked for, so that a page
@@ -37,13 +35,35 @@ function decode(name, tensor) {
 
 /** Image [C·H·W] in [0, 1] → poses [I·P]; capsule (type, y, x) has index (type·H' + y)·W' + x. */
 export function primaryCapsules(model, image) {
-  const { channels, image_size, kernel_size, conv_stride, primary_stride } = model.config;
-  const pixels = { values: image, channels, height: image_size[0], width: image_size[1] };
-  const features = convolve(model, "conv", pixels, kernel_size, conv_stride);
-  const { values } = features;
-  for (let k = 0; k < values.length; k++) if (values[k] < 0) values[k] = 0;
-  const maps = convolve(model, "primary.conv", features, kernel_size, primary_stride);
+  const { stem, primary } = model.config;
+  let maps = standardised(model, image);
+  stem.forEach((layer, n) => {
+    maps = relu(layerOf(model, `stem.${n}`, layer, maps));
+  });
+  maps = layerOf(model, "primary", primary, maps);
   return squash(grouped(maps.values, maps.height * maps.width, model.P), model.P);
+}
+
+/** (x − mean) / s.d., channel by channel, as maps. */
+function standardised(model, image) {
+  const { channels, image_size, mean, std } = model.config;
+  const [height, width] = image_size;
+  const values = image.map((x, k) => {
+    const channel = Math.floor(k / (height * width));
+    return (x - mean[channel]) / std[channel];
+  });
+  return { values, channels, height, width };
+}
+
+function layerOf(model, name, layer, maps) {
+  return convolve(maps, model.weights(`${name}.weight`), model.weights(`${name}.bias`), layer);
+}
+
+/** Negative numbers become 0, in place. */
+function relu(maps) {
+  const { values } = maps;
+  for (let k = 0; k < values.length; k++) if (values[k] < 0) values[k] = 0;
+  return maps;
 }
 
 /** Maps [types·P][places] → capsules [types][places][P]: channels t·P … (t+1)·P − 1 are a pose. */
@@ -54,39 +74,6 @@ function grouped(maps, places, P) {
     for (let g = 0; g < places; g++) poses[first + g * P] = maps[channel * places + g];
   }
   return poses;
-}
-
-/** A convolution without padding: maps {values, channels, height, width} → the same. */
-function convolve(model, name, maps, size, stride) {
-  const bias = model.weights(`${name}.bias`);
-  const height = Math.floor((maps.height - size) / stride) + 1;
-  const width = Math.floor((maps.width - size) / stride) + 1;
-  const places = height * width;
-  const values = new Float32Array(bias.length * places);
-  for (let k = 0; k < bias.length; k++) values.fill(bias[k], k * places, (k + 1) * places);
-  const depth = maps.channels * size * size;
-  const patches = new Float32Array(Math.min(POSITIONS, places) * depth);
-  for (let first = 0; first < places; first += POSITIONS) {
-    const count = Math.min(POSITIONS, places - first);
-    gather(maps, size, stride, width, first, count, patches);
-    const weights = model.weights(`${name}.weight`);
-    addProducts(weights, bias.length, patches, count, depth, values, first, places);
-  }
-  return { values, channels: bias.length, height, width };
-}
-
-/** What the kernel sees at `count` places, a row each, in the order of the weights. */
-function gather(maps, size, stride, width, first, count, patches) {
-  let to = 0;
-  for (let place = first; place < first + count; place++) {
-    const corner = (Math.floor(place / width) * maps.width + (place % width)) * stride;
-    for (let channel = 0; channel < maps.channels; channel++) {
-      for (let y = 0; y < size; y++) {
-        const from = (channel * maps.height + y) * maps.width + corner;
-        for (let x = 0; x < size; x++) patches[to++] = maps.values[from + x];
-      }
-    }
-  }
 }
 
 /** The votes of input capsule i: û_ij = W_ij u_i (+ bias_j), [J·D]. */
@@ -118,19 +105,25 @@ function castVotes(model, primary, i, votes, to) {
 
 /** Draw class k from poses [J·D], all others masked: [C·H·W] in [0, 1]; null without a decoder. */
 export function reconstruct(model, pose, k) {
-  if (!model.config.reconstruct) return null;
+  const { reconstruct: draws, decoder, image_size } = model.config;
+  if (!draws) return null;
   const { D } = model;
-  let values = new Float32Array(pose.length);
+  const values = new Float32Array(pose.length);
   values.set(pose.subarray(k * D, (k + 1) * D), k * D);
-  const last = model.config.decoder_hidden.length;
-  for (let layer = 0; layer <= last; layer++) {
-    // In PyTorch the layers are numbered with the ReLUs between them.
-    const sums = model.weights(`decoder.layers.${2 * layer}.bias`).slice();
-    const weights = model.weights(`decoder.layers.${2 * layer}.weight`);
-    addProducts(weights, sums.length, values, 1, values.length, sums);
-    values = sums.map(layer < last ? (x) => Math.max(x, 0) : (x) => 1 / (1 + Math.exp(-x)));
-  }
-  return values;
+  let maps = { values, channels: values.length, height: 1, width: 1 };
+  decoder.forEach((layer, n) => {
+    const laid = laidOut(maps, layer.grid);
+    maps = layerOf(model, `decoder.${n}`, layer, layer.doubled ? doubled(laid) : laid);
+    if (n < decoder.length - 1) relu(maps);
+  });
+  // Where the last layer is fully connected, its one place holds the whole image.
+  const whole = maps.height * maps.width === 1 ? laidOut(maps, image_size) : maps;
+  return cropped(whole, image_size).map((x) => 1 / (1 + Math.exp(-x)));
+}
+
+/** The same numbers over a grid [height, width]. */
+function laidOut({ values }, [height, width]) {
+  return { values, channels: values.length / (height * width), height, width };
 }
 
 /** All of it: {primary, trace, lengths, shown (the longest class), reconstruction of it}. */

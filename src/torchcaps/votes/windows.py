@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from torchcaps.votes import Votes, WrappedVotes, as_votes
+from torchcaps.votes.base import Votes, WrappedVotes, as_votes
 
 __all__ = ["WindowVotes", "Windows", "as_pair"]
 

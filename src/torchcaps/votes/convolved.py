@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from torchcaps.types import check_float_tensor
-from torchcaps.votes import Votes, WrappedVotes, softmax_over_parents
+from torchcaps.votes.base import Votes, WrappedVotes, softmax_over_parents
 
 __all__ = ["ConvolvedVotes", "MapVotes"]
 
@@ -140,7 +140,7 @@ class MapVotes(WrappedVotes):
     *DeepCaps: Going Deeper with Capsule Networks*, CVPR (3-D routing).
 
     Example:
-        >>> from torchcaps.votes import FormedVotes
+        >>> from torchcaps.votes.base import FormedVotes
         >>> votes = MapVotes(FormedVotes(torch.zeros(4, 4, 3, 2, 8)))
         >>> votes.compete(torch.zeros(4, 4, 3, 2)).sum(dim=(0, 1, 3))
         tensor([1., 1., 1.])

@@ -12,7 +12,7 @@ from torch import Tensor
 from tests import oracle
 from torchcaps import Windows, WindowVotes
 from torchcaps.votes import FormedVotes, LinearVotes
-from torchcaps.windows import as_pair
+from torchcaps.votes.windows import as_pair
 
 DOUBLE = torch.float64
 SHAPES = [  # size, kernel, stride, padding

@@ -1,0 +1,22 @@
+"""The votes of one layer of capsules for the next, in every form that routing takes."""
+
+from torchcaps.votes.base import FormedVotes, Votes, WrappedVotes, as_votes
+from torchcaps.votes.convolved import ConvolvedVotes, MapVotes
+from torchcaps.votes.pose import PoseVotes
+from torchcaps.votes.weighted import LinearVotes, MatrixVotes, WeightedVotes
+from torchcaps.votes.windows import Windows, WindowVotes
+
+__all__ = [
+    "ConvolvedVotes",
+    "FormedVotes",
+    "LinearVotes",
+    "MapVotes",
+    "MatrixVotes",
+    "PoseVotes",
+    "Votes",
+    "WeightedVotes",
+    "WindowVotes",
+    "Windows",
+    "WrappedVotes",
+    "as_votes",
+]

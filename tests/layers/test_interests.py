@@ -1,0 +1,207 @@
+"""The layers of interests: what they promise to a recommender, and what they refuse."""
+
+import copy
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from torchcaps import InterestCaps, LinearVotes, SelfAttentiveInterests, dynamic_routing
+from torchcaps.layers import attend_to_interests
+from torchcaps.layers.interests import starting_logits
+
+B, S, P, K = 4, 7, 6, 3
+LAYERS = {
+    "shared": lambda: InterestCaps(P, K),
+    "shared, wider": lambda: InterestCaps(P, K, 9, number="log2(1+n)"),
+    "interest": lambda: InterestCaps(P, K, maps="interest"),
+    "position": lambda: InterestCaps(P, K, maps="position", length=10),
+    "position, dynamic": lambda: InterestCaps(
+        P, K, maps="position", length=10, routing={"name": "dynamic", "detach": True}
+    ),
+    "position, self-attention": lambda: InterestCaps(
+        P, K, maps="position", length=10, routing="self_attention"
+    ),
+    "interest, em": lambda: InterestCaps(P, K, maps="interest", number="ln(n)", routing="em"),
+    "attention": lambda: SelfAttentiveInterests(P, K),
+    "attention, positions": lambda: SelfAttentiveInterests(P, K, 5, length=10),
+}
+
+
+@pytest.fixture(params=LAYERS)
+def layer(request: pytest.FixtureRequest) -> Any:
+    return LAYERS[request.param]()
+
+
+def test_padding_takes_no_part(layer: Any) -> None:
+    items = torch.randn(B, S, P)
+    lengths = torch.tensor([7, 3, 1, 0])
+    mask = torch.arange(S) < lengths.unsqueeze(1)
+    found = layer(items, lengths)
+    torch.testing.assert_close(layer(items, mask), found)
+    for padding in (9.0, float("nan"), float("inf")):
+        padded = items.masked_fill(~mask.unsqueeze(-1), padding).requires_grad_()
+        torch.testing.assert_close(layer(padded, lengths), found)
+        (gradient,) = torch.autograd.grad(layer(padded, lengths).square().sum(), padded)
+        assert torch.equal(gradient[~mask], torch.zeros_like(gradient[~mask]))
+    torch.testing.assert_close(layer(items[:, :3], lengths.clamp(max=3))[1], found[1])
+
+
+def test_a_user_without_items_has_zeros(layer: Any) -> None:
+    found = layer(torch.randn(B, S, P), torch.zeros(B, dtype=torch.int64))
+    assert torch.equal(found, torch.zeros_like(found))
+    assert layer(torch.randn(0, S, P)).shape == (0, *found.shape[1:])
+
+
+def test_users_are_routed_by_themselves_and_always_alike(layer: Any) -> None:
+    items, lengths = torch.randn(B, S, P), torch.tensor([7, 3, 1, 5])
+    together = layer(items, lengths)
+    assert torch.equal(layer(items, lengths), together)
+    for n in range(B):
+        alone = layer(items[n : n + 1], lengths[n : n + 1])[0]
+        torch.testing.assert_close(alone, together[n])
+    again = copy.deepcopy(layer)
+    again.load_state_dict(layer.state_dict())
+    assert torch.equal(again(items, lengths), together)
+
+
+def test_interests_differ_and_all_that_is_learned_learns(layer: Any) -> None:
+    found = layer(torch.randn(B, S, P))
+    assert (found[:, 0] - found[:, 1]).abs().amax() > 1e-3
+    found.square().sum().backward()
+    for name, parameter in layer.named_parameters():
+        if not name.startswith("routing."):
+            assert parameter.grad is not None, name
+            assert parameter.grad.abs().max() > 0, name
+
+
+@pytest.mark.parametrize(
+    ("number", "lengths", "expected"),
+    [
+        ("all", [0, 1, 50], [5, 5, 5]),
+        ("log2(1+n)", [0, 1, 2, 3, 6, 7, 30, 31, 99], [1, 1, 1, 2, 2, 3, 4, 5, 5]),
+        ("log2(n)", [0, 1, 2, 3, 4, 5, 8, 9, 99], [1, 1, 1, 2, 2, 3, 3, 4, 5]),
+        ("ln(n)", [0, 1, 7, 8, 20, 21, 54, 55, 999], [1, 1, 1, 2, 2, 3, 3, 4, 5]),
+    ],
+)
+def test_how_many_interests(number: str, lengths: list[int], expected: list[int]) -> None:
+    layer = InterestCaps(P, 5, number=number)
+    present = layer.present(torch.tensor(lengths))
+    assert present.sum(dim=1).tolist() == expected
+    formula = {"all": lambda n: 5, "log2(1+n)": lambda n: math.floor(math.log2(1 + n)),
+               "log2(n)": lambda n: math.ceil(math.log2(n)),
+               "ln(n)": lambda n: math.floor(math.log(n))}[number]  # fmt: skip
+    for n, count in zip(lengths, expected):
+        assert count == (max(1, min(5, formula(n))) if n else expected[0])
+    found = layer(torch.randn(1, 9, P), torch.tensor([9]))[0]
+    count = int(layer.present(torch.tensor([9])).sum())
+    assert (found.abs().sum(dim=1) > 0).tolist() == [True] * count + [False] * (5 - count)
+
+
+def test_one_map_and_logits_of_zero_make_all_interests_one() -> None:
+    """Which is why the logits start apart."""
+    layer, items = InterestCaps(P, K), torch.randn(B, S, P)
+    found = layer(items, logits=torch.zeros(S, K))
+    torch.testing.assert_close(found[:, :1].expand_as(found), found)
+    apart = layer(items)
+    assert (apart[:, 0] - apart[:, 1]).abs().min() > 1e-6
+
+
+def test_logits_are_a_function_of_seed_position_and_interest() -> None:
+    many = starting_logits(400, 50)
+    assert torch.equal(starting_logits(9, 4), many[:9, :4])
+    assert abs(float(many.mean())) < 0.02
+    assert abs(float(many.std()) - 1) < 0.02
+    assert abs(float((many[1:] * many[:-1]).mean())) < 0.02
+    assert abs(float((many[:, 1:] * many[:, :-1]).mean())) < 0.02
+    other = starting_logits(400, 50, seed=1)
+    assert abs(float((many * other).mean())) < 0.02
+    known = torch.tensor([[0.380976, -0.142942], [-0.365463, -0.060824]], dtype=torch.float64)
+    torch.testing.assert_close(many[:2, :2], known, rtol=0, atol=1e-6)
+    items = torch.randn(B, S, P)
+    first, second = InterestCaps(P, K), InterestCaps(P, K, seed=1)
+    second.load_state_dict(first.state_dict())
+    assert (first(items) - second(items)).abs().max() > 1e-3
+    torch.testing.assert_close(first(items, logits=starting_logits(S, K, 1)), second(items))
+
+
+def test_comirec_dr_is_dynamic_routing() -> None:
+    """So its kernels can run it."""
+    layer = InterestCaps(P, K, maps="position", length=S)
+    items, mask = torch.randn(B, S, P), torch.rand(B, S) < 0.7
+    expected = dynamic_routing(LinearVotes(items, layer.weight), 3, mask=mask, detach=True).pose
+    torch.testing.assert_close(layer(items, mask), expected)
+
+
+def test_a_target_attends_to_interests() -> None:
+    interests, target = torch.randn(B, K, P), torch.randn(B, P)
+    fit = torch.einsum("bkd,bd->bk", interests, target)
+    nearest = attend_to_interests(interests, target, power=math.inf)
+    for n in range(B):
+        assert torch.equal(nearest[n], interests[n, fit[n].argmax()])
+    mean = attend_to_interests(interests, target, power=0)
+    torch.testing.assert_close(mean, interests.mean(dim=1))
+    soft = torch.einsum("bk,bkd->bd", fit.softmax(dim=1), interests)
+    torch.testing.assert_close(attend_to_interests(interests, target), soft)
+
+
+def test_layers_compile_and_are_exported() -> None:
+    for layer in (InterestCaps(P, K, number="log2(1+n)"), SelfAttentiveInterests(P, K)):
+        items, lengths = torch.randn(B, S, P), torch.tensor([7, 3, 1, 5])
+        expected = layer(items, lengths)
+        compiled = torch.compile(layer, fullgraph=True, backend="eager")
+        torch.testing.assert_close(compiled(items, lengths), expected)
+        mask = torch.arange(S) < lengths.unsqueeze(1)
+        exported = torch.export.export(layer, (items, mask))
+        torch.testing.assert_close(exported.module()(items, mask), expected)
+
+
+def bad_call(*arguments: Any, **options: Any) -> None:
+    InterestCaps(P, K)(*arguments, **options)
+
+
+ITEMS = torch.zeros(B, S, P)
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "message"),
+    [
+        (lambda: InterestCaps(0, K), ValueError, "dim must be at least 1"),
+        (lambda: InterestCaps(P, K, maps="one"), ValueError, "maps must be one of shared, inter"),
+        (lambda: InterestCaps(P, K, number="log"), ValueError, "number must be one of all, log2"),
+        (lambda: InterestCaps(P, K, maps="position"), TypeError, "length must be an int, got None"),
+        (lambda: InterestCaps(P, K, length=5), ValueError, "length is for maps='position' alone"),
+        (lambda: InterestCaps(P, K, seed=0.5), TypeError, "seed must be an int, got 0.5"),
+        (lambda: InterestCaps(P, K, routing="dynamic"), ValueError,
+         "with maps='shared' dynamic routing would give the same interest 3 times"),
+        (lambda: InterestCaps(P, K, maps="interest", routing="self_routing"), ValueError,
+         "self_routing routing learns something for each input capsule: use maps='position'"),
+        (lambda: InterestCaps(P, K, maps="interest", routing="heinsen2022"), ValueError,
+         "heinsen2022 routing makes its votes itself: use routing='interests'"),
+        (lambda: bad_call(ITEMS[0]), ValueError, r"items must be \[B, S, 6\] \(dim\), got shape"),
+        (lambda: bad_call(ITEMS.long()), TypeError, "items must be a floating-point tensor"),
+        (lambda: bad_call(ITEMS, [7] * B), TypeError, "mask must be a tensor, got list"),
+        (lambda: bad_call(ITEMS, torch.ones(B)), ValueError, "whole lengths .* got torch.float32"),
+        (lambda: bad_call(ITEMS, torch.ones(B, 2).bool()), ValueError, r"bool \[B, S\] = \(4, 7\)"),
+        (lambda: bad_call(ITEMS, torch.full((B,), 8)), ValueError, "lengths must be 0 to 7, got 8"),
+        (lambda: bad_call(ITEMS, torch.full((B,), -1)), ValueError, "must be 0 to 7, got -1 to -1"),
+        (lambda: bad_call(ITEMS, logits=torch.zeros(K, S)), ValueError, r"logits must be \[B, S"),
+        (lambda: InterestCaps(P, K, maps="position", length=3)(ITEMS), ValueError,
+         "items has 7 positions, and the layer is for length 3"),
+        (lambda: SelfAttentiveInterests(P, K, length=3)(ITEMS), ValueError,
+         "items has 7 positions, and the layer is for length 3"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_answered_in_one_sentence(call: Any, kind: type, message: str) -> None:
+    with pytest.raises(kind, match=message) as answer:
+        call()
+    assert "\n" not in str(answer.value)
+
+
+def test_other_routings_take_no_logits() -> None:
+    layer = InterestCaps(P, K, maps="interest", routing="dynamic")
+    logits: Tensor = torch.zeros(S, K)
+    with pytest.raises(ValueError, match="dynamic routing takes no logits: leave them out"):
+        layer(ITEMS, logits=logits)

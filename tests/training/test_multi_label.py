@@ -1,0 +1,182 @@
+"""Images that show several classes at once."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from tests.small_runs import tiny_config, weights_of
+from torchcaps.cli import main
+from torchcaps.data import ImageData, TrainTest, load_data, stratified_split
+from torchcaps.errors import InputError
+from torchcaps.functional import margin_loss
+from torchcaps.training.loop import resume, train
+from torchcaps.training.multi_label import (
+    MultiLabelClassification,
+    MultiLabelEvaluation,
+    label_figures,
+)
+
+NAMES = ("ant", "bee", "cow")
+
+
+def several(n: int = 150) -> TrainTest:
+    """A bright bar for each class that is there: none, one, two or all three."""
+    draw = np.random.default_rng(0)
+    labels = np.stack([np.arange(n) % 2, np.arange(n) // 2 % 2, np.arange(n) // 4 % 2], axis=1)
+    images = draw.integers(0, 60, (n, 1, 20, 20), dtype=np.uint8)
+    for image, flags in zip(images, labels):
+        for k in flags.nonzero()[0]:
+            image[:, 7 * k : 7 * k + 5, 3:17] += 190
+    data = ImageData(torch.from_numpy(images), torch.from_numpy(labels), NAMES, "several")
+    return TrainTest(*stratified_split(data, 0.2))
+
+
+def write(path, **arrays):
+    np.savez(path, **arrays)
+    return str(path)
+
+
+def test_an_archive_of_several_labels(tmp_path):
+    train_part, test_part = several()
+    path = write(
+        tmp_path / "a.npz",
+        images=train_part.images.numpy(),
+        labels=train_part.labels.numpy().astype(bool),
+        test_images=test_part.images.numpy(),
+        test_labels=test_part.labels.numpy().astype("u1"),
+        class_names=np.array(NAMES),
+    )
+    read = load_data(path)
+    for one, other in zip(read, several()):
+        assert one.multi_label
+        assert torch.equal(one.labels, other.labels)
+        assert one.class_names == NAMES
+    assert read.train[3][1].tolist() == train_part.labels[3].tolist()
+    part = load_data(
+        write(
+            tmp_path / "b.npz", images=train_part.images.numpy(), labels=train_part.labels.numpy()
+        )
+    )
+    assert part.train.class_names == ("0", "1", "2")
+    assert len(part.train) + len(part.test) == len(train_part)
+
+
+def test_a_dataset_of_several_labels():
+    data = several().train
+    pairs = [(image, label) for image, label in zip(data.images, data.labels)]
+    again = ImageData.from_dataset(pairs, class_names=NAMES)
+    assert torch.equal(again.labels, data.labels)
+    arrays = [(image, label.numpy().astype("u1")) for image, label in pairs]
+    assert ImageData.from_dataset(arrays).class_names == ("0", "1", "2")
+    with pytest.raises(InputError, match="item 1: the label is int 1 but that of item 0 is"):
+        ImageData.from_dataset([pairs[0], (pairs[1][0], 1)])
+    with pytest.raises(TypeError, match=r"item 0: the label is a Tensor of shape \[2\]; exp"):
+        ImageData.from_dataset([(pairs[0][0], torch.tensor([0, 2]))])
+
+
+def test_every_class_is_in_both_parts():
+    data = several().train
+    rare = torch.zeros(len(data), 1, dtype=torch.int64)
+    rare[:5] = 1
+    data = ImageData(data.images, torch.cat([data.labels, rare], 1), (*NAMES, "rare"), "toy")
+    rest, part = stratified_split(data, 0.2)
+    assert part.labels.sum(dim=0)[3] == 1
+    assert rest.labels.sum(dim=0)[3] == 4
+    for k in range(3):
+        share = part.labels[:, k].sum() / data.labels[:, k].sum()
+        assert abs(float(share) - 0.2) < 0.06
+
+
+IMAGES = np.zeros((10, 6, 7), np.uint8)
+FLAGS = np.arange(20).reshape(10, 2) % 3 % 2
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"labels": FLAGS + 1}, r"labels \[N, 2\] holds 2; expected 0 and 1"),
+        ({"labels": FLAGS - 1}, r"labels \[N, 2\] holds -1; expected 0 and 1"),
+        ({"labels": FLAGS + 0.0}, r"labels is float64 of shape \[10, 2\]; expected integers"),
+        ({"labels": FLAGS[:9]}, "images holds 10 images but labels 9 labels"),
+        ({"labels": FLAGS, "class_names": np.array(["a"])}, "2 columns but class_names holds 1"),
+        (
+            {"labels": FLAGS, "test_images": IMAGES, "test_labels": FLAGS[:, :1]},
+            r"labels \[10, 2\] but test_labels \[10, 1\]; expected one kind of labels",
+        ),
+        ({"labels": np.eye(10, dtype=int)}, r"one-hot labels take \.argmax\(1\)"),
+    ],
+)
+def test_labels_that_are_wrong(arrays, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        load_data(write(tmp_path / "a.npz", images=IMAGES, **arrays))
+
+
+def test_what_is_measured():
+    labels = torch.tensor([[1, 1, 0], [1, 0, 0], [0, 0, 0], [1, 0, 0]])
+    activation = torch.tensor([[0.9, 0.8, 0.1], [0.9, 0.7, 0.2], [0.1, 0.2, 0.3], [0.4, 0.0, 0.1]])
+    measured = MultiLabelEvaluation(labels, activation, 0.0, 0.0)
+    task = MultiLabelClassification(several(), "a model")
+    assert task.answered_right(activation, labels).tolist() == [True, False, True, False]
+    assert measured.correct == 2
+    assert measured.accuracy == 0.5
+    assert measured.recall == [2 / 3, 1, None]
+    assert measured.precision == [1, 0.5, None]
+    assert measured.f1 == [4 / 5, 2 / 3, None]
+    assert measured.macro_f1 == pytest.approx((4 / 5 + 2 / 3) / 2)
+    figures = label_figures(measured, NAMES)["classes"]["bee"]
+    assert figures == {"images": 1, "predicted": 2, "recall": 1, "precision": 0.5, "f1": 2 / 3}
+
+
+@pytest.mark.parametrize("reconstruct", [True, False])
+def test_a_run_learns_is_continued_and_measured_again(reconstruct, tmp_path, capsys):
+    data = several()
+    path = write(
+        tmp_path / "a.npz",
+        images=data.train.images.numpy(),
+        labels=data.train.labels.numpy(),
+        test_images=data.test.images.numpy(),
+        test_labels=data.test.labels.numpy(),
+        class_names=np.array(NAMES),
+    )
+    folder = tmp_path / "run"
+    config = tiny_config(
+        folder, data=path, epochs=8, model="capsnet_small", reconstruct=reconstruct, augment="none"
+    )
+    result = train(config)
+    said = capsys.readouterr().out
+    assert "every label is right in" in said
+    assert "mean F1 of the classes" in said
+    assert isinstance(result.held_out, MultiLabelEvaluation)
+    assert result.held_out.macro_f1 > 0.9
+    kept = json.loads((folder / "result.json").read_text())
+    assert kept["macro_f1"] == result.held_out.macro_f1
+    targets = data.test.labels
+    assert kept["held_out_loss"] >= float(margin_loss(result.held_out.activation, targets)) - 1e-4
+
+    weights = weights_of(folder)
+    resume(sorted((folder / "checkpoints").iterdir())[0])
+    assert weights_of(folder) == weights
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as done:
+        main(["eval", str(folder), "--json"])
+    assert done.value.code == 0
+    measured = json.loads(capsys.readouterr().out)
+    assert measured["macro_f1"] == pytest.approx(result.held_out.macro_f1)
+    assert measured["classes"].keys() == set(NAMES)
+    with pytest.raises(SystemExit):
+        main(["eval", str(folder)])
+    assert "every label is right in" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"balance": True}, "--balance shows every class equally often, but images of several"),
+        ({"model": "baseline_cnn"}, "baseline_cnn finds one class an image, but those of several"),
+    ],
+)
+def test_what_needs_one_class_an_image_is_refused(options, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        train(tiny_config(tmp_path / "run", iterations=None, **options), several())
