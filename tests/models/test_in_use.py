@@ -2,7 +2,6 @@
 
 import copy
 import multiprocessing
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,7 +13,6 @@ from torch.utils.checkpoint import checkpoint
 
 from tests.small_models import CASES, small
 from torchcaps import load_pretrained
-from torchcaps.kernels.dynamic_cpu import op
 
 
 def batch(model: Any, count: int = 4) -> tuple[Tensor, Tensor]:
@@ -180,16 +178,6 @@ def answer(model: Any, images: Tensor) -> list[list[float]]:
     model.classes.routing.backend = "cpu"
     with torch.no_grad():
         return model(images).activation.tolist()
-
-
-def lock_is_free() -> bool:
-    return op._pools_lock.acquire(timeout=0)
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-def test_a_fork_does_not_inherit_the_lock_of_another_thread() -> None:
-    with op._pools_lock, multiprocessing.get_context("fork").Pool(1) as pool:
-        assert pool.apply_async(lock_is_free).get(timeout=60)
 
 
 @pytest.mark.parametrize("start", ["fork", "forkserver", "spawn"])

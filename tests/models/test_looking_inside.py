@@ -33,15 +33,16 @@ class TwoLayers(Classifier):
     def __init__(self) -> None:
         super().__init__(17, 1, 3, None)
         self.spread: nn.Module = nn.Conv2d(1, 6 * 4, 17)
-        self.block: Any = nn.ModuleDict({"deep": DenseCaps(6, 4, 6, 4, "em")})
+        self.block = nn.ModuleDict({"deep": DenseCaps(6, 4, 6, 4, "em")})
         self.last = DenseCaps(6, 4, 3, 5)
 
     def forward(self, images: torch.Tensor, labels: Any = None) -> ModelOutput:
         self.check_images(images)
         pose = torch.tanh(self.spread(images)).view(-1, 6, 4)
         capsules = Capsules(pose, pose.norm(dim=-1) / 2)
+        deep: Any = self.block["deep"]
         for _ in range(2):
-            capsules = self.block["deep"](capsules)
+            capsules = deep(capsules)
         return ModelOutput(*self.last(capsules), None)
 
 

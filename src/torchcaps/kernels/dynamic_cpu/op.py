@@ -40,16 +40,6 @@ CACHE = 640 * 1024  # bytes of a core's own cache that the last sweep may take f
 _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
 
-def renew_lock() -> None:
-    """In the child of a fork: a thread of the parent's may have held it."""
-    global _pools_lock
-    _pools_lock = Lock()
-
-
-if hasattr(os, "register_at_fork"):  # Windows has no fork
-    os.register_at_fork(after_in_child=renew_lock)
-
-
 def on_all_threads(
     function: Callable[..., None], items: int, *arguments: object, steps: int
 ) -> None:
