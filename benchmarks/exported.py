@@ -24,15 +24,19 @@ from torchcaps.models.registry import takes_argument
 RESULTS = Path(__file__).parent / "results"
 STEPS, BATCH, RATE = 60, 64, 0.003
 SMALL: dict[str, Any] = {
-    "primary_types": 4, "decoder_hidden": [64], "stem_channels": [8, 16, 16], "hidden": [32],
+    "conv_channels": 16, "primary_types": 4, "decoder_hidden": [64], "stem_channels": [8, 16, 16],
+    "types": [4, 4], "hidden": [32],
 }  # fmt: skip
+OWN: dict[str, dict[str, Any]] = {
+    "baseline_cnn": {"conv_channels": [8, 8, 8]},
+    "self_routing_capsnet": {"types": 4},
+}
 
 
 def trained(name: str, routing: str | None, data: ImageData) -> Classifier:
     """A small network after a few steps."""
     torch.manual_seed(0)
-    wide: Any = 16 if name != "baseline_cnn" else [8, 8, 8]
-    wanted = SMALL | {"conv_channels": wide} | ({"routing": routing} if routing else {})
+    wanted = SMALL | OWN.get(name, {}) | ({"routing": routing} if routing else {})
     model = create_model(name, **{k: v for k, v in wanted.items() if takes_argument(name, k)})
     optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
     for step in range(STEPS):
@@ -65,7 +69,8 @@ def main() -> None:
     digits = load_data("mnist5k")
     images, _ = digits.test.batch(torch.arange(1000))
     rows = compared("digits, of the package", load_pretrained("digits"), images)
-    cases = [(name, None) for name in list_models() if name not in ("capsnet", "capsnet_small")]
+    other = [name for name in list_models() if name != "capsnet" and not name.endswith("_small")]
+    cases: list[tuple[str, str | None]] = [(name, None) for name in other]
     for name, routing in [*cases, *(("capsnet", routing) for routing in list_routings())]:
         label = f"{name}, {routing}" if routing else name
         rows += compared(label, trained(name, routing, digits.train), images)

@@ -8,14 +8,15 @@ from torchcaps.routing import ROUTINGS
 
 SMALL: dict[str, Any] = {
     "image_size": 17, "num_classes": 3, "conv_channels": 4, "primary_types": 2, "pose_dim": 6,
-    "decoder_hidden": [8], "stem_channels": [4, 4, 4], "mean": 0.3, "std": 0.2,
+    "types": [2, 2], "decoder_hidden": [8], "stem_channels": [4, 4, 4], "mean": 0.3, "std": 0.2,
 }  # fmt: skip
 OWN: dict[str, dict[str, Any]] = {
     "baseline_cnn": {"image_size": 9, "conv_channels": [4, 4, 4], "hidden": [8], "dropout": 0.0},
+    "self_routing_capsnet": {"types": 2},
 }
-# Networks, and routings of one network. ("capsnet_small" is another size of "capsnet".)
+# Networks, and routings of one network. ("…_small" is another size of "…".)
 CASES: list[tuple[str, str | None]] = [
-    *((name, None) for name in list_models() if name not in ("capsnet", "capsnet_small")),
+    *((n, None) for n in list_models() if n != "capsnet" and not n.endswith("_small")),
     *(("capsnet", routing) for routing in list_routings()),
 ]
 
