@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from torchcaps.types import check_float_tensor, values_at_hand
+from torchcaps.types import check_float_tensor, is_exporting, values_at_hand
 from torchcaps.votes import Votes
 
 __all__ = [
@@ -135,7 +135,7 @@ def hypotenuse(a: Tensor, b: Tensor) -> Tensor:
         >>> hypotenuse(torch.tensor([3e30]), torch.tensor([4e30]))
         tensor([5.0000e+30])
     """
-    if not (torch.compiler.is_exporting() or torch.jit.is_tracing()):
+    if not is_exporting():
         return torch.hypot(a, b)
     larger = torch.maximum(a.abs(), b.abs())  # ONNX has no hypot
     return larger * ((a / larger).square() + (b / larger).square()).sqrt()
@@ -167,6 +167,23 @@ def constant_if_huge(logits: Tensor) -> Tensor:
     """
     huge = logits.abs() > torch.finfo(logits.dtype).max ** 0.5
     return torch.where(huge, logits.detach(), logits)
+
+
+def digamma(x: Tensor) -> Tensor:
+    """ψ(x) = d ln Γ(x) / dx of numbers that are at least 1.
+
+    Example:
+        >>> digamma(torch.tensor([1.0]))  # minus Euler's constant
+        tensor([-0.5772])
+    """
+    if not is_exporting():
+        return torch.digamma(x)
+    # ONNX has none. ψ(x) = ψ(x + 6) − Σ_k 1/(x + k), and for numbers as large as that a series.
+    steps = sum((1 / (x + k) for k in range(6)), torch.zeros_like(x))
+    y = x + 6
+    w = y.square().reciprocal()
+    series = w * (1 / 12 - w * (1 / 120 - w * (1 / 252 - w * (1 / 240 - w / 132))))
+    return y.log() - 0.5 / y - series - steps
 
 
 def agreement(votes: Votes | Tensor, pose: Tensor) -> Tensor:

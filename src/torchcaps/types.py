@@ -16,9 +16,10 @@ NamedTupleType = TypeVar("NamedTupleType", bound=type)
 def exportable(kind: NamedTupleType) -> NamedTupleType:
     """Give a named tuple a name in saved programs; decorates the class.
 
-    torch.export takes any named tuple apart and puts it together again, and saves those that have
-    such a name.
+    torch.export takes any named tuple apart and puts it together again, but saves, and loads as an
+    example of what a program takes, only those that are known.
     """
+    torch.serialization.add_safe_globals([kind])
     pytree._register_namedtuple(kind, serialized_type_name=f"torchcaps.{kind.__name__}")
     return kind
 
@@ -103,6 +104,12 @@ def check_float_tensor(name: str, value: object) -> None:
         raise TypeError(f"{name} must be a floating-point tensor, got {value.dtype}")
 
 
+def is_exporting() -> bool:
+    """Whether a program is recorded that runs elsewhere: by torch.export, or torch.jit.trace."""
+    traced: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return traced or torch.compiler.is_exporting()
+
+
 def values_at_hand(tensor: Tensor) -> bool:
     """Whether Python may look at the numbers in a tensor: not where calls are only recorded.
 
@@ -110,7 +117,7 @@ def values_at_hand(tensor: Tensor) -> bool:
         >>> values_at_hand(torch.zeros(2)), values_at_hand(torch.zeros(2, device="meta"))
         (True, False)
     """
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if torch.compiler.is_compiling() or is_exporting():
         return False
     # Of subclasses, those of torch.export among them, nothing is known.
     plain = type(tensor) in (Tensor, nn.Parameter) and not tensor.is_meta

@@ -15,6 +15,7 @@ from torchcaps import __version__
 from torchcaps.cli.bench import Bench
 from torchcaps.cli.eval import Eval
 from torchcaps.cli.explore import Explore
+from torchcaps.cli.export import Export
 from torchcaps.cli.info import Info
 from torchcaps.cli.predict import Predict
 from torchcaps.cli.train import Train
@@ -90,11 +91,11 @@ def test_help_names_the_commands(torchcaps):
     answer = torchcaps("--help")
     assert answer.code == 0
     assert "--version" in answer.out
-    for name in ("train", "eval", "predict", "explore", "info", "bench", "reproduce"):
+    for name in ("train", "eval", "predict", "explore", "export", "info", "bench", "reproduce"):
         assert re.search(rf"\b{name}\b", answer.out)
 
 
-@pytest.mark.parametrize("command", [Train, Eval, Predict, Explore, Info, Bench])
+@pytest.mark.parametrize("command", [Train, Eval, Predict, Explore, Export, Info, Bench])
 def test_every_option_is_explained(torchcaps, command):
     answer = torchcaps(command.__name__.lower(), "--help")
     assert answer.code == 0

@@ -28,8 +28,9 @@ def cached(tmp_path: Path) -> Path:
 
 def test_the_networks_of_the_package() -> None:
     assert list_pretrained() == ["digits"]
-    expected = load_model(SHIPPED)
-    for model in (load_pretrained(), load_pretrained("digits"), load_model("digits")):
+    expected: Any = load_model(SHIPPED)
+    models: list[Any] = [load_pretrained(), load_pretrained("digits"), load_model("digits")]
+    for model in models:
         assert not model.training
         assert torch.equal(model.classes.weight, expected.classes.weight)
 

@@ -8,10 +8,12 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from tests.small_models import small
 from torchcaps import (
     Capsules,
     DenseCaps,
     LinearVotes,
+    Routing,
     RoutingTrace,
     create_model,
     create_routing,
@@ -19,7 +21,6 @@ from torchcaps import (
     list_routings,
 )
 from torchcaps.models import Classifier, ModelOutput
-from torchcaps.models.registry import takes_argument
 
 SMALL: dict[str, Any] = {
     "image_size": 17, "num_classes": 3, "conv_channels": 4, "primary_types": 2, "pose_dim": 6,
@@ -32,7 +33,7 @@ class TwoLayers(Classifier):
 
     def __init__(self) -> None:
         super().__init__(17, 1, 3, None)
-        self.spread = nn.Conv2d(1, 6 * 4, 17)
+        self.spread: nn.Module = nn.Conv2d(1, 6 * 4, 17)
         self.block = nn.ModuleDict({"deep": DenseCaps(6, 4, 6, 4, "em")})
         self.last = DenseCaps(6, 4, 3, 5)
 
@@ -40,14 +41,15 @@ class TwoLayers(Classifier):
         self.check_images(images)
         pose = torch.tanh(self.spread(images)).view(-1, 6, 4)
         capsules = Capsules(pose, pose.norm(dim=-1) / 2)
+        deep: Any = self.block["deep"]
         for _ in range(2):
-            capsules = self.block["deep"](capsules)
+            capsules = deep(capsules)
         return ModelOutput(*self.last(capsules), None)
 
 
 @pytest.mark.parametrize("routing", list_routings())
 def test_every_capsule_layer_of_every_routing(routing: str) -> None:
-    model = create_model("capsnet", **SMALL, routing=routing).eval()
+    model: Any = create_model("capsnet", **SMALL, routing=routing).eval()
     images = torch.rand(2, 1, 17, 17)
     output, trace = model(images), model.trace(images)
     assert list(trace) == ["primary", "classes"]
@@ -64,14 +66,11 @@ def test_every_capsule_layer_of_every_routing(routing: str) -> None:
 
 @pytest.mark.parametrize("name", list_models())
 def test_every_network(name: str) -> None:
-    small = {key: value for key, value in SMALL.items() if takes_argument(name, key)}
-    if name == "baseline_cnn":
-        small |= {"conv_channels": [4, 4, 4], "hidden": [8]}
-    model = create_model(name, **small).eval()
+    model = small(name)
     images = torch.rand(2, model.channels, *model.image_size)
     with torch.no_grad():
         output, trace = model(images), model.trace(images)
-    assert bool(trace) == any(isinstance(module, DenseCaps) for module in model.modules())
+    assert bool(trace) == any(isinstance(module, Routing) for module in model.modules())
     for last in list(trace.values())[-1:]:
         torch.testing.assert_close(last.pose[-1], output.pose)
     assert all(not part.requires_grad for layer in trace.values() for part in layer)

@@ -68,7 +68,7 @@ def compare(
 
 def in_turn(images: Tensor) -> list[Tensor]:
     """The images in batches of 1, 7, 64, 1, 7, 64, …: the last one may be smaller."""
-    batches = []
+    batches: list[Tensor] = []
     while len(images):
         size = BATCHES[len(batches) % len(BATCHES)]
         batches.append(images[:size])

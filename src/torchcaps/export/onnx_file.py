@@ -19,15 +19,20 @@ def write_onnx(
 ) -> None:
     """Write a program of `export_program` with these texts as its metadata."""
     check_packages()
-    with quiet():
-        written = torch.onnx.export(
-            program,
-            dynamo=True,
-            verbose=False,
-            input_names=["images"],
-            output_names=output_names(program),
-            dynamic_shapes={"images": {0: "batch"}},
-        )
+    try:
+        with quiet():
+            written = torch.onnx.export(
+                program,
+                dynamo=True,
+                verbose=False,
+                input_names=["images"],
+                output_names=output_names(program),
+                dynamic_shapes={"images": {0: "batch"}},
+            )
+    except torch.onnx.OnnxExporterError as error:
+        raise InputError(
+            f"ONNX cannot hold this network ({reason(error)}): export it to pt2"
+        ) from error
     assert written is not None
     for node in written.model.graph:
         node.metadata_props.clear()  # how PyTorch came by it, with paths of this machine
@@ -47,6 +52,13 @@ def read_onnx(path: Path) -> Callable[[Tensor], dict[str, Tensor]]:
         return {name: torch.from_numpy(array) for name, array in zip(names, found)}
 
     return run
+
+
+def reason(error: BaseException) -> str:
+    """The first line of what an error came from."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
 
 
 def output_names(program: torch.export.ExportedProgram) -> list[str]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from torchcaps.kernels.flops import count_flops
-from torchcaps.types import Capsules
+from torchcaps.types import Capsules, is_exporting
 from torchcaps.votes import LinearVotes, Votes
 
 __all__ = ["BACKENDS", "Call", "backends_of", "check_backend", "choose_backend", "run_kernel"]
@@ -35,16 +35,17 @@ def _dynamic_cpu() -> Callable[..., tuple[Tensor, Tensor]]:
 
 
 class Kernel(NamedTuple):
-    """A fused kernel: the package that it is written in, and what loads its op."""
+    """A fused kernel: the package that it is written in, its op, and what loads that."""
 
     package: str
+    op: str
     load: Callable[[], Callable[..., tuple[Tensor, Tensor]]]
 
 
 # Algorithm and backend → kernel.
 KERNELS = {
-    ("dynamic", "cuda"): Kernel("triton", _dynamic_cuda),
-    ("dynamic", "cpu"): Kernel("numba", _dynamic_cpu),
+    ("dynamic", "cuda"): Kernel("triton", "routing_cuda", _dynamic_cuda),
+    ("dynamic", "cpu"): Kernel("numba", "routing_cpu", _dynamic_cpu),
 }
 # What they compute of options that would change the loop.
 PLAIN = {
@@ -118,7 +119,7 @@ def reasons_against(backend: str, call: Call, *, worth: bool = False) -> list[st
     fused = call.routing if call.fused else ""
     if backend != "tiles" and (missing := _no_kernel(fused, backend)) is not None:
         reasons.append(missing)
-    if torch.compiler.is_exporting() or torch.jit.is_tracing():
+    if is_exporting():
         # Nothing else is asked: to look at a size would be to fix it in the program.
         return [*reasons, "an exported program cannot hold it"]
     if _transformed():
@@ -167,8 +168,9 @@ def run_kernel(backend: str, call: Call, mask: Tensor | None) -> Capsules:
     """Route by a fused kernel, in float32 or wider."""
     votes = call.votes
     assert isinstance(votes, LinearVotes)
-    op = KERNELS[call.routing, backend].load()
-    count_flops(op._name)
+    kernel = KERNELS[call.routing, backend]
+    op = kernel.load()
+    count_flops(kernel.op)
     if backend == "cuda":  # its products take half precision as it is
         votes = votes.to(votes.dtype)
     else:

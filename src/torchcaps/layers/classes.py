@@ -79,22 +79,26 @@ class ClassCaps(nn.Module):
             )
         self.weight = nn.Parameter(torch.empty(self.form.weight_shape(*self.sizes)))
         self.adds_coordinates = coordinates
-        added = torch.zeros(*self.size, out_dim)
-        if coordinates:
-            first, step = (
-                (self.weight.shape[-1] - 1, self.weight.shape[-1]) if matrix_poses else (0, 1)
-            )
-            if out_dim <= first + step:
-                raise ValueError(f"poses of {out_dim} components have no place for two coordinates")
-            height, width = self.size
-            added[..., first] = ((torch.arange(height) + 0.5) / height).unsqueeze(1)
-            added[..., first + step] = (torch.arange(width) + 0.5) / width
-        self.register_buffer("coordinates", added, persistent=False)
+        first, step = (self.weight.shape[-1] - 1, self.weight.shape[-1]) if matrix_poses else (0, 1)
+        self.places = (first, first + step)  # components that the coordinates are added to
+        if coordinates and out_dim <= first + step:
+            raise ValueError(f"poses of {out_dim} components have no place for two coordinates")
+        self.register_buffer("coordinates", self.added_to_votes(), persistent=False)
+        self.register_load_state_dict_post_hook(restore_coordinates)  # type: ignore[no-untyped-call]
         self.reset_parameters()
 
     if TYPE_CHECKING:
 
         def __call__(self, capsules: Capsules | Tensor, mask: Tensor | None = None) -> Capsules: ...
+
+    def added_to_votes(self) -> Tensor:
+        """The coordinates of each position, `[H, W, D]`, where they are added to votes; else 0."""
+        (height, width), (y, x) = self.size, self.places
+        added = torch.zeros(height, width, self.sizes[-1])
+        if self.adds_coordinates:
+            added[..., y] = ((torch.arange(height) + 0.5) / height).unsqueeze(1)
+            added[..., x] = (torch.arange(width) + 0.5) / width
+        return added
 
     def reset_parameters(self) -> None:
         """Draw the weights anew."""
@@ -134,3 +138,8 @@ class ClassCaps(nn.Module):
             f"{in_types}×{in_dim} → {classes}×{out_dim}, size={self.size}, "
             f"coordinates={self.adds_coordinates}, matrix_poses={self.form is MatrixVotes}"
         )
+
+
+def restore_coordinates(layer: ClassCaps, keys: object) -> None:
+    """Weights that are loaded into a layer without memory (`to_empty`) bring no coordinates."""
+    layer.coordinates = layer.added_to_votes().to(layer.weight)

@@ -12,7 +12,7 @@ from torchcaps.models.trace import trace_layers
 from torchcaps.routing.base import RoutingTrace
 from torchcaps.types import Capsules, check_counts, exportable, values_at_hand
 
-__all__ = ["Classifier", "Losses", "ModelOutput"]
+__all__ = ["Classifier", "Losses", "ModelOutput", "count_parameters"]
 
 MOST_CLASSES = 1_000_000
 MOST_NORMALISED = 16.0  # far beyond what subtracting a mean and dividing by a deviation leaves

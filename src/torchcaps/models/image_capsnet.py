@@ -116,6 +116,9 @@ class ImageCapsNet(CapsuleClassifier):
         # Of the config, not of the weights: what is loaded without them would standardise wrongly.
         self.register_buffer("mean_of_channels", torch.tensor(self.mean), persistent=False)
         self.register_buffer("std_of_channels", torch.tensor(self.std), persistent=False)
+        self.register_load_state_dict_post_hook(  # type: ignore[no-untyped-call]
+            restore_standardisation
+        )
         if len(stem_channels) != 3 or min(stem_channels) < 1:
             raise ValueError(f"stem_channels must be three positive numbers, got {stem_channels!r}")
         self.stem_channels = list(stem_channels)
@@ -188,6 +191,13 @@ class ImageCapsNet(CapsuleClassifier):
             standardise(images, self.mean_of_channels, self.std_of_channels)
         )
         return features
+
+
+def restore_standardisation(model: ImageCapsNet, keys: object) -> None:
+    """Weights that are loaded into a network without memory (`to_empty`) bring no mean and s.d."""
+    like = next(model.parameters())
+    model.mean_of_channels = like.new_tensor(model.mean)
+    model.std_of_channels = like.new_tensor(model.std)
 
 
 def per_channel(name: str, value: float | Sequence[float], channels: int) -> list[float]:

@@ -38,22 +38,23 @@ def trace_layers(model: nn.Module, *inputs: Tensor) -> dict[str, Capsules | Rout
     seen: set[str] = set()  # full names of the modules whose capsules are kept
     mine = threading.get_ident()  # another thread may use the model meanwhile
 
-    def keep(name: str, module: nn.Module) -> Callable[..., None]:
+    def keep(name: str) -> Callable[..., None]:
         def after(module: nn.Module, inputs: Any, options: Any, output: object) -> None:
             inside = any(other.startswith(f"{name}.") or not name for other in seen)
             if threading.get_ident() != mine or not isinstance(output, Capsules) or inside:
                 return
-            routes = isinstance(module, Routing)
             seen.add(name)
-            short = name.removesuffix(".routing") if routes else name
+            kept: Capsules | RoutingTrace = output
+            short = name
+            if isinstance(module, Routing):
+                kept, short = module.trace(*inputs, **options), name.removesuffix(".routing")
             times = sum(key == short or key.startswith(f"{short} ") for key in traced)
-            key = f"{short} {times + 1}" if times else short
-            traced[key] = module.trace(*inputs, **options) if routes else output
+            traced[f"{short} {times + 1}" if times else short] = kept
 
         return after
 
     hooks = [
-        module.register_forward_hook(keep(name, module), with_kwargs=True)
+        module.register_forward_hook(keep(name), with_kwargs=True)
         for name, module in model.named_modules()
     ]
     try:

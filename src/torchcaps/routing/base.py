@@ -12,7 +12,7 @@ them, with all votes at once (the readable reference, also its trace), by tiles 
 
 import inspect
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import Enum
@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Self, Type
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from torchcaps.kernels.dispatch import Call, check_backend, choose_backend, run_kernel
-from torchcaps.routing.sweep import route_by_tiles
+from torchcaps.routing.sweep import Method, route_by_tiles
 from torchcaps.routing.tile import Problem, Tile
 from torchcaps.types import (
     Capsules,
@@ -39,6 +40,7 @@ __all__ = ["Law", "Routing", "RoutingTrace"]
 # Tensors `[..., J, ·]` of the output capsules; named tuples read best.
 StatisticsT = TypeVar("StatisticsT", bound=tuple[Tensor, ...])
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
+ResultT = TypeVar("ResultT")
 
 
 class Law(Enum):
@@ -235,6 +237,8 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
                 votes (with the reasons). TypeError: another type.
         """
         votes, activation = self.check_arguments(votes, activation, mask)
+        if narrow := self.narrow_tensors():
+            return self.with_tensors(narrow, lambda same: same.forward(votes, activation, mask))
         call = self.call(votes)
         backend = choose_backend(self.backend, call)
         with no_autocast(votes.device):
@@ -262,6 +266,8 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
     ) -> RoutingTrace:
         """The same routing with all votes at once, every iteration kept; arguments as `forward`."""
         votes, activation = self.check_arguments(votes, activation, mask)
+        if narrow := self.narrow_tensors():
+            return self.with_tensors(narrow, lambda same: same.trace(votes, activation, mask))
         with no_autocast(votes.device):
             steps = list(self.steps(Problem.of(votes, activation, mask)))
             capsules = [self.finish(cast(StateT, step.state)) for step in steps]
@@ -288,6 +294,25 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
             couple = self.couple_first if t == 1 else self.couple
             coupling = tile.without_masked(couple(seen, logits))
         return logits, coupling, self.gather(seen, coupling, state)
+
+    def narrow_tensors(self) -> dict[str, Tensor]:
+        """In float32 what is learned in half precision: a sum of both is no operation of torch's.
+
+        Running statistics are among them in evaluation alone; in training they would be lost.
+        """
+        buffers = () if self.training else self.named_buffers()
+        return {
+            name: tensor.float()
+            for name, tensor in (*self.named_parameters(), *buffers)
+            if tensor.dtype in (torch.bfloat16, torch.float16)
+        }
+
+    def with_tensors(self, tensors: dict[str, Tensor], do: Callable[[Self], ResultT]) -> ResultT:
+        """What `do` gives for this routing with these tensors in the place of its own."""
+        found: list[ResultT] = []
+        values = {f"routing.{name}": tensor for name, tensor in tensors.items()}
+        functional_call(Method(self), values, (lambda same: found.append(do(same)),))
+        return found[0]
 
     def check_arguments(
         self, votes: Votes | Tensor, activation: Tensor | None, mask: Tensor | None
@@ -373,5 +398,7 @@ def gradients_only_if(wanted: bool) -> AbstractContextManager[object]:
 def no_autocast(device: torch.device) -> AbstractContextManager[object]:
     """A context in which sums are not taken in half precision."""
     if not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
+    if not torch.is_autocast_enabled(device.type):  # one context less in exported programs
         return nullcontext()
     return torch.autocast(device.type, enabled=False)

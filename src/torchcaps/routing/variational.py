@@ -6,7 +6,7 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
-from torchcaps.functional import agreement
+from torchcaps.functional import agreement, digamma
 from torchcaps.routing.base import Law, Routing
 from torchcaps.routing.moments import (
     SMALLEST,
@@ -165,9 +165,9 @@ class VariationalRouting(Routing[Moments, State]):
         mean = weighted_total(statistics, centre, scale) / kappa
         spread, log_det = self.posterior_spread(mean, statistics, centre, scale)
         orders = torch.arange(D, dtype=nu.dtype, device=nu.device)
-        psi = torch.digamma((nu - orders) / 2).sum(dim=-1, keepdim=True)
+        psi = digamma((nu - orders) / 2).sum(dim=-1, keepdim=True)
         log_precision = psi + D * math.log(2) - log_det
-        log_share = torch.digamma(alpha) - torch.digamma(alpha.sum(dim=-2, keepdim=True))
+        log_share = digamma(alpha) - digamma(alpha.sum(dim=-2, keepdim=True))
         return State(mean, spread, nu, log_precision, log_share, mean, scale)
 
     def posterior_spread(

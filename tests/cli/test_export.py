@@ -1,0 +1,63 @@
+"""`torchcaps export`."""
+
+import json
+import re
+
+import onnx
+import torch
+
+from tests.small_runs import NAMES
+from torchcaps.export.pt2_file import METADATA
+
+COMPARED = (
+    r"{to}: (\S+) \(\d+\.\d MB\)\n"
+    r"compared with PyTorch on (\d+) (held-out images|images of noise.*): largest difference "
+    r"\d\.\de[+-]\d\d, the same classes\n"
+)
+
+
+def test_a_run_leaves_the_file_in_its_folder(torchcaps, run):
+    answer = torchcaps("export", run)
+    assert answer.code == 0, answer.err
+    found = re.fullmatch(COMPARED.format(to="onnx"), answer.out)
+    assert found, answer.out
+    assert found.groups() == (str(run / "model.onnx"), "24", "held-out images")
+    facts = {entry.key: entry.value for entry in onnx.load(run / "model.onnx").metadata_props}
+    assert json.loads(facts["class_names"]) == list(NAMES)
+
+
+def test_a_model_without_its_data_is_compared_on_noise(torchcaps, run, tmp_path):
+    out = tmp_path / "new" / "bees.pt2"
+    (run / "model").rename(tmp_path / "alone")
+    answer = torchcaps("export", tmp_path / "alone", "--to", "pt2", "--out", out)
+    assert answer.code == 0, answer.err
+    found = re.fullmatch(COMPARED.format(to="pt2"), answer.out)
+    assert found, answer.out
+    assert found[2] == "8"
+    extra = {METADATA: ""}
+    program = torch.export.load(out, extra_files=extra).module()
+    facts = json.loads(extra[METADATA])
+    images = torch.rand(2, facts["channels"], *facts["image_size"])
+    assert program(images)["activation"].shape == (2, len(NAMES))
+
+
+def test_mistakes_are_answered_in_one_sentence(torchcaps, run, tmp_path):
+    (tmp_path / "file").write_text("")
+    for arguments, said in (
+        ([tmp_path / "none"], "does not exist"),
+        ([run, "--out", "model.pt2"], "model.pt2 must end in .onnx"),
+        ([run, "--out", tmp_path], "must end in .onnx"),
+        ([run, "--to", "pt2", "--out", tmp_path / "file" / "m.pt2"], "file"),
+    ):
+        answer = torchcaps("export", *arguments)
+        assert answer.code == 2, answer
+        assert said in answer.err
+        assert "Traceback" not in answer.err
+        assert answer.err.count("\n") == 1
+    assert torchcaps("export", run, "--to", "tflite").code == 2
+
+
+def test_an_unfinished_run_is_refused(torchcaps, unfinished):
+    answer = torchcaps("export", unfinished)
+    assert answer.code == 2
+    assert "is not finished" in answer.err
