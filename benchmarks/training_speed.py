@@ -47,12 +47,16 @@ def noise(images: int) -> TrainTest:
     return TrainTest(data, data)
 
 
-def our_step(config: TrainConfig, data: TrainTest) -> Callable[[], object]:
+def our_step(config: TrainConfig, data: TrainTest) -> Callable[[], None]:
     """A step of the loop behind `torchcaps train`, batches, shifts and running sums included."""
     task = ImageClassification.from_config(config, data)
     run = Run(config, task, build_model(config, task.training))
     run.prepare()
-    return run.do_step
+
+    def step() -> None:
+        run.do_step()
+
+    return step
 
 
 def plain_step(config: TrainConfig, data: TrainTest, routing: str) -> Callable[[], None]:

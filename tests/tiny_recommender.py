@@ -40,7 +40,8 @@ class Interests(nn.Module):
     def __init__(self, interests: int = 3) -> None:
         super().__init__()
         self.items = nn.Embedding(ITEMS, DIM)
-        self.capsules = DenseCaps(in_caps=LENGTH, in_dim=DIM, out_caps=interests, out_dim=DIM)
+        # "scaled" counts on inputs of length ½; embeddings are longer.
+        self.capsules = DenseCaps(LENGTH, DIM, interests, DIM, init="paper")
         self.dropout = nn.Dropout(0.1)
 
     def forward(self, items: Tensor, lengths: Tensor) -> Tensor:

@@ -190,7 +190,7 @@ TRAIN = {
     "one class": (lambda at: ["--data", at.classes("ant")], "only one class folder, 'ant'"),
     "unknown data": (lambda at: ["--data", "minst"], "unknown data 'minst' (did you mean"),
     "images too small": (
-        lambda at: ["--image-size", 16],
+        lambda at: ["--image-size", 16, "--model", "capsnet_small"],
         "images of 16×16 are too small for two 9×9 convolutions: the smallest that works is 17×17",
     ),
     "a class too small to split": (lambda at: ["--validation", 0.001], "class 'ant' has 32 images"),
@@ -284,8 +284,12 @@ TRAIN = {
         "config.json is not a checkpoint: name a run folder",
     ),
     "resume with other options": (
-        lambda at: ["--resume", at.run, "--epochs", 9],
-        "with that run's own options: leave out --epochs",
+        lambda at: ["--resume", at.run, "--batch-size", 9],
+        "with that run's own options: leave out --batch-size",
+    ),
+    "resume for fewer epochs": (
+        lambda at: ["--resume", at.run, "--epochs", 1],
+        "--epochs 1 is less than the 2 of the run",
     ),
     "resume with a config": (
         lambda at: ["--resume", at.run, "--config", at.run],

@@ -273,8 +273,7 @@ def test_a_network_without_capsules():
 
 @pytest.mark.parametrize("kind", [CapsuleClassifier, Classifier])
 def test_another_network_of_capsules(kind):
-    class Own(kind):
-        pass
+    Own = type("Own", (kind,), {})
 
     with pytest.raises(InputError, match="know the layers of Own: name a CapsNet or an ImageCaps"):
         page_data(Own(8, 1, 2, None))

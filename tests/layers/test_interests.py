@@ -173,7 +173,7 @@ ITEMS = torch.zeros(B, S, P)
         (lambda: InterestCaps(P, K, number="log"), ValueError, "number must be one of all, log2"),
         (lambda: InterestCaps(P, K, maps="position"), TypeError, "length must be an int, got None"),
         (lambda: InterestCaps(P, K, length=5), ValueError, "length is for maps='position' alone"),
-        (lambda: InterestCaps(P, K, seed=0.5), TypeError, "seed must be an int, got 0.5"),
+        (lambda: InterestCaps(P, K, seed=0.5), TypeError, "seed must be an int, got 0.5"),  # type: ignore[arg-type]
         (lambda: InterestCaps(P, K, routing="dynamic"), ValueError,
          "with maps='shared' dynamic routing would give the same interest 3 times"),
         (lambda: InterestCaps(P, K, maps="interest", routing="self_routing"), ValueError,

@@ -138,7 +138,7 @@ def test_covariances_that_are_full_and_diagonal_are_the_same_for_one_component()
 
 def test_batch_norms_learn_in_training_alone() -> None:
     votes = torch.randn(8, 6, 3, 4)
-    routing = create_routing("variational").build(6, 4, 3, 4)
+    routing: Any = create_routing("variational").build(6, 4, 3, 4)
     routing(votes)
     seen = routing.norm_pose.running_mean.clone()
     assert seen.abs().max() > 0
@@ -167,7 +167,7 @@ def test_a_layer_without_active_children_is_zero() -> None:
 
 def test_class_activations_of_self_routing_are_a_distribution() -> None:
     votes = LinearVotes(torch.randn(2, 6, 4), torch.randn(6, 3, 5, 4))
-    routing = create_routing("self_routing").build(6, 4, 3, 5)
+    routing: Any = create_routing("self_routing").build(6, 4, 3, 5)
     torch.nn.init.normal_(routing.weight)
     total = routing(votes, torch.rand(2, 6)).activation.sum(dim=-1)
     torch.testing.assert_close(total, torch.ones(2))

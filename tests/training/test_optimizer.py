@@ -6,7 +6,7 @@ from torchcaps.layers import DenseCaps
 from torchcaps.training.optimizer import adam, set_learning_rate
 
 
-def network() -> nn.Module:
+def network() -> nn.Sequential:
     return nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), DenseCaps(600, 8, 2, 16))
 
 
@@ -16,9 +16,11 @@ def test_wide_capsules_learn_at_their_own_rate():
     set_learning_rate(optimizer, 0.02)
     rates = {p: g["lr"] for g in optimizer.param_groups for p in g["params"]}
     assert len(rates) == len(list(model.parameters()))
-    factor = model[2].learning_rates["weight"]
+    capsules = model[2]
+    assert isinstance(capsules, DenseCaps)
+    factor = capsules.learning_rates["weight"]
     assert factor < 0.2
-    assert rates.pop(model[2].weight) == pytest.approx(0.02 * factor)
+    assert rates.pop(capsules.weight) == pytest.approx(0.02 * factor)
     assert set(rates.values()) == {0.02}
 
 

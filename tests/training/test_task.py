@@ -59,7 +59,7 @@ def test_a_recommender_leaves_the_files_of_a_run(finished):
             "validation_hit_rate", "seconds", "users_per_second",
         ]  # fmt: skip
     result = json.loads((finished.folder / "result.json").read_text())
-    assert list(result) == ["held_out_hit_rate", "epochs", "seed", "seconds"]
+    assert list(result) == ["held_out_hit_rate", "weights", "epochs", "seed", "seconds"]
     assert result["held_out_hit_rate"] == finished.held_out.answers
     assert (finished.folder / "interests.txt").read_text() == f"{finished.held_out.answers} 2"
     model = Interests()
@@ -78,7 +78,8 @@ def test_it_learns_and_says_so(tmp_path, capsys):
     assert said[2].startswith("epoch  1/10   loss 3.")
     assert "   hit_rate 0." in said[2]
     assert said[2].endswith(" users/s")
-    assert said[-1] == f"held-out hit rate: {done.held_out.answers:.2%} after 10 epochs"
+    assert said[-2] == f"held-out hit rate: {done.held_out.answers:.2%} after 10 epochs"
+    assert said[-1] == "weights: of the last of 10 epochs"
 
 
 @pytest.mark.parametrize("step", [1, 3, 6, 7, 11])
@@ -264,7 +265,7 @@ def test_a_task_of_four_members(tmp_path, monkeypatch, capsys):
     assert list(rows(done.folder)[0]) == ["epoch", "step", "learning_rate", "loss"]
     assert "Linear (2 parameters) on noise: 32 training examples" in capsys.readouterr().out
     assert list(json.loads((done.folder / "result.json").read_text())) == [
-        "epochs", "seed", "seconds",
+        "weights", "epochs", "seed", "seconds",
     ]  # fmt: skip
 
 
