@@ -24,7 +24,8 @@ from torchcaps.models.registry import takes_argument
 RESULTS = Path(__file__).parent / "results"
 STEPS, BATCH, RATE = 60, 64, 0.003
 SMALL: dict[str, Any] = {
-    "image_size": 28, "channels": 1, "conv_channels": 16, "primary_types": 4, "decoder_hidden": [64], "stem_channels": [8, 16, 16],
+    "image_size": 28, "channels": 1, "conv_channels": 16, "primary_types": 4,
+    "decoder_hidden": [64], "stem_channels": [8, 16, 16],
     "types": [4, 4], "hidden": [32],
 }  # fmt: skip
 OWN: dict[str, dict[str, Any]] = {
