@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from torchcaps.types import check_float_tensor, is_exporting, values_at_hand
 from torchcaps.votes import Votes
@@ -167,6 +168,19 @@ def constant_if_huge(logits: Tensor) -> Tensor:
     """
     huge = logits.abs() > torch.finfo(logits.dtype).max ** 0.5
     return torch.where(huge, logits.detach(), logits)
+
+
+def log_sigmoid(x: Tensor) -> Tensor:
+    """ln σ(x), exact for numbers of any size.
+
+    Example:
+        >>> log_sigmoid(torch.tensor([0.0, -40.0]))
+        tensor([ -0.6931, -40.0000])
+    """
+    if not is_exporting():
+        return F.logsigmoid(x)
+    # ONNX has none; the exporter writes ln(σ(x)), and onnxruntime's σ ends at e⁻¹⁸.
+    return x.clamp(max=0) - torch.log1p(torch.exp(-x.abs()))
 
 
 def digamma(x: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from torchcaps.export.check import compare
 from torchcaps.export.metadata import describe, describe_as_text
 from torchcaps.export.onnx_file import read_onnx, write_onnx
 from torchcaps.export.pt2_file import METADATA, read_pt2, write_pt2
+from torchcaps.functional import digamma, hypotenuse, log_sigmoid
 
 DOCS = Path(__file__).parents[2] / "docs" / "export.md"
 SMALL_CAPSNET: dict[str, Any] = {
@@ -192,6 +193,29 @@ def test_numbers_that_are_not_finite_in_one_alone_are_refused() -> None:
 
     with pytest.raises(InputError, match="another class"):
         compare(run, model, images_of(model, 3))
+
+
+def test_what_is_written_otherwise_for_onnx_is_exact_at_any_size(tmp_path: Path) -> None:
+    class Functions(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+            above = 1 + images.abs()
+            return {
+                "hypotenuse": hypotenuse(images, above),
+                "digamma": digamma(above),
+                "log_sigmoid": log_sigmoid(images),
+            }
+
+    x = torch.tensor([-1e30, -88.0, -40.0, -18.5, -1.0, 0.0, 1e-3, 5.0, 40.0, 1e30])
+    batch = torch.export.Dim("batch", min=1)
+    program = torch.export.export(Functions(), (x,), dynamic_shapes={"images": {0: batch}})
+    write_onnx(program, tmp_path / "m.onnx", {})
+    for name, value in read_onnx(tmp_path / "m.onnx")(x).items():
+        exact = {
+            "hypotenuse": torch.hypot(x.double(), 1 + x.double().abs()),
+            "digamma": torch.digamma(1 + x.double().abs()),
+            "log_sigmoid": torch.nn.functional.logsigmoid(x.double()),
+        }[name]
+        torch.testing.assert_close(value.double(), exact, rtol=1e-5, atol=1e-6)
 
 
 def test_what_onnx_has_no_operation_for_is_named(tmp_path: Path) -> None:

@@ -5,9 +5,8 @@ from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from torchcaps.functional import agreement
+from torchcaps.functional import agreement, log_sigmoid
 from torchcaps.routing.base import Law, Routing
 from torchcaps.routing.moments import (
     SMALLEST,
@@ -154,7 +153,7 @@ class EMRouting(Routing[Moments, State]):
         """ln a_j + ln N(V_ij; μ_j, σ²_j); the centre is μ_j here."""
         normaliser = self.log_deviations(state.variance, state.scale)
         normaliser = normaliser + 0.5 * math.log(2 * math.pi) * state.mean.shape[-1]
-        parent = F.logsigmoid(state.logit) - normaliser  # [..., J]
+        parent = log_sigmoid(state.logit) - normaliser  # [..., J]
         logits = parent.unsqueeze(-2) - agreement(tile.votes.square(), 0.5 / state.variance)
         return constant_if_too_large(logits, state.scale)
 

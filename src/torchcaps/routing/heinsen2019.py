@@ -4,9 +4,8 @@ from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from torchcaps.functional import agreement
+from torchcaps.functional import agreement, log_sigmoid
 from torchcaps.routing.base import Law, Routing
 from torchcaps.routing.moments import (
     SMALLEST,
@@ -135,7 +134,7 @@ class Heinsen2019Routing(Routing[Totals, State]):
             largest = torch.finfo(squares.dtype).max / 4
             area = scale.square().clamp(max=largest).squeeze(-1).unsqueeze(-2)
             distance = (squares.sum(dim=-1) * area).clamp(max=largest)
-        logits = F.logsigmoid(state.score).unsqueeze(-2) - distance
+        logits = log_sigmoid(state.score).unsqueeze(-2) - distance
         return constant_if_too_large(logits, scale)
 
     def gather(self, tile: Tile, coupling: Tensor, state: State) -> Totals:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from torchcaps.functional import direction_and_length, of_ordinary_size
+from torchcaps.functional import direction_and_length, log_sigmoid, of_ordinary_size
 from torchcaps.routing.base import Law, Routing
 from torchcaps.routing.tile import Tile
 from torchcaps.types import Capsules, Paper, check_switch
@@ -136,7 +136,7 @@ class Heinsen2022Routing(Routing[Totals, State]):
         largest = torch.finfo(fit.dtype).max / 4  # D = 1 has no norm, and the product overflows
         fit = (fit * length.squeeze(-1).unsqueeze(-2)).clamp(-largest, largest)
         logits = self.of(self.W_S, tile) * fit + self.of(self.B_S, tile)
-        return F.logsigmoid(logits.clamp(-largest, largest))
+        return log_sigmoid(logits.clamp(-largest, largest))
 
     def gather(self, tile: Tile, coupling: Tensor, state: State) -> Totals:
         phi = self.credit(tile, coupling)
