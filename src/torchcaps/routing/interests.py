@@ -11,6 +11,7 @@ from torchcaps.functional import (
     constant_if_huge,
     direction,
     direction_and_length,
+    hypotenuse,
     weighted_sum,
 )
 from torchcaps.routing.base import Law, Routing
@@ -200,7 +201,7 @@ class InterestRouting(Routing[Total, State]):
     def squashed(self, z: Tensor) -> Tensor:
         """v_j of z_j."""
         unit, length = direction_and_length(z)
-        return unit * (length / torch.hypot(length, torch.ones_like(length))) ** (2 * self.power)
+        return unit * (length / hypotenuse(length, torch.ones_like(length))) ** (2 * self.power)
 
     def finish(self, state: State) -> Capsules:
         """v_j and its length."""
