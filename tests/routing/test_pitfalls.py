@@ -17,7 +17,7 @@ from tests.routing import vector_cases_dense as dense_cases
 from tests.routing import vector_cases_interests as interest_cases
 from tests.routing.test_vectors import FILES
 from tests.routing.vector_cases import VectorFile
-from torchcaps import InterestCaps, LinearVotes
+from torchcaps import DenseCaps, InterestCaps, LinearVotes
 from torchcaps.functional import soft_squash
 from torchcaps.routing import EMRouting, create_routing
 
@@ -302,3 +302,24 @@ def test_the_map_of_interests_learns_whatever_the_iterations(iterations: int) ->
     layer(torch.randn(2, 6, 4)).sum().backward()
     assert layer.weight.grad is not None
     assert layer.weight.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"coupling": "max_min"},
+        {"coupling": "softmax_times_parents"},
+        {"squash": "direction"},
+        {"squash": "soft"},
+        {"squash": "half"},
+    ],
+)
+def test_weights_start_so_that_capsules_are_neither_zero_nor_saturated(
+    options: dict[str, Any],
+) -> None:
+    layer = DenseCaps(400, 8, 10, 16, {"name": "dynamic", **options})
+    pose = torch.randn(20, 400, 8)
+    activation = layer(0.5 * pose / pose.norm(dim=-1, keepdim=True)).activation
+    assert layer.weight.std() > 1e-3
+    if options.get("squash") != "direction":
+        assert 0.2 < activation.mean() < 0.8

@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from torchcaps import Capsules, DynamicRouting, LinearVotes, Routing
+from torchcaps import Capsules, DenseCaps, DynamicRouting, LinearVotes, Routing
+from torchcaps.layers import route_concurrently
 from torchcaps.routing.group_equivariant import GroupEquivariantRouting, State
 from torchcaps.routing.heinsen2019 import Heinsen2019Routing
 from torchcaps.routing.heinsen2022 import Heinsen2022Routing
@@ -126,6 +127,23 @@ def variational_class(
         "Elnpi": state.log_share.reshape(shape),
         "Elnlambda": state.log_precision.reshape(shape),
     }
+
+
+def attention_concurrent(settings: Settings, tensors: Tensors, backend: str) -> Tensors:
+    """Two layers, routed at the same time."""
+    layers, names = [], ("first", "second")
+    for name in names:
+        weight = tensors[f"param_{name}.w"].permute(0, 2, 3, 1)  # [I, J, D, P]
+        layer = DenseCaps(weight.shape[0], weight.shape[3], *weight.shape[1:3], "attention")
+        layer.to(weight.dtype)
+        del layer.weight  # what the file has takes its place, as a tensor with a gradient
+        layer.weight = weight
+        for part in ("weight", "bias"):
+            delattr(layer.routing.norm, part)
+            setattr(layer.routing.norm, part, tensors[f"param_{name}.nonlinear_act.{part}"])
+        layers.append(layer)
+    found = route_concurrently(layers, tensors["in_pose"], settings["iterations"])
+    return {f"pose_{name}": capsules.pose for name, capsules in zip(names, found, strict=True)}
 
 
 def kde(settings: Settings, tensors: Tensors, backend: str) -> Tensors:
@@ -246,6 +264,7 @@ DENSE_CASES: dict[str, Case] = {
     "efficient-capsnet": efficient_capsnet,
     "group-equivariant": group_equivariant,
     "heinsen2019": heinsen2019,
+    "inverted-attention-concurrent": attention_concurrent,
     "heinsen2022": heinsen2022,
     "kde-adaptive_kde_routing": kde,
     "kde-kde_routing": kde,

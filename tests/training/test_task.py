@@ -234,7 +234,8 @@ def test_the_example_of_the_documentation_runs(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "on clicks: 800 training users" in done.stdout
-    *_, rate, said = done.stdout.splitlines()
+    *_, rate, weights, said = done.stdout.splitlines()
+    assert weights == "weights: of the last of 3 epochs"
     assert rate.startswith("held-out hit rate: ")
     assert said == "True"
     assert (tmp_path / "clicks" / "model" / "model.safetensors").is_file()

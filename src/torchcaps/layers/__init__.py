@@ -2,6 +2,7 @@
 
 from torchcaps.layers.classes import ClassCaps
 from torchcaps.layers.cluster import ClusterCaps
+from torchcaps.layers.concurrent import route_concurrently
 from torchcaps.layers.conv import ConvCaps
 from torchcaps.layers.convolved import ConvolvedCaps, DeconvCaps
 from torchcaps.layers.dense import DenseCaps
@@ -21,4 +22,5 @@ __all__ = [
     "PrimaryCapsMap",
     "SelfAttentiveInterests",
     "attend_to_interests",
+    "route_concurrently",
 ]

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -71,18 +72,19 @@ class InterestCaps(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        out_dim = dim if out_dim is None else out_dim
-        check_counts(dim=dim, interests=interests, out_dim=out_dim)
+        dim, interests, out_dim = check_counts(
+            dim=dim, interests=interests, out_dim=dim if out_dim is None else out_dim
+        )
         check_choice("maps", maps, ("shared", "interest", "position"))
         check_choice("number", number, NUMBERS)
         if maps == "position":
-            check_counts(length=length)
+            (length,) = check_counts(length=length)
         elif length is not None:
             raise ValueError(f"length is for maps='position' alone, and these are {maps!r}")
-        if isinstance(seed, bool) or not isinstance(seed, int):
+        if isinstance(seed, bool) or not isinstance(seed, int | Integral):
             raise TypeError(f"seed must be an int, got {seed!r}")
         self.sizes = (dim, interests, out_dim)
-        self.maps, self.length, self.number, self.seed = maps, length, number, seed
+        self.maps, self.length, self.number, self.seed = maps, length, number, int(seed)
         self.routing = create_routing(routing)
         self.per_item = learns_for_each_child(self.routing)
         self.check_routing()
@@ -208,13 +210,14 @@ class SelfAttentiveInterests(nn.Module):
         self, dim: int, interests: int, hidden: int | None = None, length: int | None = None
     ) -> None:
         super().__init__()
-        hidden = 4 * dim if hidden is None else hidden
-        check_counts(dim=dim, interests=interests, hidden=hidden)
+        dim, interests, hidden = check_counts(
+            dim=dim, interests=interests, hidden=4 * dim if hidden is None else hidden
+        )
         self.inner = nn.Linear(dim, hidden)
         self.outer = nn.Linear(hidden, interests)
         self.register_parameter("position", None)
         if length is not None:
-            check_counts(length=length)
+            (length,) = check_counts(length=length)
             self.position = nn.Parameter(0.1 * torch.randn(length, dim))
 
     if TYPE_CHECKING:

@@ -1,7 +1,9 @@
 """Inverted dot-product attention routing: Tsai, Srivastava, Goh, Salakhutdinov (2020)."""
 
 import math
-from typing import NamedTuple, Self
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -68,6 +70,31 @@ class AttentionRouting(Routing[Total, State]):
         super().__init__(iterations, detach=detach, backend=backend)
         self.register_module("norm", None)
         self.register_module("head", None)
+        self.previous: Tensor | None = None
+        self.stepped: list[Tensor] | None = None
+
+    @contextmanager
+    def one_step(self, pose: Tensor | None) -> Iterator[list[Tensor]]:
+        """Within it a call does one iteration: from these poses v, or for None the first.
+
+        It gives a list, to which the new poses are added, `[..., J, D]` as routing has them. For
+        layers that are routed at the same time: see `torchcaps.layers.route_concurrently`.
+        """
+        before = self.iterations, self.backend
+        self.iterations, self.backend = 1, "reference"
+        self.previous, self.stepped = pose, []
+        try:
+            yield self.stepped
+        finally:
+            self.iterations, self.backend = before
+            self.previous = self.stepped = None
+
+    def begin(self, tile: Tile) -> State:
+        return cast(State, ()) if self.previous is None else State(self.previous)
+
+    def iterate(self, tile: Tile, state: State, t: int) -> tuple[Tensor, Tensor, Total]:
+        """There are poses to score against from the second iteration on, or from the first."""
+        return super().iterate(tile, state, 2 if state else 1)
 
     def build(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int) -> Self:
         self.norm = nn.LayerNorm(out_dim) if out_dim > 1 else nn.Identity()
@@ -91,4 +118,6 @@ class AttentionRouting(Routing[Total, State]):
         return State(self.norm(of_ordinary_size(s) if s.shape[-1] > 1 else s))
 
     def finish(self, state: State) -> Capsules:
+        if self.stepped is not None:
+            self.stepped.append(state.v)
         return Capsules(state.v, torch.sigmoid(self.head(state.v)).squeeze(-1))

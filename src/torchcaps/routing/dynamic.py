@@ -128,13 +128,17 @@ class DynamicRouting(Routing[Total, State]):
 
         For votes in random directions and couplings near 1/J, |s|² = I |û|² / J² in the first
         iteration, and A of the iterations before adds A · I |û|² / (J D) to s, in its direction.
+        (Other couplings start at 1, and what A adds is left out.)
         """
+        if self.squash == "direction":  # of length 1 whatever the votes
+            return super().initial_vote_length(in_caps, out_caps, out_dim, length)
+        ratio = out_caps / out_dim if self.coupling == "softmax" else 0.0
         shortest, longest = 0.0, 1e3
         for _ in range(60):  # by bisection, the first |s|
             middle = (shortest + longest) / 2
-            too_short = self.length_at_random(middle, out_caps / out_dim) < length
+            too_short = self.length_at_random(middle, ratio) < length
             shortest, longest = (middle, longest) if too_short else (shortest, middle)
-        wanted = shortest * out_caps / math.sqrt(in_caps)
+        wanted = shortest / self.first_share(out_caps) / math.sqrt(in_caps)
         return min(wanted, LONGEST_VOTE * math.sqrt(out_dim))
 
     def length_at_random(self, first: float, ratio: float) -> float:
@@ -151,7 +155,11 @@ class DynamicRouting(Routing[Total, State]):
 
     def vote_gain(self, in_caps: int, out_caps: int) -> float:
         """I/J: s_j is a sum."""
-        return in_caps / out_caps
+        return in_caps * self.first_share(out_caps)
+
+    def first_share(self, out_caps: int) -> float:
+        """The coupling of the first iteration."""
+        return 1 / out_caps if self.coupling == "softmax" else 1.0
 
     def score(self, tile: Tile, state: State) -> Tensor:
         """b_ij = û_ij · A_j (line 7, added up)"""

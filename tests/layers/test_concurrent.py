@@ -1,0 +1,80 @@
+"""Layers that are routed at the same time."""
+
+import pytest
+import torch
+from torch import nn
+
+from torchcaps import ConvCaps, DenseCaps
+from torchcaps.layers import route_concurrently
+
+
+def attention(iterations: int = 1) -> dict[str, object]:
+    return {"name": "attention", "iterations": iterations}
+
+
+def stack() -> list[nn.Module]:
+    torch.manual_seed(0)
+    return [
+        DenseCaps(6, 4, 5, 8, attention()),
+        DenseCaps(5, 8, 4, 6, attention()),
+        DenseCaps(4, 6, 3, 5, attention()),
+    ]
+
+
+def test_with_one_iteration_the_order_makes_no_difference() -> None:
+    layers, expected = stack(), torch.randn(2, 6, 4)
+    found = route_concurrently(layers, expected, 1)
+    for layer, capsules in zip(layers, found):
+        expected = layer(expected)
+        torch.testing.assert_close(capsules, expected)
+
+
+@pytest.mark.parametrize("iterations", [2, 3])
+def test_a_layer_steps_from_what_was_there_before(iterations: int) -> None:
+    """So that after r iterations the first layer is at its r-th, and the last has heard of r."""
+    pose = torch.randn(2, 6, 4)
+    layers = stack()
+    found = route_concurrently(layers, pose, iterations)
+    for layer in layers:
+        layer.routing.iterations = iterations
+    torch.testing.assert_close(found[0], layers[0](pose))
+    in_turn = layers[1](layers[0](pose)).pose
+    assert (found[1].pose - in_turn).abs().max() > 1e-4
+    first = [layer.routing.norm.bias for layer in layers]
+    reached = torch.autograd.grad(found[2].pose.square().sum(), first)
+    assert all(gradient.abs().max() > 0 for gradient in reached)
+
+
+def test_a_map_of_capsules_is_routed_so_too() -> None:
+    pose = torch.randn(2, 3, 6, 6, 4)
+    layers = [
+        ConvCaps(3, 4, 5, 4, 3, 2, routing=attention()),
+        ConvCaps(5, 4, 2, 4, 2, routing=attention()),
+    ]
+    found = route_concurrently(layers, pose, 2)
+    assert found[1].pose.shape == (2, 2, 1, 1, 4)
+    layers[0].routing.iterations = 2
+    torch.testing.assert_close(found[0], layers[0](pose))
+
+
+def test_layers_are_left_as_they_were() -> None:
+    layers, pose = stack(), torch.randn(2, 6, 4)
+    before = layers[0](pose)
+    route_concurrently(layers, pose, 3)
+    torch.testing.assert_close(layers[0](pose), before)
+    for layer in layers:
+        assert layer.routing.iterations == 1
+        assert layer.routing.backend == "auto"
+        assert layer.routing.stepped is None
+
+
+def test_mistakes() -> None:
+    pose = torch.randn(2, 6, 4)
+    with pytest.raises(ValueError, match="layers must have at least one layer"):
+        route_concurrently([], pose)
+    with pytest.raises(ValueError, match="iterations must be at least 1, got 0"):
+        route_concurrently(stack(), pose, 0)
+    with pytest.raises(TypeError, match="layers must route by attention .* got DenseCaps with Dyn"):
+        route_concurrently([DenseCaps(6, 4, 5, 8)], pose)
+    with pytest.raises(TypeError, match="got Linear with NoneType"):
+        route_concurrently([nn.Linear(4, 4)], pose)
