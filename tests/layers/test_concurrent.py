@@ -1,5 +1,7 @@
 """Layers that are routed at the same time."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -40,7 +42,7 @@ def test_a_layer_steps_from_what_was_there_before(iterations: int) -> None:
     torch.testing.assert_close(found[0], layers[0](pose))
     in_turn = layers[1](layers[0](pose)).pose
     assert (found[1].pose - in_turn).abs().max() > 1e-4
-    first = [layer.routing.norm.bias for layer in layers]
+    first: list[Any] = [layer.routing.norm.bias for layer in layers]
     reached = torch.autograd.grad(found[2].pose.square().sum(), first)
     assert all(gradient.abs().max() > 0 for gradient in reached)
 
@@ -74,7 +76,9 @@ def test_mistakes() -> None:
         route_concurrently([], pose)
     with pytest.raises(ValueError, match="iterations must be at least 1, got 0"):
         route_concurrently(stack(), pose, 0)
-    with pytest.raises(TypeError, match="layers must route by attention .* got DenseCaps with Dyn"):
+    with pytest.raises(
+        TypeError, match=r"layers must route by attention .* got DenseCaps with Dyn"
+    ):
         route_concurrently([DenseCaps(6, 4, 5, 8)], pose)
     with pytest.raises(TypeError, match="got Linear with NoneType"):
         route_concurrently([nn.Linear(4, 4)], pose)

@@ -7,6 +7,7 @@ import signal
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
@@ -75,7 +76,7 @@ class ReadAhead:
             # Its own: else it would draw from torch's global generator, which belongs to the step.
             generator=torch.Generator(),
         )
-        with warnings.catch_warnings():
+        with _ctrl_c_held_back(), warnings.catch_warnings():
             # Python 3.12 warns of every fork beside threads; what a worker does needs none of them.
             warnings.simplefilter("ignore", DeprecationWarning)
             batches = iter(loader)
@@ -83,6 +84,22 @@ class ReadAhead:
             # Where the process ends before this object: torch would first wait for 5 seconds.
             atexit.register(_close, weakref.ref(self))
         return batches
+
+
+@contextmanager
+def _ctrl_c_held_back() -> Iterator[None]:
+    """Ctrl-C waits until the end of the block; a process that is forked in it never gets it.
+
+    A worker could be told of it before it has come to `_leave_ctrl_c_to_the_run`.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _close(ahead: "weakref.ref[ReadAhead]") -> None:
