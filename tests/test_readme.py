@@ -29,7 +29,9 @@ def test_its_commands_are_known_to_the_tool() -> None:
         line.split()[1] for block in blocks("sh") for line in block.splitlines()
         if line.startswith("torchcaps ")
     }  # fmt: skip
-    assert commands == {"train", "eval", "predict", "info", "explore", "bench"}
+    assert commands == {
+        "train", "eval", "predict", "export", "info", "explore", "bench",
+    }  # fmt: skip
     targets = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^make (\w+)", README, re.MULTILINE):
         assert f"\n{target}: " in targets
