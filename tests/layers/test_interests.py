@@ -44,7 +44,11 @@ def test_padding_takes_no_part(layer: Any) -> None:
     for padding in (9.0, float("nan"), float("inf")):
         padded = items.masked_fill(~mask.unsqueeze(-1), padding).requires_grad_()
         torch.testing.assert_close(layer(padded, lengths), found)
-        (gradient,) = torch.autograd.grad(layer(padded, lengths).square().sum(), padded)
+        total = layer(padded, lengths).square().sum()
+        gradient, *learned = torch.autograd.grad(
+            total, [padded, *layer.parameters()], materialize_grads=True
+        )
+        assert all(bool(part.isfinite().all()) for part in learned)
         assert torch.equal(gradient[~mask], torch.zeros_like(gradient[~mask]))
     torch.testing.assert_close(layer(items[:, :3], lengths.clamp(max=3))[1], found[1])
 
