@@ -134,13 +134,8 @@ def attention_concurrent(settings: Settings, tensors: Tensors, backend: str) -> 
     layers, names = [], ("first", "second")
     for name in names:
         weight = tensors[f"param_{name}.w"].permute(0, 2, 3, 1)  # [I, J, D, P]
-<<<<<<< HEAD
-        sizes = (weight.shape[0], weight.shape[3], *weight.shape[1:3])
-        layer: Any = DenseCaps(*sizes, "attention")  # type: ignore[call-arg, arg-type]
-=======
         children, parents, dim, in_dim = weight.shape
         layer: Any = DenseCaps(children, in_dim, parents, dim, "attention")
->>>>>>> routings
         layer.to(weight.dtype)
         del layer.weight  # what the file has takes its place, as a tensor with a gradient
         layer.weight = weight
