@@ -177,7 +177,10 @@ def check_a_batch_of_one_keeps_its_axis(kind: type[CapsNet]) -> None:
 
 
 def check_weights_begin_small(kind: type[DenseCaps]) -> None:
-    assert kind(32, 8, 10, 16).weight.std() < 0.15
+    layer = kind(1152, 8, 10, 16)
+    assert layer.weight.std() < 0.15
+    pose = torch.nn.functional.normalize(torch.randn(2, 1152, 8), dim=-1) / 2
+    assert layer(pose).activation.mean() < 0.9  # else squash passes no gradient
 
 
 # 14. Memory: a broadcast product copies W for every sample, and keeps the copies for backward.

@@ -289,7 +289,7 @@ TRAIN = {
     ),
     "resume for fewer epochs": (
         lambda at: ["--resume", at.run, "--epochs", 1],
-        "--epochs 1 is less than the 2 of the run",
+        "--epochs 1 is less than the 3 of the run",
     ),
     "resume with a config": (
         lambda at: ["--resume", at.run, "--config", at.run],
@@ -797,7 +797,7 @@ PYTHON = {
     "unknown model": (
         lambda at: train(tiny_config(at.here / "r", model="resnet"), TINY),
         ValueError,
-        "no model is called 'resnet': did you mean capsnet? known are",
+        "no model is called 'resnet': did you mean em_capsnet? known are",
     ),
     "images of floats to 255": (
         lambda at: with_images(IMAGES.float()),

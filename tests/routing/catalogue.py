@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from tests.routing.test_contract import ROWS
 from tests.routing.test_vectors import FILES, Comparison, comparisons
 from tests.routing.vector_cases import CASES, DEFECTIVE, VectorFile, algorithm_of
 from torchcaps.kernels.dispatch import KERNELS
@@ -130,7 +131,7 @@ def catalogue(measured: dict[str, Measured]) -> Iterator[str]:
 
 def shipped() -> list[str]:
     """The rows of the registry that come with the package."""
-    return [name for name in ROUTINGS if ROUTINGS[name].__module__.startswith("torchcaps.")]
+    return ROWS  # doctests and experiments register others
 
 
 def laws() -> Iterator[str]:

@@ -56,8 +56,9 @@ class GroupEquivariantRouting(Routing[Totals, State]):
 
     Example:
         >>> routing = GroupEquivariantRouting(3).build(6, 2, 10, 2)
-        >>> routing(torch.randn(2, 6, 10, 2), torch.rand(2, 6)).pose.norm(dim=-1)[0, :3]
-        tensor([1.0000, 1.0000, 1.0000])
+        >>> pose, activation = routing(torch.randn(2, 6, 10, 2), torch.rand(2, 6))
+        >>> torch.allclose(pose.norm(dim=-1), torch.ones(2, 10))
+        True
     """
 
     name = "group_equivariant"
