@@ -1,6 +1,7 @@
 """`fit`, callbacks, which weights are kept, more epochs, and beginning with another's weights."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -176,6 +177,8 @@ def test_weights_that_fit_are_taken(tmp_path, capsys):
     with pytest.raises(InputError, match="is for images of 1 channels, and tiny has 3"):
         images_and_model(begun, tiny_data(60, channels=3), None)
     with pytest.raises(InputError, match="leave out --model"):
+        images_and_model(replace(begun, reconstruct=False), data, None)
+    with pytest.raises(InputError, match="leave out --model"):
         images_and_model(tiny_config(tmp_path, init=tmp_path / "first"), data, None)
 
 
@@ -202,3 +205,18 @@ def test_the_command_line_prints_the_search_and_writes_nothing(tmp_path, monkeyp
     assert ended.value.code == 0
     assert "suggested: --learning-rate 0.00" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
+
+
+# --- the gradient is shortened
+def test_a_gradient_that_is_clipped_to_nothing_moves_nothing(tmp_path):
+    """Below Adam's epsilon, 1e-8, a gradient has no effect; without a clip it has."""
+    moved = {}
+    for clip in (1e-14, None):
+        config = tiny_config(tmp_path / str(clip), epochs=1, clip=clip)
+        task, model = images_and_model(config, tiny_data(), None)
+        before = model.state_dict()["classes.weight"].clone()
+        done = train(config, tiny_data())
+        moved[clip] = (load_model(done.folder).state_dict()["classes.weight"] - before).abs().max()
+        assert task.score == "validation_accuracy"
+    assert moved[1e-14] < 1e-6
+    assert moved[None] > 1e-4

@@ -71,11 +71,14 @@ def build_model(config: TrainConfig, data: ImageData) -> Classifier:
 
 def begun_model(folder: Path, config: TrainConfig, data: ImageData) -> Classifier:
     """The model of a folder for the classes of the data; says which weights are new."""
-    asked = (config.routing, config.iterations, config.loss_scale, config.model_options)
+    asked = (
+        config.routing, config.iterations, config.loss_scale, config.model_options,
+        config.reconstruct,
+    )  # fmt: skip
     if any(value is not None for value in asked) or config.model != TrainConfig().model:
         raise InputError(
             f"--init {folder} has the settings of the network too: leave out --model, "
-            "--model-options, --routing, --iterations and --loss-scale"
+            "--model-options, --routing, --iterations, --reconstruct and --loss-scale"
         )
     torch.manual_seed(mix_seed("weights", config.seed))
     model, anew = begin_from(folder, data)
