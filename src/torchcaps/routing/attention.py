@@ -64,6 +64,7 @@ class AttentionRouting(Routing[Total, State]):
         "Capsules with Inverted Dot-Product Attention Routing",
         "ICLR, arXiv 2002.04764",
     )
+    class_loss = "log_odds"
     laws = frozenset({Law.INPUT_ORDER_IS_FREE, Law.COUPLING_SHARES_ONE_UNIT})
 
     def __init__(self, iterations: int = 3, *, detach: bool = False, backend: str = "auto") -> None:
