@@ -19,6 +19,12 @@ SMALL: dict[str, dict[str, Any]] = {
     "em_capsnet": {"image_size": 14, "num_classes": 3, **TINY},
     "variational_capsnet": {"image_size": (14, 15), "channels": 2, "num_classes": 3, **TINY},
     "self_routing_capsnet": {"image_size": 9, "num_classes": 3, "types": 2, "dim": 4},
+    "efficient_capsnet": {"image_size": (11, 14), "num_classes": 3, "conv_channels": (4, 4, 4)},
+    "attention_capsnet": {
+        "image_size": (13, 16), "num_classes": 3, "widths": (4, 6), "blocks": (1, 2), "types": 2,
+        "dim": 4, "dense": (3,),
+    },
+    "deepcaps": {"image_size": (9, 7), "num_classes": 3, "conv_channels": 4, "types": 2},
 }
 
 
@@ -36,13 +42,18 @@ def small(name: str, **arguments: Any) -> tuple[Classifier, torch.Tensor, torch.
         ("em_capsnet_small", {"num_classes": 5}, 67_282),
         ("variational_capsnet", {"image_size": 32, "channels": 2, "num_classes": 5}, 68_714),
         ("self_routing_capsnet", {}, 931_664),
+        ("efficient_capsnet", {}, 161_824),
+        ("attention_capsnet", {}, 1_828_817),  # CIFAR-10
+        ("attention_capsnet", {"num_classes": 100, "dim": 36, "dense": (20,)}, 2_799_629),
     ],
 )
 def test_it_has_as_many_parameters_as_published(
     name: str, arguments: dict[str, Any], published: int
 ) -> None:
     with torch.device("meta"):
-        assert count_parameters(create_model(name, **arguments)) == published
+        ours = count_parameters(create_model(name, **arguments))
+    print(f"{name} {arguments or ''}: {ours:,} parameters, published {published:,}")
+    assert ours == published
 
 
 @pytest.mark.parametrize("name", SMALL)

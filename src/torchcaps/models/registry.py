@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from torchcaps.errors import InputError
+from torchcaps.models.attention_capsnet import AttentionCapsNet
 from torchcaps.models.capsnet import CapsNet
 from torchcaps.models.classifier import Classifier
 from torchcaps.models.cnn import BaselineCNN
+from torchcaps.models.deepcaps import DeepCaps
+from torchcaps.models.efficient_capsnet import EfficientCapsNet
 from torchcaps.models.em_capsnet import EMCapsNet
 from torchcaps.models.folder import find_pretrained
 from torchcaps.models.image_capsnet import ImageCapsNet
@@ -34,6 +37,13 @@ RECIPES = {
     "em_capsnet_small": Recipe(
         EMCapsNet, {"conv_channels": 64, "primary_types": 8, "types": (16, 16)}
     ),
+    "efficient_capsnet": Recipe(EfficientCapsNet, {}),
+    "attention_capsnet": Recipe(AttentionCapsNet, {}),
+    "attention_capsnet_small": Recipe(
+        AttentionCapsNet, {"widths": (32, 64), "blocks": (1, 1), "types": 16}
+    ),
+    "deepcaps": Recipe(DeepCaps, {}),
+    "deepcaps_small": Recipe(DeepCaps, {"conv_channels": 32, "types": 8}),
     "self_routing_capsnet": Recipe(SelfRoutingCapsNet, {}),
     "variational_capsnet": Recipe(VariationalCapsNet, {}),
     "baseline_cnn": Recipe(BaselineCNN, {}),
@@ -45,8 +55,8 @@ def list_models() -> list[str]:
     """The names that `create_model` takes.
 
     Example:
-        >>> list_models()[:4]
-        ['baseline_cnn', 'capsnet', 'capsnet_small', 'em_capsnet']
+        >>> list_models()[2:5]
+        ['baseline_cnn', 'capsnet', 'capsnet_small']
     """
     return sorted(RECIPES)
 
@@ -58,8 +68,9 @@ def create_model(name: str, **arguments: Any) -> Classifier:
         name: "image_capsnet" (for images of any size), "capsnet" (the paper's, 8,215,568
             parameters), "capsnet_small" (64 convolution channels and 8 primary types: 2.1 million),
             "em_capsnet" (matrix capsules: 319,028), "em_capsnet_small" (68,572),
-            "variational_capsnet" (68,404), "self_routing_capsnet" (931,664 for CIFAR-10), or
-            "baseline_cnn" (35,445,522).
+            "variational_capsnet" (68,404), "efficient_capsnet" (161,824), "deepcaps" (8,441,920),
+            "deepcaps_small"; for CIFAR-10 "self_routing_capsnet" (931,664), "attention_capsnet"
+            (1,828,817), "attention_capsnet_small"; or "baseline_cnn" (35,445,522).
         **arguments: of the architecture (`ImageCapsNet`, `CapsNet`, …), over those of the name.
 
     Raises:
