@@ -1,5 +1,6 @@
 """Networks whose capsules are maps: their published sizes, their losses, saving."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,13 @@ SMALL: dict[str, dict[str, Any]] = {
     "self_routing_capsnet": {"image_size": 9, "num_classes": 3, "types": 2, "dim": 4},
     "efficient_capsnet": {"image_size": (11, 14), "num_classes": 3, "conv_channels": (4, 4, 4)},
     "attention_capsnet": {
-        "image_size": (13, 16), "num_classes": 3, "widths": (4, 6), "blocks": (1, 2), "types": 2,
-        "dim": 4, "dense": (3,),
+        "image_size": (13, 16),
+        "num_classes": 3,
+        "widths": (4, 6),
+        "blocks": (1, 2),
+        "types": 2,
+        "dim": 4,
+        "dense": (3,),
     },
     "deepcaps": {"image_size": (9, 7), "num_classes": 3, "conv_channels": 4, "types": 2},
 }
@@ -147,3 +153,16 @@ def test_refuses() -> None:
         EMCapsNet((12, 28))
     with pytest.raises(ValueError, match="types must be two numbers"):
         EMCapsNet(types=(8, 8, 8))
+
+
+def test_variational_routing_starts_undecided() -> None:
+    """With votes as large as the prior every coupling starts at 0 or 1, and nothing is learned."""
+    torch.manual_seed(0)
+    model = create_model("variational_capsnet", conv_channels=16, primary_types=4, types=(4, 4))
+    with torch.no_grad():
+        trace = model.trace(torch.rand(4, 1, 28, 28))
+    for name in ("layers.0", "layers.1", "classes"):
+        coupling = trace[name].coupling[-1]  # type: ignore[union-attr]
+        share = coupling / coupling.sum(dim=-1, keepdim=True).clamp(min=1e-12)
+        undecided = torch.special.entr(share).sum(dim=-1) / math.log(share.shape[-1])
+        assert undecided[coupling.sum(dim=-1) > 0].mean() > 0.9, name
