@@ -165,4 +165,4 @@ def test_variational_routing_starts_undecided() -> None:
         coupling = trace[name].coupling[-1]  # type: ignore[union-attr]
         share = coupling / coupling.sum(dim=-1, keepdim=True).clamp(min=1e-12)
         undecided = torch.special.entr(share).sum(dim=-1) / math.log(share.shape[-1])
-        assert undecided[coupling.sum(dim=-1) > 0].mean() > 0.9, name
+        assert undecided[coupling.sum(dim=-1) > 0].mean() > 0.8, name  # 0.13 with such votes
