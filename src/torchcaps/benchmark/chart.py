@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
+from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from torchcaps.training.pictures.style import BLUE, GREEN, INK, QUIET, WIDTH, WRONG, Path, figure
@@ -18,6 +19,7 @@ LABELS = {
     "einsum compiled": "einsum under torch.compile",
     "torchcaps": "torchcaps",
 }
+LEAST = 0.005  # ratio that is drawn: in rows, smaller ones are rounded to 0
 OTHERS = tuple(name for name in LABELS if name != "torchcaps")
 
 
@@ -61,8 +63,8 @@ def draw_chart(rows: Rows, *, path: Path) -> None:
             f"Multiples of torchcaps. {said}.", x=0.01, ha="left", fontsize=10, fontweight="bold",
             color=WRONG if worse else INK,
         )  # fmt: skip
-        handles, labels = page.axes[0].get_legend_handles_labels()
-        page.legend(handles, labels, loc="outside lower center", ncols=len(OTHERS), fontsize=8)
+        handles = [Patch(color=COLOURS[name], label=LABELS[name]) for name in OTHERS]
+        page.legend(handles=handles, loc="outside lower center", ncols=len(OTHERS), fontsize=8)
 
 
 def slower_than(rows: Rows, ratio: str) -> list[str]:
@@ -92,15 +94,14 @@ def draw_panel(axes: Axes, rows: Rows, shapes: Sequence[str], panel: Panel) -> N
         for place, name in enumerate(OTHERS)
     }
     found = {(row["shape"], row["contender"]): row for row in of_direction(rows, panel)}
-    largest = max((row[panel.ratio] or 1 for row in found.values()), default=1)
-    for name in OTHERS:
-        axes.barh([], [], color=COLOURS[name], label=LABELS[name])  # for the legend
+    ratios = [row[panel.ratio] for row in found.values() if row[panel.ratio] is not None]
+    lowest, largest = 0.8 * max(LEAST, min([0.5, *ratios])), max([1.0, *ratios])
     for (shape, name), y in places.items():
         row = found.get((shape, name))
         if row is None or row[panel.ratio] is None:
             axes.text(1, y, " not measured", va="center", fontsize=6, color=QUIET)
             continue
-        ratio, better = row[panel.ratio], row[panel.ratio] < 1
+        ratio, better = max(LEAST, row[panel.ratio]), row[panel.ratio] < 1
         axes.barh(
             y, max(ratio, 1) - min(ratio, 1), left=min(ratio, 1), height=0.8,
             color=WRONG if better else COLOURS[name], hatch="////" if better else None,
@@ -109,10 +110,10 @@ def draw_panel(axes: Axes, rows: Rows, shapes: Sequence[str], panel: Panel) -> N
         text = f" {ratio:.3g}× ({shown(row[panel.quantity])})"
         axes.text(
             max(ratio, 1), y, text, va="center", fontsize=6, color=WRONG if better else INK,
-            fontweight="bold" if better else "normal",
+            fontweight="bold" if better else "normal", in_layout=False,
         )  # fmt: skip
     axes.set_xscale("log")
-    axes.set_xlim(0.2, max(10.0, largest) * 12)  # room for the figures
+    axes.set_xlim(lowest, largest * max(100.0, largest / lowest))  # half is room for the figures
     axes.xaxis.set_major_locator(LogLocator(base=10))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())

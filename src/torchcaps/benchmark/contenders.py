@@ -61,7 +61,9 @@ def einsum(problem: Problem) -> Tensor:
 
 def einsum_compiled(problem: Problem) -> Tensor:
     """The same under torch.compile."""
-    routing_of(problem.shape, "reference", problem.pose.dtype)  # made before, not by the compiled code
+    routing_of(
+        problem.shape, "reference", problem.pose.dtype
+    )  # made before, not by the compiled code
     return _compiled(problem.shape)(
         problem.pose,
         problem.weight,
