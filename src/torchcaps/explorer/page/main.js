@@ -18,8 +18,9 @@ import { createBoard } from "./input/drawing_board.js";
 import { fitAsMnist, fitWhole, imageOf, inkOf } from "./input/preprocess.js";
 import { createStrip, labelOf, readSamples, sampleBase } from "./input/samples.js";
 import { createUploads } from "./input/uploads.js";
+import { addressOf, readAddress } from "./state/address.js";
 import { entropies, meanChange } from "./state/convergence.js";
-import { measure } from "./state/measures.js";
+import { lengthsAt, measure } from "./state/measures.js";
 import { createStore } from "./state/store.js";
 import { lastStep } from "./state/timeline.js";
 import { chartFrame, createCharts } from "./views/charts.js";
@@ -177,7 +178,10 @@ store.onChange((state, changed) => {
   say(byId("truth"), truth(state));
   say(byId("trouble"), state.trouble);
   clearTimeout(settled);
-  settled = setTimeout(() => say(byId("news"), news(state)), SETTLED);
+  settled = setTimeout(() => {
+    say(byId("news"), news(state));
+    if (!state.playing) history.replaceState(null, "", `#${addressOf(state, config)}`);
+  }, SETTLED);
 });
 
 function truth(state) {
@@ -189,12 +193,19 @@ function truth(state) {
 
 function news(state) {
   if (state.playing || !state.result) return "";
-  const { lengths } = state.result;
-  const order = Array.from(lengths.keys()).sort((a, b) => lengths[b] - lengths[a]);
+  const lengths = lengthsAt(state.result, state.step);
+  const known = Array.from(lengths.keys()).filter((j) => lengths[j] > 0);
+  const order = known.sort((a, b) => lengths[b] - lengths[a]);
   const first = order.slice(0, 3).map((j) => `${config.class_names[j]} ${decimal(lengths[j], 2)}`);
-  return `${verdict(state, config)} Lengths: ${first.join(", ")}. ${momentInWords(state.step, state.iterations)}.`;
+  const said = first.length > 0 ? `Lengths: ${first.join(", ")}. ` : "";
+  return `${verdict(state, config)} ${said}${momentInWords(state.step, state.iterations)}.`;
 }
 
+document.addEventListener("keydown", (event) => {
+  const inUse = event.defaultPrevented || !byId("term-tip").hidden;
+  if (event.key !== "Escape" || inUse || event.target.closest("input, select, textarea")) return;
+  store.set(store.state.input === null ? { output: null } : { input: null });
+});
 byId("undo").addEventListener("click", () => board.undo());
 byId("clear").addEventListener("click", () => {
   say(byId("notice"), "");
@@ -277,7 +288,20 @@ globalThis.torchcaps = {
   leastDrawn,
 };
 
+/** Show what the address says, if it says something. */
+function readTheAddress() {
+  const told = readAddress(location.hash.slice(1), config, samples.length);
+  if (told === null) return false;
+  store.set(told.state);
+  const sample = told.sample === null ? { image: told.image } : samples[told.sample];
+  board.put(sampleBase(sample, config, told.sample ?? undefined));
+  return true;
+}
+addEventListener("hashchange", readTheAddress);
+
 const first = samples.findIndex(({ kind }) => kind === "right");
-if (first >= 0) board.put(sampleBase(samples[first], config, first));
-else takeImage();
+if (!readTheAddress()) {
+  if (first >= 0) board.put(sampleBase(samples[first], config, first));
+  else takeImage();
+}
 store.set({ ready: true }); // also an empty page is drawn once
