@@ -36,6 +36,8 @@ nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_execution_timeout = 60
 nb_merge_streams = True
+nb_render_markdown_format = "gfm"  # what a cell prints may be a table
+nb_output_stderr = "remove"  # progress bars that miss a notebook; errors stop the build
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
@@ -55,6 +57,7 @@ html_theme = "furo"
 html_title = f"torchcaps {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = [("site.js", {"defer": "defer"})]
 templates_path = ["_templates"]
 html_sidebars = {
     "**": [

@@ -1,6 +1,6 @@
 /** The page: what it holds, and who hears of what. */
 import { showPixels } from "./browser/canvas.js";
-import { byId, say } from "./browser/dom.js";
+import { byId, prefersStillness, say } from "./browser/dom.js";
 import { createTheme } from "./browser/theme.js";
 import { whenVisible } from "./browser/when_visible.js";
 import { agreement, clamp } from "./engine/math.js";
@@ -37,6 +37,7 @@ import { createRoutingView, leastDrawn } from "./views/routing_view.js";
 import { createSmallestExample } from "./views/smallest_example.js";
 import { createStrongestCouplings } from "./views/strongest_couplings.js";
 import { nothingYet, saySubject } from "./views/subject.js";
+import { createTour } from "./views/tour.js";
 
 const SETTLED = 700; // milliseconds after which a screen reader hears the news
 
@@ -136,8 +137,19 @@ const updates = [
 ];
 const markSample = createStrip(byId("strip"), samples, board, config);
 
+// The page opens playing, with the first image; whoever takes another wants its answer.
+let opening = false;
+
+function endOpening() {
+  if (!opening) return;
+  opening = false;
+  playback.stop();
+  store.set({ step: lastStep(store.state.iterations) });
+}
+
 /** The board has changed: fit it, evaluate it, show it. */
 async function takeImage() {
+  if (store.state.image !== null) endOpening();
   const image = imageOf(board, config, fit);
   const source = board.base?.index !== undefined && !board.hasStrokes ? board.base.index : null;
   store.set({ image, source });
@@ -163,6 +175,8 @@ async function evaluateImage(image) {
 
 let settled = 0;
 store.onChange((state, changed) => {
+  if (opening && changed.has("result") && state.result) playback.start();
+  if (opening && changed.has("playing") && !state.playing) opening = false;
   if (changed.has("iterations") && state.image) evaluateImage(state.image);
   if (changed.has("image")) {
     showPixels(byId("preview"), state.image, config.image_size, config.channels);
@@ -236,6 +250,7 @@ createUploads(
   () => fit,
 );
 createGlossary();
+createTour(byId("tour-begin"), store, endOpening);
 createSmallestExample({
   planes: byId("planes"),
   table: byId("shares"),
@@ -301,6 +316,8 @@ addEventListener("hashchange", readTheAddress);
 
 const first = samples.findIndex(({ kind }) => kind === "right");
 if (!readTheAddress()) {
+  opening = first >= 0 && !prefersStillness();
+  if (opening) store.set({ step: 0 });
   if (first >= 0) board.put(sampleBase(samples[first], config, first));
   else takeImage();
 }
