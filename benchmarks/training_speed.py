@@ -25,7 +25,7 @@ from torch.profiler import profile
 from torchcaps import Capsules, DynamicRouting, LinearVotes, Votes, create_model
 from torchcaps.benchmark.contenders import CONTENDERS
 from torchcaps.benchmark.rows import append_rows
-from torchcaps.benchmark.shapes import Problem
+from torchcaps.benchmark.shapes import SHAPES, Problem
 from torchcaps.data import ImageData
 from torchcaps.data.split import TrainTest
 from torchcaps.training.build import build_model
@@ -94,7 +94,7 @@ class PlainRouting(DynamicRouting):
         mask: Tensor | None = None,
     ) -> Capsules:
         assert isinstance(votes, LinearVotes)
-        pose = self.route(Problem(votes.pose, votes.weight, mask, votes.pose, iterations=3))
+        pose = self.route(Problem(SHAPES["mnist"], votes.pose, votes.weight, mask, votes.pose))
         return Capsules(pose, pose.norm(dim=-1))
 
 

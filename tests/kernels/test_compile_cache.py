@@ -146,19 +146,19 @@ print(hung)
 ROUTING = """
 import os, signal, threading, warnings
 import torch, torchcaps
-from torchcaps.kernels.dynamic_cpu import op
+from torchcaps.kernels import cpu_threads
 
 warnings.simplefilter("ignore")
 torch.set_num_threads(1)  # torch's own threads do not survive a fork
-op.torch.get_num_threads, op.WORTH_A_THREAD = (lambda: 3), 1
-votes = torchcaps.LinearVotes(torch.ones(8, 50, 4), torch.ones(50, 4, 4, 4))
+cpu_threads.torch.get_num_threads, cpu_threads.WORTH_A_THREAD = (lambda: 3), 1
+votes = torchcaps.LinearVotes(torch.ones(40, 50, 4), torch.ones(50, 4, 4, 4))
 expected = torchcaps.dynamic_routing(votes, backend="cpu").pose
 ends = threading.Event()
 
 def busy():
     while not ends.is_set():
         torchcaps.dynamic_routing(votes, backend="cpu")
-        op._pools.clear()  # so that pools are made all the time
+        cpu_threads._pools.clear()  # so that pools are made all the time
 
 for _ in range(2):
     threading.Thread(target=busy, daemon=True).start()

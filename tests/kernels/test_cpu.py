@@ -16,12 +16,14 @@ from torch import Tensor
 from tests.saved_for_backward import bytes_kept_for_backward
 from torchcaps import DynamicRouting, LinearVotes, dynamic_routing
 from torchcaps.kernels import dispatch
-from torchcaps.kernels.dynamic_cpu.op import Blocks, routing_cpu, routing_cpu_backward
+from torchcaps.kernels.dynamic_cpu.blocks import Blocks
+from torchcaps.kernels.dynamic_cpu.op import routing_cpu, routing_cpu_backward
 from torchcaps.votes import FormedVotes, Votes
 
 DOUBLE = torch.float64
 # B, I, J, D, P: ones, odd ones, one more or less than a chunk of 64 input capsules, and batches
-# that fill a block of samples, or leave places empty: 4 samples, or as many as fill two registers.
+# that fill a block of samples, or leave places empty: as many as fill two registers. Of up to 16
+# samples the vectors hold input capsules, which are fewer or more than fill a few of them.
 SHAPES = [
     (1, 1, 1, 1, 1),
     (1, 64, 10, 16, 8),
@@ -38,6 +40,10 @@ SHAPES = [
     (33, 5, 3, 4, 8),
     (70, 33, 2, 7, 3),
     (2, 5, 300, 9, 4),
+    (16, 300, 3, 4, 8),
+    (17, 70, 3, 5, 8),
+    (1, 17, 2, 3, 24),
+    (5, 16, 4, 2, 9),
 ]
 CASES = list(itertools.product(SHAPES, [1, 2, 3, 4, 5]))
 
@@ -363,7 +369,7 @@ def test_the_compiled_code_is_kept_between_processes_and_a_read_only_folder_is_n
 ) -> None:
     code = (
         "import torch, torchcaps\n"
-        "u, W = torch.randn(1, 5, 2), torch.randn(5, 2, 3, 2)\n"
+        "u, W = torch.randn(40, 5, 2), torch.randn(5, 2, 3, 2)\n"
         "torchcaps.dynamic_routing(torchcaps.LinearVotes(u, W), backend='cpu')\n"
         "from torchcaps.kernels.dynamic_cpu import loops\n"
         "print(sum(loops.iterate.stats.cache_hits.values()))"

@@ -11,6 +11,7 @@ from torchcaps.kernels import dispatch
 from torchcaps.kernels.dispatch import backends_of, choose_backend
 from torchcaps.routing import Tile, sweep
 from torchcaps.routing.dynamic import State, Total
+from torchcaps.routing.kde import KDERouting
 from torchcaps.votes import FormedVotes
 
 
@@ -22,7 +23,8 @@ def test_auto_takes_tiles_for_many_votes_and_holds_few() -> None:
     routing = EMRouting()
     assert choose_backend("auto", routing.call(votes())) == "reference"
     many = votes(300, 300)  # 10.8 MB
-    assert choose_backend("auto", routing.call(many)) == "tiles"
+    assert choose_backend("auto", KDERouting().call(many)) == "tiles"
+    assert choose_backend("auto", routing.call(many)) == "cpu"
     assert choose_backend("auto", DynamicRouting().call(many)) == "cpu"
     formed = FormedVotes(many.materialize())
     assert choose_backend("auto", routing.call(formed)) == "reference"
@@ -32,10 +34,11 @@ def test_auto_takes_tiles_for_many_votes_and_holds_few() -> None:
 
 def test_a_routing_without_a_kernel_says_so() -> None:
     reason = "this routing has no such kernel"
-    assert backends_of("em") == {"cuda": reason, "cpu": reason, "tiles": None, "reference": None}
+    assert backends_of("kde") == {"cuda": reason, "cpu": reason, "tiles": None, "reference": None}
     assert backends_of("dynamic")["cpu"] is None
+    assert backends_of("em") == {**backends_of("kde"), "cpu": None}
     for backend in ("cpu", "cuda"):
-        routing = EMRouting(backend=backend).build(30, 4, 5, 6)
+        routing = KDERouting(backend=backend)
         with pytest.raises(ValueError, match=f"backend '{backend}' cannot route.*no such kernel"):
             routing(votes())
 
@@ -47,10 +50,10 @@ def test_what_runs_is_said_once(
     with caplog.at_level(logging.INFO, "torchcaps"):
         for _ in range(2):
             DynamicRouting()(votes())
-            EMRouting().build(300, 4, 5, 6)(votes(300, 300))
+            KDERouting()(votes(300, 300))
     assert caplog.messages == [
         "dynamic routing runs on the backend 'cpu'",
-        "em routing runs on the backend 'tiles'",
+        "kde routing runs on the backend 'tiles'",
     ]
 
 

@@ -1,45 +1,129 @@
 """Time and memory of every contender as multiples of ours, shape by shape."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from torchcaps.training.pictures.style import BLUE, GREEN, INK, WIDTH, WRONG, Path, figure
+from torchcaps.training.pictures.style import BLUE, GREEN, INK, QUIET, WIDTH, WRONG, Path, figure
 
-__all__ = ["draw_chart"]
+__all__ = ["draw_chart", "slower_than"]
 
-COLOURS = {"broadcast": WRONG, "einsum": "#E69F00", "einsum compiled": GREEN, "torchcaps": BLUE}
+Rows = Sequence[Mapping[str, Any]]
+COLOURS = {"broadcast": QUIET, "einsum": "#E69F00", "einsum compiled": GREEN, "torchcaps": BLUE}
 LABELS = {
     "broadcast": "broadcast matmul, as in most public code",
     "einsum": "einsum",
     "einsum compiled": "einsum under torch.compile",
     "torchcaps": "torchcaps",
 }
+LEAST = 0.005  # ratio that is drawn: in rows, smaller ones are rounded to 0
+OTHERS = tuple(name for name in LABELS if name != "torchcaps")
 
 
-def draw_chart(rows: Sequence[Mapping[str, Any]], *, path: Path) -> None:
-    """Draw forward and backward of every shape as bars: time on the left, memory on the right.
+class Panel(NamedTuple):
+    """What a panel shows: a ratio of the rows of one direction, and the quantity itself."""
 
-    A bar's length is the multiple of ours; the figure at its end is the time or memory itself.
+    title: str
+    direction: str
+    ratio: str
+    quantity: str
+
+
+PANELS = (
+    Panel("Time, forward", "forward", "times_torchcaps", "median_ms"),
+    Panel("Time, forward and backward", "forward+backward", "times_torchcaps", "median_ms"),
+    Panel("Extra memory, the same", "forward+backward", "memory_times_torchcaps", "extra_mib"),
+)
+
+
+def draw_chart(rows: Rows, *, path: Path) -> None:
+    """Draw time and memory of the contenders as multiples of ours, on logarithmic axes.
+
+    A bar goes from 1, which is torchcaps, to the multiple; the figures at its end are the multiple
+    and the time or memory itself. A bar to the left, in red, is one that is better than ours.
 
     Args:
         rows: as `measure` gives them, of one device.
         path: the PNG file to write.
     """
-    rows = [row for row in rows if row["direction"] == "forward+backward"]
     shapes = list(dict.fromkeys(row["shape"] for row in rows))
-    height = 1.1 + 0.19 * (len(LABELS) + 1) * len(shapes)
+    height = 2.0 + 0.15 * (len(OTHERS) + 1) * len(shapes)
     with figure(WIDTH, height, path=path) as page:
         page.set_layout_engine("constrained")
-        left, right = page.subplots(1, 2, sharey=True)
-        _bars(left, rows, shapes, "times_torchcaps", "median_ms", milliseconds)
-        _bars(right, rows, shapes, "memory_times_torchcaps", "extra_mib", mebibytes)
-        left.set_title("Time, forward and backward", fontweight="bold")
-        right.set_title("Extra memory", fontweight="bold")
-        page.legend(
-            *left.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9
-        )
+        for axes, panel in zip(page.subplots(1, len(PANELS), sharey=True), PANELS):
+            draw_panel(axes, rows, shapes, panel)
+        worse = [f for p in PANELS for f in slower_than(of_direction(rows, p), p.ratio)]
+        said = f"{len(worse)} of the ratios are below 1: there torchcaps is not the best"
+        if not worse:
+            said = "No ratio is below 1"
+        page.suptitle(
+            f"Multiples of torchcaps. {said}.", x=0.01, ha="left", fontsize=10, fontweight="bold",
+            color=WRONG if worse else INK,
+        )  # fmt: skip
+        handles = [Patch(color=COLOURS[name], label=LABELS[name]) for name in OTHERS]
+        page.legend(handles=handles, loc="outside lower center", ncols=len(OTHERS), fontsize=8)
+
+
+def slower_than(rows: Rows, ratio: str) -> list[str]:
+    """Where another way takes less than torchcaps, in words.
+
+    Args:
+        rows: as `measure` gives them.
+        ratio: "times_torchcaps" or "memory_times_torchcaps".
+    """
+    return [
+        f"{row['shape']}, {row['direction']}: {row['contender']} {row[ratio]:g}"
+        for row in rows
+        if row["contender"] in OTHERS and row[ratio] is not None and row[ratio] < 1
+    ]
+
+
+def of_direction(rows: Rows, panel: Panel) -> list[Mapping[str, Any]]:
+    """The rows that a panel shows."""
+    return [row for row in rows if row["direction"] == panel.direction]
+
+
+def draw_panel(axes: Axes, rows: Rows, shapes: Sequence[str], panel: Panel) -> None:
+    """A group of bars for each shape, the first on top."""
+    places = {
+        (shape, name): -(len(OTHERS) + 1) * group - place
+        for group, shape in enumerate(shapes)
+        for place, name in enumerate(OTHERS)
+    }
+    found = {(row["shape"], row["contender"]): row for row in of_direction(rows, panel)}
+    ratios = [row[panel.ratio] for row in found.values() if row[panel.ratio] is not None]
+    lowest, largest = 0.8 * max(LEAST, min([0.5, *ratios])), max([1.0, *ratios])
+    for (shape, name), y in places.items():
+        row = found.get((shape, name))
+        if row is None or row[panel.ratio] is None:
+            axes.text(1, y, " not measured", va="center", fontsize=6, color=QUIET)
+            continue
+        ratio, better = max(LEAST, row[panel.ratio]), row[panel.ratio] < 1
+        axes.barh(
+            y, max(ratio, 1) - min(ratio, 1), left=min(ratio, 1), height=0.8,
+            color=WRONG if better else COLOURS[name], hatch="////" if better else None,
+        )  # fmt: skip
+        shown = milliseconds if panel.quantity == "median_ms" else mebibytes
+        text = f" {ratio:.3g}× ({shown(row[panel.quantity])})"
+        axes.text(
+            max(ratio, 1), y, text, va="center", fontsize=6, color=WRONG if better else INK,
+            fontweight="bold" if better else "normal", in_layout=False,
+        )  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_xlim(lowest, largest * max(100.0, largest / lowest))  # half is room for the figures
+    axes.xaxis.set_major_locator(LogLocator(base=10))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_title(panel.title, fontweight="bold", fontsize=9)
+    axes.set_yticks([places[shape, "einsum"] for shape in shapes], labels=shapes, fontsize=8)
+    axes.tick_params(axis="x", labelsize=7)
+    axes.tick_params(axis="y", length=0)
+    axes.axvline(1, color=BLUE, linewidth=1.2)
+    axes.grid(visible=True, axis="x")
+    axes.margins(y=0.01)
 
 
 def milliseconds(value: float) -> str:
@@ -48,37 +132,3 @@ def milliseconds(value: float) -> str:
 
 def mebibytes(value: float) -> str:
     return f"{value / 1024:.2g} GiB" if value >= 1024 else f"{value:.3g} MiB"
-
-
-def _bars(
-    axes: Axes,
-    rows: Sequence[Mapping[str, Any]],
-    shapes: Sequence[str],
-    ratio: str,
-    quantity: str,
-    shown: Any,
-) -> None:
-    """One panel: a group of bars for each shape, the first on top."""
-    places = {
-        (shape, name): -(len(LABELS) + 1) * group - place
-        for group, shape in enumerate(shapes)
-        for place, name in enumerate(LABELS)
-    }
-    for name, label in LABELS.items():
-        own = [row for row in rows if row["contender"] == name and row[ratio] is not None]
-        y = [places[row["shape"], name] for row in own]
-        axes.barh(y, [row[ratio] for row in own], height=0.86, color=COLOURS[name], label=label)
-        for row, at in zip(own, y):
-            text = f" {shown(row[quantity])}"
-            axes.text(row[ratio], at, text, va="center", fontsize=7, color=INK)
-    measured = {(row["shape"], row["contender"]) for row in rows}
-    for key, at in places.items():
-        if key not in measured:
-            axes.text(0, at, " not measured", va="center", fontsize=7, color=COLOURS[key[1]])
-    axes.set(xlabel="times torchcaps", yticks=[places[shape, "einsum"] - 0.5 for shape in shapes])
-    axes.set_yticklabels(shapes)
-    axes.tick_params(axis="y", length=0)
-    axes.axvline(1, color=INK, linewidth=0.6)
-    axes.grid(visible=True, axis="x")
-    axes.margins(x=0.16, y=0.01)
-    axes.set_xlim(left=0)

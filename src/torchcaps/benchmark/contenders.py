@@ -1,26 +1,31 @@
-"""Ways to write dynamic routing: those that are usual, and ours. All of it is our own code.
+"""Ways to write routing: those that are usual, and ours. All of it is our own code.
 
 Each takes a `Problem` and gives the poses v `[B, J, D]`; they differ in how votes are formed and
-summed.
+summed. Dynamic routing is written out here; of other algorithms, the usual way is our reference,
+which holds all votes.
 """
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from torchcaps.benchmark.shapes import Problem, Shape
-from torchcaps.routing import dynamic_routing
-from torchcaps.votes import LinearVotes
+from torchcaps.routing import Routing, create_routing, dynamic_routing
+from torchcaps.routing.interests import InterestVotes
+from torchcaps.votes import FormedVotes, Votes, WindowVotes
 
-__all__ = ["CONTENDERS", "bytes_needed"]
+__all__ = ["CONTENDERS", "bytes_needed", "routing_of"]
 
 Contender = Callable[[Problem], Tensor]
 
 
 def broadcast(problem: Problem) -> Tensor:
     """As most public code does it: W is broadcast over the batch in a matmul, which copies it."""
+    if problem.shape.routing != "dynamic":
+        return route(problem, broadcast_votes(problem), "reference")
     pose, weight = problem.pose, problem.weight
     votes = (weight[None] @ pose[:, :, None, :, None]).squeeze(-1)  # [B, I, J, D]
     logits = votes.new_zeros(*votes.shape[:3], 1)
@@ -36,6 +41,8 @@ def broadcast(problem: Problem) -> Tensor:
 
 def einsum(problem: Problem) -> Tensor:
     """Written with care: every product an einsum, votes formed without copying W."""
+    if problem.shape.routing != "dynamic":
+        return route(problem, formed_votes(problem), "reference")
     factors = (problem.pose, problem.weight)
     if len(problem.weight) == 1:
         votes = torch.einsum("bip,jdp->bijd", problem.pose, problem.weight[0])
@@ -54,22 +61,77 @@ def einsum(problem: Problem) -> Tensor:
 
 def einsum_compiled(problem: Problem) -> Tensor:
     """The same under torch.compile."""
-    mask, iterations = problem.mask, problem.iterations
-    return _compiled()(problem.pose, problem.weight, mask, problem.upstream, iterations)
+    routing_of(
+        problem.shape, "reference", problem.pose.dtype
+    )  # made before, not by the compiled code
+    return _compiled(problem.shape)(
+        problem.pose,
+        problem.weight,
+        problem.mask,
+        problem.upstream,
+        problem.activation,
+        problem.logits,
+    )
 
 
 @cache
-def _compiled() -> Callable[..., Tensor]:
-    def function(*fields: object) -> Tensor:
-        return einsum(Problem(*fields))  # type: ignore[arg-type]
+def _compiled(shape: Shape) -> Callable[..., Tensor]:
+    def function(*fields: Tensor) -> Tensor:
+        return einsum(Problem(shape, *fields))
 
     return torch.compile(function, dynamic=False)
 
 
 def ours(problem: Problem) -> Tensor:
-    """`dynamic_routing`, as a layer calls it."""
-    votes = LinearVotes(problem.pose, problem.weight)
-    return dynamic_routing(votes, problem.iterations, mask=problem.mask).pose
+    """As a layer calls it."""
+    if problem.shape.routing == "dynamic":
+        return dynamic_routing(problem.votes, problem.iterations, mask=problem.mask).pose
+    return route(problem, problem.votes, "auto")
+
+
+def route(problem: Problem, votes: Votes, backend: str) -> Tensor:
+    """The poses that another algorithm finds."""
+    windows = problem.shape.windows
+    if windows is not None and not isinstance(votes, WindowVotes):
+        votes = WindowVotes.of(votes, windows)
+    if problem.logits is not None and not isinstance(votes, InterestVotes):
+        votes = InterestVotes(votes, problem.logits)
+    routing = routing_of(problem.shape, backend, problem.pose.dtype)
+    return routing(votes, problem.input_activation, problem.mask).pose
+
+
+def formed_votes(problem: Problem) -> Votes:
+    """The votes, by an einsum; of a map that interests share, for each of them."""
+    if problem.shape.one_map:
+        weight = problem.weight[0].expand(problem.shape.J, -1, -1)
+        return FormedVotes(torch.einsum("bip,jdp->bijd", problem.pose, weight))
+    return FormedVotes(problem.votes.materialize())
+
+
+def broadcast_votes(problem: Problem) -> Votes:
+    """The votes, by a matmul that copies W for every sample (and window)."""
+    shape, pose = problem.shape, problem.pose
+    if shape.windows is not None:
+        pose = shape.windows.gather(pose)
+    if shape.matrices:
+        side = problem.weight.shape[-1]
+        matrices = pose.unflatten(-1, (side, side)).unsqueeze(-3)
+        return FormedVotes((matrices @ problem.weight).flatten(-2))
+    weight = problem.weight.expand(-1, shape.J, -1, -1)
+    return FormedVotes((weight @ pose[..., None, :, None]).squeeze(-1))
+
+
+_routings: dict[tuple[Shape, str, torch.dtype], Routing[Any, Any]] = {}
+
+
+def routing_of(shape: Shape, backend: str, dtype: torch.dtype) -> Routing[Any, Any]:
+    """The routing of a layer, in evaluation, with the parameters that it starts from."""
+    key = (shape, backend, dtype)
+    if key not in _routings:
+        options = {} if shape.routing == "self_attention" else {"iterations": shape.iterations}
+        routing = create_routing(shape.routing, **options, backend=backend)
+        _routings[key] = routing.build(shape.I, shape.P, shape.J, shape.D).eval().to(dtype)
+    return _routings[key]
 
 
 def textbook_squash(s: Tensor) -> Tensor:
@@ -90,5 +152,8 @@ def bytes_needed(contender: str, shape: Shape, bytes_each: int = 4) -> int:
     """What forward and backward take at their peak, about, as measured on the `mnist` shape."""
     votes = shape.votes * bytes_each
     if contender == "broadcast":
-        return votes * (2 * shape.P + 3)
+        copied = shape.P // shape.D if shape.matrices else shape.P
+        return votes * (2 * copied + 3)
+    if shape.routing != "dynamic" and contender != "torchcaps":
+        return votes * 14
     return votes * 6 if contender != "torchcaps" else votes // 2

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch._dynamo.exc import BackendCompilerFailed
 
-from torchcaps.benchmark.contenders import CONTENDERS, bytes_needed
+from torchcaps.benchmark.contenders import CONTENDERS, bytes_needed, route, routing_of
 from torchcaps.benchmark.measure import (
     Machine,
     available_memory,
@@ -23,8 +23,6 @@ from torchcaps.benchmark.measure import (
 from torchcaps.benchmark.shapes import Problem, Shape
 from torchcaps.errors import RunStopped
 from torchcaps.kernels.dispatch import choose_backend
-from torchcaps.routing import DynamicRouting, dynamic_routing
-from torchcaps.votes import LinearVotes
 
 __all__ = ["check", "measure"]
 
@@ -87,7 +85,7 @@ def measure(
         for key, call in calls.items():
             time.sleep(REST)
             times[key].append(seconds(call, device))
-    asked = DynamicRouting(problem.iterations).call(LinearVotes(problem.pose, problem.weight))
+    asked = routing_of(shape, "auto", torch.float32).call(problem.votes)
     backend = choose_backend("auto", asked)
     for (name, direction), call in calls.items():
         memory = extra_memory(call, device)
@@ -139,12 +137,13 @@ def _results(route: Callable[[Problem], Tensor], problem: Problem) -> tuple[Tens
 
 
 def _reference(problem: Problem) -> Tensor:
-    votes = LinearVotes(problem.pose, problem.weight)
-    return dynamic_routing(votes, problem.iterations, mask=problem.mask, backend="reference").pose
+    return route(problem, problem.votes, "reference")
 
 
 def _in_double(problem: Problem) -> Problem:
-    doubles = {name: getattr(problem, name).double() for name in ("pose", "weight", "upstream")}
+    names = ("pose", "weight", "upstream", "activation", "logits")
+    tensors = {name: getattr(problem, name) for name in names}
+    doubles = {name: x.double() for name, x in tensors.items() if x is not None}
     return replace(problem, **doubles)
 
 

@@ -1,22 +1,56 @@
 """The shapes that routing is measured on: layers of real models."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from torchcaps.routing.interests import InterestVotes
+from torchcaps.votes import LinearVotes, MatrixVotes, SharedVotes, Votes, Windows, WindowVotes
 
 __all__ = ["SHAPES", "Problem", "Shape"]
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What a contender is given: factors of the votes, and the gradient that comes back."""
+    """What a contender is given: the layer, factors of the votes, and the gradient that comes back.
 
+    The poses are `[B, I, P]`, or, in windows, a map `[B, T, H, W, P]`; activations likewise.
+    `logits`: where routing starts, of interests that would else be alike.
+    """
+
+    shape: "Shape"
     pose: Tensor
     weight: Tensor
     mask: Tensor | None
     upstream: Tensor
-    iterations: int
+    activation: Tensor | None = None
+    logits: Tensor | None = None
+
+    @property
+    def iterations(self) -> int:
+        return self.shape.iterations
+
+    @property
+    def votes(self) -> Votes:
+        """The votes, as their factors."""
+        windows, pose = self.shape.windows, self.pose
+        form = MatrixVotes if self.shape.matrices else LinearVotes
+        if self.shape.one_map:
+            shared = SharedVotes(pose @ self.weight[0, 0].mT, self.shape.J)
+            return InterestVotes(shared, self.logits)
+        if windows is None:
+            return form(pose, self.weight)
+        return WindowVotes.of(form(windows.gather(pose), self.weight), windows)
+
+    @property
+    def input_activation(self) -> Tensor | None:
+        """The activations of the input capsules, `[..., I]` as the votes have them."""
+        windows = self.shape.windows
+        if windows is None or self.activation is None:
+            return self.activation
+        return windows.gather(self.activation.unsqueeze(-1)).squeeze(-1)
 
 
 @dataclass(frozen=True)
@@ -24,7 +58,9 @@ class Shape:
     """A routing layer: samples B, input capsules I × P, output capsules J × D.
 
     `shared`: one weight for all input capsules. `masked`: some input capsules are padding.
-    `gpu_only`: hours on a CPU.
+    `gpu_only`: hours on a CPU. `routing`: by name. `matrices`: poses are matrices. `windows`: of a
+    map, in each of which I input capsules are routed to J; a child competes over all of them.
+    `one_map`: and one weight for all output capsules too.
     """
 
     name: str
@@ -38,16 +74,31 @@ class Shape:
     shared: bool = False
     masked: bool = False
     gpu_only: bool = False
+    routing: str = "dynamic"
+    matrices: bool = False
+    windows: Windows | None = None
+    one_map: bool = False
+
+    @property
+    def places(self) -> int:
+        """Windows of a sample."""
+        return 1 if self.windows is None else math.prod(self.windows.grid)
 
     @property
     def votes(self) -> int:
         """Numbers in the votes û."""
-        return self.B * self.I * self.J * self.D
+        return self.B * self.places * self.I * self.J * self.D
+
+    @property
+    def products(self) -> int:
+        """Multiplications for one number of a vote."""
+        return math.isqrt(self.P) if self.matrices else self.P
 
     @property
     def weights(self) -> int:
         """Numbers in the weights W."""
-        return (1 if self.shared else self.I) * self.J * self.D * self.P
+        own = (1 if self.shared else self.I) * (1 if self.one_map else self.J)
+        return own * (self.P if self.matrices else self.D * self.P)
 
     def draw(self, device: str, dtype: torch.dtype, samples: int | None = None) -> Problem:
         """Random factors, always the same, whose routing does not saturate."""
@@ -57,43 +108,66 @@ class Shape:
         def normal(*shape: int) -> Tensor:
             return torch.randn(shape, generator=generator)
 
-        pose = normal(B, self.I, self.P) / self.P**0.5
-        weight = normal(1 if self.shared else self.I, self.J, self.D, self.P)
-        weight = weight * 3 / (self.I * self.D) ** 0.5
+        children: tuple[int, ...] = (self.I,)
+        if self.windows is not None:
+            children = (self.I // self.windows.cells, *self.windows.size)
+        pose = normal(B, *children, self.P) / self.P**0.5
+        inputs, outputs = 1 if self.shared else self.I, 1 if self.one_map else self.J
+        side = math.isqrt(self.P)
+        matrix = (side, side) if self.matrices else (self.D, self.P)
+        weight = normal(inputs, outputs, *matrix)
+        if self.routing == "dynamic":
+            weight = weight * 3 / (self.I * self.D) ** 0.5
         mask = None
         if self.masked:
             lengths = torch.randint(1, self.I + 1, (B, 1), generator=generator)
             mask = (torch.arange(self.I) < lengths).to(device)
-        upstream = normal(B, self.J, self.D)
+        grid = () if self.windows is None else self.windows.grid
+        upstream = normal(B, *grid, self.J, self.D)
         pose, weight, upstream = (x.to(device, dtype) for x in (pose, weight, upstream))
-        return Problem(pose, weight, mask, upstream, self.iterations)
+        activation = None
+        if self.routing in GAUSSIAN:
+            activation = torch.rand(B, *children, generator=generator).to(device, dtype)
+        logits = normal(self.I, self.J).to(device, dtype) if self.one_map else None
+        return Problem(self, pose, weight, mask, upstream, activation, logits)
 
     def operations(self, backward: bool) -> int:
         """Floating-point operations that cannot be done without, a multiplication and addition two.
 
         Forward: û once, a weighted sum an iteration, an agreement between two. Backward: the
         gradients of u and W from that of û, and for every iteration but the first the gradients of
-        c, A and (twice) û.
+        c, A and (twice) û. Where parents are Gaussians, squares are scored and summed up too. One
+        map is used once for all output capsules.
         """
         later = self.iterations - 1
-        forward = self.votes * (2 * self.P + 2 * self.iterations + 2 * later)
-        return forward + (self.votes * (4 * self.P + 2 + 8 * later) if backward else 0)
+        formed = self.votes // self.J if self.one_map else self.votes
+        routed = self.votes * (2 if self.routing in GAUSSIAN else 1)
+        forward = 2 * self.products * formed + routed * (2 * self.iterations + 2 * later)
+        if not backward:
+            return forward
+        return forward + 4 * self.products * formed + routed * (2 + 8 * later)
 
     def traffic(self, backward: bool, bytes_each: int = 4) -> int:
         """Bytes that must be read or written at least once: factors, poses, and their gradients."""
-        inputs = self.B * self.I * self.P + self.weights
-        outputs = self.B * self.J * self.D
+        children = self.I
+        if self.windows is not None:
+            children = self.I // self.windows.cells * math.prod(self.windows.size)
+        inputs = self.B * children * self.P + self.weights
+        outputs = self.B * self.places * self.J * self.D
         numbers = inputs + outputs
         if backward:
             numbers += 2 * inputs + outputs
         return numbers * bytes_each
 
 
+GAUSSIAN = ("em", "variational")
+MATRIX_CAPSULES = Windows((14, 14), kernel_size=(3, 3), stride=(2, 2), padding=(0, 0))
 SHAPES = {
     shape.name: shape
     for shape in [
         Shape("mnist", "class capsules of the paper's MNIST network", 128, 1152, 10, 16, 8),
         Shape("mnist_b1", "the same for one image", 1, 1152, 10, 16, 8),
+        Shape("mnist_b8", "the same for eight images", 8, 1152, 10, 16, 8),
         Shape("mnist_b1024", "the same for 1,024 images", 1024, 1152, 10, 16, 8),
         Shape("multimnist", "class capsules for 36×36 images", 128, 3200, 10, 16, 8),
         Shape("cifar", "class capsules over 64 types at 4×4 places", 128, 1024, 10, 16, 8),
@@ -102,6 +176,29 @@ SHAPES = {
         Shape(
             "interests", "4 interests of users from 50 items", 1024, 50, 4, 64, 64,
             shared=True, masked=True,
+        ),
+        Shape(
+            "interests_mind", "the same with one map for items and interests", 1024, 50, 4, 64, 64,
+            shared=True, masked=True, routing="interests", one_map=True,
+        ),
+        Shape(
+            "em_conv", "matrix capsules: 32 types at 14×14 to 32 types at 6×6 places", 16, 288, 32,
+            16, 16, routing="em", matrices=True, windows=MATRIX_CAPSULES,
+        ),
+        Shape(
+            "em_classes", "matrix capsules of 10 classes over 32 types at 4×4 places", 128, 512, 10,
+            16, 16, routing="em", matrices=True,
+        ),
+        Shape(
+            "variational", "as em_conv", 16, 288, 32, 16, 16, routing="variational", matrices=True,
+            windows=MATRIX_CAPSULES,
+        ),
+        Shape(
+            "attention", "matrix capsules of 10 classes", 128, 1152, 10, 16, 16,
+            routing="attention", matrices=True,
+        ),
+        Shape(
+            "self_attention", "mnist", 128, 1152, 10, 16, 8, iterations=2, routing="self_attention"
         ),
         Shape("classes1000", "1,000 classes", 128, 8192, 1000, 16, 16, gpu_only=True),
     ]

@@ -16,8 +16,9 @@ __all__ = ["Bench"]
 A_DAY = 86_400.0
 
 Name = Literal[
-    "mnist", "mnist_b1", "mnist_b1024", "multimnist", "cifar", "smallnorb", "windows", "interests",
-    "classes1000",
+    "mnist", "mnist_b1", "mnist_b8", "mnist_b1024", "multimnist", "cifar", "smallnorb", "windows",
+    "interests", "interests_mind", "em_conv", "em_classes", "variational", "attention",
+    "self_attention", "classes1000",
 ]  # fmt: skip
 
 

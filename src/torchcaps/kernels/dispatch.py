@@ -11,9 +11,17 @@ from torch import Tensor
 
 from torchcaps.kernels.flops import count_flops
 from torchcaps.types import Capsules, is_exporting
-from torchcaps.votes import LinearVotes, Votes
+from torchcaps.votes import LinearVotes, MatrixVotes, Votes, WindowVotes
 
-__all__ = ["BACKENDS", "Call", "backends_of", "check_backend", "choose_backend", "run_kernel"]
+__all__ = [
+    "BACKENDS",
+    "Call",
+    "backends_of",
+    "check_backend",
+    "choose_backend",
+    "has_op",
+    "run_kernel",
+]
 
 logger = logging.getLogger("torchcaps")
 # Fastest first. Every routing has the last two: by tiles of input capsules, and all votes at once.
@@ -38,20 +46,27 @@ class Kernel(NamedTuple):
     """A fused kernel: the package that it is written in, its op, and what loads that."""
 
     package: str
-    op: str
-    load: Callable[[], Callable[..., tuple[Tensor, Tensor]]]
+    op: str = ""
+    load: Callable[[], Callable[..., tuple[Tensor, Tensor]]] | None = None
 
 
-# Algorithm and backend → kernel.
+# Algorithm and backend → kernel. Those with an op do all iterations; SUMS takes the sums over votes
+# between one state and the next.
+SUMS = Kernel("numba")
 KERNELS = {
     ("dynamic", "cuda"): Kernel("triton", "routing_cuda", _dynamic_cuda),
     ("dynamic", "cpu"): Kernel("numba", "routing_cpu", _dynamic_cpu),
+    ("attention", "cpu"): SUMS,
+    ("em", "cpu"): SUMS,
+    ("self_attention", "cpu"): SUMS,
+    ("variational", "cpu"): SUMS,
 }
 # What they compute of options that would change the loop.
 PLAIN = {
     "squash": "squash", "coupling": "softmax", "scale": 1, "accumulate": True,
-    "learned_bias": False,
+    "learned_bias": False, "covariance": "diagonal", "evidence_floor": 0,
 }  # fmt: skip
+WORTH_SUMS = 2**20  # bytes of votes; fewer are as fast when they are held at once
 THERE = {kernel.package: find_spec(kernel.package) is not None for kernel in KERNELS.values()}
 JIT_DISABLED = os.environ.get("NUMBA_DISABLE_JIT", "").strip() not in ("", "0")
 _said: set[tuple[str, str]] = set()
@@ -126,6 +141,8 @@ def reasons_against(backend: str, call: Call, *, worth: bool = False) -> list[st
         reasons.append("it has reverse-mode derivatives only, outside torch.func")
     if backend == "tiles":
         reasons += _against_tiles(call, worth)
+    elif KERNELS.get((fused, backend)) is SUMS:
+        reasons += _against_sums(call, worth)
     elif isinstance(votes, LinearVotes):
         reasons += _against_fused(backend, votes, call.options)
     else:
@@ -148,11 +165,36 @@ def _against_tiles(call: Call, worth: bool) -> list[str]:
     return reasons
 
 
+def _against_sums(call: Call, worth: bool) -> list[str]:
+    votes = call.votes
+    inner = votes.votes if isinstance(votes, WindowVotes) else votes
+    reasons = _against_options(call.options)
+    if not isinstance(inner, (LinearVotes, MatrixVotes)):
+        these = "are formed already" if votes.formed else f"are {type(votes).__name__}"
+        reasons.append(f"it takes LinearVotes and MatrixVotes, and these {these}")
+    elif len(inner.weight) != inner.pose.shape[-2]:
+        reasons.append("it takes weights of each input capsule's own")
+    elif isinstance(inner, MatrixVotes) and inner.bias is not None:
+        reasons.append("it takes MatrixVotes without a bias")
+    if votes.device.type != "cpu":
+        reasons.append(f"the votes are on {votes.device}")
+    if torch.compiler.is_compiling():
+        reasons.append("a compiled graph cannot hold it")
+    elif worth and votes.shape.numel() * votes.dtype.itemsize < WORTH_SUMS:
+        reasons.append("there are few votes, which are as fast when they are held at once")
+    return reasons
+
+
+def _against_options(options: Mapping[str, Any]) -> list[str]:
+    return [
+        f"it computes {name}={PLAIN[name]!r} alone, and this has {value!r}"
+        for name, value in options.items()
+        if name in PLAIN and value != PLAIN[name]
+    ]
+
+
 def _against_fused(backend: str, votes: LinearVotes, options: Mapping[str, Any]) -> list[str]:
-    reasons = []
-    for name, value in options.items():
-        if name in PLAIN and value != PLAIN[name]:
-            reasons.append(f"it computes {name}={PLAIN[name]!r} alone, and this has {value!r}")
+    reasons = _against_options(options)
     if votes.pose.device.type != backend:
         reasons.append(f"the votes are on {votes.pose.device}")
     elif backend == "cuda" and torch.cuda.get_device_capability(votes.pose.device) < (8, 0):
@@ -164,11 +206,18 @@ def _against_fused(backend: str, votes: LinearVotes, options: Mapping[str, Any])
     return reasons
 
 
+def has_op(backend: str, call: Call) -> bool:
+    """Whether `run_kernel` runs this call: one op does all iterations."""
+    kernel = KERNELS.get((call.routing, backend))
+    return kernel is not None and kernel.load is not None
+
+
 def run_kernel(backend: str, call: Call, mask: Tensor | None) -> Capsules:
     """Route by a fused kernel, in float32 or wider."""
     votes = call.votes
     assert isinstance(votes, LinearVotes)
     kernel = KERNELS[call.routing, backend]
+    assert kernel.load is not None
     op = kernel.load()
     count_flops(kernel.op)
     if backend == "cuda":  # its products take half precision as it is

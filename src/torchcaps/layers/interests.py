@@ -13,7 +13,7 @@ from torchcaps.routing.base import Routing
 from torchcaps.routing.interests import InterestVotes
 from torchcaps.routing.registry import create_routing
 from torchcaps.types import check_choice, check_counts, check_float_tensor
-from torchcaps.votes import FormedVotes, LinearVotes, Votes
+from torchcaps.votes import LinearVotes, SharedVotes, Votes
 
 __all__ = ["InterestCaps", "SelfAttentiveInterests", "attend_to_interests", "starting_logits"]
 
@@ -144,9 +144,8 @@ class InterestCaps(nn.Module):
 
     def votes(self, items: Tensor) -> Votes:
         """The votes of the items, without logits."""
-        if self.maps == "shared":  # the same for all interests: a view, K times
-            u_hat = torch.einsum("bsp,dp->bsd", items, self.weight)
-            return FormedVotes(u_hat.unsqueeze(2).expand(-1, -1, self.sizes[1], -1))
+        if self.maps == "shared":  # the same for all interests
+            return SharedVotes(items @ self.weight.mT, self.sizes[1])
         weight = self.weight if self.length is None else self.weight[: items.shape[1]]
         return LinearVotes(items, weight)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from torchcaps.functional import agreement, of_ordinary_size, weighted_sum
 from torchcaps.routing.base import Law, Routing
+from torchcaps.routing.packed import PackedVotes
 from torchcaps.routing.tile import Tile
 from torchcaps.types import Capsules, Paper, check_switch
 
@@ -60,6 +61,7 @@ class AttentionRouting(Routing[Total, State]):
     """
 
     name = "attention"
+    fused = True
     paper = Paper(
         "Tsai, Srivastava, Goh, Salakhutdinov",
         2020,
@@ -124,6 +126,10 @@ class AttentionRouting(Routing[Total, State]):
 
     def gather(self, tile: Tile, coupling: Tensor, state: State) -> Total:
         return Total(weighted_sum(coupling, tile.votes))
+
+    def sweep_packed(self, votes: PackedVotes, state: State, t: int) -> Total:
+        key = None if t == 1 else state.v / math.sqrt(votes.outputs[1])
+        return Total(votes.sums(key) / (1 + TINY))
 
     def settle(self, statistics: Total, state: State, t: int) -> State:
         s = statistics.s

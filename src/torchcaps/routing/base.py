@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from torchcaps.kernels.dispatch import Call, check_backend, choose_backend, run_kernel
+from torchcaps.kernels.dispatch import Call, check_backend, choose_backend, has_op, run_kernel
+from torchcaps.routing.packed import PackedVotes, are_ordinary, route_packed
 from torchcaps.routing.sweep import Method, route_by_tiles
 from torchcaps.routing.tile import Problem, Tile
 from torchcaps.types import (
@@ -203,6 +204,14 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
         """The statistics of each parent, summed over the children in the tile."""
         raise NotImplementedError
 
+    def begin_packed(self, votes: PackedVotes) -> StateT:
+        """As `begin`, for the CPU kernel of sums."""
+        return cast(StateT, ())
+
+    def sweep_packed(self, votes: PackedVotes, state: StateT, t: int) -> StatisticsT:
+        """The statistics of iteration t from all children, by the CPU kernel of sums."""
+        raise NotImplementedError
+
     @abstractmethod
     def settle(self, statistics: StatisticsT, state: StateT, t: int) -> StateT:
         """The state of the parents after iteration t."""
@@ -245,11 +254,13 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
         call = self.call(votes)
         backend = choose_backend(self.backend, call)
         with no_autocast(votes.device):
-            if backend in ("cpu", "cuda"):
+            if has_op(backend, call):
                 capsules = run_kernel(backend, call, mask)
             else:
                 problem = Problem.of(votes, activation, mask)
-                if backend == "tiles":
+                if backend == "cpu" and are_ordinary(votes):
+                    state = cast(StateT, route_packed(self, problem))
+                elif backend in ("cpu", "tiles"):
                     state = cast(StateT, route_by_tiles(self, problem))
                 else:
                     *_, step = self.steps(problem)

@@ -14,10 +14,12 @@ from torchcaps.routing.moments import (
     about,
     constant_if_too_large,
     moments,
+    packed_moments,
     spread_about,
     starting_centre,
     weighted_total,
 )
+from torchcaps.routing.packed import SHARED, PackedVotes
 from torchcaps.routing.tile import Tile
 from torchcaps.types import Capsules, Paper, check_choice, check_number, check_switch
 
@@ -90,6 +92,7 @@ class EMRouting(Routing[Moments, State]):
     """
 
     name = "em"
+    fused = True
     paper = Paper("Hinton, Sabour, Frosst", 2018, "Matrix Capsules with EM Routing", "ICLR")
     class_loss = "log_odds"
 
@@ -142,7 +145,14 @@ class EMRouting(Routing[Moments, State]):
 
     def begin(self, tile: Tile) -> State:
         """Nothing is known; sums are taken about the mean of the first tile's votes."""
-        centre, scale = starting_centre(tile)
+        return self.first_state(*starting_centre(tile))
+
+    def begin_packed(self, votes: PackedVotes) -> State:
+        centre = votes.mean_vote()
+        return self.first_state(centre, torch.ones_like(centre[..., :1]))
+
+    def first_state(self, centre: Tensor, scale: Tensor) -> State:
+        """That before the first iteration."""
         nothing = torch.zeros_like(centre)
         return State(nothing, nothing, nothing[..., 0], centre, scale)
 
@@ -152,11 +162,15 @@ class EMRouting(Routing[Moments, State]):
 
     def score(self, tile: Tile, state: State) -> Tensor:
         """ln a_j + ln N(V_ij; μ_j, σ²_j); the centre is μ_j here."""
+        parent, precision = self.density(state)
+        logits = parent.unsqueeze(-2) - agreement(tile.votes.square(), precision)
+        return constant_if_too_large(logits, state.scale)
+
+    def density(self, state: State) -> tuple[Tensor, Tensor]:
+        """ln a_j + ln N at the centre `[..., J]`, and half the precisions `[..., J, D]`."""
         normaliser = self.log_deviations(state.variance, state.scale)
         normaliser = normaliser + 0.5 * math.log(2 * math.pi) * state.mean.shape[-1]
-        parent = log_sigmoid(state.logit) - normaliser  # [..., J]
-        logits = parent.unsqueeze(-2) - agreement(tile.votes.square(), 0.5 / state.variance)
-        return constant_if_too_large(logits, state.scale)
+        return log_sigmoid(state.logit) - normaliser, 0.5 / state.variance
 
     def couple_first(self, tile: Tile, logits: Tensor) -> Tensor:
         if self.first_coupling == "whole":
@@ -165,6 +179,11 @@ class EMRouting(Routing[Moments, State]):
 
     def gather(self, tile: Tile, coupling: Tensor, state: State) -> Moments:
         return moments(tile, coupling)
+
+    def sweep_packed(self, votes: PackedVotes, state: State, t: int) -> Moments:
+        density = None if t == 1 else self.density(state)
+        first = SHARED if self.first_coupling == "shared" else 1.0
+        return packed_moments(votes, state.centre, density, first)
 
     def settle(self, statistics: Moments, state: State, t: int) -> State:
         """The M-step."""

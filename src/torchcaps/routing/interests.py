@@ -17,7 +17,7 @@ from torchcaps.functional import (
 from torchcaps.routing.base import Law, Routing
 from torchcaps.routing.tile import Tile
 from torchcaps.types import Capsules, Paper, check_choice, check_number
-from torchcaps.votes import Votes
+from torchcaps.votes import SharedVotes, Votes
 
 __all__ = ["InterestRouting", "InterestVotes"]
 
@@ -58,6 +58,10 @@ class InterestVotes(Votes):
     @property
     def formed(self) -> bool:
         return self.votes.formed
+
+    @property
+    def biased(self) -> bool:
+        return self.votes.biased
 
     def with_factors(self, *factors: Tensor) -> "InterestVotes":
         return replace(self, votes=self.votes.with_factors(*factors))
@@ -161,7 +165,8 @@ class InterestRouting(Routing[Total, State]):
         self.power = power
 
     def begin(self, tile: Tile) -> State:
-        nothing = torch.zeros_like(tile.votes.sum(dim=-3))
+        *batch, _, J, D = tile.votes.shape
+        nothing = tile.votes.new_zeros(*batch, J, D)
         return State(nothing, nothing[..., :0])
 
     def start(self, tile: Tile) -> Tensor:
@@ -174,20 +179,20 @@ class InterestRouting(Routing[Total, State]):
 
     def score(self, tile: Tile, state: State) -> Tensor:
         if self.update == "add":
-            return self.start(tile) + agreement(tile.votes, state.memory)
+            return self.start(tile) + agreements(votes_of(tile), state.memory)
         if self.update == "dot":
-            return constant_if_huge(agreement(tile.votes, state.memory))
-        units = direction(tile.votes)
+            return constant_if_huge(agreements(votes_of(tile), state.memory))
+        units = direction(votes_of(tile))
         if self.update == "cosine":
-            return self.scale * agreement(units, state.memory)
+            return self.scale * agreements(units, state.memory)
         logits = self.start(tile)
         for z in state.memory.split(tile.votes.shape[-1], dim=-1):
             coupling = tile.without_masked(tile.compete(logits))
-            logits = self.scale * (coupling + constant_if_huge(agreement(units, z)))
+            logits = self.scale * (coupling + constant_if_huge(agreements(units, z)))
         return logits
 
     def gather(self, tile: Tile, coupling: Tensor, state: State) -> Total:
-        return Total(weighted_sum(coupling, tile.votes))
+        return Total(totals(coupling, votes_of(tile)))
 
     def settle(self, statistics: Total, state: State, t: int) -> State:
         z = statistics.z
@@ -207,3 +212,21 @@ class InterestRouting(Routing[Total, State]):
         """v_j and its length."""
         v = self.squashed(state.z)
         return Capsules(v, torch.linalg.vector_norm(v, dim=-1))
+
+
+def votes_of(tile: Tile) -> Tensor:
+    """The votes `[..., i, J, D]`, or `[..., i, D]` where they are the same for all parents: then
+    scores and sums are matrix products."""
+    source = tile.source.votes if isinstance(tile.source, InterestVotes) else tile.source
+    return source.tensor if isinstance(source, SharedVotes) else tile.votes
+
+
+def agreements(votes: Tensor, pose: Tensor) -> Tensor:
+    """`agreement` of what `votes_of` gives."""
+    return votes @ pose.mT if votes.dim() == pose.dim() else agreement(votes, pose)
+
+
+def totals(coupling: Tensor, votes: Tensor) -> Tensor:
+    """`weighted_sum` of what `votes_of` gives."""
+    shared = votes.dim() == coupling.dim()
+    return coupling.mT @ votes if shared else weighted_sum(coupling, votes)

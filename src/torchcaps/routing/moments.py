@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from torchcaps.functional import weighted_sum
+from torchcaps.routing.packed import PackedVotes
 from torchcaps.routing.tile import Tile
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "about",
     "constant_if_too_large",
     "moments",
+    "packed_moments",
     "spread_about",
     "starting_centre",
     "weighted_total",
@@ -62,6 +64,14 @@ def moments(tile: Tile, coupling: Tensor) -> Moments:
     w = coupling * tile.activation.unsqueeze(-1)  # [..., i, J]
     first, second = (weighted_sum(w, power) for power in (tile.votes, tile.votes.square()))
     return Moments(w.sum(dim=-2).unsqueeze(-1), first, second)
+
+
+def packed_moments(
+    votes: PackedVotes, centre: Tensor, density: tuple[Tensor, Tensor] | None, coupling: float
+) -> Moments:
+    """Those of packed votes of ordinary size: about the centre, coupled by the density, or (None)
+    with a constant coupling."""
+    return Moments(*votes.moments(centre, density, coupling))
 
 
 def weighted_total(statistics: Moments, centre: Tensor, scale: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from torchcaps.functional import agreement, direction_and_length, soft_squash, weighted_sum
 from torchcaps.routing.base import Law, Routing
+from torchcaps.routing.packed import PackedVotes
 from torchcaps.routing.tile import Tile
 from torchcaps.types import Capsules, Paper
 
@@ -52,6 +53,7 @@ class SelfAttentionRouting(Routing[Total, Total]):
     """
 
     name = "self_attention"
+    fused = True
     paper = Paper(
         "Mazzia, Salvetti, Chiaberge",
         2021,
@@ -90,6 +92,12 @@ class SelfAttentionRouting(Routing[Total, Total]):
 
     def gather(self, tile: Tile, coupling: Tensor, state: Total) -> Total:
         return Total(weighted_sum(coupling, tile.votes))
+
+    def sweep_packed(self, votes: PackedVotes, state: Total, t: int) -> Total:
+        if t == 1:
+            return Total(votes.sums(None, coupling=1.0))
+        coupled = votes.sums(state.s / math.sqrt(votes.outputs[1]))
+        return Total(coupled + votes.weighted(self.bias).sums(None, coupling=1.0))
 
     def settle(self, statistics: Total, state: Total, t: int) -> Total:
         return statistics

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from torchcaps.votes import PoseVotes, Votes
+from torchcaps.votes import Votes
 
 __all__ = ["Problem", "Tile"]
 
@@ -102,7 +102,7 @@ class Problem(NamedTuple):
         else:
             activation = self.activation.to(self.dtype)
         if self.mask is not None:  # a bias votes for a masked child too
-            if not isinstance(source, PoseVotes):
+            if source.biased:
                 votes = votes.masked_fill(~self.mask[..., None, None], 0)
             activation = activation.masked_fill(~self.mask, 0)
         return Tile(votes, activation, source.in_pose, indices, self.mask, source)

@@ -14,10 +14,12 @@ from torchcaps.routing.moments import (
     about,
     constant_if_too_large,
     moments,
+    packed_moments,
     spread_about,
     starting_centre,
     weighted_total,
 )
+from torchcaps.routing.packed import PackedVotes
 from torchcaps.routing.tile import Tile
 from torchcaps.types import Capsules, Paper, check_choice, check_number
 
@@ -82,6 +84,7 @@ class VariationalRouting(Routing[Moments, State]):
     """
 
     name = "variational"
+    fused = True
     paper = Paper(
         "Ribeiro, Leontidis, Kollias", 2020, "Capsule Routing via Variational Bayes", "AAAI 34"
     )
@@ -120,7 +123,14 @@ class VariationalRouting(Routing[Moments, State]):
         return self
 
     def begin(self, tile: Tile) -> State:
-        centre, scale = starting_centre(tile)
+        return self.first_state(*starting_centre(tile))
+
+    def begin_packed(self, votes: PackedVotes) -> State:
+        centre = votes.mean_vote()
+        return self.first_state(centre, torch.ones_like(centre[..., :1]))
+
+    def first_state(self, centre: Tensor, scale: Tensor) -> State:
+        """That before the first iteration."""
         unknown = torch.zeros_like(centre)
         one = unknown[..., :1]
         return State(unknown, self.full(unknown), one, one, one, centre, scale)
@@ -130,16 +140,23 @@ class VariationalRouting(Routing[Moments, State]):
 
     def score(self, tile: Tile, state: State) -> Tensor:
         """ℓ_ij; the votes are taken about m_j here."""
-        D = state.mean.shape[-1]
-        kappa = state.nu - D
-        constant = state.log_share + 0.5 * state.log_precision - 0.5 * D * math.log(2 * math.pi)
-        parent = (constant - 0.5 * D / kappa).squeeze(-1)  # [..., J]
+        parent, precision = self.density(state)
         if self.covariance == "full":
             whitened = self.whitened(tile.votes, state.spread)
             squares = 0.5 * state.nu.squeeze(-1).unsqueeze(-2) * whitened.square().sum(dim=-1)
         else:
-            squares = agreement(tile.votes.square(), 0.5 * state.nu / state.spread)
+            squares = agreement(tile.votes.square(), precision)
         return constant_if_too_large(parent.unsqueeze(-2) - squares, state.scale)
+
+    def density(self, state: State) -> tuple[Tensor, Tensor]:
+        """ℓ at m_j `[..., J]`, and, where the covariance is diagonal, half the precisions
+        `[..., J, D]`."""
+        D = state.mean.shape[-1]
+        kappa = state.nu - D
+        constant = state.log_share + 0.5 * state.log_precision - 0.5 * D * math.log(2 * math.pi)
+        full = self.covariance == "full"
+        precision = state.spread if full else 0.5 * state.nu / state.spread
+        return (constant - 0.5 * D / kappa).squeeze(-1), precision
 
     def couple(self, tile: Tile, logits: Tensor) -> Tensor:
         if not self.evidence_floor:
@@ -157,6 +174,10 @@ class VariationalRouting(Routing[Moments, State]):
             return found
         w, d = coupling * tile.activation.unsqueeze(-1), tile.votes
         return found._replace(second=torch.einsum("...ij,...ijd,...ije->...jde", w, d, d))
+
+    def sweep_packed(self, votes: PackedVotes, state: State, t: int) -> Moments:
+        density = None if t == 1 else self.density(state)
+        return packed_moments(votes, state.centre, density, 1 / votes.outputs[0])
 
     def settle(self, statistics: Moments, state: State, t: int) -> State:
         centre, scale = state.centre, state.scale

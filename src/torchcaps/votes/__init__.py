@@ -3,6 +3,7 @@
 from torchcaps.votes.base import FormedVotes, Votes, WrappedVotes, as_votes
 from torchcaps.votes.convolved import ConvolvedVotes, MapVotes
 from torchcaps.votes.pose import PoseVotes
+from torchcaps.votes.shared import SharedVotes
 from torchcaps.votes.weighted import LinearVotes, MatrixVotes, WeightedVotes
 from torchcaps.votes.windows import Windows, WindowVotes
 
@@ -13,6 +14,7 @@ __all__ = [
     "MapVotes",
     "MatrixVotes",
     "PoseVotes",
+    "SharedVotes",
     "Votes",
     "WeightedVotes",
     "WindowVotes",

@@ -60,6 +60,11 @@ class Votes(ABC):
         return False
 
     @property
+    def biased(self) -> bool:
+        """Whether an input capsule that is masked, and so zero, still votes."""
+        return False
+
+    @property
     def together(self) -> int:
         """How many neighbouring input capsules compete with each other, and so share a tile."""
         return 1
@@ -158,6 +163,10 @@ class WrappedVotes(Votes):
     @property
     def formed(self) -> bool:
         return self.votes.formed
+
+    @property
+    def biased(self) -> bool:
+        return self.votes.biased
 
     @property
     def together(self) -> int:

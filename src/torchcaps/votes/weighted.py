@@ -63,6 +63,10 @@ class WeightedVotes(Votes):
     def factors(self) -> tuple[Tensor, ...]:
         return (self.pose, self.weight) + (() if self.bias is None else (self.bias,))
 
+    @property
+    def biased(self) -> bool:
+        return self.bias is not None
+
     def with_factors(self, *factors: Tensor) -> Self:
         return type(self)(*factors)
 

@@ -176,16 +176,18 @@ def dot_of_four(lanes, a, r, x0, x1, x2, x3):
 
 @compiled
 def dots(lanes, x, a, ds, c, g):
-    """c[j] = Σ_d x[j, d] a[j, d],  g[j] = Σ_d x[j, d] ds[j, d]"""
+    """c[j] = Σ_d x[j, d] a[j, d],  g[j] = Σ_d x[j, d] ds[j, d]; without ds (None) no g."""
     D = x.shape[0] // c.shape[0]
     for j in range(c.shape[0]):
         of_a = of_ds = zeros(lanes, x)
         for r in range(j * D, (j + 1) * D):
             xr = load(lanes, x, r)
             of_a = fma(xr, load(lanes, a, r), of_a)
-            of_ds = fma(xr, load(lanes, ds, r), of_ds)
+            if ds is not None:
+                of_ds = fma(xr, load(lanes, ds, r), of_ds)
         store(c, j, of_a)
-        store(g, j, of_ds)
+        if ds is not None:
+            store(g, j, of_ds)
 
 
 @compiled
@@ -390,12 +392,16 @@ def sweep(
 def votes_backward(lanes, w, u, a, ds, uniform, leaky, detach, x, c, g, dx):
     """dx = uniform · ds^1 + Σ_{t > 1} (c^t ds^t + db^t a^t), of which `detach` keeps c^r ds^r.
 
-    c, g: [r, J, L], room for the c and db of every iteration.
+    c, g: [r, J, L], room for the c and db of every iteration. x: room for the votes; without w
+    (None) it holds them already.
     """
     last = a.shape[0] - 1
     first = max(last, 1) if detach else 1
     if last > 0:
-        form_votes(lanes, w, u, a[last], ds[last], x, c[last], g[last])
+        if w is None:
+            dots(lanes, x, a[last], ds[last], c[last], g[last])
+        else:
+            form_votes(lanes, w, u, a[last], ds[last], x, c[last], g[last])
     for t in range(first, last + 1):
         if t < last:
             dots(lanes, x, a[t], ds[t], c[t], g[t])

@@ -1,0 +1,207 @@
+"""Routing by the CPU kernel of sums: votes of factors whose samples lie side by side.
+
+The kernel adds up the votes of all input capsules between two states (`kernels/sweeps_cpu`), in
+vectors of samples. Here factors are packed for it once a call; a state stays as it comes from the
+kernel, `[N, L, F, J, ·]` for N blocks of L samples and F windows of a map (1 for dense capsules),
+and the algorithm's own `settle` goes from one to the next, its derivatives by autograd. Nothing but
+states is kept for backward.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from torchcaps.kernels.sweeps_cpu.form import SHARED, SOFTMAX, Form, block_width
+from torchcaps.routing.sweep import as_type
+from torchcaps.routing.tile import Problem
+from torchcaps.votes import LinearVotes, MatrixVotes, Votes, WindowVotes
+
+if TYPE_CHECKING:
+    from torchcaps.routing.base import Routing
+
+__all__ = ["SHARED", "PackedVotes", "are_ordinary", "route_packed"]
+
+LARGEST = 1e6  # size of votes up to which no square of them, or product with a sum, overflows
+CENTRED_ON = 32  # input capsules whose mean vote sums are taken about at first
+
+
+@dataclass(frozen=True)
+class PackedVotes:
+    """Votes as the kernel takes them.
+
+    Args:
+        form: how they come from u and w.
+        u: `[N, F, I, P, L]`.
+        w: `[I, J·N, M]`.
+        activation: `[N, F, I, L]`.
+        through: whether the couplings have a gradient.
+    """
+
+    form: Form
+    u: Tensor
+    w: Tensor
+    activation: Tensor
+    through: bool
+
+    @cached_property
+    def outputs(self) -> tuple[int, int]:
+        """J and D."""
+        J = self.form.outputs
+        return J, self.w.shape[1] // J * self.form.rows
+
+    def sums(self, key: Tensor | None, coupling: float = SHARED) -> Tensor:
+        """Σ_i c_ij V_ij, `[N, L, F, J, D]`, with c = softmax_j (V_ij · key_j); without a key the
+        coupling is constant: a number, or `SHARED`, equal shares of 1."""
+        from torchcaps.kernels.sweeps_cpu.op import sums_of_votes
+
+        p = self.nothing()
+        if key is not None:
+            p, coupling = packed_state(key), SOFTMAX
+        found = sums_of_votes(self.form, self.u, self.w, p, coupling, self.through)
+        return unpacked_state(found, *self.outputs)
+
+    def moments(
+        self, centre: Tensor, density: tuple[Tensor, Tensor] | None, coupling: float = SHARED
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Σ_i w_ij `[N, L, F, J, 1]`, Σ_i w_ij d_ij and Σ_i w_ij d_ij² `[N, L, F, J, D]`, with
+        w_ij = c_ij a_i, d_ij = V_ij − centre_j, c = softmax_j (k_j − Σ_h p_jh d_ijh²) for the
+        density (k, p), and without one constant."""
+        from torchcaps.kernels.sweeps_cpu.op import moments_of_votes
+
+        if density is None:
+            p = self.nothing()
+            k = p.new_zeros(*p.shape[:2], self.form.outputs, p.shape[-1])
+        else:
+            coupling = SOFTMAX
+            k, p = (packed_state(x) for x in (density[0].unsqueeze(-1), density[1]))
+        m = packed_state(centre)
+        found = moments_of_votes(
+            self.form, self.u, self.w, self.activation, k, p, m, coupling, self.through
+        )
+        J, D = self.outputs
+        mass, first, second = (unpacked_state(x, J, d) for x, d in zip(found, (1, D, D)))
+        return mass, first, second
+
+    def weighted(self, factor: Tensor) -> "PackedVotes":
+        """Those with every vote times its own factor `[I, J]`."""
+        J, _ = self.outputs
+        w = self.w.unflatten(1, (J, -1)) * factor.to(self.w.dtype)[..., None, None]
+        return replace(self, w=w.flatten(1, 2))
+
+    @torch.no_grad()
+    def mean_vote(self) -> Tensor:
+        """The mean vote of some of the input capsules, `[N, L, F, J, D]`."""
+        some = self.u[:, :, :CENTRED_ON].unflatten(3, (self.form.rows, -1))
+        J, _ = self.outputs
+        w = self.w[:CENTRED_ON].unflatten(1, (J, -1))
+        total = torch.einsum("xfirml,ijnm->xlfjrn", some, w).flatten(-2)
+        mean: Tensor = total / some.shape[2]
+        return mean
+
+    def nothing(self) -> Tensor:
+        """Zeros for a state `[N, F, J·D, L]` that is not looked at."""
+        N, F, *_, L = self.u.shape
+        J, D = self.outputs
+        return self.u.new_zeros(N, F, J * D, L)
+
+
+def route_packed(routing: "Routing[Any, Any]", problem: Problem) -> tuple[Tensor, ...]:
+    """The state after the last iteration, `[..., J, ·]`."""
+    leading = problem.votes.shape[:-3]
+    votes = pack(problem, through=not routing.detach)
+    state = routing.begin_packed(votes)
+    for t in range(1, routing.sweeps + 1):
+        with torch.set_grad_enabled(
+            torch.is_grad_enabled() and (t == routing.sweeps or not routing.detach)
+        ):
+            state = routing.settle(routing.sweep_packed(votes, state, t), state, t)
+    samples = leading.numel() // votes.u.shape[1]
+    parts = (part.flatten(0, 1)[:samples].reshape(*leading, *part.shape[3:]) for part in state)
+    return as_type(type(state), parts)
+
+
+def are_ordinary(votes: Votes) -> bool:
+    """Whether no vote can be so large that its square, or its product with a sum, overflows."""
+    pose, weight = weighted_votes(votes).factors[:2]
+    if pose.numel() == 0 or weight.numel() == 0:
+        return True
+    largest = pose.detach().abs().amax() * weight.detach().abs().amax() * weight.shape[-1]
+    return bool(largest <= LARGEST)  # no NaN is
+
+
+def weighted_votes(votes: Votes) -> Votes:
+    """The votes that windows are of."""
+    return votes.votes if isinstance(votes, WindowVotes) else votes
+
+
+def pack(problem: Problem, *, through: bool) -> PackedVotes:
+    """The votes of a problem, packed, in float32 or wider."""
+    source = problem.votes.to(problem.dtype)
+    inner = weighted_votes(source)
+    assert isinstance(inner, (LinearVotes, MatrixVotes))
+    pose, weight = inner.pose, inner.weight
+    if isinstance(inner, MatrixVotes):
+        rows = pose.shape[-1] // weight.shape[2]
+        weight = weight.mT
+    else:
+        rows = 1
+        if inner.bias is not None:  # a vote for a pose component that is always 1
+            ones = pose.new_ones(*pose.shape[:-1], 1)
+            if problem.mask is not None:
+                ones = ones.masked_fill(~problem.mask.unsqueeze(-1), 0)
+            pose = torch.cat([pose, ones], dim=-1)
+            bias = inner.bias.expand(weight.shape[:3]).unsqueeze(-1)
+            weight = torch.cat([weight, bias], dim=-1)
+    windows, inputs = 1, pose.shape[-2]
+    if isinstance(source, WindowVotes):
+        windows = source.shape[-5:-3].numel()
+    activation = problem.activation
+    if activation is None:
+        activation = pose.new_ones(()).expand(pose.shape[:-1])
+        if problem.mask is not None:
+            activation = problem.mask.to(pose.dtype)
+    else:
+        activation = activation.to(pose.dtype)
+    w = weight.flatten(1, 2).contiguous()
+    u = pack_samples(pose.reshape(-1, windows, inputs, pose.shape[-1]))
+    a = pack_samples(activation.reshape(-1, windows, inputs))
+    places, counts = places_of(source)
+    form = Form(rows, source.shape[-2], source.together, places, counts)
+    return PackedVotes(form, u, w, a, through)
+
+
+def places_of(votes: Votes) -> tuple[Any, Any]:
+    """`Form.places` and `Form.counts` of votes."""
+    if not isinstance(votes, WindowVotes):
+        return np.zeros((1, 1), np.int64), np.ones(1, np.int64)
+    parents = votes.parents
+    table = parents.places.view(-1, parents.most).cpu()
+    missing = table == len(parents.seats)
+    table = table.sort(dim=-1).values  # nobody's is the largest
+    counts = (~missing).sum(dim=-1)
+    return table.numpy(), counts.numpy()
+
+
+def pack_samples(x: Tensor) -> Tensor:
+    """`[B, …]` → `[N, …, L]`; the last sample stands in the places that are left over."""
+    L = block_width(x.element_size())
+    samples = len(x)
+    if missing := -samples % L:
+        x = torch.cat([x, x[-1:].expand(missing, *x.shape[1:])])
+    blocks = x.reshape(-1, L, x.shape[1:].numel()).mT.contiguous()
+    return blocks.view(-1, *x.shape[1:], L)
+
+
+def packed_state(x: Tensor) -> Tensor:
+    """`[N, L, F, J, d]` → `[N, F, J·d, L]`"""
+    return x.movedim(1, -1).flatten(2, 3).contiguous()
+
+
+def unpacked_state(x: Tensor, J: int, d: int) -> Tensor:
+    """`[N, F, J·d, L]` → `[N, L, F, J, d]`, a view"""
+    view: Tensor = x.unflatten(2, (J, d)).movedim(-1, 1)
+    return view
