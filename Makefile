@@ -7,7 +7,7 @@ BIN := .venv/bin
 CONSTRAINTS ?= constraints.txt
 PIP := $(BIN)/pip install --disable-pip-version-check -c $(CONSTRAINTS)
 
-.PHONY: train test check check-page reproduce dist clean browser
+.PHONY: train test check check-page docs reproduce dist clean browser
 
 train: .venv/has-train
 	$(BIN)/torchcaps train $(ARGS)
@@ -25,6 +25,10 @@ check: .venv/has-dev
 # The modules of the explorer's page: the one thing here that needs Node.js.
 check-page: node_modules/has-biome
 	node_modules/.bin/biome check --error-on-warnings
+
+# The site, build/docs: pages with code are run, and every warning is an error.
+docs: .venv/has-docs
+	OMP_NUM_THREADS=1 $(BIN)/sphinx-build -W --keep-going -q -j 2 -b html docs build/docs
 
 # Everything of docs/reproduction.md, at the scale cpu: hours on two cores. See scripts/reproduce.sh.
 reproduce: .venv/has-train
@@ -62,6 +66,10 @@ clean:
 
 .venv/has-dev: .venv/bin/python pyproject.toml $(CONSTRAINTS)
 	$(PIP) -e '.[dev]'
+	@touch $@
+
+.venv/has-docs: .venv/bin/python pyproject.toml $(CONSTRAINTS)
+	$(PIP) -e '.[docs]'
 	@touch $@
 
 node_modules/has-biome: package.json package-lock.json

@@ -15,6 +15,7 @@ import argparse
 import csv
 import datetime
 import io
+import math
 import random
 import tarfile
 import tempfile
@@ -62,11 +63,11 @@ class PlainCNN(Classifier):
         super().__init__(image_size, channels, num_classes, class_names)
         self.register_buffer("mean_of_channels", torch.tensor(mean), persistent=False)
         self.register_buffer("std_of_channels", torch.tensor(std), persistent=False)
-        plan = plan_stem(min(self.image_size))
+        plan = plan_stem(*self.image_size)
         self.stem = Stem(self.channels, 5, (32, 64, 128), plan)
         grid = self.stem.grid(*self.image_size)
         kernel = min(5, *grid)
-        stride = 2 if plan.padded and min(grid) > MANY_FEATURES else 1
+        stride = 2 if plan.padded and math.prod(grid) > MANY_FEATURES else 1
         places = [(side - kernel) // stride + 1 for side in grid]
         self.last = nn.Sequential(
             nn.Conv2d(128, width, kernel, stride, bias=False), nn.BatchNorm2d(width), nn.ReLU()

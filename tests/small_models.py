@@ -13,6 +13,9 @@ SMALL: dict[str, Any] = {
 OWN: dict[str, dict[str, Any]] = {
     "baseline_cnn": {"image_size": 9, "conv_channels": [4, 4, 4], "hidden": [8], "dropout": 0.0},
     "self_routing_capsnet": {"types": 2},
+    "attention_capsnet": {"types": 2, "widths": [4, 4], "blocks": [1, 1], "dense": [2]},
+    "deepcaps": {"types": 2},
+    "efficient_capsnet": {"conv_channels": [4, 4, 4]},
 }
 # Networks, and routings of one network. ("…_small" is another size of "…".)
 CASES: list[tuple[str, str | None]] = [

@@ -11,6 +11,7 @@ from reproduction.harness.experiment import Experiment
 from reproduction.harness.progress import duration
 from reproduction.harness.scale import Scale
 from reproduction.iterations import experiment as iterations
+from reproduction.league import experiment as league
 from reproduction.mistakes import experiment as mistakes
 from reproduction.multimnist import experiment as multimnist
 from reproduction.reconstructions import experiment as reconstructions
@@ -24,7 +25,7 @@ ALL: Sequence[Experiment] = [
     module.EXPERIMENT
     for module in (
         agreement, iterations, routing_logits, cifar_loss, table1, reconstructions, dimensions,
-        mistakes, multimnist, affine,
+        mistakes, multimnist, affine, league,
     )
 ]  # fmt: skip
 EXPERIMENTS = {experiment.name: experiment for experiment in ALL}

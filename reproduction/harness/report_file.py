@@ -13,6 +13,7 @@ from torchcaps.storage import write_text
 
 __all__ = ["origins", "setup", "write_report"]
 
+DECAY = {"exponential": "exponentially", "cosine": "along a cosine"}
 WEIGHTS = "of the last epoch; no held-out image was looked at before"
 
 
@@ -50,6 +51,9 @@ def setup(scale_name: str, scale: Scale, data: dict[str, Any] | None) -> list[li
         return lines
     config = scale.training
     shape = "×".join(map(str, data["image"]))
+    rates = f"{config.learning_rate:g}"
+    if scale.rates:
+        rates = f"tuned for each network among {', '.join(f'{r:g}' for r in scale.rates)}"
     return [
         *lines,
         [
@@ -62,8 +66,7 @@ def setup(scale_name: str, scale: Scale, data: dict[str, Any] | None) -> list[li
         ["epochs, batch", f"{config.epochs}, {config.batch_size}"],
         [
             "Adam, learning rate",
-            f"{config.learning_rate:g}, decaying exponentially to "
-            f"{config.final_learning_rate:.3g} of it",
+            f"{rates}, decaying {DECAY[config.schedule]} to {config.final_learning_rate:.3g} of it",
         ],
         ["shifts", f"up to {config.max_shift} pixels"],
         ["weights", WEIGHTS if scale.level is None else f"{WEIGHTS}, but once, at the level"],

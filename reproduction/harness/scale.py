@@ -21,6 +21,8 @@ class Scale:
         images: training images that are used, drawn once; None for all of them.
         held_out: the same of the held-out images.
         iterations: the numbers of routing iterations that are compared.
+        rates: learning rates that are tried for each network, where they are tuned.
+        compared: names of what is compared; empty for all.
         network: what is trained, in words, where it is not what `training` names.
         level: accuracy on images kept aside at which networks are compared, where they are so.
         wanted: what a run at this scale is asked to show, while nobody has made one.
@@ -32,6 +34,8 @@ class Scale:
     images: int | None = None
     held_out: int | None = None
     iterations: tuple[int, ...] = ()
+    rates: tuple[float, ...] = ()
+    compared: tuple[str, ...] = ()
     network: str | None = None
     level: float | None = None
     wanted: str = ""

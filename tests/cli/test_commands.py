@@ -12,6 +12,7 @@ from PIL import Image
 
 from tests.small_runs import NAMES, arguments_of, listing, tiny_config, tiny_data, weights_of
 from torchcaps import __version__
+from torchcaps.cli import parse
 from torchcaps.cli.bench import Bench
 from torchcaps.cli.eval import Eval
 from torchcaps.cli.explore import Explore
@@ -20,6 +21,7 @@ from torchcaps.cli.info import Info
 from torchcaps.cli.predict import Predict
 from torchcaps.cli.train import Train
 from torchcaps.models import load_model
+from torchcaps.training.config import TrainConfig, config_to_dict
 from torchcaps.training.metrics import evaluate
 
 MODULE = [sys.executable, "-m", "torchcaps"]
@@ -134,6 +136,18 @@ def test_train_ends_with_accuracy_and_folder(torchcaps, trained, tmp_path):
     )
     assert re.search(r"held-out accuracy: [\d.]+% of 24 images \(95 % interval .*\)", answer.out)
     assert answer.out.endswith(f"folder: {tmp_path / 'run'}\n")
+
+
+@pytest.mark.parametrize(
+    ("word", "value"), [("auto", None), ("yes", True), ("no", False)], ids=lambda v: str(v)
+)
+def test_the_decoder_is_asked_for_in_words(word, value, tmp_path):
+    command = parse(["train", "--reconstruct", word])
+    assert command.options().reconstruct is value
+    assert parse(["train"]).options().reconstruct is None
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(config_to_dict(TrainConfig(reconstruct=value))))
+    assert parse(["train", "--config", str(config)]).options().reconstruct is value
 
 
 def test_the_config_of_a_run_gives_its_weights_again(torchcaps, trained, tmp_path):

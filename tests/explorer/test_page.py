@@ -154,14 +154,14 @@ def test_a_stroke_over_a_sample_stays_in_its_frame(page):
 
 def test_coupling_starts_equal_and_sharpens(page):
     set_range(page, "#scrubber", 0)
-    assert {row["c"] for row in table(page).values()} == {0.1}
+    assert {row["c used"] for row in table(page).values()} == {0.1}
     assert all(row["|v|"] is None for row in table(page).values())
     assert texts(page, ".bar-value") == ["–"] * 10
     assert np.allclose(coupling(page, 1), 0.1, atol=1e-7)
     spread = [np.abs(coupling(page, t) - 0.1).mean() for t in (1, 2, 3)]
     assert spread[0] < 1e-7 < 1e-4 < spread[1] < spread[2]
     set_range(page, "#scrubber", 3)
-    assert len({row["c"] for row in table(page).values()}) > 1
+    assert len({row["c used"] for row in table(page).values()}) > 1
 
 
 def test_the_scrubber_shows_the_trace(page):
@@ -276,7 +276,7 @@ def test_picking_an_input_shows_where_it_sends(page, i):
     rows = table(page)
     assert page.locator("#numbers-caption").text_content() == f"Input capsule {name}"
     shares = coupling(page, 3)[i]
-    assert [rows[str(j)]["c"] for j in range(10)] == pytest.approx(shares.tolist(), abs=6e-4)
+    assert [rows[str(j)]["c used"] for j in range(10)] == pytest.approx(shares.tolist(), abs=6e-4)
     assert f"{name} sends most to" in page.locator("#voters-heading").text_content()
     assert page.locator("#voters button").first.text_content().startswith(f"{shares.argmax()} · ")
     page.locator("#stage").scroll_into_view_if_needed()

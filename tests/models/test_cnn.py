@@ -37,3 +37,15 @@ def test_it_drops_out_while_training_alone() -> None:
     assert torch.equal(model(images).pose, model(images).pose)
     with pytest.raises(ValueError, match="images must be"):
         model(torch.rand(1, 1, 9, 8))
+
+
+def test_label_smoothing_takes_from_the_true_class_and_gives_to_all() -> None:
+    model = BaselineCNN(17, num_classes=3, conv_channels=(4,), hidden=(8,), label_smoothing=0.3)
+    images, labels = torch.rand(5, 1, 17, 17), torch.tensor([0, 2, 1, 1, 0])
+    output = model.eval()(images)
+    log = torch.log(output.activation)
+    by_hand = -sum(0.7 * log[i, k] + 0.3 * log[i].mean() for i, k in enumerate(labels)) / 5
+    torch.testing.assert_close(model.loss(output, images, labels).total, by_hand)
+    assert model.config["label_smoothing"] == 0.3
+    with pytest.raises(ValueError, match="label_smoothing must be from 0"):
+        BaselineCNN(label_smoothing=1)

@@ -21,11 +21,12 @@ def test_any_size_gives_capsules_and_a_drawing(size):
 
 
 @pytest.mark.parametrize("side", range(1, 600, 7))
-def test_there_are_never_many_capsules_for_the_size_of_the_image(side):
+@pytest.mark.parametrize("proportion", [1, 4, 20])
+def test_there_are_never_many_capsules_for_the_size_of_the_image(side, proportion):
     with torch.device("meta"):
-        model = ImageCapsNet(side, reconstruct=False)
+        model = ImageCapsNet((side, side * proportion), reconstruct=False)
     assert 16 <= model.classes.weight.shape[0] <= 16 * 13 * 13
-    assert plan_stem(side).halvings <= 6
+    assert plan_stem(side, side).halvings <= 6
 
 
 def test_the_network_of_the_measurements():

@@ -1,5 +1,6 @@
 """Networks whose capsules are maps: their published sizes, their losses, saving."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,17 @@ SMALL: dict[str, dict[str, Any]] = {
     "em_capsnet": {"image_size": 14, "num_classes": 3, **TINY},
     "variational_capsnet": {"image_size": (14, 15), "channels": 2, "num_classes": 3, **TINY},
     "self_routing_capsnet": {"image_size": 9, "num_classes": 3, "types": 2, "dim": 4},
+    "efficient_capsnet": {"image_size": (11, 14), "num_classes": 3, "conv_channels": (4, 4, 4)},
+    "attention_capsnet": {
+        "image_size": (13, 16),
+        "num_classes": 3,
+        "widths": (4, 6),
+        "blocks": (1, 2),
+        "types": 2,
+        "dim": 4,
+        "dense": (3,),
+    },
+    "deepcaps": {"image_size": (9, 7), "num_classes": 3, "conv_channels": 4, "types": 2},
 }
 
 
@@ -36,13 +48,18 @@ def small(name: str, **arguments: Any) -> tuple[Classifier, torch.Tensor, torch.
         ("em_capsnet_small", {"num_classes": 5}, 67_282),
         ("variational_capsnet", {"image_size": 32, "channels": 2, "num_classes": 5}, 68_714),
         ("self_routing_capsnet", {}, 931_664),
+        ("efficient_capsnet", {}, 161_824),
+        ("attention_capsnet", {}, 1_828_817),  # CIFAR-10
+        ("attention_capsnet", {"num_classes": 100, "dim": 36, "dense": (20,)}, 2_799_629),
     ],
 )
 def test_it_has_as_many_parameters_as_published(
     name: str, arguments: dict[str, Any], published: int
 ) -> None:
     with torch.device("meta"):
-        assert count_parameters(create_model(name, **arguments)) == published
+        ours = count_parameters(create_model(name, **arguments))
+    print(f"{name} {arguments or ''}: {ours:,} parameters, published {published:,}")
+    assert ours == published
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -136,3 +153,16 @@ def test_refuses() -> None:
         EMCapsNet((12, 28))
     with pytest.raises(ValueError, match="types must be two numbers"):
         EMCapsNet(types=(8, 8, 8))
+
+
+def test_variational_routing_starts_undecided() -> None:
+    """With votes as large as the prior every coupling starts at 0 or 1, and nothing is learned."""
+    torch.manual_seed(0)
+    model = create_model("variational_capsnet", conv_channels=16, primary_types=4, types=(4, 4))
+    with torch.no_grad():
+        trace = model.trace(torch.rand(4, 1, 28, 28))
+    for name in ("layers.0", "layers.1", "classes"):
+        coupling = trace[name].coupling[-1]  # type: ignore[union-attr]
+        share = coupling / coupling.sum(dim=-1, keepdim=True).clamp(min=1e-12)
+        undecided = torch.special.entr(share).sum(dim=-1) / math.log(share.shape[-1])
+        assert undecided[coupling.sum(dim=-1) > 0].mean() > 0.8, name  # 0.13 with such votes

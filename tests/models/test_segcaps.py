@@ -7,9 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import torchcaps
 from tests.small_runs import tiny_config
+from torchcaps.errors import InputError
 from torchcaps.losses import dice_loss, dice_score
 from torchcaps.models import SegCaps
+from torchcaps.models.registry import takes_argument
 from torchcaps.models.summary import count_parameters
 from torchcaps.training.batch_sampler import BatchSampler
 from torchcaps.training.config import TrainConfig
@@ -134,3 +137,16 @@ def test_refuses() -> None:
         dice_score(torch.rand(2, 3, 3), torch.rand(2, 3, 4))
     with pytest.raises(ValueError, match="smooth must be at least 0"):
         dice_score(torch.rand(2, 3), torch.rand(2, 3), smooth=-1)
+
+
+def test_it_is_made_by_name_but_tells_no_classes(tmp_path: Path) -> None:
+    model = torchcaps.create_model("segcaps", num_classes=2, reconstruct=False)
+    assert isinstance(model, torchcaps.SegCaps)
+    assert model.num_classes == 2
+    model.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="load it with torchcaps"):
+        torchcaps.load_model(tmp_path)
+    again = torchcaps.SegCaps.from_pretrained(tmp_path)
+    assert again.config == model.config
+    with pytest.raises(InputError, match="segcaps makes masks"):
+        takes_argument("segcaps", "routing")

@@ -19,6 +19,18 @@ if TYPE_CHECKING:
 __all__ = ["Train", "train_defaults"]
 
 
+YES_NO: tyro.constructors.PrimitiveConstructorSpec[bool | None] = (
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="{auto,yes,no}",
+        choices=("auto", "yes", "no"),
+        instance_from_str=lambda words: {"auto": None, "yes": True, "no": False}[words[0]],
+        is_instance=lambda value: value is None or isinstance(value, bool),
+        str_from_instance=lambda value: [{None: "auto", True: "yes", False: "no"}[value]],
+    )
+)
+
+
 @dataclass
 class Train(TrainConfig):
     """Train a capsule network and leave a folder with the model, its figures and its pictures."""
@@ -38,6 +50,14 @@ class Train(TrainConfig):
             """'{"kernel_size": 7, "primary_stride": 2}'."""
         ),
     ] = None  # type: ignore[assignment]
+    reconstruct: Annotated[
+        bool | None,
+        YES_NO,
+        tyro.conf.arg(
+            help="Train a decoder that draws the image from the pose of its class; auto: where "
+            "images are grey."
+        ),
+    ] = None
     config: Path | None = None
     """Take the options from the config.json of an earlier run; those given besides it win."""
     resume: Path | None = None

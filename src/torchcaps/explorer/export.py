@@ -19,6 +19,7 @@ from torchcaps.explorer.routings import page_routing
 from torchcaps.explorer.samples import choose_samples, no_samples
 from torchcaps.models import Classifier
 from torchcaps.models.summary import count_parameters
+from torchcaps.plain_numbers import is_number
 from torchcaps.storage import write_text
 
 __all__ = ["page_data", "page_text", "write_explorer"]
@@ -70,7 +71,7 @@ def page_data(
         "title": title(metadata),
         "subject": subject(model, metadata),
         "decoder_left_out": left_out,
-        "config": {**architecture(shown), "routing": routing},
+        "config": {**architecture(shown), "routing": routing, "threshold": threshold(metadata)},
         "metadata": metadata,
         "tensors": tensors,
         "samples": samples.as_json(),
@@ -92,6 +93,17 @@ def single_values(metadata: object) -> dict[str, str | int | float | bool]:
         for key, value in metadata.items()
         if isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
     }
+
+
+def threshold(metadata: Mapping[str, str | int | float | bool]) -> float:
+    """The activation below which none of the classes is there; 0, which refuses nothing, if none.
+
+    Example:
+        >>> threshold({"threshold": 0.5}), threshold({"threshold": "high"})
+        (0.5, 0.0)
+    """
+    value = metadata.get("threshold", 0)
+    return float(value) if is_number(value) and 0 <= value <= 1 else 0.0
 
 
 def title(metadata: Mapping[str, str | int | float | bool]) -> str:

@@ -7,7 +7,7 @@ from torchcaps.layers.conv import ConvCaps
 from torchcaps.layers.convolved import ConvolvedCaps, DeconvCaps
 from torchcaps.layers.dense import DenseCaps
 from torchcaps.layers.interests import InterestCaps, SelfAttentiveInterests, attend_to_interests
-from torchcaps.layers.primary import PrimaryCaps
+from torchcaps.layers.primary import PrimaryCaps, WholeMapCaps
 from torchcaps.layers.primary_map import PrimaryCapsMap
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "PrimaryCaps",
     "PrimaryCapsMap",
     "SelfAttentiveInterests",
+    "WholeMapCaps",
     "attend_to_interests",
     "route_concurrently",
 ]

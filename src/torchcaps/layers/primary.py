@@ -1,14 +1,15 @@
 """The first layer of capsules: from feature maps to poses."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from torchcaps.functional import squash
+from torchcaps.functional import soft_squash, squash
 from torchcaps.types import Capsules, check_counts
 
-__all__ = ["PrimaryCaps", "convolved_size"]
+__all__ = ["PrimaryCaps", "WholeMapCaps", "convolved_size"]
 
 
 class PrimaryCaps(nn.Module):
@@ -78,6 +79,51 @@ class PrimaryCaps(nn.Module):
                 f"features of {height}×{width} are smaller than the kernel, {kernel}×{kernel}"
             )
         return convolved_size(height, kernel, stride), convolved_size(width, kernel, stride)
+
+
+class WholeMapCaps(nn.Module):
+    """One capsule of each type for the whole map: every component sees one channel, all of it.
+
+    u = soft_squash(conv(x)) with a depthwise convolution whose kernel is as large as the map, where
+    channels t·dim … (t+1)·dim − 1 make the capsule of type t.
+
+    Args:
+        types: capsule types.
+        dim: P, components of a pose.
+        size: H and W of the features.
+
+    Shape:
+        features `[B, types·dim, H, W]` → `Capsules(pose [B, types, dim], activation [B, types])`.
+
+    Reference: Mazzia, Salvetti, Chiaberge (2021), *Efficient-CapsNet*, Scientific Reports 11.
+
+    Example:
+        >>> WholeMapCaps(16, 8, (9, 9))(torch.randn(2, 128, 9, 9)).pose.shape
+        torch.Size([2, 16, 8])
+    """
+
+    def __init__(self, types: int, dim: int, size: Sequence[int]) -> None:
+        super().__init__()
+        types, dim = check_counts(types=types, dim=dim)
+        self.types, self.dim = types, dim
+        height, width = size
+        self.conv = nn.Conv2d(types * dim, types * dim, (height, width), groups=types * dim)
+
+    if TYPE_CHECKING:
+
+        def __call__(self, features: Tensor) -> Capsules: ...
+
+    def forward(self, features: Tensor) -> Capsules:
+        """features `[B, types·dim, H, W]` → `Capsules`."""
+        expected = (self.conv.in_channels, *self.conv.kernel_size)
+        if features.dim() != 4 or features.shape[1:] != expected:
+            raise ValueError(
+                f"features must be [B, {', '.join(map(str, expected))}], "
+                f"got shape {tuple(features.shape)}"
+            )
+        components = self.conv(features).to(self.conv.weight.dtype).flatten(1)
+        pose = soft_squash(components.unflatten(1, (self.types, self.dim)))
+        return Capsules(pose, torch.linalg.vector_norm(pose, dim=-1))
 
 
 def convolved_size(size: int, kernel_size: int, stride: int = 1) -> int:

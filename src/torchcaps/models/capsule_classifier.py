@@ -5,8 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torchcaps.functional import margin_loss, reconstruction_loss
+from torchcaps.functional import reconstruction_loss
 from torchcaps.layers import DenseCaps, PrimaryCaps
+from torchcaps.models.class_losses import CLASS_LOSSES
 from torchcaps.models.classifier import Classifier, Losses, ModelOutput
 from torchcaps.models.loss_scale import LossScale, loss_scale_config
 from torchcaps.routing.registry import routing_config
@@ -75,13 +76,15 @@ class CapsuleClassifier(Classifier, tags=["capsule-network", "routing-by-agreeme
         return self.primary(self.features(images))
 
     def loss(self, output: ModelOutput, images: Tensor, labels: Tensor) -> Losses:
-        """Margin loss plus reconstruction loss, on the model's scale (see `loss_scale`).
+        """The loss that suits the routing plus reconstruction loss, on the model's scale.
 
+        For lengths it is the margin loss (see `Routing.class_loss` and `loss_scale`).
         `output` must come from a forward pass with these labels, or the decoder is trained to draw
         a class that is not there.
         """
         scale = self.loss_scale
-        margin = scale.margin * margin_loss(output.activation, labels)
+        classes = CLASS_LOSSES[self.classes.routing.class_loss]
+        margin = scale.margin * classes(output.activation, labels)
         if scale.average_classes:
             margin = margin / self.num_classes
         if output.reconstruction is None:

@@ -22,6 +22,7 @@ class BaselineCNN(Classifier):
         conv_channels: of the convolutions, 5×5, stride 1, zero-padded to keep the size.
         hidden: widths of the fully connected layers.
         dropout: probability, before the last layer.
+        label_smoothing: ε of the cross entropy: the true class counts 1 − ε + ε/J, others ε/J.
 
     Shape:
         images `[B, C, H, W]` in [0, 1] → `ModelOutput`: pose `[B, J, 1]`, the logit of each class
@@ -51,8 +52,14 @@ class BaselineCNN(Classifier):
         conv_channels: Sequence[int] = (256, 256, 128),
         hidden: Sequence[int] = (328, 192),
         dropout: float = 0.5,
+        label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(image_size, channels, num_classes, class_names)
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(
+                f"label_smoothing must be from 0 up to, not including, 1, got {label_smoothing!r}"
+            )
+        self.label_smoothing = float(label_smoothing)
         layers: list[nn.Module] = []
         widths = [channels, *conv_channels]
         for width_in, width_out in pairwise(widths):
@@ -76,6 +83,7 @@ class BaselineCNN(Classifier):
             ],
             "hidden": [layer.out_features for layer in linear[:-1]],
             "dropout": dropout.p,
+            "label_smoothing": self.label_smoothing,
         }
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> ModelOutput:
@@ -86,5 +94,6 @@ class BaselineCNN(Classifier):
 
     def loss(self, output: ModelOutput, images: Tensor, labels: Tensor) -> Losses:
         """Cross entropy, averaged over the batch."""
-        loss = F.cross_entropy(output.pose.squeeze(-1).float(), labels)
+        logits = output.pose.squeeze(-1).float()
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         return Losses(loss, loss, torch.zeros_like(loss))

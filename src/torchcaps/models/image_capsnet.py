@@ -129,7 +129,7 @@ class ImageCapsNet(CapsuleClassifier):
         kernel = min(primary_kernel_size, *features)
         self.primary_kernel_size = primary_kernel_size
         if primary_stride is None:
-            primary_stride = 2 if plan.padded and min(features) > MANY_FEATURES else 1
+            primary_stride = 2 if plan.padded and math.prod(features) > MANY_FEATURES else 1
         self.primary = PrimaryCaps(
             self.stem.out_channels, primary_types, primary_dim, kernel, primary_stride
         )
@@ -156,7 +156,7 @@ class ImageCapsNet(CapsuleClassifier):
 
     def plan(self, halvings: int | None, kernel_size: int) -> StemPlan:
         """How the stem shrinks the image; with other options than ours it is padded."""
-        plan = plan_stem(min(self.image_size))
+        plan = plan_stem(*self.image_size)
         if halvings is None and kernel_size <= 5:
             return plan
         if halvings is None:

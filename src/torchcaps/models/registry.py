@@ -3,16 +3,20 @@
 import difflib
 import inspect
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
 from torchcaps.errors import InputError
+from torchcaps.models.attention_capsnet import AttentionCapsNet
 from torchcaps.models.capsnet import CapsNet
 from torchcaps.models.classifier import Classifier
 from torchcaps.models.cnn import BaselineCNN
+from torchcaps.models.deepcaps import DeepCaps
+from torchcaps.models.efficient_capsnet import EfficientCapsNet
 from torchcaps.models.em_capsnet import EMCapsNet
 from torchcaps.models.folder import find_pretrained
 from torchcaps.models.image_capsnet import ImageCapsNet
 from torchcaps.models.pretrained import read_config
+from torchcaps.models.segcaps import SegCaps
 from torchcaps.models.self_routing_capsnet import SelfRoutingCapsNet
 from torchcaps.models.variational_capsnet import VariationalCapsNet
 
@@ -34,6 +38,13 @@ RECIPES = {
     "em_capsnet_small": Recipe(
         EMCapsNet, {"conv_channels": 64, "primary_types": 8, "types": (16, 16)}
     ),
+    "efficient_capsnet": Recipe(EfficientCapsNet, {}),
+    "attention_capsnet": Recipe(AttentionCapsNet, {}),
+    "attention_capsnet_small": Recipe(
+        AttentionCapsNet, {"widths": (32, 64), "blocks": (1, 1), "types": 16}
+    ),
+    "deepcaps": Recipe(DeepCaps, {}),
+    "deepcaps_small": Recipe(DeepCaps, {"conv_channels": 32, "types": 8}),
     "self_routing_capsnet": Recipe(SelfRoutingCapsNet, {}),
     "variational_capsnet": Recipe(VariationalCapsNet, {}),
     "baseline_cnn": Recipe(BaselineCNN, {}),
@@ -42,24 +53,30 @@ ARCHITECTURES = {recipe.architecture.__name__: recipe.architecture for recipe in
 
 
 def list_models() -> list[str]:
-    """The names that `create_model` takes.
+    """The names that `create_model` takes, of networks that tell classes ("segcaps" makes masks).
 
     Example:
-        >>> list_models()[:4]
-        ['baseline_cnn', 'capsnet', 'capsnet_small', 'em_capsnet']
+        >>> list_models()[2:5]
+        ['baseline_cnn', 'capsnet', 'capsnet_small']
     """
     return sorted(RECIPES)
 
 
-def create_model(name: str, **arguments: Any) -> Classifier:
+@overload
+def create_model(name: Literal["segcaps"], **arguments: Any) -> SegCaps: ...
+@overload
+def create_model(name: str, **arguments: Any) -> Classifier: ...
+def create_model(name: str, **arguments: Any) -> Classifier | SegCaps:
     """Build a model by name.
 
     Args:
         name: "image_capsnet" (for images of any size), "capsnet" (the paper's, 8,215,568
             parameters), "capsnet_small" (64 convolution channels and 8 primary types: 2.1 million),
             "em_capsnet" (matrix capsules: 319,028), "em_capsnet_small" (68,572),
-            "variational_capsnet" (68,404), "self_routing_capsnet" (931,664 for CIFAR-10), or
-            "baseline_cnn" (35,445,522).
+            "variational_capsnet" (68,404), "efficient_capsnet" (161,824), "deepcaps" (8,441,920),
+            "deepcaps_small"; for CIFAR-10 "self_routing_capsnet" (931,664), "attention_capsnet"
+            (1,828,817), "attention_capsnet_small"; "baseline_cnn" (35,445,522); or, for masks in
+            the place of classes, "segcaps" (1,425,649).
         **arguments: of the architecture (`ImageCapsNet`, `CapsNet`, …), over those of the name.
 
     Raises:
@@ -71,6 +88,8 @@ def create_model(name: str, **arguments: Any) -> Classifier:
         >>> model.image_size, model.classes.routing.name
         ((32, 32), 'em')
     """
+    if name == "segcaps":
+        return SegCaps(**arguments)
     architecture, defaults = find_recipe(name)
     return architecture(**{**defaults, **arguments})
 
@@ -109,6 +128,11 @@ def find_recipe(name: str) -> Recipe:
     Raises:
         InputError: an unknown name, answered with the nearest.
     """
+    if name == "segcaps":
+        raise InputError(
+            "segcaps makes masks and tells no classes: train create_model('segcaps') with a task "
+            "of your own (torchcaps.training.task)"
+        )
     if name not in RECIPES:
         near = difflib.get_close_matches(str(name), RECIPES, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
@@ -135,6 +159,11 @@ def load_model(folder: str | Path, **kwargs: Any) -> Classifier:
     """
     folder = find_pretrained(folder, kwargs)
     name = read_config(folder)["architecture"]
+    if name == SegCaps.__name__:
+        raise InputError(
+            f"{folder} holds a SegCaps, which makes masks and tells no classes: load it with "
+            "torchcaps.SegCaps.from_pretrained"
+        )
     if name not in ARCHITECTURES:
         raise InputError(
             f"{folder} holds a {name}, which this version of torchcaps does not have "

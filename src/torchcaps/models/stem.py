@@ -1,5 +1,6 @@
 """Small convolutions with normalisation: what primary capsules see of an image of any size."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ __all__ = ["Stem", "StemPlan", "plan_stem"]
 UNPADDED = 23  # smallest side that leaves a primary capsule without padding
 PADDED_AGAIN = 48  # from here on a single halving leaves thousands of capsules
 MOST_FEATURES = 24  # side of the features of larger images, before the primary capsules
-MANY_FEATURES = 12  # beyond which primary capsules take every other position
+MANY_FEATURES = 12 * 12  # beyond which primary capsules take every other position
 
 
 class StemPlan(NamedTuple):
@@ -27,15 +28,18 @@ class StemPlan(NamedTuple):
     first_stride: int
 
 
-def plan_stem(side: int) -> StemPlan:
-    """The plan for images whose smaller side has so many pixels.
+def plan_stem(height: int, width: int) -> StemPlan:
+    """The plan for images of so many pixels: halvings by their area, padding by the smaller side.
 
     Example:
-        >>> plan_stem(28), plan_stem(64).halvings, plan_stem(224).halvings
+        >>> plan_stem(28, 28), plan_stem(64, 64).halvings, plan_stem(224, 224).halvings
         (StemPlan(halvings=1, padded=False, first_stride=1), 2, 4)
+        >>> plan_stem(30, 600).halvings  # a strip: by the smaller side alone it would be 1
+        3
     """
+    side = math.sqrt(height * width)
     if side < PADDED_AGAIN:
-        return StemPlan(int(side >= UNPADDED // 2), side < UNPADDED, 1)
+        return StemPlan(int(side >= UNPADDED // 2), min(height, width) < UNPADDED, 1)
     halvings = 1
     while side / 2**halvings >= MOST_FEATURES:
         halvings += 1

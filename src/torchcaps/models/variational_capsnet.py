@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
+from torch import Tensor, nn
 
+from torchcaps.layers import ConvCaps
+from torchcaps.models.class_losses import log_odds_loss
 from torchcaps.models.classifier import Losses, ModelOutput
 from torchcaps.models.matrix_capsnet import MatrixCapsNet
 from torchcaps.routing.base import Routing
@@ -20,7 +21,7 @@ class VariationalCapsNet(MatrixCapsNet):
 
     conv 5×5 stride 2, batch normalisation, ReLU → primary capsules, normalised by types →
     16 types, 3×3 stride 2 → 16 types, 3×3 → one capsule a class, over the whole map with
-    coordinates. Cross entropy on the activations of the classes.
+    coordinates. Cross entropy of the logits of the activations of the classes.
 
     Args:
         image_size, channels, num_classes, class_names: as in `CapsNet`.
@@ -72,7 +73,23 @@ class VariationalCapsNet(MatrixCapsNet):
             competition=competition, coordinates=coordinates,
         )  # fmt: skip
 
+        for layer in self.layers:
+            assert isinstance(layer, ConvCaps)
+            draw_weight(layer.weight, layer.in_types, layer.kernel_size)
+        draw_weight(self.classes.weight, self.classes.sizes[0], self.classes.size)
+
     def loss(self, output: ModelOutput, images: Tensor, labels: Tensor) -> Losses:
-        """Cross entropy of the softmax of the activations, averaged over the batch."""
-        loss = F.cross_entropy(output.activation.float(), labels)
+        """Cross entropy of the softmax of the logits of the activations (see `log_odds_loss`)."""
+        loss = log_odds_loss(output.activation, labels)
         return Losses(loss, loss, torch.zeros_like(loss))
+
+
+def draw_weight(weight: nn.Parameter, in_types: int, kernel: Sequence[int]) -> None:
+    """Glorot's uniform distribution, as published, for weights `[I, J, √D, √D]`.
+
+    The votes are then small beside the prior's unit variance, and couplings start near 1/J. Votes
+    as large as the prior make them all but 0 or 1, and the network does not learn.
+    """
+    window = kernel[0] * kernel[1] * weight.shape[-1] ** 2
+    bound = (6 / (window * (in_types + weight.shape[1]))) ** 0.5
+    nn.init.uniform_(weight, -bound, bound)

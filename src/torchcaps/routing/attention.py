@@ -12,7 +12,7 @@ from torchcaps.functional import agreement, of_ordinary_size, weighted_sum
 from torchcaps.routing.base import Law, Routing
 from torchcaps.routing.packed import PackedVotes
 from torchcaps.routing.tile import Tile
-from torchcaps.types import Capsules, Paper
+from torchcaps.types import Capsules, Paper, check_switch
 
 __all__ = ["AttentionRouting"]
 
@@ -44,10 +44,12 @@ class AttentionRouting(Routing[Total, State]):
 
     Args:
         iterations: r ≥ 1.
+        activations: False leaves out the map to activations, which are then 1: the published
+            network has it in its last layer alone.
         detach, backend: as for every `Routing`.
 
     Learned: `norm` (weight and bias `[D]`, shared by all parents; none where D = 1), `head`
-    (D → 1).
+    (D → 1, with `activations`).
 
     Reference: Tsai, Srivastava, Goh, Salakhutdinov (2020), *Capsules with Inverted Dot-Product
     Attention Routing*, ICLR. One layer after the other (their "sequential" order).
@@ -66,10 +68,20 @@ class AttentionRouting(Routing[Total, State]):
         "Capsules with Inverted Dot-Product Attention Routing",
         "ICLR, arXiv 2002.04764",
     )
+    class_loss = "log_odds"
     laws = frozenset({Law.INPUT_ORDER_IS_FREE, Law.COUPLING_SHARES_ONE_UNIT})
 
-    def __init__(self, iterations: int = 3, *, detach: bool = False, backend: str = "auto") -> None:
+    def __init__(
+        self,
+        iterations: int = 3,
+        *,
+        activations: bool = True,
+        detach: bool = False,
+        backend: str = "auto",
+    ) -> None:
         super().__init__(iterations, detach=detach, backend=backend)
+        check_switch("activations", activations)
+        self.activations = activations
         self.register_module("norm", None)
         self.register_module("head", None)
         self.previous: Tensor | None = None
@@ -100,7 +112,7 @@ class AttentionRouting(Routing[Total, State]):
 
     def build(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int) -> Self:
         self.norm = nn.LayerNorm(out_dim) if out_dim > 1 else nn.Identity()
-        self.head = nn.Linear(out_dim, 1)
+        self.head = nn.Linear(out_dim, 1) if self.activations else nn.Identity()
         return self
 
     def score(self, tile: Tile, state: State) -> Tensor:
@@ -126,4 +138,6 @@ class AttentionRouting(Routing[Total, State]):
     def finish(self, state: State) -> Capsules:
         if self.stepped is not None:
             self.stepped.append(state.v)
+        if not self.activations:
+            return Capsules(state.v, torch.ones_like(state.v[..., 0]))
         return Capsules(state.v, torch.sigmoid(self.head(state.v)).squeeze(-1))

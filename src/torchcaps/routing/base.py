@@ -118,6 +118,8 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
         makes_votes: it makes its votes itself, from the poses: a layer has no weights for it.
         needs_pose: it looks at the poses of the input capsules, which formed votes do not have.
         by_tiles: it may run by tiles; False where one of its lines looks at all children.
+        class_loss: the loss that suits its activations where they stand for classes: "margin" for
+            lengths, "log_odds" for probabilities each by itself, "likelihood" for a distribution.
     """
 
     name: ClassVar[str] = ""
@@ -125,6 +127,7 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
     needs_pose: ClassVar[bool] = False
     makes_votes: ClassVar[bool] = False
     by_tiles: ClassVar[bool] = True  # False where a line looks at other children or samples
+    class_loss: ClassVar[str] = "margin"
     option_names: ClassVar[tuple[str, ...]] = ()
     fused: ClassVar[bool] = False  # the table of kernels has it; true of this very class alone
 

@@ -52,11 +52,11 @@ class DynamicRouting(Routing[Total, State]):
         detach, backend: as for every `Routing`.
 
     Variants, by their options:
-        max-min normalisation (Zhao and others 2019, arXiv 1903.09662): coupling="max_min".
-        Wang and Liu (2018, *An Optimization View on Dynamic Routing Between Capsules*, ICLR
-            workshop), of temperature α: squash="direction", accumulate=False, scale=1/α.
-        DeepCaps (Rajasegaran and others 2019, CVPR), class layer: learned_bias=True; its second
-            dense layer: coupling="softmax_times_parents", scale=8, detach=True.
+        - max-min normalisation (Zhao and others 2019, arXiv 1903.09662): coupling="max_min".
+        - Wang and Liu (2018, *An Optimization View on Dynamic Routing Between Capsules*, ICLR
+          workshop), of temperature α: squash="direction", accumulate=False, scale=1/α.
+        - DeepCaps (Rajasegaran and others 2019, CVPR), class layer: learned_bias=True; its second
+          dense layer: coupling="softmax_times_parents", scale=8, detach=True.
 
     Returns of `forward`:
         `Capsules(pose [..., J, D], activation [..., J])`, activation = |pose| in [0, 1]. The

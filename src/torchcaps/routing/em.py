@@ -94,6 +94,7 @@ class EMRouting(Routing[Moments, State]):
     name = "em"
     fused = True
     paper = Paper("Hinton, Sabour, Frosst", 2018, "Matrix Capsules with EM Routing", "ICLR")
+    class_loss = "log_odds"
 
     def __init__(
         self,

@@ -65,6 +65,7 @@ class GroupEquivariantRouting(Routing[Totals, State]):
     paper = Paper(
         "Lenssen, Fey, Libuschewski", 2018, "Group Equivariant Capsule Networks", "NeurIPS 31"
     )
+    class_loss = "log_odds"
     laws = frozenset(
         {
             Law.ODD,

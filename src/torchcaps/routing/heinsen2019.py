@@ -78,6 +78,7 @@ class Heinsen2019Routing(Routing[Totals, State]):
     paper = Paper(
         "Heinsen", 2019, "An Algorithm for Routing Capsules in All Domains", "arXiv 1911.00792"
     )
+    class_loss = "log_odds"
 
     beta_use: nn.Parameter
     beta_ignore: nn.Parameter

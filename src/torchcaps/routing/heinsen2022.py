@@ -69,6 +69,7 @@ class Heinsen2022Routing(Routing[Totals, State]):
     paper = Paper(
         "Heinsen", 2022, "An Algorithm for Routing Vectors in Sequences", "arXiv 2211.11754"
     )
+    class_loss = "log_odds"
     needs_pose = True
     makes_votes = True
     W_A: nn.Parameter

@@ -50,6 +50,7 @@ class SelfRouting(Routing[Totals, Totals]):
 
     name = "self_routing"
     paper = Paper("Hahn, Pyeon, Kim", 2019, "Self-Routing Capsule Networks", "NeurIPS 32")
+    class_loss = "likelihood"
     laws = frozenset(
         {
             Law.ROTATION_EQUIVARIANT,

@@ -88,6 +88,7 @@ class VariationalRouting(Routing[Moments, State]):
     paper = Paper(
         "Ribeiro, Leontidis, Kollias", 2020, "Capsule Routing via Variational Bayes", "AAAI 34"
     )
+    class_loss = "log_odds"
 
     def __init__(
         self,

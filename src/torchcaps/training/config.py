@@ -60,7 +60,7 @@ class TrainConfig:
     one a core, up to 4."""
     model: str = "image_capsnet"
     """image_capsnet (for any images), capsnet (the paper's, 8.2 million parameters), capsnet_small,
-    or baseline_cnn."""
+    baseline_cnn, or a network of another paper: `torchcaps info` lists them."""
     model_options: dict[str, Any] | None = None
     """Arguments of the network over its defaults, such as kernel sizes and strides (see `torchcaps
     info`); on the command line as JSON: '{"kernel_size": 7, "primary_stride": 2}'."""

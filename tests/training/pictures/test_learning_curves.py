@@ -113,6 +113,17 @@ def test_an_error_of_zero_is_seen_on_a_logarithmic_axis(path, laid_out):
     assert_neat(laid_out[0])
 
 
+@pytest.mark.parametrize("least", [0.9, 0.95, 0.97, 0.99, 0.992, 0.9978, 0.9999])
+def test_beside_an_error_of_zero_the_axis_has_round_numbers(least, path, laid_out):
+    rows = history(12) + history(1, epoch=13, train_accuracy=least, validation_accuracy=1.0)
+    draw_learning_curves(rows, path=path, references={"guessing": 0.1}, validation_images=15)
+    error = laid_out[0].axes[1]
+    if error.get_title(loc="left") == "Error":
+        shown = [tick for tick in error.get_yticks() if tick <= error.get_ylim()[1]]
+        assert len(shown) >= 3
+    assert_neat(laid_out[0])
+
+
 def test_losses_within_a_decade_are_linear_and_a_cnn_has_one_line(path, laid_out):
     rows = [row | {"classification_loss": row["loss"]} for row in history(3)]
     for row in rows:

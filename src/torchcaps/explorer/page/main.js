@@ -1,6 +1,6 @@
 /** The page: what it holds, and who hears of what. */
 import { showPixels } from "./browser/canvas.js";
-import { byId, say } from "./browser/dom.js";
+import { byId, prefersStillness, say } from "./browser/dom.js";
 import { createTheme } from "./browser/theme.js";
 import { whenVisible } from "./browser/when_visible.js";
 import { agreement, clamp } from "./engine/math.js";
@@ -18,8 +18,9 @@ import { createBoard } from "./input/drawing_board.js";
 import { fitAsMnist, fitWhole, imageOf, inkOf } from "./input/preprocess.js";
 import { createStrip, labelOf, readSamples, sampleBase } from "./input/samples.js";
 import { createUploads } from "./input/uploads.js";
+import { addressOf, readAddress } from "./state/address.js";
 import { entropies, meanChange } from "./state/convergence.js";
-import { measure } from "./state/measures.js";
+import { lengthsAt, measure } from "./state/measures.js";
 import { createStore } from "./state/store.js";
 import { lastStep } from "./state/timeline.js";
 import { chartFrame, createCharts } from "./views/charts.js";
@@ -36,6 +37,7 @@ import { createRoutingView, leastDrawn } from "./views/routing_view.js";
 import { createSmallestExample } from "./views/smallest_example.js";
 import { createStrongestCouplings } from "./views/strongest_couplings.js";
 import { nothingYet, saySubject } from "./views/subject.js";
+import { createTour } from "./views/tour.js";
 
 const SETTLED = 700; // milliseconds after which a screen reader hears the news
 
@@ -135,8 +137,19 @@ const updates = [
 ];
 const markSample = createStrip(byId("strip"), samples, board, config);
 
+// The page opens playing, with the first image; whoever takes another wants its answer.
+let opening = false;
+
+function endOpening() {
+  if (!opening) return;
+  opening = false;
+  playback.stop();
+  store.set({ step: lastStep(store.state.iterations) });
+}
+
 /** The board has changed: fit it, evaluate it, show it. */
 async function takeImage() {
+  if (store.state.image !== null) endOpening();
   const image = imageOf(board, config, fit);
   const source = board.base?.index !== undefined && !board.hasStrokes ? board.base.index : null;
   store.set({ image, source });
@@ -162,6 +175,8 @@ async function evaluateImage(image) {
 
 let settled = 0;
 store.onChange((state, changed) => {
+  if (opening && changed.has("result") && state.result) playback.start();
+  if (opening && changed.has("playing") && !state.playing) opening = false;
   if (changed.has("iterations") && state.image) evaluateImage(state.image);
   if (changed.has("image")) {
     showPixels(byId("preview"), state.image, config.image_size, config.channels);
@@ -177,7 +192,10 @@ store.onChange((state, changed) => {
   say(byId("truth"), truth(state));
   say(byId("trouble"), state.trouble);
   clearTimeout(settled);
-  settled = setTimeout(() => say(byId("news"), news(state)), SETTLED);
+  settled = setTimeout(() => {
+    say(byId("news"), news(state));
+    if (!state.playing) history.replaceState(null, "", `#${addressOf(state, config)}`);
+  }, SETTLED);
 });
 
 function truth(state) {
@@ -189,12 +207,19 @@ function truth(state) {
 
 function news(state) {
   if (state.playing || !state.result) return "";
-  const { lengths } = state.result;
-  const order = Array.from(lengths.keys()).sort((a, b) => lengths[b] - lengths[a]);
+  const lengths = lengthsAt(state.result, state.step);
+  const known = Array.from(lengths.keys()).filter((j) => lengths[j] > 0);
+  const order = known.sort((a, b) => lengths[b] - lengths[a]);
   const first = order.slice(0, 3).map((j) => `${config.class_names[j]} ${decimal(lengths[j], 2)}`);
-  return `${verdict(state, config)} Lengths: ${first.join(", ")}. ${momentInWords(state.step, state.iterations)}.`;
+  const said = first.length > 0 ? `Lengths: ${first.join(", ")}. ` : "";
+  return `${verdict(state, config)} ${said}${momentInWords(state.step, state.iterations)}.`;
 }
 
+document.addEventListener("keydown", (event) => {
+  const inUse = event.defaultPrevented || !byId("term-tip").hidden;
+  if (event.key !== "Escape" || inUse || event.target.closest("input, select, textarea")) return;
+  store.set(store.state.input === null ? { output: null } : { input: null });
+});
 byId("undo").addEventListener("click", () => board.undo());
 byId("clear").addEventListener("click", () => {
   say(byId("notice"), "");
@@ -225,6 +250,7 @@ createUploads(
   () => fit,
 );
 createGlossary();
+createTour(byId("tour-begin"), store, endOpening);
 createSmallestExample({
   planes: byId("planes"),
   table: byId("shares"),
@@ -277,7 +303,22 @@ globalThis.torchcaps = {
   leastDrawn,
 };
 
+/** Show what the address says, if it says something. */
+function readTheAddress() {
+  const told = readAddress(location.hash.slice(1), config, samples.length);
+  if (told === null) return false;
+  store.set(told.state);
+  const sample = told.sample === null ? { image: told.image } : samples[told.sample];
+  board.put(sampleBase(sample, config, told.sample ?? undefined));
+  return true;
+}
+addEventListener("hashchange", readTheAddress);
+
 const first = samples.findIndex(({ kind }) => kind === "right");
-if (first >= 0) board.put(sampleBase(samples[first], config, first));
-else takeImage();
+if (!readTheAddress()) {
+  opening = first >= 0 && !prefersStillness();
+  if (opening) store.set({ step: 0 });
+  if (first >= 0) board.put(sampleBase(samples[first], config, first));
+  else takeImage();
+}
 store.set({ ready: true }); // also an empty page is drawn once

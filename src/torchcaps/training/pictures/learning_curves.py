@@ -5,7 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import (
+    FixedLocator,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    StrMethodFormatter,
+)
 
 from torchcaps.training.metrics import wilson_interval
 from torchcaps.training.pictures.style import BLUE, GREEN, QUIET, WIDTH, WRONG, Path, figure
@@ -159,12 +165,24 @@ def _scale(axes: Axes, lines: Mapping[str, Line], *, logarithmic: bool) -> None:
     if any(value == 0 for line in lines.values() for value in line.values()):
         axes.set_yscale("symlog", linthresh=min(positive), linscale=0.3)
         axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_locator(FixedLocator([0, *_round_numbers(min(positive), axes)]))
     else:
         axes.set_yscale("log")
         subs = (1.0,) if _span(lines) > 1e3 else (1.0, 2.0, 5.0)
         axes.yaxis.set_major_locator(LogLocator(subs=subs))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _round_numbers(least: float, axes: Axes) -> list[float]:
+    """Powers of ten of the logarithmic part, which begins at `least`; 2s, 5s where it is short.
+
+    matplotlib would name those of the linear part too, on top of the 0.
+    """
+    most = axes.get_ylim()[1]
+    steps = (1, 2, 5) if most < 100 * least else (1,)
+    powers = range(math.floor(math.log10(least)), math.ceil(math.log10(most)) + 1)
+    return [n * 10.0**power for power in powers for n in steps if least <= n * 10.0**power <= most]
 
 
 def _legend_above(axes: Axes) -> None:

@@ -1,7 +1,7 @@
 /** What the views need of one evaluated image beyond its trace, computed once. */
 import { lengthOf } from "../engine/math.js";
 import { votesOf } from "../engine/network.js";
-import { momentOf, posesAt } from "./timeline.js";
+import { couplingAt, momentOf, posesAt } from "./timeline.js";
 
 /**
  * awake: |u_i|; voteLengths: |û_ij|; lastAgreement: û_ij · v_j with the final poses, which routing
@@ -61,7 +61,7 @@ export function lengthsAt(result, step) {
 /** The input capsules that send most to output j, c_ij · |û_ij|, the strongest first. */
 export function strongest(result, measures, j, moment, count) {
   const { I, J } = measures;
-  const coupling = moment.iteration === 0 ? null : result.trace.coupling[moment.iteration - 1];
+  const coupling = couplingAt(result.trace, moment);
   const sent = (i) => measures.voteLengths[i * J + j] * (coupling ? coupling[i * J + j] : 1);
   const order = Array.from({ length: I }, (_, i) => i);
   return order.sort((a, b) => sent(b) - sent(a)).slice(0, count);

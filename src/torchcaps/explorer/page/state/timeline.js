@@ -20,9 +20,19 @@ export function momentOf(step, iterations) {
   return { iteration, line: line === 7 && iteration === iterations ? RETURN : line };
 }
 
-/** c as an array over (i, j), or null before the first iteration: equal shares. */
-export function couplingAt(trace, { iteration }) {
+/** The c that an iteration works with, over (i, j), or null before the first: equal shares. */
+export function couplingUsedAt(trace, { iteration }) {
   return iteration === 0 ? null : trace.coupling[iteration - 1];
+}
+
+/** The c that line 7 has led to, for the next iteration; null where nothing was updated. */
+export function couplingUpdatedAt(trace, { iteration, line }) {
+  return line === 7 ? trace.coupling[iteration] : null;
+}
+
+/** The c that is known at a moment: after line 7 the updated one, else the one that is used. */
+export function couplingAt(trace, moment) {
+  return couplingUpdatedAt(trace, moment) ?? couplingUsedAt(trace, moment);
 }
 
 /** b as an array over (i, j), or null while all of it is 0. */

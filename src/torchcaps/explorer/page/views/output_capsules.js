@@ -4,6 +4,7 @@ import { rovingTabindex } from "../browser/roving_tabindex.js";
 import { longest } from "../engine/math.js";
 import { lengthsAt } from "../state/measures.js";
 import { shownOutput } from "../state/selection.js";
+import { lastStep, momentOf } from "../state/timeline.js";
 import { decimal } from "./number_format.js";
 
 const LONG = 0.5; // half-way between the margins: what counts as present
@@ -23,7 +24,11 @@ export function createOutputCapsules(list, store, config) {
       element("span", { class: "bar", "aria-hidden": "true" }, fill),
       value,
     );
-    button.addEventListener("click", () => store.set({ output: j, input: null }));
+    button.addEventListener("click", () => {
+      const { input, output } = store.state;
+      // A second click lets it go; the first one, while an input capsule is picked, only that one.
+      store.set({ output: output === j && input === null ? null : j, input: null });
+    });
     list.append(button);
     return { button, fill, port, value, name };
   });
@@ -64,11 +69,21 @@ export function createOutputCapsules(list, store, config) {
   return { update, ports };
 }
 
-/** In words: what the network makes of the image that it has evaluated. */
+/** In words: what the network makes of the image, as far as the iteration shown. */
 export function verdict(state, config) {
-  const { lengths } = state.result;
+  const { result, step } = state;
+  const { iteration } = momentOf(step, result.trace.poses.length);
+  const done = step >= lastStep(result.trace.poses.length);
+  const lengths = done ? result.lengths : lengthsAt(result, step);
+  if (lengths.every((length) => length === 0) && !done) {
+    return "Nothing is known yet: all shares are equal.";
+  }
   const order = Array.from(lengths.keys()).sort((a, b) => lengths[b] - lengths[a]);
   const named = (j) => `${config.class_names[j]} (${decimal(lengths[j], 2)})`;
+  if (!done) return `In iteration ${iteration}, the longest so far: ${named(order[0])}.`;
+  if (lengths[order[0]] < config.threshold) {
+    return `Nothing I know: the longest, ${named(order[0])}, is shorter than ${config.threshold}.`;
+  }
   const long = order.filter((j) => lengths[j] >= LONG);
   const digits = config.class_names.every((name) => /^\d$/.test(name));
   if (long.length >= 2) {

@@ -72,7 +72,7 @@ export function createPlayback({ play, scrubber, ticks, words, rounds, back, on 
     back.disabled = state.step <= 0;
     on.disabled = state.step >= lastStep(iterations);
   }
-  return { update, stop };
+  return { update, start, stop };
 }
 
 export function momentInWords(step, iterations) {

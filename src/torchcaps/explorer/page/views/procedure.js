@@ -4,13 +4,28 @@ import { lengthOf } from "../engine/math.js";
 import { votesOf } from "../engine/network.js";
 import { agreementAt } from "../state/measures.js";
 import { shownInput, shownMoment, shownOutput } from "../state/selection.js";
-import { couplingAt, equalShare, logitsAt, posesAt, RETURN, sumsAt } from "../state/timeline.js";
+import {
+  couplingUpdatedAt,
+  couplingUsedAt,
+  equalShare,
+  logitsAt,
+  posesAt,
+  RETURN,
+  sumsAt,
+} from "../state/timeline.js";
 import { nameOf } from "./capsule_layout.js";
 import { decimal, signed } from "./number_format.js";
 
-const COLUMNS = ["class", "b", "c", "|û|", "û·v", "|s|", "|v|"];
+const COLUMNS = ["class", "b", "c used", "|û|", "|s|", "|v|", "û·v", "c updated"];
 // Which columns a line has just computed.
-const LIT = { 2: ["b"], 4: ["c"], 5: ["|s|"], 6: ["|v|"], 7: ["û·v", "b"], [RETURN]: ["|v|"] };
+const LIT = {
+  2: ["b"],
+  4: ["c used"],
+  5: ["|s|"],
+  6: ["|v|"],
+  7: ["û·v", "b", "c updated"],
+  [RETURN]: ["|v|"],
+};
 
 export function createProcedure(
   { lines, table, caption, sentence, vectors },
@@ -65,13 +80,15 @@ export function createProcedure(
 function valuesAt(state, config, moment, i, votes) {
   const { trace } = state.result;
   const { J, D } = state.measures;
-  const [b, c] = [logitsAt(trace, moment), couplingAt(trace, moment)];
+  const b = logitsAt(trace, moment);
+  const [c, updated] = [couplingUsedAt(trace, moment), couplingUpdatedAt(trace, moment)];
   const [s, v] = [sumsAt(trace, moment), posesAt(trace, moment)];
   const agreement = agreementAt(state.result, state.measures, moment);
   const size = (rows) => (j) => (rows ? decimal(lengthOf(rows, j * D, D)) : "–");
   return {
     b: (j) => decimal(b ? b[i * J + j] : 0),
-    c: (j) => decimal(c ? c[i * J + j] : equalShare(config)),
+    "c used": (j) => decimal(c ? c[i * J + j] : equalShare(config)),
+    "c updated": (j) => (updated ? decimal(updated[i * J + j]) : "–"),
     "|û|": size(votes),
     "û·v": (j) => (agreement ? signed(agreement(i * J + j)) : "–"),
     "|s|": size(s),
@@ -82,17 +99,17 @@ function valuesAt(state, config, moment, i, votes) {
 
 function inWords(values, { iteration, line }, name, j) {
   if (line === 2) {
-    return `Nothing is known: every b is 0, so class ${name} gets the same share as all, ${values.c(j)}.`;
+    return `Nothing is known: every b is 0, so class ${name} gets the same share as all, ${values["c used"](j)}.`;
   }
   if (line === 4)
-    return `For class ${name}: b = ${values.b(j)}, and the softmax makes it c = ${values.c(j)}.`;
+    return `For class ${name}: b = ${values.b(j)}, and the softmax makes it c = ${values["c used"](j)}.`;
   if (line === 5) {
     return `All votes for ${name}, each times its c, add up to a vector of length |s| = ${values["|s|"](j)}.`;
   }
   if (line === 6)
     return `Squash turns |s| = ${values["|s|"](j)} into |v| = ${values["|v|"](j)}, below 1.`;
   if (line === 7) {
-    return `This vote’s agreement with ${name} is ${values["û·v"](j)}: b goes from ${values.before(j)} to ${values.b(j)}.`;
+    return `This vote’s agreement with ${name} is ${values["û·v"](j)}: b goes from ${values.before(j)} to ${values.b(j)}, so that c will be ${values["c updated"](j)} where it was ${values["c used"](j)}.`;
   }
   return `After iteration ${iteration}, class ${name} has length ${values["|v|"](j)}.`;
 }

@@ -48,10 +48,11 @@ export function createRoutingView(canvas, store, config, ports) {
   /** Move on to what the state says, gently. */
   view.show = () => {
     const target = cells(store.state, share);
-    if (prefersStillness() || shown.colour.length !== target.colour.length) {
+    if (prefersStillness()) {
       shown = target;
       fade = null;
     } else {
+      if (shown.colour.length !== target.colour.length) shown = asleep(target);
       fade = { from: shown, to: target, start: performance.now() };
     }
     view.draw();
@@ -100,6 +101,12 @@ function cells(state, share) {
     else colour[i] = coupling ? departure(coupling[ij], share, state.gain) : 0;
   }
   return { colour, strength, size: measures.awake };
+}
+
+/** As before anything was seen: the cells wake from this. */
+function asleep({ colour }) {
+  const none = new Float32Array(colour.length);
+  return { colour: none, strength: none, size: none };
 }
 
 function sent(measures, coupling, ij, share) {

@@ -1,0 +1,64 @@
+"""A control without capsules: the default network with dense layers in the place of its classes."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from torchcaps.models import Classifier, ImageCapsNet, Losses, ModelOutput
+
+__all__ = ["StemCNN"]
+
+
+class StemCNN(Classifier):
+    """`ImageCapsNet` up to the convolution of its primary capsules, then two dense layers.
+
+    Args:
+        image_size, channels, num_classes, class_names, mean, std: as in `ImageCapsNet`.
+        hidden: width of the dense layer; 160 has as many parameters as the class capsules of 28×28
+            pixels and ten classes (370,410 and 368,640).
+
+    Shape:
+        images `[B, C, H, W]` in [0, 1] → `ModelOutput`: pose `[B, J, 1]`, the logit of each class;
+        activation `[B, J]`, its softmax; reconstruction None.
+    """
+
+    def __init__(
+        self,
+        image_size: int | Sequence[int] = 28,
+        channels: int = 1,
+        num_classes: int = 10,
+        class_names: Sequence[str] | None = None,
+        *,
+        mean: float | Sequence[float] = 0.0,
+        std: float | Sequence[float] = 1.0,
+        hidden: int = 160,
+    ) -> None:
+        super().__init__(image_size, channels, num_classes, class_names)
+        capsules = ImageCapsNet(
+            image_size, channels, num_classes, class_names, mean=mean, std=std, reconstruct=False
+        )
+        in_caps, in_dim, _, _ = capsules.classes.sizes
+        self.stem, self.conv = capsules.stem, capsules.primary.conv
+        self.register_buffer("mean", capsules.mean_of_channels[:, None, None])
+        self.register_buffer("std", capsules.std_of_channels[:, None, None])
+        self.layers = nn.Sequential(
+            nn.Flatten(), nn.Linear(in_caps * in_dim, hidden), nn.ReLU(),
+            nn.Linear(hidden, num_classes),
+        )  # fmt: skip
+
+    mean: Tensor
+    std: Tensor
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> ModelOutput:
+        """images `[B, C, H, W]` in [0, 1] → `ModelOutput`."""
+        self.check_images(images)
+        features = self.conv(self.stem((images - self.mean) / self.std))
+        logits: Tensor = self.layers(torch.relu(features))
+        return ModelOutput(logits.unsqueeze(-1), logits.softmax(dim=1), None)
+
+    def loss(self, output: ModelOutput, images: Tensor, labels: Tensor) -> Losses:
+        """Cross entropy, averaged over the batch."""
+        loss = F.cross_entropy(output.pose.squeeze(-1).float(), labels)
+        return Losses(loss, loss, torch.zeros_like(loss))

@@ -1,0 +1,113 @@
+/** A guided tour: eight stations, each of which lights up a part of the page and says what it is. */
+import { byId, element, prefersStillness, say } from "../browser/dom.js";
+import { lastStep } from "../state/timeline.js";
+
+// What is lit, what the page then shows (line 7 of iteration 1 is step 4), and two sentences.
+const STATIONS = [
+  {
+    part: "board-frame",
+    show: () => ({ step: 0, input: null, output: null }),
+    text: "Here is an image that the network has not learned from. Whatever you put here is routed at once, on this page alone.",
+  },
+  {
+    part: "stage",
+    show: () => ({ step: 0 }),
+    text: "Each small square is a primary capsule: it looks at one patch of the image for one kind of thing. A large square is awake, for it has found what it looks for.",
+  },
+  {
+    part: "outputs",
+    show: () => ({ step: 0 }),
+    text: "On this side is one capsule for each class. Nothing is known of them yet, so every primary capsule divides itself equally among them.",
+  },
+  {
+    part: "outputs",
+    show: () => ({ step: 3 }),
+    text: "Each primary capsule votes for what each class should look like, and every class adds up its votes. The length of the sum, squashed below 1, is how surely the class is there.",
+  },
+  {
+    part: "stage",
+    show: () => ({ step: 4 }),
+    text: "Now every vote is compared with the sum, and where they agree the share grows. Orange squares send the class more than an equal share, blue ones less.",
+  },
+  {
+    part: "verdict-row",
+    show: ({ iterations }) => ({ step: lastStep(iterations), input: null }),
+    text: "The same is done again, with the new shares, until the iterations are over. The capsules that agree have pulled the answer up.",
+  },
+  {
+    part: "stage",
+    show: ({ measures, result }) => ({
+      input: result ? measures.mostFrom[result.shown ?? 0] : null,
+    }),
+    text: "Pick any square, and lines show where it sends. Escape, or a second click, lets it go.",
+  },
+  {
+    part: "drawn",
+    show: () => ({ input: null }),
+    text: "From the numbers of one class capsule alone the network draws the image back. Bend a number, and see what it stands for.",
+  },
+];
+
+export function createTour(begin, store, onBegin) {
+  let station = null; // where it is, or null
+  const words = element("p", { class: "tour-words", role: "status" });
+  const count = element("p", { class: "hint" });
+  const back = element("button", { type: "button", onclick: () => go(station - 1) }, "◂ Back");
+  const next = element("button", {
+    type: "button",
+    class: "primary",
+    onclick: () => (station === STATIONS.length - 1 ? end() : go(station + 1)),
+  });
+  const stop = element("button", { type: "button", onclick: () => end() }, "End tour");
+  const card = element(
+    "section",
+    { class: "tour", "aria-label": "Guided tour", hidden: true },
+    words,
+    element("div", { class: "buttons" }, back, next, stop, count),
+  );
+  document.body.append(card);
+
+  function go(to) {
+    light(false);
+    station = to;
+    const { show, text } = STATIONS[station];
+    store.set(show(store.state));
+    say(words, text);
+    say(count, `${station + 1} of ${STATIONS.length}`);
+    say(next, station === STATIONS.length - 1 ? "Done" : "Next ▸");
+    back.disabled = station === 0;
+    card.hidden = false;
+    document.documentElement.style.scrollPaddingBottom = `${card.offsetHeight + 24}px`;
+    light(true);
+    next.focus({ preventScroll: true });
+  }
+
+  function light(on) {
+    if (station === null) return;
+    const part = byId(STATIONS[station].part);
+    part.classList.toggle("in-tour", on);
+    const behavior = prefersStillness() ? "instant" : "smooth";
+    if (on) part.scrollIntoView({ behavior, block: "nearest" });
+  }
+
+  function end() {
+    light(false);
+    station = null;
+    card.hidden = true;
+    document.documentElement.style.scrollPaddingBottom = "";
+    store.set({ step: lastStep(store.state.iterations), input: null });
+    begin.focus();
+  }
+
+  card.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") end();
+    else if (event.key === "ArrowRight" && station < STATIONS.length - 1) go(station + 1);
+    else if (event.key === "ArrowLeft" && station > 0) go(station - 1);
+    else return;
+    event.preventDefault();
+  });
+  begin.addEventListener("click", () => {
+    onBegin();
+    go(0);
+  });
+}

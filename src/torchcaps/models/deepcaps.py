@@ -1,0 +1,174 @@
+"""DeepCaps: Rajasegaran and others (2019)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from torchcaps.functional import squash
+from torchcaps.layers import ConvolvedCaps, DenseCaps
+from torchcaps.models.class_losses import CLASS_LOSSES
+from torchcaps.models.classifier import Classifier, Losses, ModelOutput
+from torchcaps.routing.base import Routing
+from torchcaps.routing.deepcaps import DeepCapsRouting
+from torchcaps.routing.registry import routing_config
+from torchcaps.types import Capsules, check_counts
+
+__all__ = ["DeepCaps"]
+
+ABSENT = 0.1  # the length that class capsules start from: m⁻ of the margin loss
+ROUTING = {"name": "dynamic", "learned_bias": True}
+
+
+class DeepCaps(Classifier, tags=["capsule-network", "routing-by-agreement"]):
+    """Four cells of convolved capsules with skip connections; 3-D routing in the last.
+
+    conv 3×3, ReLU, batch normalisation → four cells, each halving the map: capsules of stride 2,
+    two more layers of them, and one beside those whose poses are added. In all of them a capsule is
+    squash of a convolution over all types, but for the layer beside in the last cell, which
+    is routed (`ConvolvedCaps` with competition "map"). The capsules of the last two cells together
+    → `DenseCaps`, one capsule a class.
+
+    Args:
+        image_size, channels, num_classes, class_names: as in `CapsNet`; any size works.
+        conv_channels: of the first convolution, 128 in the paper.
+        types: of capsules, 32 in the paper.
+        dims: components of the poses in the four cells: 4, 8, 8, 8.
+        pose_dim: D, 32 in the paper.
+        routing: of the class capsules, as in `CapsNet`.
+
+    Shape:
+        images `[B, C, H, W]` in [0, 1] → `ModelOutput`: pose `[B, J, D]`, activation `[B, J]`
+        (lengths), reconstruction None.
+
+    Parameters: 8,441,920 for 28×28 grey images and ten classes. (The paper has a decoder as well,
+    which draws from the pose of one class alone; here there is none.)
+
+    Reference: Rajasegaran, Jayasundara, Jayasekara, Jayasekara, Seneviratne, Rodrigo (2019),
+    *DeepCaps: Going Deeper with Capsule Networks*, CVPR. Deviations: each pose is squashed by
+    itself, and capsules keep their place (see `DeepCapsRouting`).
+
+    Example:
+        >>> model = DeepCaps(conv_channels=16, types=4)
+        >>> model(torch.rand(2, 1, 28, 28)).activation.shape
+        torch.Size([2, 10])
+    """
+
+    highest_threshold = 0.5
+    paper = DeepCapsRouting.paper
+
+    def __init__(
+        self,
+        image_size: int | Sequence[int] = 28,
+        channels: int = 1,
+        num_classes: int = 10,
+        class_names: Sequence[str] | None = None,
+        *,
+        conv_channels: int = 128,
+        types: int = 32,
+        dims: Sequence[int] = (4, 8, 8, 8),
+        pose_dim: int = 32,
+        routing: str | Mapping[str, Any] | Routing[Any, Any] = ROUTING,
+    ) -> None:
+        super().__init__(image_size, channels, num_classes, class_names)
+        conv_channels, types, pose_dim = check_counts(
+            conv_channels=conv_channels, types=types, pose_dim=pose_dim
+        )
+        if len(dims) != 4 or min(dims) < 1:
+            raise ValueError(f"dims must be four positive numbers, got {dims!r}")
+        self.options = {
+            "conv_channels": conv_channels, "types": types, "dims": list(dims),
+            "pose_dim": pose_dim,
+        }  # fmt: skip
+        self.stem = nn.Sequential(
+            nn.Conv2d(self.channels, conv_channels, 3, padding=1),
+            nn.ReLU(),
+            nn.BatchNorm2d(conv_channels),
+        )
+        cells, width = [], conv_channels
+        for number, dim in enumerate(dims):
+            cells.append(Cell(width, types, dim, routed=number == 3))
+            width = types * dim
+        self.cells = nn.ModuleList(cells)
+        if dims[2] != dims[3]:
+            raise ValueError(f"the last two of dims vote together and must be equal, got {dims!r}")
+        height, width = self.image_size
+        in_caps = 0
+        for number in range(4):
+            height, width = (height + 1) // 2, (width + 1) // 2
+            in_caps += types * height * width if number > 1 else 0
+        self.classes = DenseCaps(
+            in_caps, dims[3], self.num_classes, pose_dim, routing, initial_length=ABSENT
+        )
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The arguments that build this network again as it stands now (JSON values)."""
+        return {**super().config, **self.options, "routing": routing_config(self.classes.routing)}
+
+    def card_facts(self) -> dict[str, str]:
+        routing = self.classes.routing
+        options = ", ".join(f"{name} {value}" for name, value in routing.options().items())
+        return {**super().card_facts(), "Routing": f"{routing.name} ({options})"}
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> ModelOutput:
+        """images `[B, C, H, W]` in [0, 1] → `ModelOutput`; labels are not looked at."""
+        self.check_images(images)
+        features = self.stem(images)
+        maps: list[Tensor] = []
+        for cell in self.cells:
+            maps.append(cell(features))
+            features = flat(maps[-1])
+        pose = torch.cat([maps[3].flatten(1, 3), maps[2].flatten(1, 3)], dim=1)
+        capsules = Capsules(pose, torch.linalg.vector_norm(pose, dim=-1))
+        return ModelOutput(*self.classes(capsules), None)
+
+    def loss(self, output: ModelOutput, images: Tensor, labels: Tensor) -> Losses:
+        """The loss that suits the routing: for dynamic routing the margin loss."""
+        loss = CLASS_LOSSES[self.classes.routing.class_loss](output.activation, labels)
+        return Losses(loss, loss, torch.zeros_like(loss))
+
+
+class Cell(nn.Module):
+    """Features `[B, C, H, W]` → poses `[B, T, ⌈H/2⌉, ⌈W/2⌉, P]`: the third layer plus the one
+    beside the second and third."""
+
+    def __init__(self, in_channels: int, types: int, dim: int, *, routed: bool) -> None:
+        super().__init__()
+        width = types * dim
+        self.first = SquashedMap(in_channels, types, dim, stride=2)
+        self.second = SquashedMap(width, types, dim)
+        self.third = SquashedMap(width, types, dim)
+        self.beside = (
+            ConvolvedCaps(types, dim, types, dim, 3, 1, 1, "deepcaps", competition="map")
+            if routed
+            else SquashedMap(width, types, dim)
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        halved = self.first(features)
+        if isinstance(self.beside, SquashedMap):
+            beside = self.beside(flat(halved))
+        else:
+            beside = self.beside(halved).pose
+        total: Tensor = self.third(flat(self.second(flat(halved)))) + beside
+        return total
+
+
+class SquashedMap(nn.Module):
+    """Capsules of a map without routing: squash(conv 3×3), `[B, C, H, W]` → `[B, T, H', W', P]`."""
+
+    def __init__(self, in_channels: int, types: int, dim: int, stride: int = 1) -> None:
+        super().__init__()
+        self.types = types
+        self.conv = nn.Conv2d(in_channels, types * dim, 3, stride, 1, bias=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        maps = self.conv(features).to(self.conv.weight.dtype)  # autocast gives bf16
+        return squash(maps.unflatten(1, (self.types, -1)).movedim(2, -1))
+
+
+def flat(pose: Tensor) -> Tensor:
+    """Poses `[B, T, H, W, P]` as channels `[B, T·P, H, W]`."""
+    return pose.movedim(-1, 2).flatten(1, 2)

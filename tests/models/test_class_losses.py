@@ -1,0 +1,66 @@
+"""Which loss learns classes, by the kind of activation that a routing gives."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from torchcaps import create_model
+from torchcaps.functional import margin_loss
+from torchcaps.models.class_losses import CLASS_LOSSES, likelihood_loss, log_odds_loss
+from torchcaps.routing import ROUTINGS, Law, create_routing
+
+LABELS = torch.tensor([0, 2, 1, 1])
+
+
+def test_log_odds_of_sigmoids_are_the_usual_cross_entropy():
+    z = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
+    ours = log_odds_loss(torch.sigmoid(z), LABELS)
+    theirs = F.cross_entropy(z, LABELS)
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(*(torch.autograd.grad(x, z)[0] for x in (ours, theirs)))
+
+
+def test_likelihood_of_a_distribution():
+    p = torch.randn(4, 3, dtype=torch.float64).softmax(dim=1)
+    torch.testing.assert_close(likelihood_loss(p, LABELS), F.nll_loss(p.log(), LABELS))
+
+
+@pytest.mark.parametrize("loss", CLASS_LOSSES.values(), ids=CLASS_LOSSES)
+def test_losses_take_targets_and_stay_finite(loss):
+    a = torch.tensor([[0.0, 1.0, 0.5]] * 4, requires_grad=True)
+    of_classes = loss(a, LABELS)
+    of_targets = loss(a, F.one_hot(LABELS, 3).float())
+    torch.testing.assert_close(of_classes, of_targets)
+    of_classes.backward()
+    assert of_classes.isfinite()
+    assert a.grad.isfinite().all()
+    half = loss(a.detach().bfloat16(), LABELS)
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, of_classes.detach())
+    with pytest.raises(ValueError, match="activation must be"):
+        loss(a[0], LABELS)
+    with pytest.raises(TypeError, match="activation"):
+        loss(a.detach().long(), LABELS)
+
+
+def lengths(name):
+    return Law.LENGTH_IS_ACTIVATION in create_routing(name).laws
+
+
+@pytest.mark.parametrize("name", ROUTINGS)
+def test_each_routing_names_a_loss(name):
+    kind = ROUTINGS[name].class_loss
+    assert kind in CLASS_LOSSES
+    if lengths(name):
+        assert kind == "margin"
+
+
+@pytest.mark.parametrize(("routing", "loss"), [("em", log_odds_loss), ("dynamic", margin_loss)])
+@pytest.mark.parametrize("model", ["image_capsnet", "capsnet_small"])
+def test_the_default_networks_take_the_loss_of_their_routing(model, routing, loss):
+    network = create_model(model, image_size=24, num_classes=3, routing=routing, reconstruct=False)
+    images = torch.rand(4, 1, 24, 24)
+    output = network(images)
+    torch.testing.assert_close(
+        network.loss(output, images, LABELS).total, loss(output.activation, LABELS)
+    )

@@ -1,0 +1,141 @@
+"""Every routing on one network: trials on images kept aside, then trainings at the best rate."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from reproduction.harness.registry import EXPERIMENTS
+from reproduction.harness.run import reproduce
+from reproduction.league import experiment as league
+from reproduction.league.entrants import CNN, ENTRANTS, LEFT_OUT, UNIFORM
+from reproduction.league.stem_cnn import StemCNN
+from torchcaps.errors import RunStopped
+from torchcaps.models import ImageCapsNet
+from torchcaps.models.summary import count_parameters
+from torchcaps.routing.registry import ROUTINGS
+from torchcaps.training.run import Run
+
+COSTS = ("step_seconds", "step_bytes")  # another number each time
+
+
+@pytest.fixture
+def small(tiny):
+    """One routing beside the controls."""
+    experiment = tiny(league.EXPERIMENT, epochs=1)
+    scale = dataclasses.replace(experiment.scales["smoke"], compared=(CNN, UNIFORM, "em"))
+    return dataclasses.replace(experiment, scales={"smoke": scale})
+
+
+def rows_of(folder):
+    """The rows by cell, with the answers."""
+    found = {}
+    for path in sorted((folder / "cells").glob("*.json")):
+        row = json.loads(path.read_text())["row"]
+        arrays = path.with_suffix(".npz")
+        if arrays.exists():
+            with np.load(arrays, allow_pickle=False) as file:
+                row |= {name: file[name].tolist() for name in file.files}
+        found[path.stem] = {name: value for name, value in row.items() if name not in COSTS}
+    return found
+
+
+def test_every_routing_is_compared_or_left_out_for_a_reason():
+    own = {name for name, kind in ROUTINGS.items() if kind.__module__.startswith("torchcaps.")}
+    assert set(ENTRANTS) == own - set(LEFT_OUT) | {CNN, UNIFORM}
+    assert len(own) >= 14
+
+
+def test_the_cnn_has_the_stem_and_about_as_many_parameters():
+    with torch.device("meta"):
+        cnn, capsules = StemCNN(), ImageCapsNet(reconstruct=False)
+    assert count_parameters(cnn) == pytest.approx(count_parameters(capsules), rel=0.01)
+    assert count_parameters(cnn.stem) == count_parameters(capsules.stem)
+
+
+def test_trials_look_at_no_held_out_image_and_train_on_none_that_is_kept_aside(
+    small, tmp_path, monkeypatch
+):
+    evaluated, learnt = [], []
+    evaluate, from_config = league.evaluate, league.ImageClassification.from_config
+
+    def seen(model, data):
+        evaluated.append(data)
+        return evaluate(model, data)
+
+    def task(config, data):
+        learnt.append(data.train)
+        return from_config(config, data)
+
+    monkeypatch.setattr(league, "evaluate", seen)
+    monkeypatch.setattr(league.ImageClassification, "from_config", task)
+    folder, _ = reproduce(small, out=tmp_path / "out")
+    trials = 3 * len(small.scales["smoke"].rates)
+    aside = evaluated[0]
+    assert all(data is aside for data in evaluated[:trials])
+    assert all(data is not aside for data in evaluated[trials:])
+    assert len(evaluated) == trials + 2 * 3  # held out, and transformed
+    assert len({id(data) for data in learnt}) == 1
+    images = {image.numpy().tobytes() for image in aside.images}
+    assert not images & {image.numpy().tobytes() for image in learnt[0].images}
+    assert len(aside) == len(learnt[0]) // 2 == 21
+    rows = rows_of(folder)
+    for name in (CNN, UNIFORM, "em"):
+        tried = [row for cell, row in rows.items() if cell.startswith(f"{name}-rate")]
+        best = min(tried, key=lambda row: (row["aside_error"], row["learning_rate"]))
+        assert rows[f"{name}-seed0"]["learning_rate"] == best["learning_rate"]
+
+
+def test_a_rate_at_which_training_diverges_is_not_taken(small, tmp_path, monkeypatch):
+    check = Run._check_finite
+
+    def diverges(self):
+        check(self)
+        if self.config.learning_rate == 0.001 and self.config.routing == "em":
+            raise self._diverged("the loss is not finite")
+
+    monkeypatch.setattr(Run, "_check_finite", diverges)
+    folder, _ = reproduce(small, out=tmp_path / "out")
+    rows = rows_of(folder)
+    assert rows["em-rate0.001-seed1000"]["aside_error"] == 1.0
+    assert rows["em-seed0"]["learning_rate"] == 0.003
+
+
+@pytest.mark.parametrize("stop_at", [3, 15])  # 2 steps a cell: in a trial, in a training
+def test_an_interrupted_league_gives_the_same_rows(small, tmp_path, monkeypatch, stop_at):
+    whole, figures = reproduce(small, out=tmp_path / "whole")
+    done: list[int] = []
+    do_step = Run.do_step
+
+    def counted(self):
+        if len(done) == stop_at:
+            raise KeyboardInterrupt
+        do_step(self)
+        done.append(self.step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "do_step", counted)
+        with pytest.raises(RunStopped):
+            reproduce(small, out=tmp_path / "cut")
+    cut, again = reproduce(small, out=tmp_path / "cut")
+    assert rows_of(cut) == rows_of(whole)
+    assert again == figures
+
+
+def test_a_trial_that_is_missing_is_made_where_its_rate_is_wanted(small, tmp_path):
+    """As after another process was killed in it."""
+    folder, _ = reproduce(small, out=tmp_path / "out")
+    before = rows_of(folder)
+    for name in ("em-rate0.001-seed1000", "em-seed0"):
+        (folder / "cells" / f"{name}.json").unlink()
+    only_last = dataclasses.replace(small, cells=lambda scale: league.cells(scale)[-1:])
+    scale = dataclasses.replace(small.scales["smoke"])
+    with pytest.raises(IndexError):  # the report lacks the others
+        reproduce(dataclasses.replace(only_last, scales={"smoke": scale}), out=folder)
+    assert rows_of(folder) == before
+
+
+def test_the_league_is_an_experiment_like_the_others():
+    assert EXPERIMENTS["league"] is league.EXPERIMENT
