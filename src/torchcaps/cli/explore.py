@@ -55,7 +55,9 @@ class Explore:
             real = check_plain_file(path)
         except InputError as error:
             raise InputError(f"--out {error}") from error
-        inside = self.checkpoint is not None and real.is_relative_to(Path(self.checkpoint).resolve())
+        inside = self.checkpoint is not None and real.is_relative_to(
+            Path(self.checkpoint).resolve()
+        )
         if inside and real.exists() and real.suffix.lower() not in (".html", ".htm"):
             raise InputError(f"--out {path} is a file of the model: name another, such as {PAGE}")
 

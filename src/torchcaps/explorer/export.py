@@ -103,7 +103,8 @@ def threshold(metadata: Mapping[str, str | int | float | bool]) -> float:
         (0.5, 0.0)
     """
     value = metadata.get("threshold", 0)
-    return float(value) if is_number(value) and 0 <= value <= 1 else 0.0
+    share = float(value) if is_number(value) else 0.0
+    return share if 0 <= share <= 1 else 0.0
 
 
 def title(metadata: Mapping[str, str | int | float | bool]) -> str:

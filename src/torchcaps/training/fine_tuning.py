@@ -30,7 +30,8 @@ def begin_from(folder: Path, data: ImageData) -> Begun:
     taken; with other classes those of the class capsules and of the decoder are drawn anew.
 
     Args:
-        folder: of a finished run, or written by `save_pretrained`; or a name that `load_model` takes.
+        folder: of a finished run, or written by `save_pretrained`; or a name that `load_model`
+            takes.
         data: to be trained on.
 
     Raises:

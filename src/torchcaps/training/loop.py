@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from torchcaps.data import ImageData, TrainTest
 from torchcaps.cpu_threads import describe_threads
+from torchcaps.data import ImageData, TrainTest
 from torchcaps.errors import InputError, RunStopped
 from torchcaps.models import Classifier
 from torchcaps.storage import write_json
