@@ -188,7 +188,9 @@ store.onChange((state, changed) => {
   }
   for (const update of updates) update(state, changed);
   cells.update();
-  say(byId("verdict"), state.result ? verdict(state, config) : nothingYet(subject));
+  const answer = state.result ? verdict(state, config) : nothingYet(subject);
+  say(byId("verdict"), answer);
+  say(byId("answer"), answer);
   say(byId("truth"), truth(state));
   say(byId("trouble"), state.trouble);
   clearTimeout(settled);
