@@ -123,7 +123,7 @@ def draw_panel(axes: Axes, rows: Rows, shapes: Sequence[str], panel: Panel) -> N
     axes.tick_params(axis="y", length=0)
     axes.axvline(1, color=BLUE, linewidth=1.2)
     axes.grid(visible=True, axis="x")
-    axes.margins(y=0.01)
+    axes.set_ylim(min(places.values()) - 0.6, 0.6)
 
 
 def milliseconds(value: float) -> str:

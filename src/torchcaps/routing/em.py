@@ -7,19 +7,17 @@ import torch
 from torch import Tensor, nn
 
 from torchcaps.functional import agreement, log_sigmoid
-from torchcaps.routing.base import Law, Routing
+from torchcaps.routing.base import Law
 from torchcaps.routing.moments import (
     SMALLEST,
+    GaussianRouting,
     Moments,
-    about,
     constant_if_too_large,
     moments,
-    packed_moments,
     spread_about,
-    starting_centre,
     weighted_total,
 )
-from torchcaps.routing.packed import SHARED, PackedVotes
+from torchcaps.routing.packed import SHARED
 from torchcaps.routing.tile import Tile
 from torchcaps.types import Capsules, Paper, check_choice, check_number, check_switch
 
@@ -43,7 +41,7 @@ class State(NamedTuple):
     scale: Tensor
 
 
-class EMRouting(Routing[Moments, State]):
+class EMRouting(GaussianRouting[State]):
     """Output capsules are Gaussians, fitted to the votes by expectation maximisation.
 
     R_ij = 1/J, then for t = 1 … r, with w_ij = R_ij a_i and m_j = Σ_i w_ij:
@@ -143,22 +141,9 @@ class EMRouting(Routing[Moments, State]):
         self.beta_u = nn.Parameter(torch.full((out_caps,), 3.0))
         return self
 
-    def begin(self, tile: Tile) -> State:
-        """Nothing is known; sums are taken about the mean of the first tile's votes."""
-        return self.first_state(*starting_centre(tile))
-
-    def begin_packed(self, votes: PackedVotes) -> State:
-        centre = votes.mean_vote()
-        return self.first_state(centre, torch.ones_like(centre[..., :1]))
-
     def first_state(self, centre: Tensor, scale: Tensor) -> State:
-        """That before the first iteration."""
         nothing = torch.zeros_like(centre)
         return State(nothing, nothing, nothing[..., 0], centre, scale)
-
-    def view(self, tile: Tile, state: State) -> Tile:
-        """d_ij = (V_ij − centre_j) / scale_j in the place of the votes."""
-        return about(tile, state.centre, state.scale)
 
     def score(self, tile: Tile, state: State) -> Tensor:
         """ln a_j + ln N(V_ij; μ_j, σ²_j); the centre is μ_j here."""
@@ -180,10 +165,8 @@ class EMRouting(Routing[Moments, State]):
     def gather(self, tile: Tile, coupling: Tensor, state: State) -> Moments:
         return moments(tile, coupling)
 
-    def sweep_packed(self, votes: PackedVotes, state: State, t: int) -> Moments:
-        density = None if t == 1 else self.density(state)
-        first = SHARED if self.first_coupling == "shared" else 1.0
-        return packed_moments(votes, state.centre, density, first)
+    def first_share(self, outputs: int) -> float:
+        return SHARED if self.first_coupling == "shared" else 1.0
 
     def settle(self, statistics: Moments, state: State, t: int) -> State:
         """The M-step."""

@@ -6,22 +6,23 @@ They are taken about a centre, which no result depends on: the mean of the itera
 
 import math
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from torchcaps.functional import weighted_sum
+from torchcaps.routing.base import Routing, StateT
 from torchcaps.routing.packed import PackedVotes
 from torchcaps.routing.tile import Tile
 
 __all__ = [
     "SMALLEST",
+    "GaussianRouting",
     "Moments",
     "about",
     "constant_if_too_large",
     "moments",
-    "packed_moments",
     "spread_about",
     "starting_centre",
     "weighted_total",
@@ -38,6 +39,42 @@ class Moments(NamedTuple):
     mass: Tensor
     first: Tensor
     second: Tensor
+
+
+class GaussianRouting(Routing[Moments, StateT]):
+    """What routings share whose parents are Gaussians; their states have a centre and a scale.
+
+    A subclass states `first_state`, `density`, and `first_share`, the coupling that it starts from.
+    """
+
+    def begin(self, tile: Tile) -> StateT:
+        """Sums are taken about the mean of the first tile's votes."""
+        return self.first_state(*starting_centre(tile))
+
+    def begin_packed(self, votes: PackedVotes) -> StateT:
+        centre = votes.mean_vote()
+        return self.first_state(centre, torch.ones_like(centre[..., :1]))
+
+    def first_state(self, centre: Tensor, scale: Tensor) -> StateT:
+        """That before the first iteration: nothing is known."""
+        raise NotImplementedError
+
+    def view(self, tile: Tile, state: Any) -> Tile:
+        """d_ij = (V_ij − centre_j) / scale_j in the place of the votes."""
+        return about(tile, state.centre, state.scale)
+
+    def density(self, state: StateT) -> tuple[Tensor, Tensor]:
+        """The logit of a vote at the centre `[..., J]`, and what is subtracted for every d_ijh²
+        `[..., J, D]`."""
+        raise NotImplementedError
+
+    def first_share(self, outputs: int) -> float:
+        """The coupling of the first iteration, or `SHARED`."""
+        raise NotImplementedError
+
+    def sweep_packed(self, votes: PackedVotes, state: Any, t: int) -> Moments:
+        density = None if t == 1 else self.density(state)
+        return Moments(*votes.moments(state.centre, density, self.first_share(votes.outputs[0])))
 
 
 def starting_centre(tile: Tile) -> tuple[Tensor, Tensor]:
@@ -64,14 +101,6 @@ def moments(tile: Tile, coupling: Tensor) -> Moments:
     w = coupling * tile.activation.unsqueeze(-1)  # [..., i, J]
     first, second = (weighted_sum(w, power) for power in (tile.votes, tile.votes.square()))
     return Moments(w.sum(dim=-2).unsqueeze(-1), first, second)
-
-
-def packed_moments(
-    votes: PackedVotes, centre: Tensor, density: tuple[Tensor, Tensor] | None, coupling: float
-) -> Moments:
-    """Those of packed votes of ordinary size: about the centre, coupled by the density, or (None)
-    with a constant coupling."""
-    return Moments(*votes.moments(centre, density, coupling))
 
 
 def weighted_total(statistics: Moments, centre: Tensor, scale: Tensor) -> Tensor:

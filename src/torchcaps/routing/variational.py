@@ -7,19 +7,16 @@ import torch
 from torch import Tensor, nn
 
 from torchcaps.functional import agreement, digamma
-from torchcaps.routing.base import Law, Routing
+from torchcaps.routing.base import Law
 from torchcaps.routing.moments import (
     SMALLEST,
+    GaussianRouting,
     Moments,
-    about,
     constant_if_too_large,
     moments,
-    packed_moments,
     spread_about,
-    starting_centre,
     weighted_total,
 )
-from torchcaps.routing.packed import PackedVotes
 from torchcaps.routing.tile import Tile
 from torchcaps.types import Capsules, Paper, check_choice, check_number
 
@@ -46,7 +43,7 @@ class State(NamedTuple):
     scale: Tensor
 
 
-class VariationalRouting(Routing[Moments, State]):
+class VariationalRouting(GaussianRouting[State]):
     """Output capsules are Gaussians of a mixture with priors, fitted by variational Bayes.
 
     R_ij = 1/J, then for t = 1 … r, with w_ij = R_ij a_i and N_j = Σ_i w_ij:
@@ -122,21 +119,10 @@ class VariationalRouting(Routing[Moments, State]):
         self.norm_pose = nn.BatchNorm1d(out_caps, affine=False)
         return self
 
-    def begin(self, tile: Tile) -> State:
-        return self.first_state(*starting_centre(tile))
-
-    def begin_packed(self, votes: PackedVotes) -> State:
-        centre = votes.mean_vote()
-        return self.first_state(centre, torch.ones_like(centre[..., :1]))
-
     def first_state(self, centre: Tensor, scale: Tensor) -> State:
-        """That before the first iteration."""
         unknown = torch.zeros_like(centre)
         one = unknown[..., :1]
         return State(unknown, self.full(unknown), one, one, one, centre, scale)
-
-    def view(self, tile: Tile, state: State) -> Tile:
-        return about(tile, state.centre, state.scale)
 
     def score(self, tile: Tile, state: State) -> Tensor:
         """ℓ_ij; the votes are taken about m_j here."""
@@ -175,9 +161,8 @@ class VariationalRouting(Routing[Moments, State]):
         w, d = coupling * tile.activation.unsqueeze(-1), tile.votes
         return found._replace(second=torch.einsum("...ij,...ijd,...ije->...jde", w, d, d))
 
-    def sweep_packed(self, votes: PackedVotes, state: State, t: int) -> Moments:
-        density = None if t == 1 else self.density(state)
-        return packed_moments(votes, state.centre, density, 1 / votes.outputs[0])
+    def first_share(self, outputs: int) -> float:
+        return 1 / outputs
 
     def settle(self, statistics: Moments, state: State, t: int) -> State:
         centre, scale = state.centre, state.scale
