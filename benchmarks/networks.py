@@ -8,8 +8,8 @@ the peak beyond what is held before, gradients included.
 """
 
 import argparse
-import functools
 import time
+from functools import partial
 
 import torch
 
@@ -51,7 +51,7 @@ def measure(name: str, batch: int) -> str:
     cells = [f"`{name}`", f"{count_parameters(model):,}"]
     for backend, found in times.items():
         model.zero_grad(set_to_none=True)
-        peak = extra_memory(functools.partial(step, model, images, labels, backend), "cpu")
+        peak = extra_memory(partial(step, model, images, labels, backend), "cpu")
         memory = "–" if peak is None else f"{peak / MIB:,.0f} MiB"
         cells.append(f"{1000 * min(found):,.0f} ms, {memory}")
     return "| " + " | ".join([*cells, *["–"] * (4 - len(cells))]) + " |"

@@ -9,7 +9,8 @@ import torch
 
 from torchcaps import InputError, create_model, load_model
 from torchcaps.functional import spread_loss, spread_margin
-from torchcaps.models import Classifier, EMCapsNet
+from torchcaps.models import Classifier, DeepCaps, EMCapsNet
+from torchcaps.models.deepcaps import flat
 from torchcaps.models.summary import count_parameters
 from torchcaps.routing import EMRouting, RoutingTrace
 from torchcaps.training.build import model_options
@@ -168,3 +169,15 @@ def test_variational_routing_starts_undecided() -> None:
         share = coupling / coupling.sum(dim=-1, keepdim=True).clamp(min=1e-12)
         undecided = torch.special.entr(share).sum(dim=-1) / math.log(share.shape[-1])
         assert undecided[coupling.sum(dim=-1) > 0].mean() > 0.8, name  # 0.13 with such votes
+
+
+def test_poses_of_a_deep_network_do_not_vanish() -> None:
+    """Squash takes short vectors to the squares of their lengths, in twelve layers."""
+    torch.manual_seed(0)
+    model = DeepCaps(conv_channels=16, types=4)
+    with torch.no_grad():
+        features = model.stem(torch.rand(4, 1, 28, 28))
+        for cell in model.cells:
+            pose = cell(features)
+            features = flat(pose)
+            assert pose.norm(dim=-1).mean() > 0.3

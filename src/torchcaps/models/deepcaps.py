@@ -18,6 +18,7 @@ from torchcaps.types import Capsules, check_counts
 __all__ = ["DeepCaps"]
 
 ABSENT = 0.1  # the length that class capsules start from: m⁻ of the margin loss
+GAIN = 2.5  # capsules of length 0.8 then stay so: (2.5 · 0.8)² / (1 + (2.5 · 0.8)²) = 0.8
 ROUTING = {"name": "dynamic", "learned_bias": True}
 
 
@@ -47,7 +48,8 @@ class DeepCaps(Classifier, tags=["capsule-network", "routing-by-agreement"]):
 
     Reference: Rajasegaran, Jayasundara, Jayasekara, Jayasekara, Seneviratne, Rodrigo (2019),
     *DeepCaps: Going Deeper with Capsule Networks*, CVPR. Deviations: each pose is squashed by
-    itself, and capsules keep their place (see `DeepCapsRouting`).
+    itself, and capsules keep their place (see `DeepCapsRouting`); weights of convolutions start
+    larger, so that poses do not vanish (published: Glorot's distribution).
 
     Example:
         >>> model = DeepCaps(conv_channels=16, types=4)
@@ -86,10 +88,10 @@ class DeepCaps(Classifier, tags=["capsule-network", "routing-by-agreement"]):
             nn.ReLU(),
             nn.BatchNorm2d(conv_channels),
         )
-        cells, width = [], conv_channels
-        for number, dim in enumerate(dims):
-            cells.append(Cell(width, types, dim, routed=number == 3))
-            width = types * dim
+        cells = [Cell(conv_channels, 1, types, dims[0])]
+        for number in (1, 2, 3):
+            before, dim = dims[number - 1 : number + 1]
+            cells.append(Cell(types * before, before, types, dim, routed=number == 3))
         self.cells = nn.ModuleList(cells)
         if dims[2] != dims[3]:
             raise ValueError(f"the last two of dims vote together and must be equal, got {dims!r}")
@@ -134,16 +136,18 @@ class Cell(nn.Module):
     """Features `[B, C, H, W]` → poses `[B, T, ⌈H/2⌉, ⌈W/2⌉, P]`: the third layer plus the one
     beside the second and third."""
 
-    def __init__(self, in_channels: int, types: int, dim: int, *, routed: bool) -> None:
+    def __init__(
+        self, in_channels: int, in_dim: int, types: int, dim: int, *, routed: bool = False
+    ) -> None:
         super().__init__()
         width = types * dim
-        self.first = SquashedMap(in_channels, types, dim, stride=2)
-        self.second = SquashedMap(width, types, dim)
-        self.third = SquashedMap(width, types, dim)
+        self.first = SquashedMap(in_channels, in_dim, types, dim, stride=2)
+        self.second = SquashedMap(width, dim, types, dim)
+        self.third = SquashedMap(width, dim, types, dim)
         self.beside = (
             ConvolvedCaps(types, dim, types, dim, 3, 1, 1, "deepcaps", competition="map")
             if routed
-            else SquashedMap(width, types, dim)
+            else SquashedMap(width, dim, types, dim)
         )
 
     def forward(self, features: Tensor) -> Tensor:
@@ -157,12 +161,19 @@ class Cell(nn.Module):
 
 
 class SquashedMap(nn.Module):
-    """Capsules of a map without routing: squash(conv 3×3), `[B, C, H, W]` → `[B, T, H', W', P]`."""
+    """Capsules of a map without routing: squash(conv 3×3), `[B, C, H, W]` → `[B, T, H', W', P]`.
 
-    def __init__(self, in_channels: int, types: int, dim: int, stride: int = 1) -> None:
+    Squash takes a short vector to the square of its length, so that poses of a deep network vanish
+    where a convolution keeps their length. Here it starts by stretching them by `GAIN`.
+    """
+
+    def __init__(
+        self, in_channels: int, in_dim: int, types: int, dim: int, stride: int = 1
+    ) -> None:
         super().__init__()
         self.types = types
         self.conv = nn.Conv2d(in_channels, types * dim, 3, stride, 1, bias=False)
+        nn.init.normal_(self.conv.weight, std=GAIN * (in_dim / (9 * in_channels * dim)) ** 0.5)
 
     def forward(self, features: Tensor) -> Tensor:
         maps = self.conv(features).to(self.conv.weight.dtype)  # autocast gives bf16
