@@ -18,6 +18,7 @@ except ModuleNotFoundError as error:
         file=sys.stderr,
     )
     sys.exit(2)
+from torchcaps.cpu_threads import set_threads, wait_briefly
 from torchcaps.errors import InputError
 from torchcaps.training.config import MOST_THREADS
 
@@ -44,15 +45,13 @@ class Reproduce:
     data_dir: Path | None = None
     """Folder that holds the files of mnist, fashion-mnist or cifar10."""
     threads: int | None = None
-    """CPU threads; default: what torch takes."""
+    """CPU threads; default: what torch takes, or as many as the container has cores."""
     out: Path | None = None
     """Folder for the results; one that is not finished is gone on with, by several processes at
     once if you start them. Default: one under runs/ that the same command finds again."""
 
     def run(self) -> None:
         """Compute what is left, and end by printing the main figures and the folder."""
-        import torch
-
         from reproduction.harness.registry import find_experiment, listing
         from reproduction.harness.run import reproduce
 
@@ -63,7 +62,7 @@ class Reproduce:
             raise InputError("name an experiment, or ask for all with --list")
         if self.threads is not None:
             check_range("threads", self.threads, MOST_THREADS)
-            torch.set_num_threads(self.threads)
+        set_threads(self.threads)
         folder, figures = reproduce(
             find_experiment(self.name),
             self.scale,
@@ -78,6 +77,8 @@ class Reproduce:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the experiment that the arguments name, and exit as `torchcaps` does."""
+
+    wait_briefly()
 
     def command() -> None:
         tyro.cli(Reproduce, prog="python -m reproduction", args=arguments).run()

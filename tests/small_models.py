@@ -26,7 +26,7 @@ CASES: list[tuple[str, str | None]] = [
 
 def small(name: str, routing: str | None = None, **arguments: Any) -> Any:
     """A network of this name in evaluation mode, small where it takes arguments for that."""
-    wanted = SMALL | OWN.get(name, {}) | arguments
+    wanted = SMALL | OWN.get(name.removesuffix("_small"), {}) | arguments
     if routing is not None:
         fewer = "iterations" in ROUTINGS[routing].option_names
         wanted["routing"] = {"name": routing} | ({"iterations": 2} if fewer else {})

@@ -12,7 +12,7 @@ import torchcaps
 ROOT = Path(torchcaps.__file__).parent
 # From the lowest up: a module may import from its own tier and those below it.
 TIERS = [
-    {"errors", "storage", "seeding", "lazy", "plain_numbers"},
+    {"errors", "storage", "seeding", "lazy", "plain_numbers", "cpu_threads"},
     {"types"},
     {"votes"},
     {"functional", "losses"},

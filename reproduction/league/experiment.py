@@ -202,7 +202,7 @@ RATES = (0.001, 0.003, 0.009)
 SCALES: dict[ScaleName, Scale] = {
     "smoke": Scale(
         1.5, 1, training(data="mnist5k", epochs=2, batch_size=32), images=600, held_out=400,
-        rates=RATES[:2], compared=(CNN, UNIFORM, "dynamic", "em"),
+        rates=RATES[:2], compared=(CNN, UNIFORM, "em"),
     ),
     "cpu": Scale(60, 3, training(data="mnist", epochs=8), images=3000, rates=RATES),
     "paper": Scale(

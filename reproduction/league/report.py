@@ -113,8 +113,8 @@ def against_table(results: Results, rows: Rows, against: Mapping[str, Summary]) 
     body = []
     for name, spread in against.items():
         counts = [
-            discordant(results.arrays(ours)["wrong"], results.arrays(theirs)["wrong"])
-            for ours, theirs in zip(rows[name], rows[UNIFORM])
+            discordant(*(results.arrays(row)["wrong"].astype(bool) for row in pair))
+            for pair in zip(rows[name], rows[UNIFORM])
         ]
         ours, theirs = (sum(part) for part in zip(*counts))
         body.append(

@@ -11,7 +11,7 @@ from torchcaps import InputError, create_model, load_model
 from torchcaps.functional import spread_loss, spread_margin
 from torchcaps.models import Classifier, EMCapsNet
 from torchcaps.models.summary import count_parameters
-from torchcaps.routing import EMRouting
+from torchcaps.routing import EMRouting, RoutingTrace
 from torchcaps.training.build import model_options
 from torchcaps.training.config import TrainConfig
 
@@ -162,7 +162,9 @@ def test_variational_routing_starts_undecided() -> None:
     with torch.no_grad():
         trace = model.trace(torch.rand(4, 1, 28, 28))
     for name in ("layers.0", "layers.1", "classes"):
-        coupling = trace[name].coupling[-1]  # type: ignore[union-attr]
+        layer = trace[name]
+        assert isinstance(layer, RoutingTrace)
+        coupling = layer.coupling[-1]
         share = coupling / coupling.sum(dim=-1, keepdim=True).clamp(min=1e-12)
         undecided = torch.special.entr(share).sum(dim=-1) / math.log(share.shape[-1])
         assert undecided[coupling.sum(dim=-1) > 0].mean() > 0.8, name  # 0.13 with such votes

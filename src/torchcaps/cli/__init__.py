@@ -8,6 +8,7 @@ from typing import Annotated, Any, NoReturn
 
 from torchcaps import __version__
 from torchcaps.cli.streams import one_line, safe_streams
+from torchcaps.cpu_threads import wait_briefly
 from torchcaps.errors import InputError, RunStopped, SomeFailed
 
 __all__ = ["exit_after", "main"]
@@ -15,6 +16,7 @@ __all__ = ["exit_after", "main"]
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command that the arguments name, and exit as `exit_after` does."""
+    wait_briefly()
     words = sys.argv[1:] if arguments is None else list(arguments)
     exit_after(lambda: run(words), keep_going=words[:1] == ["train"])
 

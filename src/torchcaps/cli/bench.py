@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from torchcaps.cli.eval import check_range
+from torchcaps.cpu_threads import set_threads
 from torchcaps.errors import InputError
 from torchcaps.training.config import MOST_THREADS
 
@@ -33,7 +34,7 @@ class Bench:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to measure; default: the GPU if there is one."""
     threads: int | None = None
-    """CPU threads; default: what torch takes."""
+    """CPU threads; default: what torch takes, or as many as the container has cores."""
     out: Path | None = None
     """Folder for routing.csv, which grows, and its chart; default: a new one under runs/."""
 
@@ -48,7 +49,7 @@ class Bench:
 
         if self.threads is not None:
             check_range("threads", self.threads, MOST_THREADS)
-            torch.set_num_threads(self.threads)
+        set_threads(self.threads)
         if not self.budget > 0:
             raise InputError(f"--budget must be more than 0 seconds, got {self.budget:g}")
         if self.budget > A_DAY:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from torchcaps.cli.streams import can_print
+from torchcaps.cpu_threads import set_threads
 from torchcaps.errors import InputError
 from torchcaps.training.config import MOST_THREADS, read_train_config
 
@@ -23,8 +24,9 @@ __all__ = ["Eval"]
 class Eval:
     """Measure a trained model on labelled images: accuracy with its interval, errors by class."""
 
-    checkpoint: Annotated[Path, tyro.conf.Positional]
-    """Folder of a run, or of a saved model."""
+    checkpoint: Annotated[str, tyro.conf.Positional]
+    """Folder of a run, or of a saved model; digits (comes with the package); or owner/name of a
+    repository on the Hugging Face Hub."""
     data: str | None = None
     """As for `train`; default: what the run was trained on."""
     data_dir: Path | None = None
@@ -34,7 +36,7 @@ class Eval:
     batch_size: int = 256
     """Images at once; changes the speed alone."""
     threads: int | None = None
-    """CPU threads; default: what torch takes."""
+    """CPU threads; default: what torch takes, or as many as the container has cores."""
     json: bool = False
     """Print the result as JSON."""
 
@@ -49,7 +51,7 @@ class Eval:
         check_range("batch-size", self.batch_size)
         if self.threads is not None:
             check_range("threads", self.threads, MOST_THREADS)
-            torch.set_num_threads(self.threads)
+        set_threads(self.threads)
         model = load_checkpoint(self.checkpoint)
         name, data = self._load_data(model)
         if torch.cuda.is_available():

@@ -23,8 +23,9 @@ class Explore:
     The page is one file with the weights inside: it needs no server, and asks nobody for anything.
     """
 
-    checkpoint: Annotated[Path | None, tyro.conf.Positional] = None
-    """Folder of a run, or of a saved model; default: the digits network of the package."""
+    checkpoint: Annotated[str | None, tyro.conf.Positional] = None
+    """Folder of a run, or of a saved model; owner/name of a repository on the Hugging Face Hub;
+    default: digits, the network of the package."""
     out: Path | None = None
     """File to write; default: explorer.html in the run folder, or here."""
     open: bool = True
@@ -33,14 +34,14 @@ class Explore:
     def run(self) -> None:
         """Write the page, say where, and open it."""
         from torchcaps.cli.checkpoint import load_checkpoint, run_of_model
-        from torchcaps.explorer import SHIPPED, held_out_images, write_explorer
+        from torchcaps.explorer import held_out_images, write_explorer
 
         run = None if self.checkpoint is None else run_of_model(self.checkpoint)
         path = self.out or (Path() if run is None else run.path) / PAGE
         if path.is_dir():
             raise InputError(f"--out {path} is a folder: name a file, such as {path / PAGE}")
         self._check_out(path)
-        model = load_checkpoint(self.checkpoint or SHIPPED)
+        model = load_checkpoint(self.checkpoint or "digits")
         write_explorer(model, path, held_out_images(model, run))
         print(f"explorer: {path}")
         if self.open and has_screen():
@@ -54,7 +55,7 @@ class Explore:
             real = check_plain_file(path)
         except InputError as error:
             raise InputError(f"--out {error}") from error
-        inside = self.checkpoint is not None and real.is_relative_to(self.checkpoint.resolve())
+        inside = self.checkpoint is not None and real.is_relative_to(Path(self.checkpoint).resolve())
         if inside and real.exists() and real.suffix.lower() not in (".html", ".htm"):
             raise InputError(f"--out {path} is a file of the model: name another, such as {PAGE}")
 

@@ -24,8 +24,9 @@ class Export:
     It takes any number of images at once, and holds the class names and what images it takes.
     """
 
-    checkpoint: Annotated[Path, tyro.conf.Positional]
-    """Folder of a run, or of a saved model."""
+    checkpoint: Annotated[str, tyro.conf.Positional]
+    """Folder of a run, or of a saved model; digits (comes with the package); or owner/name of a
+    repository on the Hugging Face Hub."""
     to: Literal["onnx", "pt2"] = "onnx"
     """Format: onnx (for onnxruntime, without torch) or pt2 (torch.export; for torch alone)."""
     out: Path | None = None

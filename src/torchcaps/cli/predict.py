@@ -15,6 +15,7 @@ import tyro
 
 from torchcaps.cli.eval import check_range
 from torchcaps.cli.streams import can_print, one_line
+from torchcaps.cpu_threads import set_threads
 from torchcaps.errors import InputError, SomeFailed
 from torchcaps.training.config import MOST_THREADS
 
@@ -38,8 +39,9 @@ class Predict:
     counted and named. 2: a mistake in what was asked, or not one image could be read.
     """
 
-    checkpoint: Annotated[Path, tyro.conf.Positional]
-    """Folder of a run, or of a saved model."""
+    checkpoint: Annotated[str, tyro.conf.Positional]
+    """Folder of a run, or of a saved model; digits (comes with the package); or owner/name of a
+    repository on the Hugging Face Hub."""
     images: Annotated[list[Path], tyro.conf.Positional] = field(default_factory=list)
     """Image files (PNG, JPEG, …), folders of them at any depth, patterns such as '**/*.jpg'."""
     to: Path | None = None
@@ -59,7 +61,7 @@ class Predict:
     batch_size: int = 256
     """Images at once; changes speed and memory alone."""
     threads: int | None = None
-    """CPU threads; default: what torch takes."""
+    """CPU threads; default: what torch takes, or as many as the container has cores."""
     json: bool = False
     """Print the answers as JSON."""
 
@@ -71,6 +73,7 @@ class Predict:
         from torchcaps.inference import find_images
 
         self._check()
+        set_threads(self.threads)
         model = load_checkpoint(self.checkpoint)
         found = find_images(self.images, leave_out=self.out)
         if torch.cuda.is_available():
@@ -91,10 +94,7 @@ class Predict:
             )
         check_range("batch-size", self.batch_size)
         if self.threads is not None:
-            import torch
-
             check_range("threads", self.threads, MOST_THREADS)
-            torch.set_num_threads(self.threads)
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise InputError(f"--threshold must be from 0 (never) to 1, got {self.threshold:g}")
         if self.to is not None:

@@ -54,6 +54,7 @@ class EfficientCapsNet(CapsuleClassifier):
         torch.Size([2, 10])
     """
 
+    primary: WholeMapCaps  # type: ignore[assignment]  # it has no grid of positions
     paper = Paper(
         "Mazzia, Salvetti, Chiaberge",
         2021,

@@ -30,14 +30,14 @@ def begin_from(folder: Path, data: ImageData) -> Begun:
     taken; with other classes those of the class capsules and of the decoder are drawn anew.
 
     Args:
-        folder: of a finished run, or written by `save_pretrained`.
+        folder: of a finished run, or written by `save_pretrained`; or a name that `load_model` takes.
         data: to be trained on.
 
     Raises:
         InputError: no network there, or one for images of other channels, which has seen nothing
             that would help.
     """
-    saved = load_model(folder)
+    saved = load_model(str(folder))  # as a str it may be a name
     if saved.channels != data.channels:
         raise InputError(
             f"the network of --init {folder} is for images of {saved.channels} channels, and "

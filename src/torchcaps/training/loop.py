@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError
 
 from torchcaps.data import ImageData, TrainTest
+from torchcaps.cpu_threads import describe_threads
 from torchcaps.errors import InputError, RunStopped
 from torchcaps.models import Classifier
 from torchcaps.storage import write_json
@@ -279,7 +280,7 @@ def all_epochs(run: Run) -> None:
         progress.say(run.task.describe(run.model))
         progress.say(
             f"{run.device.type}, {run.precision.name} ({run.precision.reason}), "
-            f"{torch.get_num_threads()} threads, seed {run.config.seed} → {run.folder.path}"
+            f"{describe_threads(run.config.threads)}, seed {run.config.seed} → {run.folder.path}"
         )
         if run.step:
             progress.say(f"continuing after step {run.step} of {run.total_steps}")

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, send_to_device
 from torch import nn
 
+from torchcaps.cpu_threads import set_threads
 from torchcaps.errors import InputError, RunStopped
 from torchcaps.seeding import mix_seed
 from torchcaps.storage import write_json
@@ -347,5 +348,4 @@ class TaskLosses(nn.Module):
 def apply_settings(config: TrainConfig) -> None:
     """Threads, and whether TensorBoard is there: what holds before anything is built."""
     check_tracker(config.tensorboard)
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
+    set_threads(config.threads)
