@@ -38,7 +38,7 @@ def test_all_contenders_compute_the_same(name, shape):
 
 @pytest.mark.parametrize("name", [name for name in SHAPES if not SHAPES[name].gpu_only])
 def test_ours_is_right_on_every_shape(name):
-    run.check(replace(SHAPES[name], B=2), "cpu")
+    run.check(replace(SHAPES[name], B=1 if SHAPES[name].windows else 2), "cpu")
 
 
 @pytest.mark.parametrize("part", [0, 1, 2])

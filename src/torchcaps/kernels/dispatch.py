@@ -59,6 +59,7 @@ KERNELS = {
     ("attention", "cpu"): SUMS,
     ("em", "cpu"): SUMS,
     ("self_attention", "cpu"): SUMS,
+    ("self_routing", "cpu"): SUMS,
     ("variational", "cpu"): SUMS,
 }
 # What they compute of options that would change the loop.
@@ -176,6 +177,8 @@ def _against_sums(call: Call, worth: bool) -> list[str]:
         reasons.append("it takes weights of each input capsule's own")
     elif isinstance(inner, MatrixVotes) and inner.bias is not None:
         reasons.append("it takes MatrixVotes without a bias")
+    if isinstance(votes, WindowVotes) and call.routing == "self_routing":
+        reasons.append("here children compete in one window at a time")
     if votes.device.type != "cpu":
         reasons.append(f"the votes are on {votes.device}")
     if torch.compiler.is_compiling():

@@ -23,7 +23,7 @@ from torchcaps.votes import LinearVotes, MatrixVotes, Votes, WindowVotes
 if TYPE_CHECKING:
     from torchcaps.routing.base import Routing
 
-__all__ = ["SHARED", "PackedVotes", "are_ordinary", "route_packed"]
+__all__ = ["SHARED", "PackedVotes", "are_ordinary", "route_packed", "unpacked_state"]
 
 LARGEST = 1e6  # size of votes up to which no square of them, or product with a sum, overflows
 CENTRED_ON = 32  # input capsules whose mean vote sums are taken about at first
@@ -62,6 +62,13 @@ class PackedVotes:
         if key is not None:
             p, coupling = packed_state(key), SOFTMAX
         found = sums_of_votes(self.form, self.u, self.w, p, coupling, self.through)
+        return unpacked_state(found, *self.outputs)
+
+    def coupled_sums(self, coupling: Tensor) -> Tensor:
+        """Σ_i c_ij V_ij, `[N, L, F, J, D]`, of couplings `[N, F, I, J, L]`."""
+        from torchcaps.kernels.sweeps_cpu.op import coupled_sums_of_votes
+
+        found = coupled_sums_of_votes(self.form, self.u, self.w, coupling.contiguous())
         return unpacked_state(found, *self.outputs)
 
     def moments(

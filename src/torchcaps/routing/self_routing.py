@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from torchcaps.functional import weighted_sum
 from torchcaps.routing.base import Law, Routing
+from torchcaps.routing.packed import PackedVotes, unpacked_state
 from torchcaps.routing.tile import Tile
 from torchcaps.types import Capsules, Paper
 
@@ -49,6 +50,7 @@ class SelfRouting(Routing[Totals, Totals]):
     """
 
     name = "self_routing"
+    fused = True
     paper = Paper("Hahn, Pyeon, Kim", 2019, "Self-Routing Capsule Networks", "NeurIPS 32")
     class_loss = "likelihood"
     laws = frozenset(
@@ -78,6 +80,12 @@ class SelfRouting(Routing[Totals, Totals]):
     def gather(self, tile: Tile, coupling: Tensor, state: Totals) -> Totals:
         w = coupling * tile.activation.unsqueeze(-1)
         return Totals(w.sum(dim=-2).unsqueeze(-1), weighted_sum(w, tile.votes))
+
+    def sweep_packed(self, votes: PackedVotes, state: Totals, t: int) -> Totals:
+        pose = votes.u[..., : self.weight.shape[-1], :]  # without what a bias has added
+        logits = torch.einsum("nfipl,ijp->nfijl", pose, self.weight) + self.bias.unsqueeze(-1)
+        w = torch.softmax(logits, dim=3) * votes.activation.unsqueeze(3)
+        return Totals(unpacked_state(w.sum(dim=2), len(self.bias[0]), 1), votes.coupled_sums(w))
 
     def settle(self, statistics: Totals, state: Totals, t: int) -> Totals:
         return statistics

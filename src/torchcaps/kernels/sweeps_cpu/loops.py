@@ -8,7 +8,8 @@ together the child's coupling is a softmax. (Dense: one position, which is in on
 Arrays are as in votes.py, of N blocks of samples and all windows: u [N, F, I, rows·M, L],
 activation [N, F, I, L], k, s0, e0 [N, F, J, L], p, m, s1, s2, e1, e2 [N, F, R, L]. A sum over input
 capsules is made in parts, over `step` types each, so that no chain is long. `constant` is the
-coupling, where it is constant: 0 for equal shares of 1, and below 0 for the softmax.
+coupling, where it is constant: 0 for equal shares of 1, and below 0 for the softmax. For products
+(k None) an activation [N, F, I, J, L] is the coupling itself.
 """
 
 from torchcaps.kernels.compile_cache import compiled
@@ -60,6 +61,8 @@ def sweep(
                     f, i = places[q, seat] // K, t * K + places[q, seat] % K
                     cs = c[seat * J : (seat + 1) * J]
                     if k is None:
+                        if activation is not None:
+                            cs[:] = activation[n, f, i]
                         add_sums(lanes, x[seat], None, cs, None, s1[part, n, f], None)
                     else:
                         times(lanes, cs, load(lanes, activation[n, f], i))
@@ -133,6 +136,13 @@ def sweep_backward(
                             js = slice(seat * J, (seat + 1) * J)
                             store(d_activation[n, f], i, dot(lanes, c[js], g[js]))
                             times(lanes, g[js], load(lanes, activation[n, f], i))
+                    else:
+                        if activation is not None:
+                            for seat in range(len(here)):
+                                f, i = here[seat] // K, t * K + here[seat] % K
+                                js = slice(seat * J, (seat + 1) * J)
+                                c[js] = activation[n, f, i]
+                                d_activation[n, f, i] = g[js]
                     if through:
                         softmax_backward(lanes, c[of_child], g[of_child])
                     else:

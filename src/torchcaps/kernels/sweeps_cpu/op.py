@@ -7,6 +7,8 @@ the votes, one input capsule at a time; backward forms them anew. With the symbo
     products:   b_ij = V_ij · p_j,                        S_j = Σ_i c_ij V_ij
     Gaussians:  b_ij = k_j − Σ_h p_jh (V_ijh − m_jh)²,    S_j = Σ_i c_ij a_i (1, d_ij, d_ij²)
 
+and `coupled_sums_of_votes` for couplings that do not come from votes.
+
 Backward, with e = dS, d = V − m:  dw_ij = e0 + Σ_h (e1 + e2 d) d,  da_i = Σ_j c_ij dw_ij,
 dc = a dw,  g = db_ij = c_ij (dc_ij − Σ c dc),  dV = c a (e1 + 2 e2 d) − 2 g p d,
 dk = Σ_i g,  dp = −Σ_i g d²,  dm = 2 p Σ_i g d − e1 S0 − 2 e2 S1.
@@ -22,7 +24,7 @@ from torchcaps.kernels.cpu_vectors import Lanes
 from torchcaps.kernels.sweeps_cpu.form import SOFTMAX, Form
 from torchcaps.kernels.sweeps_cpu.loops import sweep, sweep_backward
 
-__all__ = ["moments_of_votes", "sums_of_votes"]
+__all__ = ["coupled_sums_of_votes", "moments_of_votes", "sums_of_votes"]
 
 CHILDREN = 64  # input capsules of a part of a sum, about; more would lose digits
 
@@ -62,6 +64,14 @@ def sums_of_votes(
     found: tuple[Tensor] = Sums.apply(  # type: ignore[no-untyped-call]
         form, coupling, through, u, w, p, None, None, None
     )
+    return found[0]
+
+
+def coupled_sums_of_votes(form: Form, u: Tensor, w: Tensor, coupling: Tensor) -> Tensor:
+    """Σ_i c_ij V_ij `[N, F, R, L]` of couplings `[N, F, I, J, L]`."""
+    N, F, *_, L = u.shape
+    p = u.new_zeros(N, F, w.shape[1] * form.rows, L)  # not looked at
+    found: tuple[Tensor] = Sums.apply(form, 1.0, False, u, w, p, coupling, None, None)  # type: ignore[no-untyped-call]
     return found[0]
 
 
@@ -145,7 +155,7 @@ class Call:
         )
         l1 = added_up(parts[1])
         if parts[0] is None or parts[2] is None or mass is None or first is None:
-            return du, dw, l1, None, None, None
+            return du, dw, l1, d_activation, None, None
         l0, l2 = added_up(parts[0]), added_up(parts[2])
         by_output = (self.form.outputs, -1)
         e1, e2, first = (x.unflatten(2, by_output) for x in (e[1], e[2], first))
