@@ -2,7 +2,9 @@
 
 from numbers import Integral, Real
 
-__all__ = ["is_number", "is_whole", "plain_number"]
+__all__ = ["MOST_ITERATIONS", "is_number", "is_whole", "plain_number"]
+
+MOST_ITERATIONS = 10_000  # couplings have settled long before, and a file may ask for any number
 
 
 def is_whole(value: object) -> bool:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from torchcaps.plain_numbers import is_number, is_whole
+from torchcaps.plain_numbers import MOST_ITERATIONS, is_number, is_whole
 
 __all__ = ["Capsules", "Paper"]
 
@@ -73,6 +73,14 @@ def check_counts(**counts: Any) -> tuple[int, ...]:
             raise ValueError(f"{name} must be at least 1, got {value}")
         plain.append(int(value))
     return tuple(plain)
+
+
+def check_iterations(iterations: int) -> int:
+    """Routing iterations as a plain int; raise unless from 1 to `MOST_ITERATIONS`."""
+    (plain,) = check_counts(iterations=iterations)
+    if plain > MOST_ITERATIONS:
+        raise ValueError(f"iterations must be at most {MOST_ITERATIONS}, got {plain}")
+    return plain
 
 
 def check_number(name: str, value: Any, *, least: float, most: float = float("inf")) -> None:

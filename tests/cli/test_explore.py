@@ -128,6 +128,9 @@ def test_train_of_a_network_without_capsules_makes_none(torchcaps, trained, tmp_
 
 
 # --- corrupt checkpoints
+EARLIER = '<meta name="generator" content="torchcaps explore"> an earlier page'
+
+
 def flipped(content):
     """The header's length turned into a huge number."""
     return struct.pack("<Q", 2**62) + content[8:]
@@ -181,19 +184,21 @@ def test_a_corrupt_checkpoint_is_answered_in_one_sentence(torchcaps, opened, run
     shutil.copytree(run / "model", folder)
     spoil(folder)
     out = tmp_path / "page.html"
-    out.write_text("an earlier page")
+    out.write_text(EARLIER)
     answer = torchcaps("explore", folder, "--out", out)
     assert (answer.code, answer.out) == (2, "")
     assert answer.err.startswith("torchcaps: ")
     assert answer.err.count("\n") == 1
     assert said in answer.err
-    assert out.read_text() == "an earlier page"
+    assert out.read_text() == EARLIER
     assert opened == []
 
 
 def test_other_mistakes(torchcaps, opened, run, unfinished, tmp_path):
     (tmp_path / "file").write_text("x")
+    (tmp_path / "notes.html").write_text("my notes")
     for arguments, said in [
+        (["--out", tmp_path / "notes.html"], "notes.html exists and is no page of the explorer"),
         ([tmp_path / "none"], "none does not exist: name the folder of a run"),
         ([tmp_path / "file"], "file is a file: name the folder of a run"),
         ([tmp_path], f"{tmp_path} holds no config.json"),

@@ -16,7 +16,7 @@ def data_of(images: torch.Tensor) -> ImageData:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("size", [(14, 20), (40, 30)])
+@pytest.mark.parametrize("size", [(14, 20), (40, 30), (9, 1), (1, 1), (1, 9)])
 def test_a_resized_tensor_is_the_resized_file(tmp_path, size, channels):
     pixels = RNG.integers(0, 256, (28, 33, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")

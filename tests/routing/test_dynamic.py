@@ -159,6 +159,7 @@ def test_module_carries_its_settings() -> None:
     ("arguments", "error", "message"),
     [
         ({"iterations": 0}, ValueError, "iterations must be at least 1, got 0"),
+        ({"iterations": 10**18}, ValueError, "iterations must be at most 10000, got 10{18}"),
         ({"iterations": -3}, ValueError, "at least 1"),
         ({"iterations": 2.0}, TypeError, "iterations must be an int, got 2.0"),
         ({"iterations": True}, TypeError, "iterations must be an int, got True"),

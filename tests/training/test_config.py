@@ -42,7 +42,7 @@ OUT_OF_RANGE = {
     "seed": (-1,),
     "image_size": (0,),
     "channels": (0,),
-    "iterations": (0,),
+    "iterations": (0, 10_001),
     "threads": (0, 1025),
     "learning_rate": (0.0, -0.1, float("nan"), float("inf"), 1e31),
     "final_learning_rate": (0, 1.5, float("nan")),

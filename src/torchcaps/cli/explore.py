@@ -60,6 +60,18 @@ class Explore:
         )
         if inside and real.exists() and real.suffix.lower() not in (".html", ".htm"):
             raise InputError(f"--out {path} is a file of the model: name another, such as {PAGE}")
+        if real.exists() and real.name != PAGE and not is_page(real):
+            raise InputError(
+                f"--out {path} exists and is no page of the explorer: name another file, or "
+                "remove it"
+            )
+
+
+def is_page(path: Path) -> bool:
+    """Whether a file is empty, or was written by `torchcaps explore`."""
+    with path.open("rb") as file:
+        beginning = file.read(4096)
+    return not beginning or b'content="torchcaps explore"' in beginning
 
 
 def has_screen() -> bool:

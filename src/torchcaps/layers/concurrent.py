@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from torchcaps.routing.attention import AttentionRouting
-from torchcaps.types import Capsules, check_counts
+from torchcaps.types import Capsules, check_iterations
 
 __all__ = ["route_concurrently"]
 
@@ -41,7 +41,7 @@ def route_concurrently(
         >>> [c.pose.shape[1:] for c in route_concurrently(layers, torch.randn(2, 6, 4), 3)]
         [torch.Size([5, 8]), torch.Size([3, 16])]
     """
-    check_counts(iterations=iterations)
+    check_iterations(iterations)
     if not layers:
         raise ValueError("layers must have at least one layer")
     for layer in layers:

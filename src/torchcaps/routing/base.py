@@ -29,8 +29,8 @@ from torchcaps.routing.tile import Problem, Tile
 from torchcaps.types import (
     Capsules,
     Paper,
-    check_counts,
     check_float_tensor,
+    check_iterations,
     check_switch,
     exportable,
 )
@@ -133,7 +133,7 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
 
     def __init__(self, iterations: int = 3, *, detach: bool = False, backend: str = "auto") -> None:
         super().__init__()
-        (self.iterations,) = check_counts(iterations=iterations)
+        self.iterations = check_iterations(iterations)
         check_switch("detach", detach)
         check_backend(backend)
         self.detach = detach
@@ -336,7 +336,7 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
         Raises:
             ValueError, TypeError: options, votes, activations or a mask that routing cannot take.
         """
-        check_counts(iterations=self.iterations)
+        check_iterations(self.iterations)
         if None in (*self._parameters.values(), *self._modules.values()):
             raise ValueError(
                 f"{type(self).__name__} learns parameters and does not have them yet: hand it to a "

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from torchcaps.errors import InputError
-from torchcaps.plain_numbers import is_number, plain_number
+from torchcaps.plain_numbers import MOST_ITERATIONS, is_number, plain_number
 from torchcaps.storage import read_json
 
 __all__ = [
@@ -141,6 +141,8 @@ class TrainConfig:
         _at_least(1, self, "image_size", "channels", "iterations", "threads", "patience")
         if self.threads is not None and self.threads > MOST_THREADS:
             raise _bad("threads", self.threads, f"at most {MOST_THREADS}")
+        if self.iterations is not None and self.iterations > MOST_ITERATIONS:
+            raise _bad("iterations", self.iterations, f"at most {MOST_ITERATIONS}")
         if self.workers is not None and self.workers > MOST_WORKERS:
             raise _bad("workers", self.workers, f"at most {MOST_WORKERS}")
         _positive(self, "learning_rate", most=1e30)  # a step must not overflow in float32
