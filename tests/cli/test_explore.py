@@ -227,3 +227,15 @@ def test_the_network_of_the_package_is_small_and_knows_digits():
     measured = evaluate(model, load_data("mnist5k").test)
     assert measured.accuracy >= 0.98
     assert f"{measured.accuracy:.2%} of 1000 digits" in model.metadata["held_out_accuracy"]
+
+
+def test_a_file_that_is_no_page_is_not_replaced(torchcaps, opened, tmp_path):
+    out = tmp_path / "notes.html"
+    out.write_text("<!doctype html> my notes")
+    answer = torchcaps("explore", "--out", out)
+    assert (answer.code, answer.out) == (2, "")
+    assert f"--out {out} is there already and not a page of the explorer" in answer.err
+    assert out.read_text() == "<!doctype html> my notes"
+    out.unlink()
+    assert torchcaps("explore", "--out", out).code == 0
+    assert torchcaps("explore", "--out", out).code == 0

@@ -41,6 +41,11 @@ class Explore:
             raise InputError(f"--out {path} is a folder: name a file, such as {path / PAGE}")
         self._check_out(path)
         model = load_checkpoint(self.checkpoint or SHIPPED)
+        if self.out is not None and path.exists() and not is_page(path):
+            raise InputError(
+                f"--out {path} is there already and not a page of the explorer: name another file, "
+                "or remove it"
+            )
         write_explorer(model, path, held_out_images(model, run))
         print(f"explorer: {path}")
         if self.open and has_screen():
@@ -57,6 +62,13 @@ class Explore:
         inside = self.checkpoint is not None and real.is_relative_to(self.checkpoint.resolve())
         if inside and real.exists() and real.suffix.lower() not in (".html", ".htm"):
             raise InputError(f"--out {path} is a file of the model: name another, such as {PAGE}")
+
+
+def is_page(path: Path) -> bool:
+    """Whether a file is empty or begins as the pages that `torchcaps explore` writes."""
+    with path.open("rb") as file:
+        start = file.read(4000)
+    return not start or (start.startswith(b"<!doctype html>") and b"script-src 'sha256-" in start)
 
 
 def has_screen() -> bool:
