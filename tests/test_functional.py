@@ -166,3 +166,44 @@ def test_spread_loss_refuses() -> None:
         spread_loss(torch.rand(3), torch.tensor([0]))
     with pytest.raises(ValueError, match="labels must be 0 to 2, got 0 to 3"):
         spread_loss(torch.rand(2, 3), torch.tensor([0, 3]))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_targets_that_are_no_fractions_are_refused(value):
+    with pytest.raises(ValueError, match=r"targets \[B, J\] must be in \[0, 1\]"):
+        margin_loss(torch.ones(1, 2), torch.tensor([[value, 0.5]]))
+
+
+@pytest.mark.parametrize("shapes", [((2, 3), (2, 3)), ((4, 2, 3), (2, 4)), ((4, 2, 3), (3,))])
+def test_agreement_of_what_does_not_fit_is_refused(shapes):
+    with pytest.raises(ValueError, match=r"votes must be \[\.\.\., I, J, D\]"):
+        agreement(torch.ones(shapes[0]), torch.ones(shapes[1]))
+
+
+def test_losses_of_what_is_no_float_are_refused():
+    whole = torch.ones(2, 3, dtype=torch.int64)
+    with pytest.raises(TypeError, match="reconstruction must be a floating-point tensor"):
+        reconstruction_loss(whole, whole)
+    with pytest.raises(TypeError, match="votes must be a floating-point tensor"):
+        agreement(whole[None], whole)
+
+
+def test_a_vector_longer_than_any_number_has_its_direction():
+    s = torch.full((33,), 1e38, requires_grad=True)
+    v = squash(s)
+    torch.testing.assert_close(v, torch.full((33,), 33**-0.5))
+    (gradient,) = torch.autograd.grad(v.sum(), s)
+    assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("s", "error", "said"),
+    [
+        (torch.ones(3, 0), ValueError, "at least one component a capsule"),
+        (torch.ones(4).to(torch.float8_e4m3fn), TypeError, "must be float16 or wider"),
+        (torch.eye(3).to_sparse(), TypeError, "must be a dense tensor"),
+    ],
+)
+def test_what_squash_cannot_take_is_named(s, error, said):
+    with pytest.raises(error, match=said):
+        squash(s)

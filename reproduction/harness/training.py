@@ -78,7 +78,10 @@ def train_or_resume(
                 after_epoch(model, run.step // every)
 
         run = Run(config, task, model, after_step=look)
-        to_the_last_step(run, progress, before_first_step=look)
+        try:
+            to_the_last_step(run, progress, before_first_step=look)
+        finally:
+            run.release()
         with progress.measuring():
             weights = run.take_kept_weights()
             held_out = finish(run.folder, task, model, run.history, config, weights).answers

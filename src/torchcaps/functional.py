@@ -66,6 +66,7 @@ def _squash(s: Tensor, dim: int, half_length: float) -> Tensor:
     """|s|² / (half_length² + |s|²) · s / |s|: of length ½ where |s| = half_length."""
     check_float_tensor("s", s)
     unit, length = direction_and_length(_accumulated(s), dim)
+    length = length.clamp(max=torch.finfo(length.dtype).max)  # 33 numbers of 1e38 are longer
     half = torch.full_like(length, half_length)
     v = unit * (length / hypotenuse(length, half)).square()
     return v.to(s.dtype)
@@ -121,6 +122,8 @@ def direction_and_length(s: Tensor, dim: int = -1) -> tuple[Tensor, Tensor]:
     """
     # The largest component is taken out before squaring; being a constant of the algebra (it
     # cancels), it needs no gradient.
+    if s.dim() and s.shape[dim] == 0:
+        raise ValueError(f"s must have at least one component a capsule, got {tuple(s.shape)}")
     scale = s.detach().abs().amax(dim, keepdim=True)
     zero = scale == 0
     x = s / scale.masked_fill(zero, 1)
@@ -210,6 +213,9 @@ def agreement(votes: Votes | Tensor, pose: Tensor) -> Tensor:
     Returns:
         `[..., I, J]`: positive where vote and pose point the same way, negative where they oppose.
 
+    Raises:
+        ValueError: shapes that do not fit. TypeError: no floating-point tensors.
+
     Reference: Sabour, Frosst, Hinton (2017), §2 (a_ij) and Procedure 1, line 7.
 
     Example:
@@ -219,6 +225,13 @@ def agreement(votes: Votes | Tensor, pose: Tensor) -> Tensor:
                 [-0.5000]])
     """
     u_hat = votes.materialize() if isinstance(votes, Votes) else votes
+    check_float_tensor("votes", u_hat)
+    check_float_tensor("pose", pose)
+    if u_hat.dim() < 3 or pose.dim() < 2 or u_hat.shape[-2:] != pose.shape[-2:]:
+        raise ValueError(
+            f"votes must be [..., I, J, D] and pose [..., J, D], got shapes {tuple(u_hat.shape)} "
+            f"and {tuple(pose.shape)}"
+        )
     # Not an einsum, whose many small matrix products are twice as slow, and backward four times.
     agreement: Tensor = (u_hat * pose.unsqueeze(-3)).sum(dim=-1)
     return agreement
@@ -344,7 +357,7 @@ def reconstruction_loss(reconstruction: Tensor, images: Tensor) -> Tensor:
         A scalar, float32 or wider.
 
     Raises:
-        ValueError: shapes that differ.
+        ValueError: shapes that differ. TypeError: a reconstruction that is not floating-point.
 
     Reference: Sabour, Frosst, Hinton (2017), §4.1.
 
@@ -352,10 +365,11 @@ def reconstruction_loss(reconstruction: Tensor, images: Tensor) -> Tensor:
         >>> reconstruction_loss(torch.zeros(2, 1, 28, 28), torch.ones(2, 1, 28, 28))
         tensor(784.)
     """
-    if reconstruction.shape != images.shape:
+    check_float_tensor("reconstruction", reconstruction)
+    if reconstruction.dim() < 1 or reconstruction.shape != images.shape:
         raise ValueError(
             f"reconstruction {tuple(reconstruction.shape)} and images {tuple(images.shape)} "
-            "must have the same shape"
+            "must have the same shape [B, ...]"
         )
     error = _accumulated(reconstruction) - _accumulated(images)
     return error.square().flatten(1).sum(dim=1).mean()
@@ -369,7 +383,8 @@ def class_targets(labels: Tensor, shape: torch.Size) -> Tensor:
     # On a GPU looking at the values would mean waiting for them.
     looking = labels.device.type == "cpu" and values_at_hand(labels) and len(labels)
     if labels.shape == (batch, classes):
-        if looking and (labels.min() < 0 or labels.max() > 1):
+        # Not "below 0 or above 1", which is false for NaN.
+        if looking and not (labels.min() >= 0 and labels.max() <= 1):
             raise ValueError(f"targets [B, J] must be in [0, 1], got up to {labels.max().item()}")
         return labels
     if labels.shape != (batch,):

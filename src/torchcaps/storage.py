@@ -18,6 +18,7 @@ __all__ = [
     "as_utf8",
     "atomic_path",
     "check_plain_file",
+    "is_at",
     "locked",
     "one_at_a_time",
     "read_json",
@@ -135,7 +136,7 @@ def _begin(target: Path) -> tuple[int | None, Path]:
             if sys.platform == "win32":  # no locks there, and no renaming of what is open
                 os.close(handle)
                 return None, path
-            if path == other or (_lock(handle) and _is_at(handle, path)):
+            if path == other or (_lock(handle) and is_at(handle, path)):
                 return handle, path
             os.close(handle)  # somebody took it for abandoned, before it was locked
 
@@ -147,7 +148,7 @@ def _remove_abandoned(path: Path) -> None:
     except (OSError, AttributeError):  # not there, most often; on Windows there are no such locks
         return
     try:
-        if _lock(handle) and _is_at(handle, path):
+        if _lock(handle) and is_at(handle, path):
             path.unlink(missing_ok=True)
     finally:
         os.close(handle)
@@ -164,8 +165,15 @@ def _lock(handle: int) -> bool:
     return True
 
 
-def _is_at(handle: int, path: Path) -> bool:
-    """Whether an open file is still what lies at a path."""
+def is_at(handle: int, path: Path) -> bool:
+    """Whether an open file is still what lies at a path.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.NamedTemporaryFile() as file:
+        ...     is_at(file.fileno(), Path(file.name)), is_at(file.fileno(), Path("elsewhere"))
+        (True, False)
+    """
     try:
         return os.path.samestat(os.fstat(handle), os.stat(path, follow_symlinks=False))
     except OSError:

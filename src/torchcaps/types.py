@@ -110,6 +110,10 @@ def check_float_tensor(name: str, value: object) -> None:
         raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
     if not value.dtype.is_floating_point:
         raise TypeError(f"{name} must be a floating-point tensor, got {value.dtype}")
+    if value.dtype.itemsize == 1:  # float8 can be stored, and not computed with
+        raise TypeError(f"{name} must be float16 or wider, got {value.dtype}: convert it")
+    if value.layout != torch.strided:
+        raise TypeError(f"{name} must be a dense tensor, got {value.layout}: take its to_dense()")
 
 
 def is_exporting() -> bool:

@@ -128,9 +128,6 @@ def test_train_of_a_network_without_capsules_makes_none(torchcaps, trained, tmp_
 
 
 # --- corrupt checkpoints
-EARLIER = '<meta name="generator" content="torchcaps explore"> an earlier page'
-
-
 def flipped(content):
     """The header's length turned into a huge number."""
     return struct.pack("<Q", 2**62) + content[8:]
@@ -184,13 +181,13 @@ def test_a_corrupt_checkpoint_is_answered_in_one_sentence(torchcaps, opened, run
     shutil.copytree(run / "model", folder)
     spoil(folder)
     out = tmp_path / "page.html"
-    out.write_text(EARLIER)
+    out.write_text("an earlier page")
     answer = torchcaps("explore", folder, "--out", out)
     assert (answer.code, answer.out) == (2, "")
     assert answer.err.startswith("torchcaps: ")
     assert answer.err.count("\n") == 1
     assert said in answer.err
-    assert out.read_text() == EARLIER
+    assert out.read_text() == "an earlier page"
     assert opened == []
 
 
@@ -198,7 +195,10 @@ def test_other_mistakes(torchcaps, opened, run, unfinished, tmp_path):
     (tmp_path / "file").write_text("x")
     (tmp_path / "notes.html").write_text("my notes")
     for arguments, said in [
-        (["--out", tmp_path / "notes.html"], "notes.html exists and is no page of the explorer"),
+        (
+            ["--out", tmp_path / "notes.html"],
+            "notes.html is there already and not a page of the explorer",
+        ),
         ([tmp_path / "none"], "none does not exist: name the folder of a run"),
         ([tmp_path / "file"], "file is a file: name the folder of a run"),
         ([tmp_path], f"{tmp_path} holds no config.json"),
@@ -232,3 +232,15 @@ def test_the_network_of_the_package_is_small_and_knows_digits():
     measured = evaluate(model, load_data("mnist5k").test)
     assert measured.accuracy >= 0.98
     assert f"{measured.accuracy:.2%} of 1000 digits" in model.metadata["held_out_accuracy"]
+
+
+def test_a_file_that_is_no_page_is_not_replaced(torchcaps, opened, tmp_path):
+    out = tmp_path / "notes.html"
+    out.write_text("<!doctype html> my notes")
+    answer = torchcaps("explore", "--out", out)
+    assert (answer.code, answer.out) == (2, "")
+    assert f"--out {out} is there already and not a page of the explorer" in answer.err
+    assert out.read_text() == "<!doctype html> my notes"
+    out.unlink()
+    assert torchcaps("explore", "--out", out).code == 0
+    assert torchcaps("explore", "--out", out).code == 0

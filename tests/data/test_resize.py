@@ -55,3 +55,12 @@ def test_chunks_make_no_difference():
     images = torch.randint(0, 256, (CHUNK + 3, 1, 6, 6), dtype=torch.uint8)
     whole = resize(data_of(images), (4, 4), None).images
     assert torch.equal(whole[-5:], resize(data_of(images[-5:]), (4, 4), None).images)
+
+
+@pytest.mark.parametrize("before", [(1, 1), (1, 5), (7, 6)])
+@pytest.mark.parametrize("after", [(1, 1), (1, 4), (3, 1)])
+def test_to_and_from_a_single_pixel_in_colour(before, after):
+    images = torch.randint(0, 256, (2, 1, *before), dtype=torch.uint8)
+    grey = ImageData(images, torch.arange(2), ("a", "b"), "toy")
+    expected = resize(grey, after, None).images.expand(-1, 3, -1, -1)
+    assert torch.equal(resize(resize(grey, None, 3), after, None).images, expected)

@@ -183,6 +183,15 @@ def test_damage_is_named_and_the_one_before_offered(folder, damage):
     assert find_checkpoint(folder / advised).step == 2
 
 
+def test_one_renamed_to_a_later_step_is_named(folder):
+    save(folder, 2)
+    save(folder, 4)
+    for suffix in ("json", "safetensors"):
+        (folder / f"step-00000004.{suffix}").rename(folder / f"step-00000009.{suffix}")
+    with pytest.raises(InputError, match=r"00000009\.json is damaged .*it is of step 4.*00000002"):
+        find_checkpoint(folder.parent)
+
+
 def test_no_whole_one_is_left(folder):
     for step in (2, 4):
         save(folder, step)

@@ -422,6 +422,35 @@ def test_a_config_edited_to_another_model_is_refused(tmp_path, no_pictures, monk
         resume(tmp_path, DATA)
 
 
+@pytest.mark.parametrize("noted_in", ["run.json", "checkpoint"])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("seed", 7), ("learning_rate", 0.1), ("loss_scale", "authors"), ("batch_size", 8)],
+)
+def test_a_config_edited_to_other_training_is_refused(
+    tmp_path, no_pictures, monkeypatch, option, value, noted_in
+):
+    stop_after(monkeypatch, 3)
+    with pytest.raises(RunStopped):
+        train(tiny_config(tmp_path), DATA)
+    if noted_in == "checkpoint":
+        (tmp_path / "run.json").unlink()
+    edited = config_to_dict(read_train_config(tmp_path)) | {option: value}
+    (tmp_path / "config.json").write_text(json.dumps(edited))
+    with pytest.raises(InputError, match=rf"config\.json has {option} .* the run began with"):
+        resume(tmp_path, DATA)
+    assert json.loads((tmp_path / "config.json").read_text()) == edited
+
+
+def test_a_run_that_has_not_noted_its_options_is_resumed(tmp_path, no_pictures, monkeypatch):
+    monkeypatch.setattr("torchcaps.training.run.fixed_options", lambda config: {})
+    stop_after(monkeypatch, 3)
+    with pytest.raises(RunStopped):
+        train(tiny_config(tmp_path), DATA)
+    monkeypatch.undo()
+    assert resume(tmp_path, DATA).held_out is not None
+
+
 def test_what_a_kill_left_half_written_is_removed(tmp_path, no_pictures, monkeypatch):
     stop_after(monkeypatch, 3)
     with pytest.raises(RunStopped):

@@ -1,11 +1,20 @@
 """The folder of a run: who may begin in it, and what is tidied."""
 
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
+
+import pytest
 
 from tests.small_runs import tiny_config
 from torchcaps.errors import InputError
 from torchcaps.training.run_folder import RunFolder
+from torchcaps.training.run_lock import RunLock
 
 
 def test_of_two_runs_that_begin_at_once_in_one_folder_one_is_refused(tmp_path, monkeypatch):
@@ -45,3 +54,45 @@ def test_a_link_among_what_is_tidied_is_removed_and_not_followed(tmp_path):
     assert (tmp_path / "precious" / "file").exists()
     assert [path.name for path in folder.path.iterdir()] == ["checkpoints"]
     assert not list(folder.checkpoints.iterdir())
+
+
+def test_of_two_who_write_in_a_run_the_second_hears_who_the_first_is(tmp_path):
+    lock = RunLock(tmp_path)
+    by = rf"process {os.getpid()} on {re.escape(socket.gethostname())}, since \d{{4}}-"
+    with pytest.raises(InputError, match=f"the run {tmp_path} is being written by {by}"):
+        RunLock(tmp_path)
+    lock.release()
+    RunLock(tmp_path).release()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such locks")
+def test_the_death_of_a_process_lets_go_of_its_run_though_a_child_lives(tmp_path):
+    code = (
+        "import os, sys, time; from pathlib import Path\n"
+        "from torchcaps.training.run_lock import RunLock\n"
+        "lock = RunLock(Path(sys.argv[1]))\n"
+        "child = os.fork()\n"
+        "if child == 0: time.sleep(0.1); print('ready', flush=True); time.sleep(60)\n"
+        "print(child, flush=True); time.sleep(60)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    child = int(process.stdout.readline())
+    assert process.stdout.readline() == b"ready\n"
+    with pytest.raises(InputError, match=f"by process {process.pid} on"):
+        RunLock(tmp_path)
+    process.kill()
+    process.wait()
+    RunLock(tmp_path).release()
+    os.kill(child, signal.SIGKILL)
+    process.stdout.close()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "[" * 500])
+def test_a_lock_that_says_nothing_is_a_lock(tmp_path, content):
+    lock = RunLock(tmp_path)
+    lock.path.write_text(content)
+    with pytest.raises(InputError, match="is being written by another process"):
+        RunLock(tmp_path)
+    lock.release()

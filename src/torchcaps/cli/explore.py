@@ -42,6 +42,11 @@ class Explore:
             raise InputError(f"--out {path} is a folder: name a file, such as {path / PAGE}")
         self._check_out(path)
         model = load_checkpoint(self.checkpoint or "digits")
+        if self.out is not None and path.exists() and not is_page(path):
+            raise InputError(
+                f"--out {path} is there already and not a page of the explorer: name another file, "
+                "or remove it"
+            )
         write_explorer(model, path, held_out_images(model, run))
         print(f"explorer: {path}")
         if self.open and has_screen():
@@ -60,18 +65,13 @@ class Explore:
         )
         if inside and real.exists() and real.suffix.lower() not in (".html", ".htm"):
             raise InputError(f"--out {path} is a file of the model: name another, such as {PAGE}")
-        if real.exists() and real.name != PAGE and not is_page(real):
-            raise InputError(
-                f"--out {path} exists and is no page of the explorer: name another file, or "
-                "remove it"
-            )
 
 
 def is_page(path: Path) -> bool:
-    """Whether a file is empty, or was written by `torchcaps explore`."""
+    """Whether a file is empty or begins as the pages that `torchcaps explore` writes."""
     with path.open("rb") as file:
-        beginning = file.read(4096)
-    return not beginning or b'content="torchcaps explore"' in beginning
+        start = file.read(4000)
+    return not start or (start.startswith(b"<!doctype html>") and b"script-src 'sha256-" in start)
 
 
 def has_screen() -> bool:

@@ -47,9 +47,10 @@ def resize(data: ImageData, image_size: tuple[int, int] | None, channels: int | 
 
 
 def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
-    if images.dtype == torch.uint8 and size[1] == 1 and images.shape[1] > 1:
-        # torch's loop for bytes of several channels stops with an internal error at one column.
-        return torch.cat([_resize(one, size) for one in images.split(1, dim=1)], dim=1)
+    # A single pixel in several channels looks like channels_last, and torch trips over it.
+    if images.shape[1] > 1 and 1 in (*size, *images.shape[-2:]):
+        flat = images.reshape(-1, 1, *images.shape[-2:])
+        return _resize(flat, size).reshape(*images.shape[:2], *size)
     resized: Tensor = interpolate(images, size=size, mode="bicubic", antialias=True)
     return resized if images.dtype == torch.uint8 else resized.clamp_(0, 1)
 

@@ -114,6 +114,8 @@ def _read(folder: Path, step: int) -> Checkpoint:
     try:
         record = json.loads(record_path.read_text(encoding="utf-8"))
         expected, counters = record["sha256"], record["counters"]
+        if record["step"] != step:
+            raise ValueError(f"it is of step {record['step']}: give it back its name")
         if record["counters_sha256"] != _digest(counters):
             raise ValueError("its SHA-256 is not the one recorded")
     except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:

@@ -1,6 +1,7 @@
 """Everything a training run is told. Imports no torch, so that `--help` is quick."""
 
 import dataclasses
+import json
 import types
 import typing
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ __all__ = [
     "TrainConfig",
     "config_from_dict",
     "config_to_dict",
+    "fixed_options",
     "read_train_config",
 ]
 
@@ -35,6 +37,12 @@ FIRST_VERSION: dict[str, Any] = {
     "augment": "digits",
     "flip": "no",
 }
+# What may differ from one resume of a run to the next: its length, where things lie, and how they
+# are read. The data are known by their digest.
+FREE = {
+    "epochs", "patience", "out", "data", "data_dir", "init", "in_memory", "workers", "threads",
+    "checkpoint_every", "tensorboard",
+}  # fmt: skip
 ADDED = "schedule"  # no run of version 0.1 has it; its config.json has all other options
 
 
@@ -169,6 +177,18 @@ def config_to_dict(config: TrainConfig) -> dict[str, Any]:
     """
     values = dataclasses.asdict(config)
     return {key: str(v) if isinstance(v, Path) else v for key, v in values.items()}
+
+
+def fixed_options(config: TrainConfig) -> dict[str, Any]:
+    """The options that a run keeps from its first step to its last, as JSON gives them back.
+
+    Example:
+        >>> options = fixed_options(TrainConfig(seed=3))
+        >>> options["seed"], "epochs" in options
+        (3, False)
+    """
+    values = json.loads(json.dumps(config_to_dict(config), default=plain_number))
+    return {name: value for name, value in values.items() if name not in FREE}
 
 
 def config_from_dict(values: dict[str, Any], source: str = "the config") -> TrainConfig:

@@ -244,6 +244,14 @@ def config_of_run(path: Path, epochs: int | None = None) -> TrainConfig:
 
 def run_to_the_end(run: Run, path: Path | None = None) -> TaskResult:
     """A new run, or one continued from `path`: all steps that are left, and what a run leaves."""
+    try:
+        return locked_to_the_end(run, path)
+    finally:
+        run.release()
+
+
+def locked_to_the_end(run: Run, path: Path | None) -> TaskResult:
+    """What `run_to_the_end` does while nobody else may write in the folder."""
     if path is None:
         run.begin()
     else:

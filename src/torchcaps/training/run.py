@@ -18,11 +18,18 @@ from torchcaps.storage import write_json
 from torchcaps.training.batch_sampler import BatchSampler
 from torchcaps.training.best_weights import best_epoch, load_best, save_best
 from torchcaps.training.callback import Callback
-from torchcaps.training.checkpoint import find_checkpoint, restore, save_checkpoint, snapshot
-from torchcaps.training.config import TrainConfig
+from torchcaps.training.checkpoint import (
+    Checkpoint,
+    find_checkpoint,
+    restore,
+    save_checkpoint,
+    snapshot,
+)
+from torchcaps.training.config import TrainConfig, fixed_options
 from torchcaps.training.optimizer import adam, set_learning_rate
 from torchcaps.training.precision import Precision, choose_precision
 from torchcaps.training.run_folder import RunFolder, describe_machine
+from torchcaps.training.run_lock import RunLock
 from torchcaps.training.running_means import RunningMeans
 from torchcaps.training.schedule import rate_factor
 from torchcaps.training.task import Model, StepResult, Task
@@ -84,6 +91,7 @@ class Run:
         if self.sampler.world > 1 and self.device.type == "cuda":  # there is none for CPUs
             self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
         self.model.to(self.device, memory_format=self.precision.memory_format)  # type: ignore[call-overload]
+        self.lock: RunLock | None = None
         self.optimizer = adam(self.model, config.learning_rate, config.weight_decay)
         self.step = 0
         self.history: list[dict[str, Any]] = []
@@ -97,6 +105,7 @@ class Run:
         if self.is_main:
             try:
                 made = [RunFolder.create(self.config, self.task.name).path]
+                self.lock = RunLock(made[0])
             except (InputError, OSError) as error:  # all processes must hear of it
                 made = [error]
         if self.sampler.world > 1:
@@ -109,27 +118,64 @@ class Run:
     def resume(self, folder: RunFolder, path: Path) -> None:
         """Take up a run where a checkpoint left it."""
         self.folder = folder
+        self._hold()
         if self.is_main:
             folder.tidy()
-        if not self.any_process(folder.run.exists()):  # killed before its first step
-            self._write_facts()
-        self._check_data()
+        noted = self.any_process(folder.run.exists())
+        if noted:
+            self._check_data()
         checkpoint = find_checkpoint(path)
-        if checkpoint is None:
-            return
+        if checkpoint is not None:
+            self._take_up(checkpoint)
+        if noted:
+            self._check_config(folder.read_config_began_with())
+        else:  # killed before its first step
+            self._write_facts()
+
+    def _take_up(self, checkpoint: Checkpoint) -> None:
+        """Put back what a checkpoint holds."""
         try:
             restore(self.model, self.optimizer, checkpoint.tensors)
             sums = RunningMeans(self.task.measures, self.device, checkpoint.counters["sums"])
         except (KeyError, ValueError, RuntimeError) as error:
             raise OtherModel(
-                f"{folder.checkpoints} holds the checkpoints of another model than the given one: "
-                "give the task and the model that the run began with"
+                f"{self.folder.checkpoints} holds the checkpoints of another model than the given "
+                "one: give the task and the model that the run began with"
             ) from error
+        self._check_config(checkpoint.counters.get("config", {}))
         self.step = checkpoint.step
         self.history = checkpoint.counters["history"]
         if self.is_main:  # they are sums over all processes
             self.running_means = sums
             self.seconds = checkpoint.counters["seconds"]
+
+    def release(self) -> None:
+        """Let other processes write in the folder."""
+        if self.lock is not None:
+            self.lock.release()
+
+    def _hold(self) -> None:
+        """Lock the folder, or raise in all processes."""
+        error: list[Any] = [None]
+        if self.is_main:
+            try:
+                self.lock = RunLock(self.folder.path)
+            except (InputError, OSError) as refused:
+                error = [refused]
+        if self.sampler.world > 1:
+            broadcast_object_list(error)
+        if error[0] is not None:
+            raise error[0]
+
+    def _check_config(self, began_with: dict[str, Any]) -> None:
+        """Raise where config.json was edited; a run of an older version has not noted it."""
+        now = fixed_options(self.config)
+        for name in sorted(set(now) & set(began_with)):
+            if now[name] != began_with[name]:
+                raise InputError(
+                    f"{self.folder.config} has {name} {now[name]!r}, and the run began with "
+                    f"{began_with[name]!r}: put that back, or start a new run"
+                )
 
     def _describe_data(self) -> dict[str, Any]:
         """What identifies the data, as JSON gives it back."""
@@ -272,7 +318,12 @@ class Run:
                 self.folder.checkpoints,
                 self.step,
                 snapshot(self.model, self.optimizer),
-                {"history": self.history, "sums": means.values, "seconds": self._seconds()},
+                {
+                    "history": self.history,
+                    "sums": means.values,
+                    "seconds": self._seconds(),
+                    "config": fixed_options(self.config),
+                },
             )
 
     def _check_finite(self) -> None:
@@ -320,6 +371,7 @@ class Run:
                 "precision": self.precision.name,
                 "processes": self.sampler.world,
                 "data": self._describe_data(),
+                "config": fixed_options(self.config),
             }
             write_json(self.folder.run, facts)
         self.accelerator.wait_for_everyone()

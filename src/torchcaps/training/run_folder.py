@@ -77,7 +77,7 @@ class RunFolder:
                 if partial.is_dir() and not partial.is_symlink():
                     shutil.rmtree(partial)
                 else:
-                    partial.unlink()
+                    partial.unlink(missing_ok=True)
 
     def read_data_facts(
         self, needed: Iterable[str] = ("name", "train", "sha256")
@@ -100,6 +100,19 @@ class RunFolder:
                 "as they are now"
             ) from error
         return facts
+
+    def read_config_began_with(self) -> dict[str, Any]:
+        """The options that run.json says the run began with; none, where it is older than that.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        options = read_json(self.run).get("config", {})
+        if not isinstance(options, dict):
+            raise InputError(
+                f"{self.run} is damaged (config is not an object): restore it, or remove it"
+            )
+        return options
 
     def write_metrics(self, history: Sequence[Mapping[str, Any]]) -> None:
         """Write metrics.csv anew: a row an epoch."""
