@@ -78,10 +78,7 @@ def train_or_resume(
                 after_epoch(model, run.step // every)
 
         run = Run(config, task, model, after_step=look)
-        try:
-            to_the_last_step(run, progress, before_first_step=look)
-        finally:
-            run.release()
+        to_the_last_step(run, progress, before_first_step=look)
         with progress.measuring():
             weights = run.take_kept_weights()
             held_out = finish(run.folder, task, model, run.history, config, weights).answers
@@ -93,15 +90,18 @@ def to_the_last_step(
 ) -> None:
     """All steps of a run, or what is left of them in its folder `out`."""
     folder = RunFolder(Path(str(run.config.out)))
-    if folder.config.is_file():
-        run.resume(folder, folder.path)
-    else:
-        run.begin()
-    progress.training(run.total_steps - run.step)
-    run.prepare()
-    if run.step == 0 and before_first_step is not None:
-        before_first_step(run)
-    with StopRequest() as stop:
-        while run.step < run.total_steps:
-            one_epoch(run, progress, stop)
-    run.folder.write_metrics(run.history)
+    try:
+        if folder.config.is_file():
+            run.resume(folder, folder.path)
+        else:
+            run.begin()
+        progress.training(run.total_steps - run.step)
+        run.prepare()
+        if run.step == 0 and before_first_step is not None:
+            before_first_step(run)
+        with StopRequest() as stop:
+            while run.step < run.total_steps:
+                one_epoch(run, progress, stop)
+        run.folder.write_metrics(run.history)
+    finally:
+        run.release()

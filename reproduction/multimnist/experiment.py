@@ -68,10 +68,7 @@ def compute(cell: Cell, workbench: Workbench) -> Outcome:
         plain = build_model(config, workbench.data.train)
         model = network(config, workbench.scale.network is not None, plain)
         run = Run(config, task, model)
-        try:
-            to_the_last_step(run, workbench.progress)
-        finally:
-            run.release()
+        to_the_last_step(run, workbench.progress)
     test = workbench.data.test
     pairs = MultiMNIST(test, seed=0, max_shift=config.max_shift, padding=PADDING)
     answers = answers_on(model.eval(), pairs, PAIRS_A_DIGIT * len(test))

@@ -607,7 +607,7 @@ def test_eval_and_predict(torchcaps, place, kind):
         (["train", "--learning-rat", "0.1"], ["--learning-rat", "--learning-rate FLOAT"]),
         (["trian"], ["trian", "train"]),
         ([], ["train", "eval", "predict", "info"]),
-        (["eval"], ["PATH"]),
+        (["eval"], ["MODEL"]),
         (["eval", "x", "--split", "valid"], ["valid", "'test'"]),
         (["train", "--config"], ["--config"]),
     ],

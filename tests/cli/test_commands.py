@@ -102,9 +102,9 @@ def test_every_option_is_explained(torchcaps, command):
     answer = torchcaps(command.__name__.lower(), "--help")
     assert answer.code == 0
     text = re.sub("[│╭╰╮╯─]", " ", answer.out)
-    blocks = re.split(r"\n\s+(?=-|PATH|\[\[PATH|\[\{None)", text)  # an option and its words
+    blocks = re.split(r"\n\s+(?=-|MODEL|\[MODEL|\[\[PATH)", text)  # an option and its words
     for field in dataclasses.fields(command):
-        head: Any = {"checkpoint": ("PATH ", "[{None}|PATH] "), "images": "[[PATH"}.get(
+        head: Any = {"checkpoint": ("MODEL ", "[MODEL] "), "images": "[[PATH"}.get(
             field.name, "--" + field.name.replace("_", "-")
         )
         block = next(block for block in blocks if block.startswith(head))

@@ -24,7 +24,7 @@ __all__ = ["Eval"]
 class Eval:
     """Measure a trained model on labelled images: accuracy with its interval, errors by class."""
 
-    checkpoint: Annotated[str, tyro.conf.Positional]
+    checkpoint: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """Folder of a run, or of a saved model; digits (comes with the package); or owner/name of a
     repository on the Hugging Face Hub."""
     data: str | None = None

@@ -23,7 +23,7 @@ class Explore:
     The page is one file with the weights inside: it needs no server, and asks nobody for anything.
     """
 
-    checkpoint: Annotated[str | None, tyro.conf.Positional] = None
+    checkpoint: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[MODEL]")] = None
     """Folder of a run, or of a saved model; owner/name of a repository on the Hugging Face Hub;
     default: digits, the network of the package."""
     out: Path | None = None

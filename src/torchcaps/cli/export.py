@@ -24,7 +24,7 @@ class Export:
     It takes any number of images at once, and holds the class names and what images it takes.
     """
 
-    checkpoint: Annotated[str, tyro.conf.Positional]
+    checkpoint: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """Folder of a run, or of a saved model; digits (comes with the package); or owner/name of a
     repository on the Hugging Face Hub."""
     to: Literal["onnx", "pt2"] = "onnx"

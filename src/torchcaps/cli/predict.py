@@ -39,7 +39,7 @@ class Predict:
     counted and named. 2: a mistake in what was asked, or not one image could be read.
     """
 
-    checkpoint: Annotated[str, tyro.conf.Positional]
+    checkpoint: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """Folder of a run, or of a saved model; digits (comes with the package); or owner/name of a
     repository on the Hugging Face Hub."""
     images: Annotated[list[Path], tyro.conf.Positional] = field(default_factory=list)
