@@ -6,18 +6,17 @@ from pathlib import Path
 
 __all__ = ["cores_of_container", "describe_threads", "set_threads", "wait_briefly"]
 
-SPINS = 30_000  # about 1 ms; OpenMP's own is ten times as long
+SPINS = 30_000  # some ms or less, by the processor; OpenMP's own is ten times as many
 CGROUP = Path("/sys/fs/cgroup")
 
 
 def wait_briefly(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Let the threads of torch's operations sleep after 1 ms of waiting for one another.
+    """Let the threads of torch's operations sleep sooner than usual where they wait for one another.
 
-    To be called before torch is imported: GNU's OpenMP reads its settings once. By default its
-    threads wait for some 10 ms in a loop that keeps a core busy. Where another process wants that
-    core, the thread that all wait for does not get it, and a step takes many times as long. No
-    number that is computed depends on it. Whoever has set GOMP_SPINCOUNT or OMP_WAIT_POLICY keeps
-    them.
+    To be called before torch is imported: GNU's OpenMP reads its settings once. Its threads wait in
+    a loop that keeps a core busy. Where other processes want that core, the thread that all wait
+    for does not get it (measured: docs/training.md, "Beside other work"). No number that is
+    computed depends on it. Whoever has set GOMP_SPINCOUNT or OMP_WAIT_POLICY keeps them.
 
     Example:
         >>> environment = {}

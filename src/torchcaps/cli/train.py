@@ -81,8 +81,7 @@ class Train(TrainConfig):
             result = fit(**vars(self.options()))
         else:
             self._check_alone()
-            epochs = None if self.epochs == TrainConfig().epochs else self.epochs
-            result = resume(self.resume, epochs=epochs)
+            result = resume(self.resume, epochs=self.epochs)
         if result.held_out is None:  # another process of a distributed run prints
             return
         for line in (page_of(result), f"folder: {result.folder}"):

@@ -13,6 +13,7 @@ from torchcaps.plain_numbers import MOST_ITERATIONS, is_number, plain_number
 from torchcaps.storage import read_json
 
 __all__ = [
+    "EPOCHS",
     "FIRST_VERSION",
     "MOST_THREADS",
     "TrainConfig",
@@ -23,11 +24,13 @@ __all__ = [
 ]
 
 MOST_WORKERS = 256
+EPOCHS = 20  # where nothing is said, and there are enough images
 MOST_THREADS = 1024  # with far more, the system refuses to start them and the process dies
 
 # What version 0.1 trained with, where this one has another default, or an option that it lacked.
 FIRST_VERSION: dict[str, Any] = {
     "model": "capsnet_small",
+    "epochs": EPOCHS,
     "reconstruct": True,
     "loss_scale": "paper",
     "schedule": "exponential",
@@ -82,8 +85,9 @@ class TrainConfig:
     loss_scale: Literal["paper", "authors"] | None = None
     """Weights of the losses: the paper's, or those of the authors' released code; default: the
     network's own."""
-    epochs: int = 20
-    """Passes over the training images."""
+    epochs: int | None = None
+    """Passes over the training images; default: 20, or for few images as many as make 500 steps, at
+    most 100."""
     batch_size: int = 64
     """Images a step, over all processes together; the paper has 128. Smaller ones
     are taken where the training images make up less than one batch, or than four of the default."""
@@ -144,9 +148,9 @@ class TrainConfig:
             if is_number(value):
                 setattr(self, name, plain_number(value))
         _check_types(self)
-        _at_least(1, self, "epochs", "batch_size", "checkpoint_every")
+        _at_least(1, self, "batch_size", "checkpoint_every")
         _at_least(0, self, "max_shift", "seed", "workers")
-        _at_least(1, self, "image_size", "channels", "iterations", "threads", "patience")
+        _at_least(1, self, "epochs", "image_size", "channels", "iterations", "threads", "patience")
         if self.threads is not None and self.threads > MOST_THREADS:
             raise _bad("threads", self.threads, f"at most {MOST_THREADS}")
         if self.iterations is not None and self.iterations > MOST_ITERATIONS:

@@ -36,13 +36,13 @@ from torchcaps.training.metrics import (
 from torchcaps.training.precision import Precision
 from torchcaps.training.progress import watched
 from torchcaps.training.read_ahead import ReadAhead
+from torchcaps.training.small_sets import fit_to_size
 from torchcaps.training.task import HeldOut, StepResult, Task
 from torchcaps.training.threshold import choose_threshold
 
 __all__ = ["ImageClassification"]
 
 ImageBatch = tuple[Tensor, Tensor]  # images [b, C, H, W] and labels [b]
-SMALLEST_BATCH = 8  # normalisation over fewer images is noise
 
 
 class ImageClassification(Task[Classifier, ImageBatch]):
@@ -116,20 +116,10 @@ class ImageClassification(Task[Classifier, ImageBatch]):
         )
 
     def fitted(self, config: TrainConfig) -> TrainConfig:
-        """The config with smaller batches, where there are too few training images for its own.
-
-        That is, for a single batch, or for four of the default size: an epoch of a single step
-        teaches little.
-        """
-        count, asked = self.examples_per_epoch, config.batch_size
-        if count >= (4 * asked if asked == TrainConfig.batch_size else asked):
-            return config
-        size = min(count, max(SMALLEST_BATCH, count // 4 // SMALLEST_BATCH * SMALLEST_BATCH))
-        self.remarks.append(
-            f"there are {count} training images, too few for --batch-size {asked}: "
-            f"batches of {size} are taken"
-        )
-        return replace(config, batch_size=size)
+        """The config for as many training images as there are."""
+        config, said = fit_to_size(config, self.examples_per_epoch)
+        self.remarks += said
+        return config
 
     def describe_data(self) -> dict[str, Any]:
         """Counts, shape, classes and a hash over all of it."""

@@ -17,7 +17,7 @@ from torchcaps.storage import write_json
 from torchcaps.training.build import build_model, load_data_of
 from torchcaps.training.callback import Callback
 from torchcaps.training.checkpoint import run_of
-from torchcaps.training.config import TrainConfig, config_to_dict, read_train_config
+from torchcaps.training.config import EPOCHS, TrainConfig, config_to_dict, read_train_config
 from torchcaps.training.diagnosis import Alarm
 from torchcaps.training.finish import finish
 from torchcaps.training.image_classification import ImageClassification
@@ -232,11 +232,12 @@ def config_of_run(path: Path, epochs: int | None = None) -> TrainConfig:
     if not folder.config.is_file():
         raise InputError(f"{folder.path} is not the folder of a run: it holds no config.json")
     config = dataclasses.replace(read_train_config(folder.config), out=folder.path)
-    if epochs is None or epochs == config.epochs:
+    had = EPOCHS if config.epochs is None else config.epochs
+    if epochs is None or epochs == had:
         return config
-    if epochs < config.epochs:
+    if epochs < had:
         raise InputError(
-            f"--epochs {epochs} is less than the {config.epochs} of the run {folder.path}: name "
+            f"--epochs {epochs} is less than the {had} of the run {folder.path}: name "
             "the number of all its epochs, those that are done among them"
         )
     return dataclasses.replace(config, epochs=epochs)
@@ -283,7 +284,7 @@ def all_epochs(run: Run) -> None:
     for callback in run.callbacks:
         callback.on_begin(run)
     tracker = open_tracker(run.config.tensorboard and run.is_main, run.folder.path)
-    alarm = Alarm(run.config.epochs)
+    alarm = Alarm(run.epochs)
     with TrainingProgress(run.total_steps, run.step, quiet=not run.is_main) as progress:
         progress.say(run.task.describe(run.model))
         progress.say(
@@ -317,7 +318,7 @@ def one_epoch(run: Run, progress: TrainingProgress, stop: StopRequest) -> dict[s
     epoch, done = divmod(run.step, per_epoch)
     for left in reversed(range(per_epoch - done)):
         run.do_step()
-        progress.step(f"epoch {epoch + 1}/{run.config.epochs}")
+        progress.step(f"epoch {epoch + 1}/{run.epochs}")
         stopping = run.any_process(stop.requested)
         if left and (stopping or run.step % run.config.checkpoint_every == 0):
             run.save()
@@ -333,7 +334,7 @@ def one_epoch(run: Run, progress: TrainingProgress, stop: StopRequest) -> dict[s
 
 def epoch_line(run: Run, row: Mapping[str, Any]) -> str:
     """What is said of an epoch, from its row of metrics.csv."""
-    epochs, examples = run.config.epochs, run.task.examples
+    epochs, examples = run.epochs, run.task.examples
     parts = [
         f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}",
         f"loss {row['loss']:.4f}",

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from torchcaps.training.checkpoint import (
     save_checkpoint,
     snapshot,
 )
-from torchcaps.training.config import TrainConfig, fixed_options
+from torchcaps.training.config import EPOCHS, TrainConfig, fixed_options
 from torchcaps.training.optimizer import adam, set_learning_rate
 from torchcaps.training.precision import Precision, choose_precision
 from torchcaps.training.run_folder import RunFolder, describe_machine
@@ -67,7 +68,8 @@ class Run:
         resume_by: str = "resume_task({folder!r}, task, model)",
     ) -> None:
         apply_settings(config)
-        self.config = config
+        self.epochs = EPOCHS if config.epochs is None else config.epochs
+        self.config = replace(config, epochs=self.epochs)
         self.task: Task[Any, Any] = task
         self.callbacks = list(callbacks)
         self.after_step = after_step
@@ -86,7 +88,7 @@ class Run:
             self.accelerator.num_processes,
             noun=task.examples,
         )
-        self.total_steps = config.epochs * self.sampler.steps_per_epoch
+        self.total_steps = self.epochs * self.sampler.steps_per_epoch
         self.model: nn.Module = model
         if self.sampler.world > 1 and self.device.type == "cuda":  # there is none for CPUs
             self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
