@@ -11,7 +11,7 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 def wait_briefly(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Let the threads of torch's operations sleep sooner than usual where they wait for one another.
+    """Let the threads of torch's operations sleep sooner where they wait for one another.
 
     To be called before torch is imported: GNU's OpenMP reads its settings once. Its threads wait in
     a loop that keeps a core busy. Where other processes want that core, the thread that all wait
