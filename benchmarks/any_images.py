@@ -1,14 +1,14 @@
 """The default network on small sets of a person's own pictures, beside a plain CNN.
 
-    python benchmarks/any_images.py [--sets NAME ...] [--networks NAME ...] [--seeds 3] [--data FOLDER]
+    python benchmarks/any_images.py [--sets NAME ...] [--networks NAME ...] [--data FOLDER]
 
 Sets: `shapes-SIZE-grey|rgb`, drawn here (discs and frames, 300 each), and `photos-CLASSES-SIZE`,
 300 photos of each of the first classes of CIFAR-10 (JPEG), from the archive
 `cifar10-jpg/cifar10-images-jpg.tar.xz` in --data, judged on its 1,000 test photos of each class.
 
 Both networks are trained by `torchcaps.fit` with its defaults and nothing but the data. The CNN has
-the same stem and four fifths to nine tenths of the parameters; its learning rate is chosen, for each
-set, among three by the images kept aside (that of the capsule network is the default everywhere).
+the same stem and four fifths to nine tenths of the parameters; its learning rate is chosen, for
+each set, among three by the images kept aside (that of the capsule network is the default).
 """
 
 import argparse
