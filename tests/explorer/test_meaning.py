@@ -3,27 +3,10 @@
 import numpy as np
 import pytest
 
-import torchcaps
 from tests.explorer_page import SEVEN, coupling, paint, set_range, settle, state, stroke, texts
 from torchcaps.data import load_data
-from torchcaps.explorer import SHIPPED, held_out_images, write_explorer
 
 CHANGES_ITS_MIND = 752  # of the held-out digits: 8 is longest in iterations 1 and 2, then 7
-
-
-@pytest.fixture(scope="module")
-def page_file(tmp_path_factory):
-    model = torchcaps.load_model(SHIPPED)
-    path = tmp_path_factory.mktemp("explorer") / "page.html"
-    write_explorer(model, path, held_out_images(model))
-    return path
-
-
-@pytest.fixture
-def page(open_page, page_file):
-    page = open_page(page_file, viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
-    settle(page)
-    return page
 
 
 def verdict(page):
