@@ -38,6 +38,15 @@ def test_it_opens_still_where_motion_is_not_wanted(page):
     assert state(page, "step") == 12
 
 
+def test_the_tour_stops_what_plays(page):
+    page.click("#play")
+    settle(page)
+    assert state(page, "playing")
+    page.click("#tour-begin")
+    settle(page)
+    assert (state(page, "step"), state(page, "playing")) == (0, False)
+
+
 def lit_is_in_sight(page):
     """The part that the tour speaks of, and its words, can both be seen."""
     return page.evaluate(
