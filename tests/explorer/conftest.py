@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import torchcaps
+from tests.explorer_page import settle
+from torchcaps.explorer import SHIPPED, held_out_images, write_explorer
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
@@ -77,3 +81,20 @@ def open_page(browser) -> Iterator[Callable[..., "Page"]]:
     for context in contexts:
         context.close()
     assert not faults, "\n".join(faults)
+
+
+@pytest.fixture(scope="session")
+def page_file(tmp_path_factory) -> Path:
+    """The page of the network that comes with the package."""
+    model = torchcaps.load_model(SHIPPED)
+    path = tmp_path_factory.mktemp("explorer") / "page.html"
+    write_explorer(model, path, held_out_images(model))
+    return path
+
+
+@pytest.fixture
+def page(open_page, page_file) -> "Page":
+    """That page, open, for a visitor who wants no motion: it shows its answer at once."""
+    page = open_page(page_file, viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+    settle(page)
+    return page

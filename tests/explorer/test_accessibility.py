@@ -2,19 +2,9 @@
 
 import pytest
 
-import torchcaps
 from tests.explorer_page import SEVEN, settle, stroke
-from torchcaps.explorer import SHIPPED, held_out_images, write_explorer
 
 axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-
-
-@pytest.fixture(scope="module")
-def page_file(tmp_path_factory):
-    model = torchcaps.load_model(SHIPPED)
-    path = tmp_path_factory.mktemp("axe") / "page.html"
-    write_explorer(model, path, held_out_images(model))
-    return path
 
 
 def findings(page):

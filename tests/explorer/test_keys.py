@@ -1,11 +1,8 @@
 """The page without a pointer: every control by Tab, arrows, Enter and the space bar."""
 
 import numpy as np
-import pytest
 
-import torchcaps
 from tests.explorer_page import drawn, lengths, settle, state, texts
-from torchcaps.explorer import SHIPPED, held_out_images, write_explorer
 
 CONTROLS = [
     "theme",
@@ -31,21 +28,6 @@ CONTROLS = [
     "planes",
     "two-rounds",
 ]
-
-
-@pytest.fixture(scope="module")
-def page_file(tmp_path_factory):
-    model = torchcaps.load_model(SHIPPED)
-    path = tmp_path_factory.mktemp("keys") / "page.html"
-    write_explorer(model, path, held_out_images(model))
-    return path
-
-
-@pytest.fixture
-def page(open_page, page_file):
-    page = open_page(page_file, viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
-    settle(page)
-    return page
 
 
 def press(page, *keys):

@@ -6,24 +6,10 @@ import pytest
 import torchcaps
 from tests.explorer_page import SEVEN, coupling, paint, set_range, settle, state, stroke, texts
 from torchcaps.data import load_data
-from torchcaps.explorer import SHIPPED, held_out_images, write_explorer
+from torchcaps.explorer import write_explorer
+from torchcaps.routing import DynamicRouting
 
 CHANGES_ITS_MIND = 752  # of the held-out digits: 8 is longest in iterations 1 and 2, then 7
-
-
-@pytest.fixture(scope="module")
-def page_file(tmp_path_factory):
-    model = torchcaps.load_model(SHIPPED)
-    path = tmp_path_factory.mktemp("explorer") / "page.html"
-    write_explorer(model, path, held_out_images(model))
-    return path
-
-
-@pytest.fixture
-def page(open_page, page_file):
-    page = open_page(page_file, viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
-    settle(page)
-    return page
 
 
 def verdict(page):
@@ -147,6 +133,7 @@ def test_the_address_tells_what_is_shown(page, open_page, page_file):
     settle(other)
     assert {name: state(other, name) for name in names} == shown
     assert verdict(other) == verdict(page)
+    assert other.locator("#gain").input_value() == "16"
 
 
 def test_a_drawing_is_in_the_address(page, open_page, page_file):
@@ -180,3 +167,25 @@ def test_what_makes_no_sense_in_an_address_is_passed_over(page):
         state(page, name) for name in ("source", "iterations", "step", "input", "output", "gain")
     ]
     assert shown == [2, 3, 12, None, None, 4]
+
+
+def test_an_address_given_while_the_page_plays_stops_there(open_page, page_file):
+    page = open_page(page_file)
+    settle(page)
+    assert state(page, "playing")
+    page.evaluate("location.hash = '#sample=2&step=5'")
+    settle(page)
+    page.evaluate("() => new Promise((go) => setTimeout(go, 600))")
+    assert (state(page, "source"), state(page, "step"), state(page, "playing")) == (2, 5, False)
+
+
+def test_the_address_of_a_network_of_more_iterations_than_the_page_shows(open_page, tmp_path):
+    model = torchcaps.create_model("capsnet_small", image_size=17, routing=DynamicRouting(12))
+    write_explorer(model, tmp_path / "page.html")
+    page = open_page(tmp_path / "page.html", reduced_motion="reduce")
+    stroke(page, (0.4, 0.2), (0.4, 0.8))
+    assert "iterations" not in address(page)
+    other = open_page(tmp_path / "page.html", reduced_motion="reduce")
+    other.evaluate("(hash) => { location.hash = hash; }", address(page))
+    settle(other)
+    assert (state(other, "iterations"), state(other, "step")) == (10, 40)

@@ -4,30 +4,12 @@ import re
 
 import pytest
 
-import torchcaps
 from tests.explorer_page import SEVEN, settle, state, stroke
-from torchcaps.explorer import SHIPPED, held_out_images, write_explorer
 
 STATIONS = 8
 PLAYED = """async () => {
   while (torchcaps.store.state.playing) await new Promise(requestAnimationFrame);
 }"""
-
-
-@pytest.fixture(scope="module")
-def page_file(tmp_path_factory):
-    model = torchcaps.load_model(SHIPPED)
-    path = tmp_path_factory.mktemp("explorer") / "page.html"
-    write_explorer(model, path, held_out_images(model))
-    return path
-
-
-@pytest.fixture
-def still_page(open_page, page_file):
-    """For a visitor who wants no motion."""
-    page = open_page(page_file, viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
-    settle(page)
-    return page
 
 
 def test_it_opens_playing_to_the_answer(open_page, page_file):
@@ -51,9 +33,18 @@ def test_who_draws_meanwhile_gets_the_answer_at_once(open_page, page_file):
     assert page.locator("#verdict").text_content().startswith("It sees: 7")
 
 
-def test_it_opens_still_where_motion_is_not_wanted(still_page):
-    assert not state(still_page, "playing")
-    assert state(still_page, "step") == 12
+def test_it_opens_still_where_motion_is_not_wanted(page):
+    assert not state(page, "playing")
+    assert state(page, "step") == 12
+
+
+def test_the_tour_stops_what_plays(page):
+    page.click("#play")
+    settle(page)
+    assert state(page, "playing")
+    page.click("#tour-begin")
+    settle(page)
+    assert (state(page, "step"), state(page, "playing")) == (0, False)
 
 
 def lit_is_in_sight(page):
@@ -70,8 +61,7 @@ def lit_is_in_sight(page):
     )
 
 
-def test_the_tour_by_the_keys(still_page):
-    page = still_page
+def test_the_tour_by_the_keys(page):
     page.locator("#tour-begin").focus()
     page.keyboard.press("Enter")
     told = []

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-import torchcaps
 from tests import explorer_page
 from tests.explorer_page import (
     SEVEN,
@@ -17,22 +16,6 @@ from tests.explorer_page import (
     texts,
 )
 from torchcaps.data import load_data
-from torchcaps.explorer import SHIPPED, held_out_images, write_explorer
-
-
-@pytest.fixture(scope="module")
-def page_file(tmp_path_factory):
-    model = torchcaps.load_model(SHIPPED)
-    path = tmp_path_factory.mktemp("explorer") / "page.html"
-    write_explorer(model, path, held_out_images(model))
-    return path
-
-
-@pytest.fixture
-def page(open_page, page_file):
-    page = open_page(page_file, viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
-    settle(page)
-    return page
 
 
 def number(text: str) -> float:

@@ -9,18 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import torchcaps
 from tests.explorer_page import lengths, settle, state
 from torchcaps.data import load_data
-from torchcaps.explorer import SHIPPED, held_out_images, write_explorer
-
-
-@pytest.fixture(scope="module")
-def page_file(tmp_path_factory):
-    model = torchcaps.load_model(SHIPPED)
-    path = tmp_path_factory.mktemp("uploads") / "page.html"
-    write_explorer(model, path, held_out_images(model))
-    return path
 
 
 @pytest.fixture

@@ -64,8 +64,6 @@ class CapsNet(CapsuleClassifier):
 
     decoder: Decoder | None
     primary_kind: ClassVar[type[PrimaryCaps]] = PrimaryCaps
-    # Midway between the lengths that Eq 4 asks of classes that are absent (0.1) and present (0.9).
-    highest_threshold = 0.5
     paper = Paper(
         "Sabour, Frosst, Hinton", 2017, "Dynamic Routing Between Capsules", "arXiv 1710.09829"
     )

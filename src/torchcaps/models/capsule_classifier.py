@@ -34,6 +34,8 @@ class CapsuleClassifier(Classifier, tags=["capsule-network", "routing-by-agreeme
     classes: DenseCaps
     decoder: nn.Module | None
     loss_scale: LossScale
+    # Midway between the lengths that Eq 4 asks of classes that are absent (0.1) and present (0.9).
+    highest_threshold = 0.5
 
     def features(self, images: Tensor) -> Tensor:
         """images `[B, C, H, W]` in [0, 1] → what the primary capsules see, `[B, F, H'', W'']`."""

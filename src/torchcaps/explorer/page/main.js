@@ -3,7 +3,7 @@ import { showPixels } from "./browser/canvas.js";
 import { byId, prefersStillness, say } from "./browser/dom.js";
 import { createTheme } from "./browser/theme.js";
 import { whenVisible } from "./browser/when_visible.js";
-import { agreement, clamp } from "./engine/math.js";
+import { agreement } from "./engine/math.js";
 import {
   allVotes,
   evaluate,
@@ -22,7 +22,7 @@ import { addressOf, readAddress } from "./state/address.js";
 import { entropies, meanChange } from "./state/convergence.js";
 import { lengthsAt, measure } from "./state/measures.js";
 import { createStore } from "./state/store.js";
-import { lastStep } from "./state/timeline.js";
+import { lastStep, openingIterations } from "./state/timeline.js";
 import { chartFrame, createCharts } from "./views/charts.js";
 import { readPalette } from "./views/colours.js";
 import { createGlossary } from "./views/glossary.js";
@@ -30,7 +30,7 @@ import { createInputCapsulePicker } from "./views/input_capsule_picker.js";
 import { createLegend } from "./views/legend.js";
 import { decimal } from "./views/number_format.js";
 import { createOutputCapsules, verdict } from "./views/output_capsules.js";
-import { createPlayback, MOST_ROUNDS, momentInWords } from "./views/playback.js";
+import { createPlayback, momentInWords } from "./views/playback.js";
 import { createProcedure } from "./views/procedure.js";
 import { createReconstruction } from "./views/reconstruction.js";
 import { createRoutingView, leastDrawn } from "./views/routing_view.js";
@@ -46,7 +46,7 @@ const { config, subject } = data;
 const photos = subject === "photos"; // which nobody draws
 const model = readModel(data);
 const engine = startEngine(data);
-const iterations = clamp(config.routing.iterations, 1, MOST_ROUNDS);
+const iterations = openingIterations(config);
 
 const store = createStore({
   image: null, // what the network sees
@@ -140,10 +140,14 @@ const markSample = createStrip(byId("strip"), samples, board, config);
 // The page opens playing, with the first image; whoever takes another wants its answer.
 let opening = false;
 
-function endOpening() {
-  if (!opening) return;
+function stopPlaying() {
   opening = false;
   playback.stop();
+}
+
+function endOpening() {
+  if (!opening) return;
+  stopPlaying();
   store.set({ step: lastStep(store.state.iterations) });
 }
 
@@ -252,7 +256,7 @@ createUploads(
   () => fit,
 );
 createGlossary();
-createTour(byId("tour-begin"), store, endOpening);
+createTour(byId("tour-begin"), store, stopPlaying);
 createSmallestExample({
   planes: byId("planes"),
   table: byId("shares"),
@@ -309,6 +313,7 @@ globalThis.torchcaps = {
 function readTheAddress() {
   const told = readAddress(location.hash.slice(1), config, samples.length);
   if (told === null) return false;
+  stopPlaying();
   store.set(told.state);
   const sample = told.sample === null ? { image: told.image } : samples[told.sample];
   board.put(sampleBase(sample, config, told.sample ?? undefined));

@@ -4,10 +4,9 @@
  * sample=3 or image=… (four bits a pixel), iterations, step, input, output, colour, contrast. What
  * is as it is on opening is left out; what makes no sense is passed over.
  */
-import { lastStep } from "./timeline.js";
+import { lastStep, MOST_ITERATIONS, openingIterations } from "./timeline.js";
 
 const MOST_PIXELS = 1024; // beyond which a drawing is too much for an address
-const MOST_ROUNDS = 10;
 const GAINS = [1, 4, 16];
 
 /** The text of a state; "" where nothing is shown that could be told. */
@@ -17,7 +16,7 @@ export function addressOf(state, config) {
   if (state.source !== null) said.set("sample", state.source);
   else if (canBeTold(config)) said.set("image", packed(state.image));
   else return "";
-  if (state.iterations !== config.routing.iterations) said.set("iterations", state.iterations);
+  if (state.iterations !== openingIterations(config)) said.set("iterations", state.iterations);
   if (state.step < lastStep(state.iterations)) said.set("step", state.step);
   if (state.input !== null) said.set("input", state.input);
   if (state.output !== null) said.set("output", state.output);
@@ -36,7 +35,7 @@ export function readAddress(text, config, samples) {
   const sample = whole("sample", 0, samples - 1);
   const image = sample === null && canBeTold(config) ? unpacked(said.get("image"), config) : null;
   if (sample === null && image === null) return null;
-  const iterations = whole("iterations", 1, MOST_ROUNDS) ?? config.routing.iterations;
+  const iterations = whole("iterations", 1, MOST_ITERATIONS) ?? openingIterations(config);
   const gain = whole("contrast", 1, 16);
   const [rows, columns] = config.primary_grid;
   const state = {

@@ -4,9 +4,16 @@
  * Step 0 is line 2: b = 0, nothing computed. Each iteration then has four steps, its lines 4 to 7;
  * in the last one the fourth is "return", for an update after the last pose would change nothing.
  */
+import { clamp } from "../engine/math.js";
 
 export const STEPS = 4;
+export const MOST_ITERATIONS = 10; // that the page shows
 export const RETURN = 8;
+
+/** How many iterations the page opens with: the network's own, as far as it shows so many. */
+export function openingIterations(config) {
+  return clamp(config.routing.iterations, 1, MOST_ITERATIONS);
+}
 
 export function lastStep(iterations) {
   return STEPS * iterations;

@@ -22,6 +22,8 @@ export function createLegend({ box, colourBy, gain, note }, store, config) {
     count > MOST_CELLS ? ` Of ${count} capsules the ${MOST_CELLS} most awake are drawn.` : "";
 
   return function update(state) {
+    colourBy.value = state.colourBy;
+    gain.value = state.gain;
     gain.disabled = state.colourBy === "agreement";
     if (state.colourBy === "agreement") {
       const most = state.measures ? agreementScale(state.measures) : 0;

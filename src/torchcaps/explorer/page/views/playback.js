@@ -1,9 +1,8 @@
 /** Moving through routing: the scrubber over iterations, play, and line by line. */
 import { element, say } from "../browser/dom.js";
 import { clamp } from "../engine/math.js";
-import { lastStep, momentOf, STEPS } from "../state/timeline.js";
+import { lastStep, MOST_ITERATIONS, momentOf, STEPS } from "../state/timeline.js";
 
-export const MOST_ROUNDS = 10;
 const LINE_TIME = 420; // milliseconds a line while playing
 
 export function createPlayback({ play, scrubber, ticks, words, rounds, back, on }, store) {
@@ -40,13 +39,13 @@ export function createPlayback({ play, scrubber, ticks, words, rounds, back, on 
     go(Math.min(lastStep(store.state.iterations), store.state.step + 1));
   });
   const setRounds = (wished) => {
-    const count = clamp(Math.round(wished), 1, MOST_ROUNDS);
+    const count = clamp(Math.round(wished), 1, MOST_ITERATIONS);
     stop();
     store.set({ iterations: count, step: lastStep(count) });
   };
   rounds.addEventListener("input", () => {
     const wished = Number(rounds.value); // while someone types it may be empty, or anything
-    if (Number.isInteger(wished) && wished >= 1 && wished <= MOST_ROUNDS) setRounds(wished);
+    if (Number.isInteger(wished) && wished >= 1 && wished <= MOST_ITERATIONS) setRounds(wished);
   });
   rounds.addEventListener("change", () => {
     setRounds(Number(rounds.value) || store.state.iterations);

@@ -1,5 +1,6 @@
 /** A guided tour: eight stations, each of which lights up a part of the page and says what it is. */
 import { byId, element, prefersStillness, say } from "../browser/dom.js";
+import { shownInput } from "../state/selection.js";
 import { lastStep } from "../state/timeline.js";
 
 // What is lit, what the page then shows (line 7 of iteration 1 is step 4), and two sentences.
@@ -36,9 +37,7 @@ const STATIONS = [
   },
   {
     part: "stage",
-    show: ({ measures, result }) => ({
-      input: result ? measures.mostFrom[result.shown ?? 0] : null,
-    }),
+    show: (state) => ({ input: state.result ? shownInput(state) : null }),
     text: "Pick any square, and lines show where it sends. Escape, or a second click, lets it go.",
   },
   {
