@@ -30,8 +30,8 @@ from torch.nn import functional as F
 
 from torchcaps.benchmark.rows import append_rows
 from torchcaps.data import TrainTest, channel_statistics, load_data
-from torchcaps.models import Classifier, Losses, ModelOutput, load_model
-from torchcaps.models.stem import MANY_FEATURES, Stem, plan_stem, standardise
+from torchcaps.models import Classifier, ImageCapsNet, Losses, ModelOutput, load_model
+from torchcaps.models.stem import Stem, plan_stem, standardise
 from torchcaps.models.summary import count_parameters
 from torchcaps.training.fit import fit
 from torchcaps.training.run_folder import describe_machine
@@ -64,16 +64,16 @@ class PlainCNN(Classifier):
         super().__init__(image_size, channels, num_classes, class_names)
         self.register_buffer("mean_of_channels", torch.tensor(mean), persistent=False)
         self.register_buffer("std_of_channels", torch.tensor(std), persistent=False)
-        plan = plan_stem(*self.image_size)
-        self.stem = Stem(self.channels, 5, (32, 64, 128), plan)
-        grid = self.stem.grid(*self.image_size)
-        kernel = min(5, *grid)
-        stride = 2 if plan.padded and math.prod(grid) > MANY_FEATURES else 1
-        places = [(side - kernel) // stride + 1 for side in grid]
+        with torch.device("meta"):
+            beside = ImageCapsNet(image_size, channels, num_classes, reconstruct=False)
+        self.stem = Stem(self.channels, 5, beside.stem_channels, plan_stem(*self.image_size))
+        primary = beside.primary.conv
         self.last = nn.Sequential(
-            nn.Conv2d(128, width, kernel, stride, bias=False), nn.BatchNorm2d(width), nn.ReLU()
+            nn.Conv2d(primary.in_channels, width, primary.kernel_size, primary.stride, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
         )
-        self.answer = nn.Linear(width * places[0] * places[1], self.num_classes)
+        self.answer = nn.Linear(width * math.prod(beside.primary_grid), self.num_classes)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> ModelOutput:
         features = self.last(
@@ -83,8 +83,7 @@ class PlainCNN(Classifier):
         return ModelOutput(logits.unsqueeze(-1), torch.softmax(logits.float(), dim=1), None)
 
     def loss(self, output: ModelOutput, images: Tensor, labels: Tensor) -> Losses:
-        loss = F.cross_entropy(output.pose.squeeze(-1).float(), labels)
-        return Losses(loss, loss, torch.zeros_like(loss))
+        return Losses.of_classes(F.cross_entropy(output.pose.squeeze(-1).float(), labels))
 
 
 def draw_shapes(folder: Path, size: int, mode: str) -> None:

@@ -8,13 +8,12 @@ the peak beyond what is held before, gradients included.
 """
 
 import argparse
-import time
 from functools import partial
 
 import torch
 
 from torchcaps import create_model, list_models
-from torchcaps.benchmark.measure import extra_memory
+from torchcaps.benchmark.measure import extra_memory, processor_seconds
 from torchcaps.models import Classifier
 from torchcaps.models.summary import count_parameters
 from torchcaps.routing import Routing
@@ -45,9 +44,7 @@ def measure(name: str, batch: int) -> str:
         step(model, images, labels, backend)  # what is compiled or allocated once
     for _ in range(ROUNDS):
         for backend, found in times.items():
-            begun = time.process_time()
-            step(model, images, labels, backend)
-            found.append(time.process_time() - begun)
+            found.append(processor_seconds(partial(step, model, images, labels, backend)))
     cells = [f"`{name}`", f"{count_parameters(model):,}"]
     for backend, found in times.items():
         model.zero_grad(set_to_none=True)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from torchcaps.models import Classifier, ImageCapsNet, Losses, ModelOutput
+from torchcaps.models.stem import standardise
 
 __all__ = ["StemCNN"]
 
@@ -23,6 +24,9 @@ class StemCNN(Classifier):
         images `[B, C, H, W]` in [0, 1] → `ModelOutput`: pose `[B, J, 1]`, the logit of each class;
         activation `[B, J]`, its softmax; reconstruction None.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self,
@@ -41,24 +45,20 @@ class StemCNN(Classifier):
         )
         in_caps, in_dim, _, _ = capsules.classes.sizes
         self.stem, self.conv = capsules.stem, capsules.primary.conv
-        self.register_buffer("mean", capsules.mean_of_channels[:, None, None])
-        self.register_buffer("std", capsules.std_of_channels[:, None, None])
+        self.register_buffer("mean", capsules.mean_of_channels)
+        self.register_buffer("std", capsules.std_of_channels)
         self.layers = nn.Sequential(
             nn.Flatten(), nn.Linear(in_caps * in_dim, hidden), nn.ReLU(),
             nn.Linear(hidden, num_classes),
         )  # fmt: skip
 
-    mean: Tensor
-    std: Tensor
-
     def forward(self, images: Tensor, labels: Tensor | None = None) -> ModelOutput:
         """images `[B, C, H, W]` in [0, 1] → `ModelOutput`."""
         self.check_images(images)
-        features = self.conv(self.stem((images - self.mean) / self.std))
+        features = self.conv(self.stem(standardise(images, self.mean, self.std)))
         logits: Tensor = self.layers(torch.relu(features))
         return ModelOutput(logits.unsqueeze(-1), logits.softmax(dim=1), None)
 
     def loss(self, output: ModelOutput, images: Tensor, labels: Tensor) -> Losses:
         """Cross entropy, averaged over the batch."""
-        loss = F.cross_entropy(output.pose.squeeze(-1).float(), labels)
-        return Losses(loss, loss, torch.zeros_like(loss))
+        return Losses.of_classes(F.cross_entropy(output.pose.squeeze(-1).float(), labels))

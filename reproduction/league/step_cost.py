@@ -1,10 +1,8 @@
 """What a training step costs, on a machine that does other things too."""
 
-import time
-
 import torch
 
-from torchcaps.benchmark.measure import extra_memory
+from torchcaps.benchmark.measure import extra_memory, processor_seconds
 from torchcaps.data import ImageData
 from torchcaps.models import Classifier
 
@@ -40,9 +38,7 @@ def step_cost(model: Classifier, data: ImageData, batch_size: int) -> tuple[floa
     seconds, peaks = [], []
     for _ in range(TIMES):
         model.zero_grad(set_to_none=True)
-        begun = time.process_time()
-        step()
-        seconds.append(time.process_time() - begun)
+        seconds.append(processor_seconds(step))
         model.zero_grad(set_to_none=True)
         peaks.append(extra_memory(step, device.type))
     model.zero_grad(set_to_none=True)

@@ -1,5 +1,6 @@
 """What flows between layers, and the checks of arguments that everything uses."""
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -73,6 +74,15 @@ def check_counts(**counts: Any) -> tuple[int, ...]:
             raise ValueError(f"{name} must be at least 1, got {value}")
         plain.append(int(value))
     return tuple(plain)
+
+
+def check_several(name: str, values: Any, many: int) -> list[int]:
+    """So many values as a list of plain ints; raise, naming the argument, unless all are ≥ 1."""
+    listed = list(values) if isinstance(values, Iterable) else []
+    if len(listed) != many or not all(is_whole(value) and value >= 1 for value in listed):
+        number = {2: "two", 3: "three", 4: "four"}[many]
+        raise ValueError(f"{name} must be {number} positive whole numbers, got {values!r}")
+    return [int(value) for value in listed]
 
 
 def check_iterations(iterations: int) -> int:

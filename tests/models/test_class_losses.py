@@ -7,7 +7,8 @@ from torch.nn import functional as F
 from torchcaps import create_model
 from torchcaps.functional import margin_loss
 from torchcaps.models.class_losses import CLASS_LOSSES, likelihood_loss, log_odds_loss
-from torchcaps.routing import ROUTINGS, Law, create_routing
+from torchcaps.routing import ROUTINGS, create_routing
+from torchcaps.votes import LinearVotes
 
 LABELS = torch.tensor([0, 2, 1, 1])
 
@@ -43,16 +44,34 @@ def test_losses_take_targets_and_stay_finite(loss):
         loss(a.detach().long(), LABELS)
 
 
-def lengths(name):
-    return Law.LENGTH_IS_ACTIVATION in create_routing(name).laws
+@pytest.mark.parametrize("a", [1e-9, 1e-5])
+def test_a_class_that_is_all_but_excluded_still_has_a_gradient(a):
+    p = torch.tensor([[a, 1 - a]], requires_grad=True)
+    likelihood_loss(p, LABELS[:1]).backward()
+    assert p.grad[0, 0] == pytest.approx(-1 / a)
 
 
 @pytest.mark.parametrize("name", ROUTINGS)
-def test_each_routing_names_a_loss(name):
-    kind = ROUTINGS[name].class_loss
-    assert kind in CLASS_LOSSES
-    if lengths(name):
-        assert kind == "margin"
+def test_each_routing_names_the_loss_that_its_activations_are_made_for(name):
+    routing = create_routing(name).build(6, 4, 3, 4)
+    votes = LinearVotes(torch.randn(5, 6, 4), torch.randn(6, 3, 4, 4))
+    pose, activation = routing(votes, torch.rand(5, 6))
+    share = activation / pose.norm(dim=-1)
+    if torch.allclose(share, share[0, 0]):  # lengths, but for a factor
+        expected = "margin"
+    elif torch.allclose(activation.sum(dim=1), torch.ones(5)):
+        expected = "likelihood"
+    else:
+        expected = "log_odds"
+    assert ROUTINGS[name].class_loss == expected
+
+
+def test_a_loss_that_there_is_not_is_named():
+    network = create_model("image_capsnet", image_size=12, reconstruct=False)
+    network.classes.routing.class_loss = "hinge"
+    images = torch.rand(4, 1, 12, 12)
+    with pytest.raises(ValueError, match="class_loss of a routing must be"):
+        network.loss(network(images), images, LABELS)
 
 
 @pytest.mark.parametrize(("routing", "loss"), [("em", log_odds_loss), ("dynamic", margin_loss)])

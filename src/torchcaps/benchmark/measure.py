@@ -10,7 +10,14 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["Machine", "available_memory", "extra_memory", "machine_rates", "seconds"]
+__all__ = [
+    "Machine",
+    "available_memory",
+    "extra_memory",
+    "machine_rates",
+    "processor_seconds",
+    "seconds",
+]
 
 Call = Callable[[], object]
 
@@ -22,6 +29,13 @@ def seconds(call: Call, device: str) -> float:
     call()
     _wait(device)
     return time.perf_counter() - begun
+
+
+def processor_seconds(call: Call) -> float:
+    """Processor time of all threads that a call takes: on the CPU, beside other programs too."""
+    begun = time.process_time()
+    call()
+    return time.process_time() - begun
 
 
 def extra_memory(call: Call, device: str) -> int | None:

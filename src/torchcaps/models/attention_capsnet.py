@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from torchcaps.layers import ConvCaps, DenseCaps, route_concurrently
-from torchcaps.models.class_losses import CLASS_LOSSES
-from torchcaps.models.classifier import Classifier, Losses, ModelOutput
+from torchcaps.models.classifier import ModelOutput
 from torchcaps.models.resnet import ShallowResNet
+from torchcaps.models.routed_classifier import RoutedClassifier
 from torchcaps.routing.attention import AttentionRouting
 from torchcaps.routing.base import Routing
 from torchcaps.routing.registry import create_routing, routing_config
-from torchcaps.types import Capsules, check_counts, check_switch
+from torchcaps.types import Capsules, check_counts, check_several, check_switch
 
 __all__ = ["AttentionCapsNet"]
 
@@ -22,7 +22,7 @@ SMALLEST = 13  # side of an image that leaves a window to both convolutional lay
 ROUTING = {"name": "attention", "iterations": 2}
 
 
-class AttentionCapsNet(Classifier, tags=["capsule-network", "attention-routing"]):
+class AttentionCapsNet(RoutedClassifier, tags=["capsule-network", "attention-routing"]):
     """A ResNet, and capsules whose poses are matrices, normalised, that children attend to.
 
     `ShallowResNet` → 1×1 convolution, LayerNorm of each pose → `ConvCaps` 3×3 stride 2 →
@@ -76,9 +76,7 @@ class AttentionCapsNet(Classifier, tags=["capsule-network", "attention-routing"]
         super().__init__(image_size, channels, num_classes, class_names)
         types, dim = check_counts(types=types, dim=dim)
         check_switch("concurrent", concurrent)
-        for name, values in {"widths": widths, "blocks": blocks}.items():
-            if len(values) != 2 or min(values) < 1:
-                raise ValueError(f"{name} must be two positive numbers, got {values!r}")
+        widths, blocks = check_several("widths", widths, 2), check_several("blocks", blocks, 2)
         if min(self.image_size) < SMALLEST:
             height, width = self.image_size
             raise ValueError(
@@ -89,7 +87,7 @@ class AttentionCapsNet(Classifier, tags=["capsule-network", "attention-routing"]
         if concurrent and not isinstance(routing, AttentionRouting):
             raise ValueError("concurrent routing is of attention alone: leave out concurrent")
         self.options = {
-            "widths": list(widths), "blocks": list(blocks), "types": types, "dim": dim,
+            "widths": widths, "blocks": blocks, "types": types, "dim": dim,
             "dense": list(dense), "concurrent": concurrent,
         }  # fmt: skip
         self.backbone = ShallowResNet(self.channels, widths, blocks)
@@ -119,11 +117,6 @@ class AttentionCapsNet(Classifier, tags=["capsule-network", "attention-routing"]
         """The arguments that build this network again as it stands now (JSON values)."""
         return {**super().config, **self.options, "routing": routing_config(self.classes.routing)}
 
-    def card_facts(self) -> dict[str, str]:
-        routing = self.classes.routing
-        options = ", ".join(f"{name} {value}" for name, value in routing.options().items())
-        return {**super().card_facts(), "Routing": f"{routing.name} ({options})"}
-
     def forward(self, images: Tensor, labels: Tensor | None = None) -> ModelOutput:
         """images `[B, C, H, W]` in [0, 1] → `ModelOutput`; labels are not looked at."""
         self.check_images(images)
@@ -136,11 +129,6 @@ class AttentionCapsNet(Classifier, tags=["capsule-network", "attention-routing"]
                 capsules = layer(capsules)
             found = self.classes(capsules)
         return ModelOutput(*found, None)
-
-    def loss(self, output: ModelOutput, images: Tensor, labels: Tensor) -> Losses:
-        """The loss that suits the routing: for attention cross entropy of the logits."""
-        loss = CLASS_LOSSES[self.classes.routing.class_loss](output.activation, labels)
-        return Losses(loss, loss, torch.zeros_like(loss))
 
 
 class NormalisedCapsMap(nn.Module):

@@ -2,21 +2,20 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from torchcaps.functional import reconstruction_loss
 from torchcaps.layers import DenseCaps, PrimaryCaps
-from torchcaps.models.class_losses import CLASS_LOSSES
-from torchcaps.models.classifier import Classifier, Losses, ModelOutput
+from torchcaps.models.classifier import Losses, ModelOutput
 from torchcaps.models.loss_scale import LossScale, loss_scale_config
+from torchcaps.models.routed_classifier import RoutedClassifier
 from torchcaps.routing.registry import routing_config
 from torchcaps.types import Capsules
 
 __all__ = ["CapsuleClassifier"]
 
 
-class CapsuleClassifier(Classifier, tags=["capsule-network", "routing-by-agreement"]):
+class CapsuleClassifier(RoutedClassifier, tags=["capsule-network", "routing-by-agreement"]):
     """Base of the capsule networks: features → `PrimaryCaps` → `DenseCaps`, one capsule a class.
 
     A subclass says how features are made of images (`features`), and sets the attributes below.
@@ -55,11 +54,6 @@ class CapsuleClassifier(Classifier, tags=["capsule-network", "routing-by-agreeme
             "loss_scale": loss_scale_config(self.loss_scale),
         }
 
-    def card_facts(self) -> dict[str, str]:
-        routing = self.classes.routing
-        options = ", ".join(f"{name} {value}" for name, value in routing.options().items())
-        return {**super().card_facts(), "Routing": f"{routing.name} ({options})"}
-
     def forward(self, images: Tensor, labels: Tensor | None = None) -> ModelOutput:
         """images `[B, C, H, W]` in [0, 1] → `ModelOutput`.
 
@@ -85,11 +79,10 @@ class CapsuleClassifier(Classifier, tags=["capsule-network", "routing-by-agreeme
         a class that is not there.
         """
         scale = self.loss_scale
-        classes = CLASS_LOSSES[self.classes.routing.class_loss]
-        margin = scale.margin * classes(output.activation, labels)
+        classes = scale.margin * self.class_loss(output, labels)
         if scale.average_classes:
-            margin = margin / self.num_classes
+            classes = classes / self.num_classes
         if output.reconstruction is None:
-            return Losses(margin, margin, torch.zeros_like(margin))
+            return Losses.of_classes(classes)
         drawing = scale.reconstruction * reconstruction_loss(output.reconstruction, images)
-        return Losses(margin + drawing, margin, drawing)
+        return Losses(classes + drawing, classes, drawing)

@@ -11,7 +11,8 @@ from torchcaps.types import check_float_tensor
 
 __all__ = ["CLASS_LOSSES", "likelihood_loss", "log_odds_loss"]
 
-LEAST = 1e-7  # of a probability whose logarithm is taken
+LEAST = 1e-7  # of a probability, and of what it lacks to 1, whose logarithm is taken
+LEAST_LIKELY = 1e-12  # of one in a distribution; below, there is no gradient
 
 
 def log_odds_loss(activation: Tensor, labels: Tensor) -> Tensor:
@@ -35,6 +36,7 @@ def log_odds_loss(activation: Tensor, labels: Tensor) -> Tensor:
         tensor(0.2877)
     """
     a, targets = checked(activation, labels)
+    a = a.clamp(LEAST, 1 - LEAST)
     return F.cross_entropy(a.log() - torch.log1p(-a), targets)
 
 
@@ -48,16 +50,16 @@ def likelihood_loss(activation: Tensor, labels: Tensor) -> Tensor:
         tensor(0.2877)
     """
     a, targets = checked(activation, labels)
-    return -(targets * a.log()).sum(dim=1).mean()
+    return -(targets * a.clamp(min=LEAST_LIKELY).log()).sum(dim=1).mean()
 
 
 def checked(activation: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Activations within (0, 1) in float32 or wider, and targets `[B, J]` of the same type."""
+    """Activations in float32 or wider, and targets `[B, J]` of the same type."""
     check_float_tensor("activation", activation)
     if activation.dim() != 2:
         raise ValueError(f"activation must be [B, J], got shape {tuple(activation.shape)}")
     a = activation.to(torch.promote_types(activation.dtype, torch.float32))
-    return a.clamp(LEAST, 1 - LEAST), class_targets(labels, activation.shape).to(a.dtype)
+    return a, class_targets(labels, activation.shape).to(a.dtype)
 
 
 CLASS_LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {

@@ -41,6 +41,11 @@ class Losses(NamedTuple):
     classification: Tensor
     reconstruction: Tensor
 
+    @classmethod
+    def of_classes(cls, loss: Tensor) -> "Losses":
+        """Those of a network that draws nothing."""
+        return cls(loss, loss, torch.zeros_like(loss))
+
 
 class Classifier(Pretrained, pipeline_tag="image-classification"):
     """Base of the models of images: checked image shape, class names, saving and loading.

@@ -96,4 +96,4 @@ class BaselineCNN(Classifier):
         """Cross entropy, averaged over the batch."""
         logits = output.pose.squeeze(-1).float()
         loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
-        return Losses(loss, loss, torch.zeros_like(loss))
+        return Losses.of_classes(loss)

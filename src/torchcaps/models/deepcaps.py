@@ -8,21 +8,20 @@ from torch import Tensor, nn
 
 from torchcaps.functional import squash
 from torchcaps.layers import ConvolvedCaps, DenseCaps
-from torchcaps.models.class_losses import CLASS_LOSSES
-from torchcaps.models.classifier import Classifier, Losses, ModelOutput
+from torchcaps.models.classifier import ModelOutput
+from torchcaps.models.routed_classifier import ABSENT, RoutedClassifier
 from torchcaps.routing.base import Routing
 from torchcaps.routing.deepcaps import DeepCapsRouting
 from torchcaps.routing.registry import routing_config
-from torchcaps.types import Capsules, check_counts
+from torchcaps.types import Capsules, check_counts, check_several
 
 __all__ = ["DeepCaps"]
 
-ABSENT = 0.1  # the length that class capsules start from: m⁻ of the margin loss
 GAIN = 2.5  # capsules of length 0.8 then stay so: (2.5 · 0.8)² / (1 + (2.5 · 0.8)²) = 0.8
 ROUTING = {"name": "dynamic", "learned_bias": True}
 
 
-class DeepCaps(Classifier, tags=["capsule-network", "routing-by-agreement"]):
+class DeepCaps(RoutedClassifier, tags=["capsule-network", "routing-by-agreement"]):
     """Four cells of convolved capsules with skip connections; 3-D routing in the last.
 
     conv 3×3, ReLU, batch normalisation → four cells, each halving the map: capsules of stride 2,
@@ -77,10 +76,11 @@ class DeepCaps(Classifier, tags=["capsule-network", "routing-by-agreement"]):
         conv_channels, types, pose_dim = check_counts(
             conv_channels=conv_channels, types=types, pose_dim=pose_dim
         )
-        if len(dims) != 4 or min(dims) < 1:
-            raise ValueError(f"dims must be four positive numbers, got {dims!r}")
+        dims = check_several("dims", dims, 4)
+        if dims[2] != dims[3]:
+            raise ValueError(f"the last two of dims vote together and must be equal, got {dims!r}")
         self.options = {
-            "conv_channels": conv_channels, "types": types, "dims": list(dims),
+            "conv_channels": conv_channels, "types": types, "dims": dims,
             "pose_dim": pose_dim,
         }  # fmt: skip
         self.stem = nn.Sequential(
@@ -93,8 +93,6 @@ class DeepCaps(Classifier, tags=["capsule-network", "routing-by-agreement"]):
             before, dim = dims[number - 1 : number + 1]
             cells.append(Cell(types * before, before, types, dim, routed=number == 3))
         self.cells = nn.ModuleList(cells)
-        if dims[2] != dims[3]:
-            raise ValueError(f"the last two of dims vote together and must be equal, got {dims!r}")
         height, width = self.image_size
         in_caps = 0
         for number in range(4):
@@ -109,11 +107,6 @@ class DeepCaps(Classifier, tags=["capsule-network", "routing-by-agreement"]):
         """The arguments that build this network again as it stands now (JSON values)."""
         return {**super().config, **self.options, "routing": routing_config(self.classes.routing)}
 
-    def card_facts(self) -> dict[str, str]:
-        routing = self.classes.routing
-        options = ", ".join(f"{name} {value}" for name, value in routing.options().items())
-        return {**super().card_facts(), "Routing": f"{routing.name} ({options})"}
-
     def forward(self, images: Tensor, labels: Tensor | None = None) -> ModelOutput:
         """images `[B, C, H, W]` in [0, 1] → `ModelOutput`; labels are not looked at."""
         self.check_images(images)
@@ -125,11 +118,6 @@ class DeepCaps(Classifier, tags=["capsule-network", "routing-by-agreement"]):
         pose = torch.cat([maps[3].flatten(1, 3), maps[2].flatten(1, 3)], dim=1)
         capsules = Capsules(pose, torch.linalg.vector_norm(pose, dim=-1))
         return ModelOutput(*self.classes(capsules), None)
-
-    def loss(self, output: ModelOutput, images: Tensor, labels: Tensor) -> Losses:
-        """The loss that suits the routing: for dynamic routing the margin loss."""
-        loss = CLASS_LOSSES[self.classes.routing.class_loss](output.activation, labels)
-        return Losses(loss, loss, torch.zeros_like(loss))
 
 
 class Cell(nn.Module):
@@ -152,11 +140,10 @@ class Cell(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         halved = self.first(features)
-        if isinstance(self.beside, SquashedMap):
-            beside = self.beside(flat(halved))
-        else:
-            beside = self.beside(halved).pose
-        total: Tensor = self.third(flat(self.second(flat(halved)))) + beside
+        channels = flat(halved)
+        squashed = isinstance(self.beside, SquashedMap)
+        beside = self.beside(channels) if squashed else self.beside(halved).pose
+        total: Tensor = self.third(flat(self.second(channels))) + beside
         return total
 
 

@@ -1,5 +1,6 @@
 """Efficient-CapsNet: Mazzia, Salvetti, Chiaberge (2021)."""
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -11,12 +12,12 @@ from torchcaps.layers.primary import convolved_size
 from torchcaps.models.capsule_classifier import CapsuleClassifier
 from torchcaps.models.decoder import Decoder
 from torchcaps.models.loss_scale import LossScale, find_loss_scale
+from torchcaps.models.routed_classifier import ABSENT
 from torchcaps.routing.base import Routing
-from torchcaps.types import Paper, check_counts
+from torchcaps.types import Paper, check_counts, check_several
 
 __all__ = ["EfficientCapsNet"]
 
-ABSENT = 0.1  # the length that class capsules start from: m⁻ of the margin loss
 KERNELS = ((5, 1), (3, 1), (3, 1), (3, 2))  # size and stride of the convolutions
 SMALLEST = 11  # side of an image of which they leave anything
 
@@ -83,17 +84,15 @@ class EfficientCapsNet(CapsuleClassifier):
         primary_types, primary_dim, pose_dim = check_counts(
             primary_types=primary_types, primary_dim=primary_dim, pose_dim=pose_dim
         )
-        if len(conv_channels) != 3 or min(conv_channels) < 1:
-            raise ValueError(f"conv_channels must be three positive numbers, got {conv_channels!r}")
+        self.conv_channels = check_several("conv_channels", conv_channels, 3)
         height, width = self.image_size
         if min(height, width) < SMALLEST:
             raise ValueError(
                 f"images of {height}×{width} are too small for the four convolutions: the smallest "
                 f"that works is {SMALLEST}×{SMALLEST}"
             )
-        self.conv_channels = list(conv_channels)
         self.decoder_hidden = list(decoder_hidden)
-        self.stem = convolutions([self.channels, *conv_channels, primary_types * primary_dim])
+        self.stem = convolutions([self.channels, *self.conv_channels, primary_types * primary_dim])
         for kernel, stride in KERNELS:
             height, width = (convolved_size(side, kernel, stride) for side in (height, width))
         self.primary = WholeMapCaps(primary_types, primary_dim, (height, width))
@@ -109,8 +108,7 @@ class EfficientCapsNet(CapsuleClassifier):
         )
         shape = (self.channels, *self.image_size)
         if loss_scale is None:
-            pixels = shape[0] * shape[1] * shape[2]
-            loss_scale = LossScale(1.0, False, round(0.392 / pixels, 8))
+            loss_scale = LossScale(1.0, False, round(0.392 / math.prod(shape), 8))
         self.loss_scale = find_loss_scale(loss_scale)
         self.decoder = (
             Decoder(self.num_classes, pose_dim, shape, decoder_hidden) if reconstruct else None

@@ -85,4 +85,4 @@ class EMCapsNet(MatrixCapsNet):
         if self.training:
             self.steps_trained += 1
         loss = spread_loss(output.activation, labels, margin)
-        return Losses(loss, loss, torch.zeros_like(loss))
+        return Losses.of_classes(loss)

@@ -12,14 +12,14 @@ from torchcaps.models.capsule_classifier import CapsuleClassifier
 from torchcaps.models.conv_decoder import ConvDecoder
 from torchcaps.models.decoder import Decoder
 from torchcaps.models.loss_scale import LossScale, find_loss_scale
+from torchcaps.models.routed_classifier import ABSENT
 from torchcaps.models.stem import MANY_FEATURES, Stem, StemPlan, plan_stem, standardise
 from torchcaps.routing.base import Routing
-from torchcaps.types import check_counts
+from torchcaps.types import check_counts, check_several
 
 __all__ = ["ImageCapsNet"]
 
 LARGEST_DENSE = 40  # pixels a side: beyond, fully connected layers draw worse and cost more
-ABSENT = 0.1  # the length that class capsules start from: m⁻ of Eq 4
 PAPER_PIXELS = 784  # the images for which the weights of the losses were found
 
 
@@ -119,12 +119,10 @@ class ImageCapsNet(CapsuleClassifier):
         self.register_load_state_dict_post_hook(  # type: ignore[no-untyped-call]
             restore_standardisation
         )
-        if len(stem_channels) != 3 or min(stem_channels) < 1:
-            raise ValueError(f"stem_channels must be three positive numbers, got {stem_channels!r}")
-        self.stem_channels = list(stem_channels)
+        self.stem_channels = check_several("stem_channels", stem_channels, 3)
         plan = self.plan(halvings, kernel_size)
         self.halvings = plan.halvings
-        self.stem = Stem(self.channels, kernel_size, stem_channels, plan)
+        self.stem = Stem(self.channels, kernel_size, self.stem_channels, plan)
         features = self.stem.grid(*self.image_size)
         kernel = min(primary_kernel_size, *features)
         self.primary_kernel_size = primary_kernel_size
@@ -145,8 +143,7 @@ class ImageCapsNet(CapsuleClassifier):
         )
         shape = (self.channels, *self.image_size)
         if loss_scale is None:
-            pixels = torch.Size(shape).numel()
-            loss_scale = LossScale(1.0, False, round(0.01 * PAPER_PIXELS / pixels, 8))
+            loss_scale = LossScale(1.0, False, round(0.01 * PAPER_PIXELS / math.prod(shape), 8))
         self.loss_scale = find_loss_scale(loss_scale)
         self.decoder = None
         if reconstruct and max(self.image_size) > LARGEST_DENSE:

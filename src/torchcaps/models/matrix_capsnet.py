@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from torchcaps.layers import ClassCaps, ConvCaps, PrimaryCapsMap
-from torchcaps.models.classifier import Classifier, ModelOutput
+from torchcaps.models.classifier import ModelOutput
+from torchcaps.models.routed_classifier import RoutedClassifier
 from torchcaps.routing.base import Routing
 from torchcaps.routing.registry import create_routing, routing_config
 from torchcaps.types import check_counts
@@ -17,12 +18,12 @@ __all__ = ["MatrixCapsNet"]
 POSE = 16  # components of a pose: 4×4
 
 
-class MatrixCapsNet(Classifier, tags=["capsule-network", "matrix-capsules"]):
+class MatrixCapsNet(RoutedClassifier, tags=["capsule-network", "matrix-capsules"]):
     """Base of the networks of matrix capsules: all poses are 4×4, all routing in windows.
 
     conv 5×5 stride 2, batch normalisation, ReLU → `PrimaryCapsMap` 1×1 → `ConvCaps` 3×3 stride 2
-    → `ConvCaps` 3×3 → `ClassCaps` with coordinates; no decoder. A subclass says which loss it
-    trains with, and sets the attributes below.
+    → `ConvCaps` 3×3 → `ClassCaps` with coordinates; no decoder. A subclass sets the attributes
+    below, and may have a loss of its own.
 
     Attributes:
         stem_bias: the first convolution has a bias beside that of the normalisation.
@@ -106,11 +107,6 @@ class MatrixCapsNet(Classifier, tags=["capsule-network", "matrix-capsules"]):
             "competition": first.competition,
             "coordinates": self.classes.adds_coordinates,
         }
-
-    def card_facts(self) -> dict[str, str]:
-        routing = self.classes.routing
-        options = ", ".join(f"{name} {value}" for name, value in routing.options().items())
-        return {**super().card_facts(), "Routing": f"{routing.name} ({options})"}
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> ModelOutput:
         """images `[B, C, H, W]` in [0, 1] → `ModelOutput`; labels are not looked at."""

@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from torchcaps.layers import PrimaryCapsMap
+from torchcaps.models.class_losses import likelihood_loss
 from torchcaps.models.classifier import Classifier, Losses, ModelOutput
 from torchcaps.models.resnet import ResNet20
 from torchcaps.routing.self_routing import SelfRouting
@@ -15,8 +15,6 @@ from torchcaps.types import Paper
 from torchcaps.votes import LinearVotes
 
 __all__ = ["SelfRoutingCapsNet"]
-
-LEAST = 1e-12  # of a probability whose logarithm is taken
 
 
 class SelfRoutingCapsNet(Classifier, tags=["capsule-network", "self-routing"]):
@@ -86,6 +84,4 @@ class SelfRoutingCapsNet(Classifier, tags=["capsule-network", "self-routing"]):
 
     def loss(self, output: ModelOutput, images: Tensor, labels: Tensor) -> Losses:
         """−ln a_y, averaged over the batch."""
-        log_likelihood = output.activation.float().clamp(min=LEAST).log()
-        loss = F.nll_loss(log_likelihood, labels)
-        return Losses(loss, loss, torch.zeros_like(loss))
+        return Losses.of_classes(likelihood_loss(output.activation, labels))

@@ -3,12 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from torchcaps.layers import ConvCaps
-from torchcaps.models.class_losses import log_odds_loss
-from torchcaps.models.classifier import Losses, ModelOutput
 from torchcaps.models.matrix_capsnet import MatrixCapsNet
 from torchcaps.routing.base import Routing
 from torchcaps.types import Paper
@@ -21,7 +18,8 @@ class VariationalCapsNet(MatrixCapsNet):
 
     conv 5×5 stride 2, batch normalisation, ReLU → primary capsules, normalised by types →
     16 types, 3×3 stride 2 → 16 types, 3×3 → one capsule a class, over the whole map with
-    coordinates. Cross entropy of the logits of the activations of the classes.
+    coordinates. Cross entropy of the logits of the activations of the classes (the loss that suits
+    the routing).
 
     Args:
         image_size, channels, num_classes, class_names: as in `CapsNet`.
@@ -77,11 +75,6 @@ class VariationalCapsNet(MatrixCapsNet):
             assert isinstance(layer, ConvCaps)
             draw_weight(layer.weight, layer.in_types, layer.kernel_size)
         draw_weight(self.classes.weight, self.classes.sizes[0], self.classes.size)
-
-    def loss(self, output: ModelOutput, images: Tensor, labels: Tensor) -> Losses:
-        """Cross entropy of the softmax of the logits of the activations (see `log_odds_loss`)."""
-        loss = log_odds_loss(output.activation, labels)
-        return Losses(loss, loss, torch.zeros_like(loss))
 
 
 def draw_weight(weight: nn.Parameter, in_types: int, kernel: Sequence[int]) -> None:
