@@ -67,9 +67,10 @@ class PlainCNN(Classifier):
         with torch.device("meta"):
             beside = ImageCapsNet(image_size, channels, num_classes, reconstruct=False)
         self.stem = Stem(self.channels, 5, beside.stem_channels, plan_stem(*self.image_size))
-        primary = beside.primary.conv
+        like = beside.primary.conv
+        kernel, stride = like.kernel_size[0], like.stride[0]
         self.last = nn.Sequential(
-            nn.Conv2d(primary.in_channels, width, primary.kernel_size, primary.stride, bias=False),
+            nn.Conv2d(like.in_channels, width, kernel, stride, bias=False),
             nn.BatchNorm2d(width),
             nn.ReLU(),
         )

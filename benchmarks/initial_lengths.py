@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from torchcaps.data import TrainTest, load_data
-from torchcaps.functional import margin_loss
 from torchcaps.layers import DenseCaps, PrimaryCaps
+from torchcaps.losses import margin_loss
 from torchcaps.training.optimizer import adam, set_learning_rate
 from torchcaps.training.schedule import rate_factor
 from torchcaps.types import Capsules

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from torchcaps.data import ImageData
-from torchcaps.functional import reconstruction_loss
+from torchcaps.losses import reconstruction_loss
 from torchcaps.models import CapsNet
 
 __all__ = ["drawing_error", "drawn", "mean_image_error"]

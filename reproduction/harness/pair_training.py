@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from torchcaps.data import MultiMNIST, PairBatch, TrainTest
-from torchcaps.functional import margin_loss, reconstruction_loss
+from torchcaps.losses import margin_loss, reconstruction_loss
 from torchcaps.models import CapsNet, Classifier, Losses
 from torchcaps.seeding import mix_seed
 from torchcaps.training.batch_sampler import BatchSampler

@@ -12,8 +12,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from torchcaps.functional import class_targets, reconstruction_loss, squash
+from torchcaps.functional import squash
 from torchcaps.layers import DenseCaps, PrimaryCaps
+from torchcaps.losses import class_targets, reconstruction_loss
 from torchcaps.models import CapsNet
 from torchcaps.models.classifier import Losses, ModelOutput
 from torchcaps.routing import DynamicRouting, EMRouting, Tile, register_routing

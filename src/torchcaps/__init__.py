@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from torchcaps.errors import InputError
-    from torchcaps.functional import agreement, margin_loss, reconstruction_loss, squash
+    from torchcaps.functional import agreement, squash
     from torchcaps.layers import (
         ClassCaps,
         ClusterCaps,
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         PrimaryCaps,
         SelfAttentiveInterests,
     )
+    from torchcaps.losses import margin_loss, reconstruction_loss
     from torchcaps.models import (
         BaselineCNN,
         CapsNet,
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "torchcaps.errors": ["InputError"],
-    "torchcaps.functional": ["agreement", "margin_loss", "reconstruction_loss", "squash"],
+    "torchcaps.functional": ["agreement", "squash"],
     "torchcaps.layers": [
         "ClassCaps",
         "ClusterCaps",
@@ -65,6 +66,7 @@ _HOME = {
         "PrimaryCaps",
         "SelfAttentiveInterests",
     ],
+    "torchcaps.losses": ["margin_loss", "reconstruction_loss"],
     "torchcaps.models": [
         "BaselineCNN",
         "CapsNet",

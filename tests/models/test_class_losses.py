@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from torchcaps import create_model
-from torchcaps.functional import margin_loss
+from torchcaps.losses import margin_loss
 from torchcaps.models.class_losses import CLASS_LOSSES, likelihood_loss, log_odds_loss
 from torchcaps.routing import ROUTINGS, create_routing
 from torchcaps.votes import LinearVotes

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from torchcaps import InputError, create_model, load_model
-from torchcaps.functional import spread_loss, spread_margin
+from torchcaps.losses import spread_loss, spread_margin
 from torchcaps.models import Classifier, DeepCaps, EMCapsNet
 from torchcaps.models.deepcaps import flat
 from torchcaps.models.summary import count_parameters

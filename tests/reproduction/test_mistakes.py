@@ -25,7 +25,7 @@ from reproduction.mistakes.mistakes import MistakenRouting, SoftmaxOverInputs
 from reproduction.mistakes.variants import RIGHT, VARIANTS
 from tests import oracle
 from tests.small_runs import tiny_data
-from torchcaps.functional import margin_loss
+from torchcaps.losses import margin_loss
 from torchcaps.models import CapsNet, create_model
 from torchcaps.routing import dynamic_routing_trace
 from torchcaps.votes import LinearVotes

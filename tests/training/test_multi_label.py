@@ -10,7 +10,7 @@ from tests.small_runs import tiny_config, weights_of
 from torchcaps.cli import main
 from torchcaps.data import ImageData, TrainTest, load_data, stratified_split
 from torchcaps.errors import InputError
-from torchcaps.functional import margin_loss
+from torchcaps.losses import margin_loss
 from torchcaps.training.loop import resume, train
 from torchcaps.training.multi_label import (
     MultiLabelClassification,

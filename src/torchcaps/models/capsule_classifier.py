@@ -4,8 +4,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from torchcaps.functional import reconstruction_loss
 from torchcaps.layers import DenseCaps, PrimaryCaps
+from torchcaps.losses import reconstruction_loss
 from torchcaps.models.classifier import Losses, ModelOutput
 from torchcaps.models.loss_scale import LossScale, loss_scale_config
 from torchcaps.models.routed_classifier import RoutedClassifier

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from torchcaps.functional import class_targets, margin_loss
+from torchcaps.losses import class_targets, margin_loss
 from torchcaps.types import check_float_tensor
 
 __all__ = ["CLASS_LOSSES", "likelihood_loss", "log_odds_loss"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from torchcaps.functional import class_targets
+from torchcaps.losses import class_targets
 
 __all__ = ["Decoder"]
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from torchcaps.functional import spread_loss, spread_margin
+from torchcaps.losses import spread_loss, spread_margin
 from torchcaps.models.classifier import Losses, ModelOutput
 from torchcaps.models.matrix_capsnet import MatrixCapsNet
 from torchcaps.routing.base import Routing

@@ -32,6 +32,7 @@ class MatrixCapsNet(RoutedClassifier, tags=["capsule-network", "matrix-capsules"
 
     stem_bias: ClassVar[bool]
     primary_norm: ClassVar[str]
+    classes: ClassCaps
 
     def __init__(
         self,

@@ -39,6 +39,7 @@ class VariationalCapsNet(MatrixCapsNet):
     here).
 
     Example:
+        >>> import torch
         >>> model = VariationalCapsNet(conv_channels=16, primary_types=4, types=(4, 4))
         >>> model(torch.rand(2, 1, 28, 28)).activation.shape
         torch.Size([2, 10])
