@@ -270,7 +270,7 @@ TRAIN = {
     ),
     "config with a wrong type": (
         lambda at: ["--config", at.config(epochs="three")],
-        "config.json: --epochs must be int, got 'three'",
+        "config.json: --epochs must be int or null, got 'three'",
     ),
     "config out of range": (
         lambda at: ["--config", at.config(validation=2)],

@@ -189,3 +189,10 @@ def test_the_address_of_a_network_of_more_iterations_than_the_page_shows(open_pa
     other.evaluate("(hash) => { location.hash = hash; }", address(page))
     settle(other)
     assert (state(other, "iterations"), state(other, "step")) == (10, 40)
+
+
+def test_the_words_above_the_numbers_are_seen_whole(page):
+    heads = page.locator("#numbers-table thead th")
+    cut = heads.evaluate_all("all => all.filter((one) => one.scrollWidth > one.clientWidth).length")
+    assert heads.count() == 8
+    assert cut == 0

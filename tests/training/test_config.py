@@ -67,7 +67,7 @@ def test_a_value_out_of_range_names_option_and_value(name, value):
         ("epochs", 2.0),
         ("epochs", "2"),
         ("epochs", True),
-        ("epochs", None),
+        ("batch_size", None),
         ("learning_rate", "0.1"),
         ("reconstruct", 1),
         ("data", None),
@@ -97,7 +97,7 @@ def test_an_unknown_field_is_named_with_those_that_exist():
         (b"{", "is not valid JSON"),
         (b"\xff", "is not valid JSON"),
         (b"[1]", "must hold an object of options"),
-        (b'{"epochs": "three"}', "--epochs must be int, got 'three'"),
+        (b'{"epochs": "three"}', "--epochs must be int or null, got 'three'"),
         (b'{"learning_rate": NaN}', "--learning-rate must be a positive number, .* got nan"),
     ],
 )
