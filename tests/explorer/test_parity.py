@@ -1,6 +1,7 @@
 """What the page's engine computes in a browser is what the PyTorch model computes."""
 
 import base64
+import copy
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,8 @@ ALL_OF_IT = """
       const shown = found.indexOf(Math.max(...found));
       const drawn = E.reconstruct(model, pose, shown);
       return { shown, logits: trace.logits.map(E.text), coupling: trace.coupling.map(E.text),
-        poses: trace.poses.map(E.text), lengths: E.text(found), drawn: drawn && E.text(drawn) };
+        poses: trace.poses.map(E.text), activations: trace.activations.map(E.text),
+        last: E.text(found), drawn: drawn && E.text(drawn) };
     }) };
   });
 }
@@ -55,12 +57,25 @@ def load_into(page, model):
     page.evaluate("(data) => { globalThis.model = engine.readModel(data); }", data)
 
 
+# What the page's engine calls each part of a trace.
+TRACED = {
+    "logits": "logits", "coupling": "coupling", "poses": "pose", "activations": "activation",
+}  # fmt: skip
+
+
+def traced(model, primary, iterations):
+    """What the class capsules do with these primary capsules, in so many iterations."""
+    routing = copy.deepcopy(model.classes.routing)
+    routing.iterations = iterations
+    return routing.trace(model.classes.votes(primary), primary.activation)
+
+
 @torch.no_grad()
 def largest_differences(page, model, images, iterations=ITERATIONS):
     """Run the images through both; name → largest absolute difference."""
     load_into(page, model)
     size = images[0].numel()
-    found = dict.fromkeys(["primary", "logits", "coupling", "poses", "lengths", "drawn"], 0.0)
+    found = dict.fromkeys(["primary", *TRACED, "drawn"], 0.0)
 
     def compare(name, text, expected):
         ours = from_text(text, *expected.shape)
@@ -70,24 +85,21 @@ def largest_differences(page, model, images, iterations=ITERATIONS):
     for some in images.split(25):
         answers = page.evaluate(ALL_OF_IT, [to_text(some.numpy()), size, list(iterations)])
         primary = model.primary_capsules(some)
-        traces = dynamic_routing_trace(model.classes.votes(primary), max(iterations),
-                                       leaky=model.classes.routing.leaky)  # fmt: skip
+        traces = [traced(model, primary, r) for r in iterations]
         for n, answer in enumerate(answers):
             compare("primary", answer["primary"], primary.pose[n])
-            for r, run in zip(iterations, answer["runs"]):
-                assert len(run["logits"]) == len(run["coupling"]) == len(run["poses"]) == r
-                for t in range(r):
-                    compare("logits", run["logits"][t], traces.logits[t, n])
-                    compare("coupling", run["coupling"][t], traces.coupling[t, n])
-                    compare("poses", run["poses"][t], traces.pose[t, n])
-                pose = traces.pose[r - 1, n]
-                lengths = pose.norm(dim=-1)
-                compare("lengths", run["lengths"], lengths)
-                assert lengths[run["shown"]] >= lengths.max() - 1e-5
+            for r, run, trace in zip(iterations, answer["runs"], traces):
+                for name, field in TRACED.items():
+                    assert len(run[name]) == r
+                    for text, expected in zip(run[name], getattr(trace, field)[:, n]):
+                        compare(name, text, expected)
+                activation = trace.activation[-1, n]
+                assert run["last"] == run["activations"][-1]
+                assert activation[run["shown"]] >= activation.max() - 1e-5
                 if model.decoder is None:
                     assert run["drawn"] is None
                 else:
-                    drawn = model.decoder(pose[None], torch.tensor([run["shown"]]))
+                    drawn = model.decoder(trace.pose[-1, n][None], torch.tensor([run["shown"]]))
                     compare("drawn", run["drawn"], drawn[0])
     return found
 
