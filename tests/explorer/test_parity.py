@@ -80,7 +80,10 @@ def largest_differences(page, model, images, iterations=ITERATIONS):
     def compare(name, text, expected):
         ours = from_text(text, *expected.shape)
         assert np.isfinite(ours).all()
-        found[name] = max(found[name], float(np.abs(ours - expected.numpy()).max()))
+        error = (torch.from_numpy(ours.copy()) - expected).abs()
+        if name == "logits" and model.classes.routing.name == "em":
+            error = error / expected.abs().max().clamp(min=1)  # log densities, of any size
+        found[name] = max(found[name], float(error.max()))
 
     for some in images.split(25):
         answers = page.evaluate(ALL_OF_IT, [to_text(some.numpy()), size, list(iterations)])
@@ -126,11 +129,16 @@ def test_the_network_of_the_paper(engine):
 
 
 LEAKY = {"name": "dynamic", "leaky": True}
+EM = {"name": "em", "mean_momentum": 0.1, "final_lambda": 0.3, "first_coupling": "whole",
+      "variance_floor": 0.01}  # fmt: skip
 SMALL: dict[str, Any] = {"conv_channels": 6, "primary_types": 3, "num_classes": 3}
 OTHERS: dict[str, dict[str, Any]] = {
     "colour": {**SMALL, "image_size": 20, "channels": 3},
     "not square": {**SMALL, "image_size": [19, 30], "channels": 2},
     "leaky": {**SMALL, "image_size": 20, "routing": LEAKY},
+    "attention": {**SMALL, "image_size": 20, "routing": "attention"},
+    "em": {**SMALL, "image_size": 20, "routing": "em"},
+    "em with options": {**SMALL, "image_size": 20, "routing": EM, "reconstruct": False},
     "bias": {**SMALL, "image_size": 20, "routing_bias": True},
     "strides": {**SMALL, "image_size": [41, 37], "conv_stride": 2, "primary_stride": 3},
     "kernel": {**SMALL, "image_size": 23, "kernel_size": 4},
@@ -150,8 +158,13 @@ OTHERS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_networks(engine, name):
     model = CapsNet(**OTHERS[name])
-    for parameter in model.parameters():  # louder than at the start, so that routing has to move
-        torch.nn.init.normal_(parameter, std=0.3)
+    for own_name, parameter in model.named_parameters():
+        if own_name.startswith("classes.routing"):  # a start that goes with the votes
+            parameter.data += 0.3 * torch.randn_like(parameter)
+        elif own_name == "classes.weight" and model.classes.routing.name == "em":
+            torch.nn.init.normal_(parameter, std=0.1)
+        else:  # louder than at the start, so that routing has to move
+            torch.nn.init.normal_(parameter, std=0.3)
     found = largest_differences(
         engine, rounded(model), torch.rand(6, model.channels, *model.image_size)
     )
@@ -169,6 +182,9 @@ IMAGES: dict[str, dict[str, Any]] = {
     "kernels": {"image_size": 20, "kernel_size": 7, "primary_kernel_size": 2, "primary_stride": 3},
     "even kernel": {"image_size": 16, "kernel_size": 4, "halvings": 2},
     "leaky, bias": {"image_size": 24, "routing": LEAKY, "routing_bias": True},
+    "attention, bias": {"image_size": 24, "routing": "attention", "routing_bias": True},
+    "em, bias": {"image_size": 24, "routing": "em", "routing_bias": True},
+    "em, one class": {"image_size": 20, "routing": EM, "num_classes": 1, "pose_dim": 5},
 }
 FEW: dict[str, Any] = {"num_classes": 3, "primary_types": 4, "mean": 0.4, "std": 0.2}
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from torchcaps.errors import InputError
 from torchcaps.models.capsule_classifier import CapsuleClassifier
-from torchcaps.routing.registry import ROUTINGS
+from torchcaps.routing.registry import ROUTINGS, routing_config
 
 __all__ = ["PAGE_ROUTINGS", "page_routing"]
 
@@ -70,5 +70,7 @@ def listed(word: str) -> str:
 def routing_of(model: CapsuleClassifier) -> tuple[str, dict[str, Any]]:
     """Name and options of the routing of the class capsules; no name where none stands for it."""
     routing = model.classes.routing
-    known = ROUTINGS.get(routing.name) is type(routing)
-    return routing.name if known else type(routing).__name__, routing.options()
+    if ROUTINGS.get(routing.name) is not type(routing):
+        return type(routing).__name__, {}
+    options = routing_config(routing)
+    return options.pop("name"), options
