@@ -94,3 +94,11 @@ def test_every_iteration_is_that_of_pytorch(engine, name, shape):
     found = largest_differences(engine, ROUTINGS[name], votes, torch.rand(len(votes)))
     print(found)
     assert max(found.values()) <= TOLERANCE, found
+
+
+@pytest.mark.parametrize("size", [1e-6, 1e4, 1e9])
+@pytest.mark.parametrize("name", ["attention", "em"])
+def test_votes_of_any_size(engine, name, size):
+    votes = size * (torch.randn(9, 3, 4) + torch.randn(3, 4))
+    found = largest_differences(engine, ROUTINGS[name], votes, torch.rand(9))
+    assert max(found.values()) <= TOLERANCE, found
