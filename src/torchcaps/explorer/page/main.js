@@ -34,6 +34,7 @@ import { createPlayback, momentInWords } from "./views/playback.js";
 import { createProcedure } from "./views/procedure.js";
 import { createReconstruction } from "./views/reconstruction.js";
 import { createRoutingView, leastDrawn } from "./views/routing_view.js";
+import { keepPartsOf, wordsOf } from "./views/routing_words.js";
 import { createSmallestExample } from "./views/smallest_example.js";
 import { createStrongestCouplings } from "./views/strongest_couplings.js";
 import { nothingYet, saySubject } from "./views/subject.js";
@@ -217,7 +218,9 @@ function news(state) {
   const known = Array.from(lengths.keys()).filter((j) => lengths[j] > 0);
   const order = known.sort((a, b) => lengths[b] - lengths[a]);
   const first = order.slice(0, 3).map((j) => `${config.class_names[j]} ${decimal(lengths[j], 2)}`);
-  const said = first.length > 0 ? `Lengths: ${first.join(", ")}. ` : "";
+  const name = wordsOf(config).measure;
+  const measures = `${name[0].toUpperCase()}${name.slice(1)}s`;
+  const said = first.length > 0 ? `${measures}: ${first.join(", ")}. ` : "";
   return `${verdict(state, config)} ${said}${momentInWords(state.step, state.iterations)}.`;
 }
 
@@ -255,8 +258,8 @@ createUploads(
   board,
   () => fit,
 );
-createGlossary();
-createTour(byId("tour-begin"), store, stopPlaying);
+createGlossary(config.routing.name);
+createTour(byId("tour-begin"), store, stopPlaying, config.routing.name);
 createSmallestExample({
   planes: byId("planes"),
   table: byId("shares"),
@@ -268,6 +271,7 @@ createTheme(byId("theme"), () => view.repaint(readPalette()));
 
 const [rows, columns] = config.image_size;
 saySubject(subject);
+keepPartsOf(config.routing.name);
 say(byId("title"), data.title);
 for (const place of document.querySelectorAll("[data-size]")) say(place, `${columns} × ${rows}`);
 for (const place of document.querySelectorAll("[data-equal]")) {

@@ -1,4 +1,4 @@
-/** The output capsules: one a class, its length as a bar between the margins 0.1 and 0.9. */
+/** The output capsules: one a class, as a bar its length between the margins, or its activation. */
 import { element, say } from "../browser/dom.js";
 import { rovingTabindex } from "../browser/roving_tabindex.js";
 import { longest } from "../engine/math.js";
@@ -6,10 +6,12 @@ import { lengthsAt } from "../state/measures.js";
 import { shownOutput } from "../state/selection.js";
 import { lastStep, momentOf } from "../state/timeline.js";
 import { decimal } from "./number_format.js";
+import { wordsOf } from "./routing_words.js";
 
 const LONG = 0.5; // half-way between the margins: what counts as present
 
 export function createOutputCapsules(list, store, config) {
+  const { measure, margins } = wordsOf(config);
   const rows = config.class_names.map((name, j) => {
     const fill = element("span", { class: "bar-fill" });
     const port = element("span", { class: "port", "aria-hidden": "true" });
@@ -36,6 +38,7 @@ export function createOutputCapsules(list, store, config) {
     "short-names",
     config.class_names.every((name) => name.length <= 2),
   );
+  list.classList.toggle("without-margins", !margins);
   const rest = rovingTabindex(list, "button", (item) => item.click());
 
   function update(state) {
@@ -47,12 +50,12 @@ export function createOutputCapsules(list, store, config) {
       row.fill.style.transform = `scaleX(${length})`;
       row.port.style.setProperty("--length", length);
       say(row.value, lengths && length > 0 ? decimal(length) : "–");
-      row.button.classList.toggle("long", length >= LONG);
+      row.button.classList.toggle("long", margins && length >= LONG);
       row.button.classList.toggle("best", j === best && length > 0);
       row.button.setAttribute("aria-checked", String(j === picked));
       row.button.setAttribute(
         "aria-label",
-        `${row.name}: ${length > 0 ? `length ${decimal(length)}` : "no length yet"}`,
+        `${row.name}: ${length > 0 ? `${measure} ${decimal(length)}` : `no ${measure} yet`}`,
       );
     });
     if (!list.contains(document.activeElement)) rest(rows[picked].button);
@@ -80,9 +83,16 @@ export function verdict(state, config) {
   }
   const order = Array.from(lengths.keys()).sort((a, b) => lengths[b] - lengths[a]);
   const named = (j) => `${config.class_names[j]} (${decimal(lengths[j], 2)})`;
-  if (!done) return `In iteration ${iteration}, the longest so far: ${named(order[0])}.`;
+  const { most, less, margins } = wordsOf(config);
+  if (!done) return `In iteration ${iteration}, the ${most} so far: ${named(order[0])}.`;
   if (lengths[order[0]] < config.threshold) {
-    return `Nothing I know: the longest, ${named(order[0])}, is shorter than ${config.threshold}.`;
+    return `Nothing I know: the ${most}, ${named(order[0])}, is ${less} ${config.threshold}.`;
+  }
+  if (!margins) {
+    const sure = chance(lengths, order[0]) >= 0.5;
+    return sure
+      ? `It sees: ${named(order[0])}.`
+      : `It is not sure: the ${most} is ${named(order[0])}.`;
   }
   const long = order.filter((j) => lengths[j] >= LONG);
   const digits = config.class_names.every((name) => /^\d$/.test(name));
@@ -92,4 +102,10 @@ export function verdict(state, config) {
   }
   if (long.length === 1) return `It sees: ${named(order[0])}.`;
   return `It is not sure: the longest is ${named(order[0])}.`;
+}
+
+/** The class's part of all odds a / (1 − a): the chance that training without margins gives it. */
+function chance(activations, j) {
+  const odds = Array.from(activations, (a) => Math.max(a, 1e-7) / Math.max(1 - a, 1e-7));
+  return odds[j] / odds.reduce((sum, each) => sum + each, 0);
 }

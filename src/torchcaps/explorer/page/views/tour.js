@@ -24,11 +24,15 @@ const STATIONS = [
     part: "outputs",
     show: () => ({ step: 3 }),
     text: "Each primary capsule votes for what each class should look like, and every class adds up its votes. The length of the sum, squashed below 1, is how surely the class is there.",
+    attention:
+      "Each primary capsule votes for what each class should look like, and every class adds up its votes. The sum, normalised, is its pose, and learned weights read from it how surely the class is there.",
+    em: "Each primary capsule votes for what each class should look like, and every class fits a bell curve to its votes. The closer together they lie, the more surely the class is there.",
   },
   {
     part: "stage",
     show: () => ({ step: 4 }),
     text: "Now every vote is compared with the sum, and where they agree the share grows. Orange squares send the class more than an equal share, blue ones less.",
+    em: "Now every vote is compared with the curves, and where one explains it well its share grows. Orange squares send the class more than an equal share, blue ones less.",
   },
   {
     part: "verdict-row",
@@ -47,7 +51,8 @@ const STATIONS = [
   },
 ];
 
-export function createTour(begin, store, onBegin) {
+/** `routing`: the name of the one that the page shows, of which a station may have its own text. */
+export function createTour(begin, store, onBegin, routing) {
   let station = null; // where it is, or null
   const words = element("p", { class: "tour-words", role: "status" });
   const count = element("p", { class: "hint" });
@@ -69,9 +74,9 @@ export function createTour(begin, store, onBegin) {
   function go(to) {
     light(false);
     station = to;
-    const { show, text } = STATIONS[station];
+    const { show, text, ...others } = STATIONS[station];
     store.set(show(store.state));
-    say(words, text);
+    say(words, others[routing] ?? text);
     say(count, `${station + 1} of ${STATIONS.length}`);
     say(next, station === STATIONS.length - 1 ? "Done" : "Next ▸");
     back.disabled = station === 0;

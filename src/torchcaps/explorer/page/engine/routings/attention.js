@@ -50,7 +50,8 @@ function normalised(s, D, weight, bias) {
     const mean = numbers.reduce((sum, x) => sum + x, 0) / D;
     const variance = numbers.reduce((sum, x) => sum + (x - mean) ** 2, 0) / D;
     const deviation = Math.sqrt(variance + EPSILON);
-    for (let d = 0; d < D; d++) v[row + d] = ((numbers[d] - mean) / deviation) * weight[d] + bias[d];
+    for (let d = 0; d < D; d++)
+      v[row + d] = ((numbers[d] - mean) / deviation) * weight[d] + bias[d];
   }
   return v;
 }
