@@ -42,7 +42,7 @@ const TERMS_OF = {
     capsule:
       "A small group of numbers, a vector, that says how one thing looks. How surely it is there: of a primary capsule the length, of a class capsule the activation.",
     activation:
-      "a, from 0 to 1: how sure the network is that the class is there. It grows with the votes that lie close together.",
+      "a, from 0 to 1: how sure the network is that the class is there. The less it costs to describe its votes, the larger it is; votes that lie close together cost little.",
     iteration: "One round of routing: share out, fit, compare.",
     coupling:
       "c, between 0 and 1: the share of itself that an input capsule gives to an output capsule. By softmax, the shares of one input add up to 1.",

@@ -26,7 +26,7 @@ const STATIONS = [
     text: "Each primary capsule votes for what each class should look like, and every class adds up its votes. The length of the sum, squashed below 1, is how surely the class is there.",
     attention:
       "Each primary capsule votes for what each class should look like, and every class adds up its votes. The sum, normalised, is its pose, and learned weights read from it how surely the class is there.",
-    em: "Each primary capsule votes for what each class should look like, and every class fits a bell curve to its votes. The closer together they lie, the more surely the class is there.",
+    em: "Each primary capsule votes for what each class should look like, and every class fits a bell curve to its votes. Votes that lie close together cost little to describe, and the less all of them cost, the more surely the class is there.",
   },
   {
     part: "stage",
