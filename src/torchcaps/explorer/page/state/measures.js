@@ -4,9 +4,10 @@ import { votesOf } from "../engine/network.js";
 import { activationsAt, couplingAt, hasAgreement, momentOf, posesAt } from "./timeline.js";
 
 /**
- * awake: |u_i|; weights: what a vote weighs beside its share, |û_ij|, or in EM |u_i|;
- * lastAgreement: û_ij · v_j with the final poses, which routing itself does not need (line 7 is not
- * reached in the last iteration). mostFrom: of each output, the input that in the end sends it most.
+ * awake: |u_i|; voteLengths: |û_ij|; weights: what a vote weighs beside its share, its length, or in
+ * EM |u_i|; lastAgreement: û_ij · v_j with the final poses, which routing itself does not need (line 7
+ * is not reached in the last iteration). mostFrom: of each output, the input that in the end sends it
+ * most.
  */
 export function measure(model, result) {
   const { I, J, D } = result.trace;
@@ -17,7 +18,7 @@ export function measure(model, result) {
     J,
     D,
     awake: new Float32Array(I),
-    weights: new Float32Array(I * J),
+    voteLengths: new Float32Array(I * J),
     lastAgreement: new Float32Array(I * J),
     mostFrom: new Int32Array(J),
   };
@@ -25,13 +26,15 @@ export function measure(model, result) {
     measures.awake[i] = lengthOf(result.primary, i * P, P);
     const votes = votesOf(model, result.primary, i);
     for (let j = 0; j < J; j++) {
-      const byLength = result.trace.name !== "em"; // there a vote is a place, and may be 0
-      measures.weights[i * J + j] = byLength ? lengthOf(votes, j * D, D) : measures.awake[i];
+      measures.voteLengths[i * J + j] = lengthOf(votes, j * D, D);
       let sum = 0;
       for (let d = 0; d < D; d++) sum += votes[j * D + d] * last[j * D + d];
       measures.lastAgreement[i * J + j] = sum;
     }
   }
+  const { awake, voteLengths } = measures;
+  const byPlace = result.trace.name === "em"; // a vote is a place there, and may be 0
+  measures.weights = byPlace ? voteLengths.map((_, ij) => awake[Math.floor(ij / J)]) : voteLengths;
   const final = result.trace.coupling[result.trace.coupling.length - 1];
   for (let j = 0; j < J; j++) {
     const sent = (i) => final[i * J + j] * measures.weights[i * J + j];
