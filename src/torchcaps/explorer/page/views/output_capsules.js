@@ -2,12 +2,11 @@
 import { element, say } from "../browser/dom.js";
 import { rovingTabindex } from "../browser/roving_tabindex.js";
 import { longest } from "../engine/math.js";
+import { LONG } from "../engine/misfit.js";
 import { lengthsAt } from "../state/measures.js";
 import { shownOutput } from "../state/selection.js";
 import { lastStep, momentOf } from "../state/timeline.js";
 import { decimal } from "./number_format.js";
-
-const LONG = 0.5; // half-way between the margins: what counts as present
 
 export function createOutputCapsules(list, store, config) {
   const rows = config.class_names.map((name, j) => {
@@ -85,6 +84,11 @@ export function verdict(state, config) {
     return `Nothing I know: the longest, ${named(order[0])}, is shorter than ${config.threshold}.`;
   }
   const long = order.filter((j) => lengths[j] >= LONG);
+  if (isUnlike(result, config)) {
+    const told =
+      long.length >= 2 ? `${named(long[0])} and ${named(long[1])} are` : `${named(order[0])} is`;
+    return `Nothing I know: ${told} longest, but drawn back, another picture.`;
+  }
   const digits = config.class_names.every((name) => /^\d$/.test(name));
   if (long.length >= 2) {
     const question = digits ? "Two digits?" : "Two at once?";
@@ -92,4 +96,9 @@ export function verdict(state, config) {
   }
   if (long.length === 1) return `It sees: ${named(order[0])}.`;
   return `It is not sure: the longest is ${named(order[0])}.`;
+}
+
+/** Whether what is drawn back is less like the image than of nearly all held-out images. */
+function isUnlike({ misfit }, { threshold, misfit_limit: limit }) {
+  return threshold > 0 && limit !== null && misfit > limit;
 }

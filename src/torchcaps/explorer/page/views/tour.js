@@ -1,4 +1,4 @@
-/** A guided tour: eight stations, each of which lights up a part of the page and says what it is. */
+/** A guided tour: ten stations, each of which lights up a part of the page and says what it is. */
 import { byId, element, prefersStillness, say } from "../browser/dom.js";
 import { shownInput } from "../state/selection.js";
 import { lastStep } from "../state/timeline.js";
@@ -36,9 +36,19 @@ const STATIONS = [
     text: "The same is done again, with the new shares, until the iterations are over. The capsules that agree have pulled the answer up.",
   },
   {
+    part: "compare",
+    show: () => ({ input: null }),
+    text: "The pale bars are the lengths that the same image gets where all shares stay equal. What is more or less in the dark bars is the work of routing.",
+  },
+  {
     part: "stage",
     show: (state) => ({ input: state.result ? shownInput(state) : null }),
     text: "Pick any square, and lines show where it sends. Escape, or a second click, lets it go.",
+  },
+  {
+    part: "pair",
+    show: (state) => ({ input: state.result ? shownInput(state) : null }),
+    text: "These are the pixels that it sees, and the matrix that turns its numbers into a vote. On the right are all votes for the class: where they point one way, it becomes long.",
   },
   {
     part: "drawn",
