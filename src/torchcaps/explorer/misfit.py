@@ -1,7 +1,7 @@
 """How unlike an image is what a network draws back, and how unlike held-out images ever are.
 
-A shape that is none of the classes may still make class capsules long: an X looks like an 8 and like
-a 4. What the network then draws back says more: it resembles no X.
+A shape that is none of the classes may still make class capsules long: an X is a little like an 8
+and like a 4. What the network then draws back says more, for it is no X.
 """
 
 import torch

@@ -56,16 +56,16 @@ export function unanimity(votes, D, share) {
 
 /** The two leading eigenvectors of a symmetric matrix, by subspace iteration. */
 function leading(matrix, D) {
-  let first = unit(
-    Float64Array.from({ length: D }, (_, d) => 1 + 0.1 * d),
-    null,
-  );
+  const start = (at) => Float64Array.from({ length: D }, (_, d) => at(d));
+  let first = unit(start((d) => 1 + 0.1 * d));
+  // Of poses of one number there is no second direction: it is 0.
   let second = unit(
-    Float64Array.from({ length: D }, (_, d) => (d % 2 ? 1 : -1)),
+    start((d) => (d % 2 ? 1 : -1)),
     first,
   );
+  second ??= start(() => 0);
   for (let turn = 0; turn < TURNS; turn++) {
-    first = unit(applied(matrix, first), null) ?? first;
+    first = unit(applied(matrix, first)) ?? first;
     second = unit(applied(matrix, second), first) ?? unit(second, first) ?? second;
   }
   return [first, second];
@@ -76,8 +76,8 @@ function applied(matrix, vector) {
   return vector.map((_, d) => dot(vector, matrix, d * D));
 }
 
-/** A vector at right angles to `other`, of length 1; null where nothing is left of it. */
-function unit(vector, other) {
+/** A vector brought to length 1, and at right angles to `other`; null where nothing is left of it. */
+function unit(vector, other = null) {
   const along = other ? dot(vector, other) : 0;
   const rest = other ? vector.map((x, d) => x - along * other[d]) : vector;
   const length = Math.sqrt(dot(rest, rest));
