@@ -19,18 +19,20 @@ RESULTS = Path(__file__).parent / "results" / "accuracy.csv"
 
 def row(folder: Path) -> dict[str, object]:
     """What a run folder says of itself."""
-    config, run, result = (
+    config, run, result, model = (
         json.loads((folder / name).read_text(encoding="utf-8"))
-        for name in ("config.json", "run.json", "result.json")
+        for name in ("config.json", "run.json", "result.json", "model/config.json")
     )
     with (folder / "metrics.csv").open(encoding="utf-8") as file:
         speed = statistics.median(float(line["images_per_second"]) for line in DictReader(file))
     return {
         "data": run["data"]["name"],
         "model": config["model"],
-        "epochs": config["epochs"],
+        "decoder": model.get("reconstruct"),  # empty: the network has none
+        "epochs": result["epochs"],
         "batch_size": config["batch_size"],
         "learning_rate": config["learning_rate"],
+        "weight_decay": config["weight_decay"],
         "seed": config["seed"],
         "precision": run["precision"],
         "training_images": run["data"]["train"],

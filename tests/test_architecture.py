@@ -222,6 +222,16 @@ def test_routing_and_layers_need_the_core_alone() -> None:
     assert not loaded & {*OPTIONAL, "huggingface_hub", "torchcaps.models"}
 
 
+def test_a_prediction_does_not_wait_for_torch_dynamo() -> None:
+    code = (
+        "import torch, torchcaps; model = torchcaps.load_pretrained('digits')\n"
+        "with torch.no_grad(): model(torch.rand(2, 1, 28, 28))\n"
+    )
+    loaded = loaded_after(code)
+    assert "numba" in loaded  # the fused kernel ran
+    assert "torch._dynamo" not in loaded
+
+
 def test_every_public_name_is_there_and_documented() -> None:
     for name in torchcaps.__all__:
         value = getattr(torchcaps, name)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.saved_for_backward import bytes_kept_for_backward
 from torchcaps import DynamicRouting, LinearVotes, dynamic_routing
@@ -268,6 +269,34 @@ def test_the_ops_keep_the_rules_of_torch() -> None:
     total, history = routing_cpu(pose.detach(), weight.detach(), 3, True, False)
     arguments = (torch.randn_like(total), pose.detach(), weight.detach(), history, True, False)
     torch.library.opcheck(routing_cpu_backward, arguments)
+
+
+def test_the_op_is_seen_by_those_who_look_for_it_and_saved_where_nobody_does() -> None:
+    pose, weight = factors((3, 20, 4, 5, 6))
+    votes = LinearVotes(pose, weight)
+    with torch.profiler.profile() as seen:
+        watched = dynamic_routing(votes, backend="cpu")
+    with torch.profiler.profile() as learning:
+        dynamic_routing(LinearVotes(pose, weight.requires_grad_()), backend="cpu")
+    for profile in (seen, learning):
+        assert "torchcaps::routing_cpu" in {event.name for event in profile.events()}
+    with ModesThatSee() as mode:
+        dynamic_routing(votes, backend="cpu")
+    assert "torchcaps.routing_cpu.default" in mode.ops
+    assert not dispatch._watched(pose, weight.detach())
+    torch.testing.assert_close(
+        dynamic_routing(LinearVotes(pose, weight.detach()), backend="cpu"), watched, rtol=0, atol=0
+    )
+
+
+class ModesThatSee(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.ops: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.ops.add(str(func))
+        return func(*args, **(kwargs or {}))
 
 
 def test_it_compiles_as_one_graph_with_its_backward() -> None:

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from torchcaps.kernels.flops import count_flops
 from torchcaps.types import Capsules, is_exporting
@@ -30,24 +32,29 @@ LARGEST_D = 512  # components of an output capsule in a tile of the GPU kernel
 WORTH_TILES = 2**23  # bytes of votes; fewer are as fast when they are held at once
 
 
-def _dynamic_cuda() -> Callable[..., tuple[Tensor, Tensor]]:
+def _dynamic_cuda(watched: bool) -> Callable[..., tuple[Tensor, Tensor]]:
     from torchcaps.kernels.dynamic_cuda.op import routing_cuda
 
     return routing_cuda
 
 
-def _dynamic_cpu() -> Callable[..., tuple[Tensor, Tensor]]:
-    from torchcaps.kernels.dynamic_cpu.op import routing_cpu
+def _dynamic_cpu(watched: bool) -> Callable[..., tuple[Tensor, Tensor]]:
+    from torchcaps.kernels.dynamic_cpu.op import route, routing_cpu
 
-    return routing_cpu
+    # The first call of an op imports torch._dynamo, which takes as long as torch itself, and every
+    # call takes longer than the function: neither is for a program that only predicts.
+    return routing_cpu if watched else route
 
 
 class Kernel(NamedTuple):
-    """A fused kernel: the package that it is written in, its op, and what loads that."""
+    """A fused kernel: the package that it is written in, its op, and what loads that.
+
+    `load` is told whether the op is `watched`; where it is not, the function that it calls will do.
+    """
 
     package: str
     op: str = ""
-    load: Callable[[], Callable[..., tuple[Tensor, Tensor]]] | None = None
+    load: Callable[[bool], Callable[..., tuple[Tensor, Tensor]]] | None = None
 
 
 # Algorithm and backend → kernel. Those with an op do all iterations; SUMS takes the sums over votes
@@ -221,8 +228,6 @@ def run_kernel(backend: str, call: Call, mask: Tensor | None) -> Capsules:
     assert isinstance(votes, LinearVotes)
     kernel = KERNELS[call.routing, backend]
     assert kernel.load is not None
-    op = kernel.load()
-    count_flops(kernel.op)
     if backend == "cuda":  # its products take half precision as it is
         votes = votes.to(votes.dtype)
     else:
@@ -238,9 +243,24 @@ def run_kernel(backend: str, call: Call, mask: Tensor | None) -> Capsules:
         pose = pose.masked_fill(~mask.unsqueeze(-1), 0)
     flat = pose.reshape(-1, *pose.shape[-2:])
     options = (call.options[name] for name in ("iterations", "leaky", "detach"))
+    watched = _watched(flat, weight)
+    op = kernel.load(watched)
+    if watched:
+        count_flops(kernel.op)
     routed = op(flat, weight, *options)[0]
     pose = routed.view(*pose.shape[:-2], *routed.shape[1:])
     return Capsules(pose, torch.linalg.vector_norm(pose, dim=-1))
+
+
+def _watched(*factors: Tensor) -> bool:
+    """Whether autograd, a graph, a profiler, a mode or a subclass of tensors is to see the op."""
+    return (
+        torch.compiler.is_compiling()
+        or is_in_torch_dispatch_mode()
+        or torch._C._autograd._profiler_enabled()
+        or any(type(factor) not in (Tensor, Parameter) for factor in factors)
+        or (torch.is_grad_enabled() and any(factor.requires_grad for factor in factors))
+    )
 
 
 def _transformed() -> bool:

@@ -17,11 +17,10 @@ from torchcaps.kernels.autograd import register_derivatives
 from torchcaps.kernels.dynamic_cpu.blocks import Blocks, block_width
 from torchcaps.kernels.dynamic_cpu.few_samples import FewSamples, are_few, register_width
 
-__all__ = ["routing_cpu", "routing_cpu_backward"]
+__all__ = ["route", "routing_cpu", "routing_cpu_backward"]
 
 
-@torch.library.custom_op("torchcaps::routing_cpu", mutates_args=(), device_types="cpu")
-def routing_cpu(
+def route(
     pose: Tensor, weight: Tensor, iterations: int, leaky: bool, detach: bool
 ) -> tuple[Tensor, Tensor]:
     """The poses v^r of the output capsules after r iterations.
@@ -36,6 +35,11 @@ def routing_cpu(
         for N blocks of L samples (or, for few samples, N samples in L places).
     """
     return blocks_of(pose, weight).route(iterations, leaky)
+
+
+routing_cpu = torch.library.custom_op(
+    "torchcaps::routing_cpu", route, mutates_args=(), device_types="cpu"
+)
 
 
 @torch.library.custom_op("torchcaps::routing_cpu_backward", mutates_args=(), device_types="cpu")
