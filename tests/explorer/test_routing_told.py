@@ -180,6 +180,7 @@ def test_a_field_may_reach_over_the_edge(open_page, tmp_path):
     write_explorer(model, tmp_path / "page.html")
     page = open_page(tmp_path / "page.html", reduced_motion="reduce")
     settle(page)
+    page.select_option("#fit", "whole")
     page.evaluate(
         """() => {
           const { context, canvas } = torchcaps.board;
@@ -244,6 +245,19 @@ def test_an_entry_of_the_matrix_is_told_by_pointer_and_keys(page, model):
     assert page.locator("#matrix-table [tabindex='0']").count() == 1
 
 
+def test_iterations_go_back_and_on_beside_the_votes(page):
+    set_range(page, "#scrubber", 0)
+    page.click("#on")  # into the first
+    steps = []
+    for button in ("forward", "forward", "forward", "rewind", "rewind", "rewind"):
+        if page.locator(f"#{button}").is_enabled():
+            page.click(f"#{button}")
+        settle(page)
+        steps.append(state(page, "step"))
+    assert steps == [8, 12, 12, 8, 4, 0]
+    assert page.locator("#rewind").is_disabled()
+
+
 # --- votes
 def told_of_votes(page):
     show(page, "#arrows")
@@ -281,11 +295,12 @@ def test_unanimity_and_agreement_follow_the_iteration(page):
         kept = 100 * np.linalg.norm(share @ votes) / (share @ long)
         assert int(words.split("keep ")[1].split(" ")[0]) == pytest.approx(kept, abs=0.51)
         agreeing = int((votes @ pose > 0).sum())
-        assert int(words.split(" ")[0]) == pytest.approx(agreeing, abs=1)
+        assert words.startswith(f"In iteration {iteration}, ")
+        assert int(words.split(" ")[3]) == pytest.approx(agreeing, abs=1)
         told.append(kept)
     assert told[0] < told[1] < told[2]
     set_range(page, "#scrubber", 0)
-    assert told_of_votes(page)[0].startswith(f"Every vote for {j} counts as much")
+    assert told_of_votes(page)[0].startswith(f"Before routing, every vote for {j} counts as much")
 
 
 def test_votes_that_agree_look_other_than_votes_that_do_not(page):

@@ -107,7 +107,7 @@ const pair = createPair(
   most,
 );
 const playback = createPlayback(
-  parts("play", "scrubber", "ticks", "moment-words", "rounds", "back", "on"),
+  parts("play", "scrubber", "ticks", "moment-words", "rounds", "back", "on", "rewind", "forward"),
   store,
 );
 const change = chartFrame(byId("change"), "Mean change of the logits, by iteration");

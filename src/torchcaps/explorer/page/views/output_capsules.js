@@ -85,9 +85,8 @@ export function verdict(state, config) {
   }
   const long = order.filter((j) => lengths[j] >= LONG);
   if (isUnlike(result, config)) {
-    const told =
-      long.length >= 2 ? `${named(long[0])} and ${named(long[1])} are` : `${named(order[0])} is`;
-    return `Nothing I know: ${told} longest, but drawn back, another picture.`;
+    const told = long.length >= 2 ? `${named(long[0])} and ${named(long[1])}` : named(order[0]);
+    return `Nothing I know: drawn back as ${told}, it is another picture.`;
   }
   const digits = config.class_names.every((name) => /^\d$/.test(name));
   if (long.length >= 2) {

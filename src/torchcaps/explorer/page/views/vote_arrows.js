@@ -80,13 +80,13 @@ function sceneOf(state, model, config, j) {
 }
 
 function inWords(iteration, model, plane, { share, agrees }, name) {
-  if (iteration === 0) return `Every vote for ${name} counts as much as any other.`;
+  if (iteration === 0) return `Before routing, every vote for ${name} counts as much as any other.`;
   const percent = Math.round(100 * unanimity(plane.votes, model.D, share));
   const all = Array.from({ length: model.I }, (_, i) => agrees(i));
   const whole = `Added up with their shares, the votes keep ${percent} % of their length: 100 % would be one direction for all.`;
   if (all.every((sign) => sign === 0)) return whole;
   const agreeing = all.filter((sign) => sign > 0).length;
-  return `${agreeing} of ${model.I} votes agree with ${name}. ${whole}`;
+  return `In iteration ${iteration}, ${agreeing} of ${model.I} votes agree with ${name}. ${whole}`;
 }
 
 function paint(canvas, { ends, order, axes, peak, reach }, scene) {
