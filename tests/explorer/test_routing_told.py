@@ -176,7 +176,7 @@ def test_what_excites_a_capsule_is_what_it_is_longest_for(page, model):
 
 def test_a_field_may_reach_over_the_edge(open_page, tmp_path):
     """Where the convolutions pad; what lies beyond is black."""
-    model = ImageCapsNet(28, 1, 3, ["a", "b", "c"], reconstruct=False).eval()
+    model = ImageCapsNet(17, 1, 3, ["a", "b", "c"], reconstruct=False).eval()
     write_explorer(model, tmp_path / "page.html")
     page = open_page(tmp_path / "page.html", reduced_motion="reduce")
     settle(page)
@@ -275,6 +275,7 @@ def test_the_plane_is_that_of_the_principal_directions(page, j):
 
 
 def test_unanimity_and_agreement_follow_the_iteration(page):
+    page.locator(".strip-right + .strip-row button").nth(6).click()  # a 3
     j = int(np.argmax(lengths(page)))
     votes = votes_for(page, j)
     long = np.linalg.norm(votes, axis=1)
