@@ -10,6 +10,7 @@ from tests.engine_page import with_statistics
 from tests.explorer_page import SEVEN, coupling, lengths, set_range, settle, state, stroke, texts
 from torchcaps.data import ImageData
 from torchcaps.explorer import write_explorer
+from torchcaps.explorer.misfit import misfit
 from torchcaps.explorer.network import page_model
 from torchcaps.models import ImageCapsNet
 
@@ -218,3 +219,33 @@ def test_couplings_that_are_whole_at_first(open_page, tmp_path):
     assert texts(page, "#numbers-table tbody td:nth-of-type(2)") == ["1.000"] * 3
     entropies = page.evaluate("torchcaps.entropies(torchcaps.store.state.result.trace)")
     assert entropies[0] == pytest.approx(np.log(3), abs=1e-5)
+
+
+def test_only_the_most_active_class_draws_for_the_misfit(page, model):
+    """Training asks for no value of an activation: above ½ are all of them, or none."""
+    image = torch.tensor(state(page, "image")).view(1, 1, 17, 17)
+    expected_misfit = misfit(page_model(model), image, lengths=False).item()
+    assert page.evaluate("torchcaps.store.state.result.misfit") == pytest.approx(
+        expected_misfit, abs=1e-4
+    )
+    with torch.no_grad():
+        drawn = page_model(model)(image).reconstruction
+    assert expected_misfit == pytest.approx(
+        float((drawn - image).square().sum() / image.square().sum()), abs=1e-5
+    )
+
+
+def test_votes_and_the_work_of_routing_in_words_of_their_own(page, model):
+    page.locator("#pair").scroll_into_view_if_needed()
+    settle(page)
+    told = page.locator("#pair").inner_text()
+    if model.classes.routing.name == "em":  # one iteration has another λ than the first of three
+        assert page.locator("#compare").count() == 0
+        assert "is the mean of its votes" in told
+        assert "agree" not in told
+        return
+    assert "votes agree with" in told
+    said = page.locator("#compare-words").text_content()
+    assert said.startswith(
+        ("Either way the most active is ", "With equal shares the most active is ")
+    )

@@ -5,6 +5,7 @@
 import { convolve, cropped, doubled } from "./convolution.js";
 import { floatsFromBase64 } from "./float16.js";
 import { lengths, logistic, squash } from "./math.js";
+import { misfit, present } from "./misfit.js";
 import { route } from "./route.js";
 
 const ROUTING = "classes.routing."; // before the names of what the routing has learned
@@ -136,19 +137,27 @@ function laidOut({ values }, [height, width]) {
   return { values, channels: values.length / (height * width), height, width };
 }
 
-/** All of it: {primary, trace, lengths, shown (the longest class), reconstruction of it}. */
+/**
+ * All of it: {primary, trace, lengths, shown (the longest class), reconstruction of it, misfit: how
+ * unlike the image is what all long classes draw}; without a decoder the last two are null.
+ */
 export function evaluate(model, image, iterations) {
   const primary = primaryCapsules(model, image);
   const settings = { ...model.config.routing, iterations };
   const { activation, ...trace } = route(allVotes(model, primary), settings);
   const shown = activation.indexOf(Math.max(...activation));
-  const reconstruction = reconstruct(model, trace.poses.at(-1), shown);
-  return { primary, trace, lengths: activation, reconstruction, shown };
+  const draw = (k) => reconstruct(model, trace.poses.at(-1), k);
+  const reconstruction = draw(shown);
+  const drawings = () =>
+    present(activation, model.config).map((k) => (k === shown ? reconstruction : draw(k)));
+  const unlike = reconstruction && misfit(image, drawings(), model.config);
+  return { primary, trace, lengths: activation, reconstruction, shown, misfit: unlike };
 }
 
 /** What the page asks of its engine: a request {kind, …} → the result. */
 export function answer(model, request) {
   if (request.kind === "evaluate") return evaluate(model, request.image, request.iterations);
+  if (request.kind === "primary") return primaryCapsules(model, request.image);
   if (request.kind === "reconstruct") return reconstruct(model, request.pose, request.k);
   throw new Error(`no such request: ${request.kind}`);
 }

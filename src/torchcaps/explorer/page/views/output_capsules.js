@@ -2,13 +2,12 @@
 import { element, say } from "../browser/dom.js";
 import { rovingTabindex } from "../browser/roving_tabindex.js";
 import { longest } from "../engine/math.js";
+import { LONG } from "../engine/misfit.js";
 import { lengthsAt } from "../state/measures.js";
 import { shownOutput } from "../state/selection.js";
 import { lastStep, momentOf } from "../state/timeline.js";
 import { decimal } from "./number_format.js";
 import { wordsOf } from "./routing_words.js";
-
-const LONG = 0.5; // half-way between the margins: what counts as present
 
 export function createOutputCapsules(list, store, config) {
   const { measure, margins } = wordsOf(config);
@@ -88,13 +87,17 @@ export function verdict(state, config) {
   if (lengths[order[0]] < config.threshold) {
     return `Nothing I know: the ${most}, ${named(order[0])}, is ${less} ${config.threshold}.`;
   }
+  const long = order.filter((j) => margins && lengths[j] >= LONG);
+  if (isUnlike(result, config)) {
+    const told = long.length >= 2 ? `${named(long[0])} and ${named(long[1])}` : named(order[0]);
+    return `Nothing I know: drawn back as ${told}, it is another picture.`;
+  }
   if (!margins) {
     const sure = chance(lengths, order[0]) >= 0.5;
     return sure
       ? `It sees: ${named(order[0])}.`
       : `It is not sure: the ${most} is ${named(order[0])}.`;
   }
-  const long = order.filter((j) => lengths[j] >= LONG);
   const digits = config.class_names.every((name) => /^\d$/.test(name));
   if (long.length >= 2) {
     const question = digits ? "Two digits?" : "Two at once?";
@@ -108,4 +111,9 @@ export function verdict(state, config) {
 function chance(activations, j) {
   const odds = Array.from(activations, (a) => Math.max(a, 1e-7) / Math.max(1 - a, 1e-7));
   return odds[j] / odds.reduce((sum, each) => sum + each, 0);
+}
+
+/** Whether what is drawn back is less like the image than of nearly all held-out images. */
+function isUnlike({ misfit }, { threshold, misfit_limit: limit }) {
+  return threshold > 0 && limit !== null && misfit > limit;
 }

@@ -9,7 +9,7 @@ const NEAR = 0.25; // as far as the paper bends a dimension (Fig 4)
 const FAR = 1;
 
 export function createReconstruction(parts, engine, store, config, leftOut = false) {
-  const { box, input, output, choice, sliders, reset, free, words } = parts;
+  const { box, input, output, choice, sliders, reset, free, words, misfit } = parts;
   if (!config.reconstruct) {
     box.replaceChildren(
       element(
@@ -110,6 +110,7 @@ export function createReconstruction(parts, engine, store, config, leftOut = fal
     if (changed.has("reconstruction") || changed.has("result")) {
       showPixels(output, state.reconstruction, config.image_size, config.channels);
       const name = state.result ? config.class_names[chosen()] : "";
+      say(misfit, misfitInWords(state, config));
       say(words, state.result ? `drawn as ${name}${bent() ? ", bent" : ""}` : "nothing yet");
       output.setAttribute(
         "aria-label",
@@ -117,4 +118,13 @@ export function createReconstruction(parts, engine, store, config, leftOut = fal
       );
     }
   };
+}
+
+/** How unlike the input what the long capsules draw is, beside what held-out images have. */
+function misfitInWords({ result }, { misfit_limit: limit }) {
+  if (!result) return "";
+  const told = `Misfit ${decimal(result.misfit, 2)}: the squared difference of the two pictures, beside the input’s own square.`;
+  return limit === null
+    ? told
+    : `${told} Of held-out images, 99 % have less than ${decimal(limit, 2)}.`;
 }
