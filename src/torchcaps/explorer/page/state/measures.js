@@ -1,5 +1,5 @@
 /** What the views need of one evaluated image beyond its trace, computed once. */
-import { lengthOf } from "../engine/math.js";
+import { lengthOf, lengths } from "../engine/math.js";
 import { votesOf } from "../engine/network.js";
 import { activationsAt, couplingAt, hasAgreement, momentOf, posesAt } from "./timeline.js";
 
@@ -61,7 +61,9 @@ export function agreementAt(result, measures, moment) {
 export function lengthsAt(result, step) {
   const { trace } = result;
   const moment = momentOf(step, trace.poses.length);
-  return activationsAt(trace, moment) ?? new Float32Array(trace.J);
+  const poses = posesAt(trace, moment);
+  if (poses === null) return new Float32Array(trace.J);
+  return trace.name === "dynamic" ? lengths(poses, trace.D) : activationsAt(trace, moment);
 }
 
 /** The input capsules that send most to output j, c_ij times its weight, the strongest first. */
