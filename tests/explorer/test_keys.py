@@ -22,6 +22,7 @@ CONTROLS = [
     "draw-choice",
     "sliders",
     "draw-free",
+    "matrix-table",
     "back",
     "numbers-table",
     "scenes",

@@ -6,7 +6,7 @@ import pytest
 
 from tests.explorer_page import SEVEN, settle, state, stroke
 
-STATIONS = 8
+STATIONS = 10
 PLAYED = """async () => {
   while (torchcaps.store.state.playing) await new Promise(requestAnimationFrame);
 }"""
@@ -75,8 +75,8 @@ def test_the_tour_by_the_keys(page):
         told.append((words, state(page, "step"), state(page, "input")))
         page.keyboard.press("ArrowRight")
     assert len({words for words, _, _ in told}) == STATIONS
-    assert [step for _, step, _ in told] == [0, 0, 0, 3, 4, 12, 12, 12]
-    assert [picked is not None for _, _, picked in told] == [False] * 6 + [True, False]
+    assert [step for _, step, _ in told] == [0, 0, 0, 3, 4, 12, 12, 12, 12, 12]
+    assert [picked is not None for _, _, picked in told] == [False] * 7 + [True, True, False]
     page.keyboard.press("ArrowLeft")
     settle(page)
     assert page.locator(".tour .hint").text_content() == f"{STATIONS - 1} of {STATIONS}"

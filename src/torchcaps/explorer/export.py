@@ -14,6 +14,7 @@ from torch import Tensor
 
 from torchcaps.data import ImageData
 from torchcaps.explorer.bundle import bundle
+from torchcaps.explorer.misfit import misfit_limit
 from torchcaps.explorer.network import architecture, page_model, page_tensors
 from torchcaps.explorer.routings import page_routing
 from torchcaps.explorer.samples import choose_samples, no_samples
@@ -67,11 +68,17 @@ def page_data(
     if held_out is not None:
         samples = choose_samples(shown, held_out, predictions)
     metadata = single_values(model.metadata)
+    refused = threshold(metadata)
+    rules = {
+        "routing": routing,
+        "threshold": refused,
+        "misfit_limit": misfit_limit(shown, held_out) if refused else None,
+    }
     return {
         "title": title(metadata),
         "subject": subject(model, metadata),
         "decoder_left_out": left_out,
-        "config": {**architecture(shown), "routing": routing, "threshold": threshold(metadata)},
+        "config": {**architecture(shown), **rules},
         "metadata": metadata,
         "tensors": tensors,
         "samples": samples.as_json(),

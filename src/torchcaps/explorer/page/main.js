@@ -1,5 +1,4 @@
 /** The page: what it holds, and who hears of what. */
-import { showPixels } from "./browser/canvas.js";
 import { byId, prefersStillness, say } from "./browser/dom.js";
 import { createTheme } from "./browser/theme.js";
 import { whenVisible } from "./browser/when_visible.js";
@@ -20,29 +19,37 @@ import { createStrip, labelOf, readSamples, sampleBase } from "./input/samples.j
 import { createUploads } from "./input/uploads.js";
 import { addressOf, readAddress } from "./state/address.js";
 import { entropies, meanChange } from "./state/convergence.js";
-import { lengthsAt, measure } from "./state/measures.js";
+import { createExcitation } from "./state/excitation.js";
+import { measure } from "./state/measures.js";
 import { createStore } from "./state/store.js";
 import { lastStep, openingIterations } from "./state/timeline.js";
+import { createCapsulePixels } from "./views/capsule_pixels.js";
 import { chartFrame, createCharts } from "./views/charts.js";
 import { readPalette } from "./views/colours.js";
+import { createComparison } from "./views/comparison.js";
 import { createGlossary } from "./views/glossary.js";
+import { createHeadline, newsOf } from "./views/headline.js";
 import { createInputCapsulePicker } from "./views/input_capsule_picker.js";
 import { createLegend } from "./views/legend.js";
-import { decimal } from "./views/number_format.js";
-import { createOutputCapsules, verdict } from "./views/output_capsules.js";
-import { createPlayback, momentInWords } from "./views/playback.js";
+import { createOutputCapsules } from "./views/output_capsules.js";
+import { createPair } from "./views/pair.js";
+import { createPlayback } from "./views/playback.js";
+import { createPreview } from "./views/preview.js";
 import { createProcedure } from "./views/procedure.js";
 import { createReconstruction } from "./views/reconstruction.js";
 import { createRoutingView, leastDrawn } from "./views/routing_view.js";
+import { keepPartsOf } from "./views/routing_words.js";
 import { createSmallestExample } from "./views/smallest_example.js";
 import { createStrongestCouplings } from "./views/strongest_couplings.js";
-import { nothingYet, saySubject } from "./views/subject.js";
+import { saySubject } from "./views/subject.js";
 import { createTour } from "./views/tour.js";
 
 const SETTLED = 700; // milliseconds after which a screen reader hears the news
+const PASSING = new Set(["hovered", "excited"]); // of which there is no news
 
 const data = JSON.parse(byId("torchcaps-data").textContent);
 const { config, subject } = data;
+const label = (sample) => labelOf(sample, config);
 const photos = subject === "photos"; // which nobody draws
 const model = readModel(data);
 const engine = startEngine(data);
@@ -59,6 +66,8 @@ const store = createStore({
   playing: false,
   input: null, // the input capsule picked, or null
   output: null, // the output capsule picked, or null: the longest
+  hovered: null, // the input capsule pointed at, or null
+  excited: false, // whether it is known what excites the input capsules
   colourBy: "coupling",
   gain: 4,
   trouble: "",
@@ -77,14 +86,36 @@ const board = createBoard(byId("board"), config, takeImage, !photos);
 const outputs = createOutputCapsules(byId("outputs"), store, config);
 const stage = byId("stage");
 const view = createRoutingView(byId("picture"), store, config, () => outputs.ports(stage));
-const cells = createInputCapsulePicker(stage, byId("cells"), byId("tip"), store, view, config);
+const most = createExcitation(engine, samples, model.P, () => store.set({ excited: true }));
+const cells = createInputCapsulePicker(
+  stage,
+  byId("cells"),
+  { box: byId("tip"), words: byId("tip-words") },
+  store,
+  view,
+  config,
+  createCapsulePixels(byId("tip-patches"), most, config),
+);
+const pair = createPair(
+  {
+    pixels: byId("pair-pixels"),
+    names: parts("pair-capsule", "pair-class"),
+    matrix: parts("matrix-table", "matrix-caption", "matrix-words"),
+    arrows: { canvas: byId("arrows"), ...parts("arrows-words", "arrows-note") },
+  },
+  model,
+  config,
+  most,
+);
 const playback = createPlayback(
-  parts("play", "scrubber", "ticks", "moment-words", "rounds", "back", "on"),
+  parts("play", "scrubber", "ticks", "moment-words", "rounds", "back", "on", "rewind", "forward"),
   store,
 );
 const change = chartFrame(byId("change"), "Mean change of the logits, by iteration");
 const entropy = chartFrame(byId("entropy"), "Mean entropy of the couplings, by iteration");
 const updates = [
+  createHeadline(parts("verdict", "answer", "truth", "trouble"), samples, label, config, subject),
+  createPreview(byId("preview"), config),
   outputs.update,
   playback.update,
   createLegend(
@@ -102,6 +133,11 @@ const updates = [
     store,
     config,
   ),
+  whenVisible(
+    byId("compare"),
+    createComparison(parts("compare-table", "compare-words", "compare-rounds"), config),
+  ),
+  whenVisible(byId("pair"), pair.update),
   whenVisible(
     byId("steps"),
     createProcedure(
@@ -128,6 +164,7 @@ const updates = [
       ...parts("draw-input", "draw-output", "draw-choice", "sliders", "draw-reset", "draw-free"),
       box: byId("drawing-parts"),
       words: byId("draw-words"),
+      misfit: byId("misfit"),
     },
     engine,
     store,
@@ -182,44 +219,20 @@ store.onChange((state, changed) => {
   if (opening && changed.has("result") && state.result) playback.start();
   if (opening && changed.has("playing") && !state.playing) opening = false;
   if (changed.has("iterations") && state.image) evaluateImage(state.image);
-  if (changed.has("image")) {
-    showPixels(byId("preview"), state.image, config.image_size, config.channels);
-  }
   byId("board-hint").hidden = state.image !== null || board.hasStrokes;
   if (changed.has("source")) markSample(state.source);
   if (["result", "step", "input", "output", "colourBy", "gain"].some((key) => changed.has(key))) {
     view.show();
   }
   for (const update of updates) update(state, changed);
-  cells.update();
-  const answer = state.result ? verdict(state, config) : nothingYet(subject);
-  say(byId("verdict"), answer);
-  say(byId("answer"), answer);
-  say(byId("truth"), truth(state));
-  say(byId("trouble"), state.trouble);
+  cells.update(changed);
+  if ([...changed].every((key) => PASSING.has(key))) return;
   clearTimeout(settled);
   settled = setTimeout(() => {
-    say(byId("news"), news(state));
+    say(byId("news"), newsOf(state, config));
     if (!state.playing) history.replaceState(null, "", `#${addressOf(state, config)}`);
   }, SETTLED);
 });
-
-function truth(state) {
-  if (state.source === null || !state.result) return "";
-  const sample = samples[state.source];
-  const misread = sample.kind === "wrong" ? ", misread" : "";
-  return `${labelOf(sample, config)}${misread}.`;
-}
-
-function news(state) {
-  if (state.playing || !state.result) return "";
-  const lengths = lengthsAt(state.result, state.step);
-  const known = Array.from(lengths.keys()).filter((j) => lengths[j] > 0);
-  const order = known.sort((a, b) => lengths[b] - lengths[a]);
-  const first = order.slice(0, 3).map((j) => `${config.class_names[j]} ${decimal(lengths[j], 2)}`);
-  const said = first.length > 0 ? `Lengths: ${first.join(", ")}. ` : "";
-  return `${verdict(state, config)} ${said}${momentInWords(state.step, state.iterations)}.`;
-}
 
 document.addEventListener("keydown", (event) => {
   const inUse = event.defaultPrevented || !byId("term-tip").hidden;
@@ -255,8 +268,8 @@ createUploads(
   board,
   () => fit,
 );
-createGlossary();
-createTour(byId("tour-begin"), store, stopPlaying);
+createGlossary(config.routing.name);
+createTour(byId("tour-begin"), store, stopPlaying, config.routing.name);
 createSmallestExample({
   planes: byId("planes"),
   table: byId("shares"),
@@ -264,10 +277,14 @@ createSmallestExample({
   rounds: byId("two-rounds"),
   words: byId("two-words"),
 });
-createTheme(byId("theme"), () => view.repaint(readPalette()));
+createTheme(byId("theme"), () => {
+  view.repaint(readPalette());
+  pair.repaint();
+});
 
 const [rows, columns] = config.image_size;
 saySubject(subject);
+keepPartsOf(config.routing.name);
 say(byId("title"), data.title);
 for (const place of document.querySelectorAll("[data-size]")) say(place, `${columns} × ${rows}`);
 for (const place of document.querySelectorAll("[data-equal]")) {

@@ -5,16 +5,18 @@ import { answer, readModel } from "./network.js";
 /**
  * Start the engine on the page's data.
  *
- * evaluate(image, iterations) and reconstruct(pose, k) give promises of what the functions of these
- * names in network.js return. Of each kind one request runs and one may wait; a newer one takes the
+ * evaluate(image, iterations), primary(image) and reconstruct(pose, k) give promises of what the
+ * functions of these names (primaryCapsules) in network.js return. Of each kind one request runs and one may wait; a newer one takes the
  * place of the waiting one, whose promise then gives null.
  */
 export function startEngine(data) {
   const run = startWorker(data) ?? startHere(data);
   const evaluations = lane(run);
+  const primaries = lane(run);
   const reconstructions = lane(run);
   return {
     evaluate: (image, iterations) => evaluations({ kind: "evaluate", image, iterations }),
+    primary: (image) => primaries({ kind: "primary", image }),
     reconstruct: (pose, k) => reconstructions({ kind: "reconstruct", pose, k }),
   };
 }

@@ -15,6 +15,11 @@ export function shownInput(state) {
   return state.measures.mostFrom[shownOutput(state)];
 }
 
+/** The input capsule that is pointed at, by pointer or keys, or else the one in the light. */
+export function seenInput(state) {
+  return state.hovered ?? shownInput(state);
+}
+
 /** The moment of Procedure 1 that the page shows. */
 export function shownMoment(state) {
   return momentOf(state.step, state.result ? state.result.trace.poses.length : state.iterations);

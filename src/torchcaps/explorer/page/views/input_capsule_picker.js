@@ -5,13 +5,14 @@
 import { element, say } from "../browser/dom.js";
 import { agreementAt } from "../state/measures.js";
 import { shownInput, shownMoment, shownOutput } from "../state/selection.js";
-import { couplingAt, equalShare } from "../state/timeline.js";
+import { couplingAt, firstCoupling } from "../state/timeline.js";
 import { nameOf, placeOf } from "./capsule_layout.js";
 import { decimal, signed } from "./number_format.js";
 
 const MOVES = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
-export function createInputCapsulePicker(stage, grid, tip, store, view, config) {
+/** `tip` is `{ box, words }`; `showPatches(i, image)` draws into it what capsule i sees. */
+export function createInputCapsulePicker(stage, grid, tip, store, view, config, showPatches) {
   const row = element("div", { role: "row" });
   grid.setAttribute("aria-rowcount", config.primary_types * config.primary_grid[0]);
   grid.setAttribute("aria-colcount", config.primary_grid[1]);
@@ -53,15 +54,22 @@ export function createInputCapsulePicker(stage, grid, tip, store, view, config) 
 
   function showTip(i) {
     if (!store.state.result) return;
-    say(tip, describe(store.state, config, i));
-    tip.hidden = false;
+    say(tip.words, describe(store.state, config, i));
+    showPatches(i, store.state.image);
+    tip.box.hidden = false;
+    store.set({ hovered: i });
     const tile = view.layout.tile(placeOf(i, config.primary_grid).type);
     const y = tile.y + (placeOf(i, config.primary_grid).row + 1) * view.layout.cell;
-    const below = y + tip.offsetHeight + 8 < stage.clientHeight;
-    const above = y - view.layout.cell - tip.offsetHeight - 8;
-    tip.style.top = `${below ? y + 8 : Math.max(0, above)}px`;
+    const below = y + tip.box.offsetHeight + 8 < stage.clientHeight;
+    const above = y - view.layout.cell - tip.box.offsetHeight - 8;
+    tip.box.style.top = `${below ? y + 8 : Math.max(0, above)}px`;
     const x = tile.x + placeOf(i, config.primary_grid).column * view.layout.cell;
-    tip.style.left = `${Math.max(0, Math.min(x, stage.clientWidth - tip.offsetWidth))}px`;
+    tip.box.style.left = `${Math.max(0, Math.min(x, stage.clientWidth - tip.box.offsetWidth))}px`;
+  }
+
+  function hideTip() {
+    tip.box.hidden = true;
+    store.set({ hovered: null });
   }
 
   function toggle(i) {
@@ -81,18 +89,14 @@ export function createInputCapsulePicker(stage, grid, tip, store, view, config) 
     render(true);
   });
   grid.addEventListener("focusin", () => showTip(cursor ?? shownInput(store.state)));
-  grid.addEventListener("focusout", () => {
-    tip.hidden = true;
-  });
+  grid.addEventListener("focusout", hideTip);
   stage.addEventListener("pointermove", (event) => {
     const i = at(event);
     stage.classList.toggle("over-cell", i !== null);
-    if (i === null) tip.hidden = true;
-    else showTip(i);
+    if (i === null) hideTip();
+    else if (i !== store.state.hovered || tip.box.hidden) showTip(i);
   });
-  stage.addEventListener("pointerleave", () => {
-    tip.hidden = true;
-  });
+  stage.addEventListener("pointerleave", hideTip);
   stage.addEventListener("click", (event) => {
     const i = at(event);
     if (i === null || !store.state.result) return;
@@ -109,7 +113,9 @@ export function createInputCapsulePicker(stage, grid, tip, store, view, config) 
   }
 
   return {
-    update() {
+    update(changed = new Set()) {
+      const { hovered, image, result } = store.state;
+      if (changed.has("excited") && hovered !== null && result) showPatches(hovered, image);
       if (cell !== null && cell === document.activeElement) {
         cell.setAttribute("aria-selected", String(store.state.input === cursor));
         place(cell, cursor ?? shownInput(store.state));
@@ -132,7 +138,7 @@ export function describe(state, config, i) {
   const agreement = agreementAt(state.result, state.measures, moment);
   const parts = [
     `${name}: length ${decimal(state.measures.awake[i])}`,
-    `c to ${config.class_names[j]} ${decimal(coupling ? coupling[ij] : equalShare(config))}`,
+    `c to ${config.class_names[j]} ${decimal(coupling ? coupling[ij] : firstCoupling(config))}`,
   ];
   if (agreement) parts.push(`agreement û·v ${signed(agreement(ij))}`);
   return parts.join(", ");

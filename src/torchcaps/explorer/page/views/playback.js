@@ -5,7 +5,8 @@ import { lastStep, MOST_ITERATIONS, momentOf, STEPS } from "../state/timeline.js
 
 const LINE_TIME = 420; // milliseconds a line while playing
 
-export function createPlayback({ play, scrubber, ticks, words, rounds, back, on }, store) {
+export function createPlayback(parts, store) {
+  const { play, scrubber, ticks, words, rounds, back, on, rewind, forward } = parts;
   let timer = 0;
   let iterations = 0;
 
@@ -38,6 +39,14 @@ export function createPlayback({ play, scrubber, ticks, words, rounds, back, on 
     stop();
     go(Math.min(lastStep(store.state.iterations), store.state.step + 1));
   });
+  /** To the end of the iteration before or after. */
+  const iterate = (by) => {
+    const { step, iterations: count } = store.state;
+    stop();
+    go(clamp(STEPS * (momentOf(step, count).iteration + by), 0, lastStep(count)));
+  };
+  rewind.addEventListener("click", () => iterate(-1));
+  forward.addEventListener("click", () => iterate(1));
   const setRounds = (wished) => {
     const count = clamp(Math.round(wished), 1, MOST_ITERATIONS);
     stop();
@@ -68,8 +77,8 @@ export function createPlayback({ play, scrubber, ticks, words, rounds, back, on 
     say(words, text);
     say(play, state.playing ? "Pause" : "Play");
     play.classList.toggle("playing", state.playing);
-    back.disabled = state.step <= 0;
-    on.disabled = state.step >= lastStep(iterations);
+    back.disabled = rewind.disabled = state.step <= 0;
+    on.disabled = forward.disabled = state.step >= lastStep(iterations);
   }
   return { update, start, stop };
 }

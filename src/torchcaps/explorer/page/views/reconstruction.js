@@ -3,12 +3,13 @@ import { showPixels } from "../browser/canvas.js";
 import { element, say } from "../browser/dom.js";
 import { longest } from "../engine/math.js";
 import { decimal, signed } from "./number_format.js";
+import { wordsOf } from "./routing_words.js";
 
 const NEAR = 0.25; // as far as the paper bends a dimension (Fig 4)
 const FAR = 1;
 
 export function createReconstruction(parts, engine, store, config, leftOut = false) {
-  const { box, input, output, choice, sliders, reset, free, words } = parts;
+  const { box, input, output, choice, sliders, reset, free, words, misfit } = parts;
   if (!config.reconstruct) {
     box.replaceChildren(
       element(
@@ -22,7 +23,7 @@ export function createReconstruction(parts, engine, store, config, leftOut = fal
     return () => {};
   }
   const offsets = new Float32Array(config.pose_dim);
-  choice.append(element("option", { value: "" }, "the longest"));
+  choice.append(element("option", { value: "" }, `the ${wordsOf(config).most}`));
   for (const [k, name] of config.class_names.entries()) {
     choice.append(element("option", { value: k }, name));
   }
@@ -109,6 +110,7 @@ export function createReconstruction(parts, engine, store, config, leftOut = fal
     if (changed.has("reconstruction") || changed.has("result")) {
       showPixels(output, state.reconstruction, config.image_size, config.channels);
       const name = state.result ? config.class_names[chosen()] : "";
+      say(misfit, misfitInWords(state, config));
       say(words, state.result ? `drawn as ${name}${bent() ? ", bent" : ""}` : "nothing yet");
       output.setAttribute(
         "aria-label",
@@ -116,4 +118,13 @@ export function createReconstruction(parts, engine, store, config, leftOut = fal
       );
     }
   };
+}
+
+/** How unlike the input what the long capsules draw is, beside what held-out images have. */
+function misfitInWords({ result }, { misfit_limit: limit }) {
+  if (!result) return "";
+  const told = `Misfit ${decimal(result.misfit, 2)}: the squared difference of the two pictures, beside the input’s own square.`;
+  return limit === null
+    ? told
+    : `${told} Of held-out images, 99 % have less than ${decimal(limit, 2)}.`;
 }

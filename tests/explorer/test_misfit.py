@@ -1,0 +1,130 @@
+"""What is drawn back unlike the image is nothing that the network knows: an X is no digit."""
+
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import torchcaps
+from tests.explorer_page import paint, settle, state, stroke
+from torchcaps.data import ImageData, load_data
+from torchcaps.explorer import SHIPPED
+from torchcaps.explorer.export import page_data
+from torchcaps.explorer.misfit import misfit, misfit_limit
+from torchcaps.explorer.network import page_model
+from torchcaps.models import CapsNet
+
+SCRIPT = runpy.run_path(str(Path(__file__).parents[2] / "scripts/explorer_nonsense.py"))
+SHAPES, as_drawn = SCRIPT["SHAPES"], SCRIPT["as_drawn"]
+X = SHAPES["X"]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return page_model(torchcaps.load_model(SHIPPED))
+
+
+def verdict(page):
+    settle(page)
+    return page.locator("#verdict").text_content()
+
+
+def test_an_x_is_not_two_digits(page):
+    page.click("#clear")
+    for line in X:
+        stroke(page, *line)
+    found = page.evaluate("torchcaps.store.state.result.misfit")
+    limit = page.evaluate("torchcaps.data.config.misfit_limit")
+    lengths = sorted(page.evaluate("Array.from(torchcaps.store.state.result.lengths)"))
+    assert lengths[-2] > 0.5  # which once read as two digits
+    assert found > limit
+    assert verdict(page).startswith("Nothing I know: drawn back as ")
+    assert f"Misfit {found:.2f}" in page.locator("#misfit").text_content()
+    page.evaluate("torchcaps.data.config.misfit_limit = null")  # as of a network without a limit
+    page.evaluate("torchcaps.store.set({ step: 0 })")
+    page.evaluate("torchcaps.store.set({ step: 12 })")
+    settle(page)
+    assert verdict(page).startswith("Two digits? ")
+
+
+def test_two_digits_that_are_drawn_back_stay_two(page, model):
+    """Of the overlaps in the strip, none in which two are long is refused."""
+    for k in range(page.locator(".strip-overlap + .strip-row button").count()):
+        page.locator(".strip-overlap + .strip-row button").nth(k).click()
+        settle(page)
+        long = sum(
+            x > 0.5 for x in page.evaluate("Array.from(torchcaps.store.state.result.lengths)")
+        )
+        if long >= 2:
+            assert verdict(page).startswith("Two digits? "), k
+
+
+def test_the_page_and_python_measure_the_same(page, model):
+    held_out = load_data("mnist5k").test
+    rows = [*held_out.images[:6, 0].numpy(), as_drawn(X), as_drawn(SHAPES["two bars"])]
+    page.select_option("#fit", "whole")
+    for image in rows:
+        paint(page, image)
+        given = torch.tensor(state(page, "image")).view(1, 1, 28, 28)
+        found = page.evaluate("torchcaps.store.state.result.misfit")
+        assert found == pytest.approx(misfit(model, given).item(), abs=1e-3)
+
+
+def test_on_a_light_ground_the_darkest_is_kept(model):
+    """The same picture, with black and white exchanged in a decoder too."""
+    images = torch.rand(5, 1, 28, 28)
+    images[:, :, 0] = 0
+
+    class Exchanged(torch.nn.Module):
+        decoder = staticmethod(lambda pose, k: 1 - model.decoder(pose, k))
+
+        def __call__(self, given):
+            output = model(1 - given)
+            return output._replace(activation=torch.full_like(output.activation, 0.6))
+
+    class Alike(Exchanged):
+        decoder = model.decoder
+
+        def __call__(self, given):
+            output = model(given)
+            return output._replace(activation=torch.full_like(output.activation, 0.6))
+
+    dark = misfit(Alike(), images) * images.square().flatten(1).sum(1)
+    light = misfit(Exchanged(), 1 - images) * (1 - images).square().flatten(1).sum(1)
+    assert torch.allclose(dark, light, atol=1e-4)
+
+
+def test_the_limit_is_what_held_out_images_stay_below(model):
+    held_out = load_data("mnist5k").test
+    limit = misfit_limit(model, held_out)
+    above = (misfit(model, held_out.batch(torch.arange(len(held_out)))[0]) > limit).float().mean()
+    assert above.item() == pytest.approx(0.01, abs=0.001)
+
+
+def test_where_there_is_no_limit(model):
+    held_out = load_data("mnist5k").test
+    few = held_out.subset(torch.arange(99))
+    assert misfit_limit(model, few) is None
+    assert misfit_limit(model, None) is None
+    plain = CapsNet(image_size=17, conv_channels=4, primary_types=2, reconstruct=False)
+    images = torch.randint(256, (100, 1, 17, 17), dtype=torch.uint8)
+    noise = ImageData(images, torch.arange(100) % 10, plain.class_names, "noise")
+    assert misfit_limit(plain.eval(), noise) is None
+    drawing = CapsNet(image_size=17, conv_channels=4, primary_types=2, decoder_hidden=[5])
+    assert page_data(drawing, noise)["config"]["misfit_limit"] is None  # it refuses nothing
+    drawing.metadata = {"threshold": 0.3}
+    assert page_data(drawing, noise)["config"]["misfit_limit"] > 0
+
+
+def test_of_shapes_that_are_no_digits_far_more_are_refused(model):
+    """By the limit beside the threshold of lengths; and of digits drawn by hand, none."""
+    limit = misfit_limit(model, load_data("mnist5k").test)
+    images = np.stack([as_drawn(shape) for shape in SHAPES.values()])
+    images = torch.tensor(images[:, None], dtype=torch.float32) / 255
+    with torch.no_grad():
+        short = model(images).activation.max(dim=1).values < 0.5
+    unlike = misfit(model, images) > limit
+    print(f"of {len(images)} shapes {int(short.sum())} are too short, {int(unlike.sum())} unlike")
+    assert int((short | unlike).sum()) > 2 * int(short.sum())
