@@ -2,7 +2,7 @@
 import { element, say } from "../browser/dom.js";
 import { rovingTabindex } from "../browser/roving_tabindex.js";
 import { longest } from "../engine/math.js";
-import { LONG } from "../engine/misfit.js";
+import { isDoubtful, LONG } from "../engine/misfit.js";
 import { lengthsAt } from "../state/measures.js";
 import { shownOutput } from "../state/selection.js";
 import { lastStep, momentOf } from "../state/timeline.js";
@@ -97,7 +97,7 @@ export function verdict(state, config) {
   return `It is not sure: the longest is ${named(order[0])}.`;
 }
 
-/** Whether what is drawn back is less like the image than of nearly all held-out images. */
-function isUnlike({ misfit }, { threshold, misfit_limit: limit }) {
-  return threshold > 0 && limit !== null && misfit > limit;
+/** Whether an image in doubt is drawn back less like itself than held-out images are. */
+function isUnlike({ misfit, lengths }, { threshold, misfit_limit: limit }) {
+  return threshold > 0 && limit !== null && misfit > limit && isDoubtful(lengths);
 }
