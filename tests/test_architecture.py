@@ -225,7 +225,7 @@ def test_routing_and_layers_need_the_core_alone() -> None:
 def test_a_prediction_does_not_wait_for_torch_dynamo() -> None:
     code = (
         "import torch, torchcaps; model = torchcaps.load_pretrained('digits')\n"
-        "with torch.no_grad(): model(torch.rand(2, 1, 28, 28))\n"
+        "with torch.no_grad(): model(torch.rand(2, 1, 28, 28))"
     )
     loaded = loaded_after(code)
     assert "numba" in loaded  # the fused kernel ran

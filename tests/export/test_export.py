@@ -13,11 +13,11 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from tests.small_models import CASES, small
 from torchcaps import BaselineCNN, create_model, load_model
-from torchcaps.data import load_data
+from torchcaps.data import load_data, read_image
 from torchcaps.errors import InputError
 from torchcaps.explorer import SHIPPED
 from torchcaps.export import check, export_model, export_program
@@ -106,6 +106,28 @@ def test_the_lines_of_the_page_run_without_torch(digits: Path) -> None:
         *name, activation = answer.split()
         assert " ".join(name) == said
         assert float(activation) == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_lines_of_the_page_see_an_image_as_the_tool_does(tmp_path: Path) -> None:
+    model = small("capsnet", image_size=[17, 20], channels=3)
+    export_model(model, tmp_path / "model.onnx", "onnx")
+    drawn = Image.new("RGBA", (60, 40), (0, 0, 0, 0))  # transparent, and black under it
+    ImageDraw.Draw(drawn).polygon([(5, 5), (50, 10), (20, 35)], fill=(250, 60, 120, 200))
+    palette = drawn.convert("P")
+    palette.info["transparency"] = 0
+    cases = {
+        "RGBA": drawn, "P": palette, "L": drawn.convert("L"), "1": drawn.convert("1"),
+        "LA": drawn.convert("LA"), "turned": drawn,
+    }  # fmt: skip
+    for name, image in cases.items():
+        exif = Image.Exif()
+        exif[274] = 6 if name == "turned" else 1
+        image.save(tmp_path / "digit.png", exif=exif)
+        seen = read_image(tmp_path / "digit.png", (17, 20), 3)[None] / 255
+        with torch.no_grad():
+            expected = float(model(seen).activation.max())
+        answer = run_block(block("python", "onnxruntime"), tmp_path, "torch", "torchcaps")
+        assert float(answer.split()[-1]) == pytest.approx(expected, abs=1e-5), name
 
 
 def test_the_lines_for_pt2_run_without_torchcaps(tmp_path: Path) -> None:
