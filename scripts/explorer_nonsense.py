@@ -116,11 +116,12 @@ def images_of(drawings: Sequence[Sequence[Stroke]]) -> Tensor:
 def report(name: str, model: CapsuleClassifier, images: Tensor, limit: float) -> np.ndarray:
     """Print, and give, how many images are too short, and too short or unlike, of how many."""
     lengths = torch.cat([model(some).activation for some in images.split(64)])
-    unlike = torch.cat([misfit(model, some) for some in images.split(64)]) > limit
+    found = [misfit(model, some) for some in images.split(64)]
+    unlike = torch.cat([(value > limit) & doubtful for value, doubtful in found])
     short = lengths.max(dim=1).values < LONG
     two = (lengths >= LONG).sum(dim=1) >= 2
-    counts = [len(images), short.sum(), (short | unlike).sum(), two.sum(), (two & unlike).sum()]
-    row = np.array([int(count) for count in counts])
+    counts = [short, short | unlike, two, two & unlike]
+    row = np.array([len(images), *(int(count.sum()) for count in counts)])
     print_row(name, row)
     return row
 

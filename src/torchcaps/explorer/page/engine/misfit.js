@@ -1,7 +1,8 @@
-// How unlike the image is what the network draws back. The exporter has the same, and how unlike
-// held-out images are, in explorer/misfit.py.
+// How unlike the image is what the network draws back. The exporter has the same, and the limit that
+// held-out images give, in explorer/misfit.py.
 
 export const LONG = 0.5; // half-way between the margins: a capsule that counts as present
+const SURE = 0.85; // a single capsule of this length is believed, whatever it draws
 
 /**
  * The classes whose capsules are long, or else the longest alone; where activations are no lengths,
@@ -14,6 +15,15 @@ export function present(activation, { routing }) {
     if (routing.name === "dynamic" && a >= LONG) found.push(k);
   });
   return found.length > 0 ? found : [most];
+}
+
+/**
+ * Whether several capsules are long, or none is long enough to be believed; always where activations
+ * are no lengths.
+ */
+export function isDoubtful(activation, { routing }) {
+  if (routing.name !== "dynamic") return true;
+  return activation.filter((a) => a >= LONG).length > 1 || Math.max(...activation) < SURE;
 }
 
 /**

@@ -2,7 +2,7 @@
 import { element, say } from "../browser/dom.js";
 import { rovingTabindex } from "../browser/roving_tabindex.js";
 import { longest } from "../engine/math.js";
-import { LONG } from "../engine/misfit.js";
+import { isDoubtful, LONG } from "../engine/misfit.js";
 import { lengthsAt } from "../state/measures.js";
 import { shownOutput } from "../state/selection.js";
 import { lastStep, momentOf } from "../state/timeline.js";
@@ -113,7 +113,8 @@ function chance(activations, j) {
   return odds[j] / odds.reduce((sum, each) => sum + each, 0);
 }
 
-/** Whether what is drawn back is less like the image than of nearly all held-out images. */
-function isUnlike({ misfit }, { threshold, misfit_limit: limit }) {
-  return threshold > 0 && limit !== null && misfit > limit;
+/** Whether an image in doubt is drawn back less like itself than held-out images are. */
+function isUnlike({ misfit, lengths }, config) {
+  const { threshold, misfit_limit: limit } = config;
+  return threshold > 0 && limit !== null && misfit > limit && isDoubtful(lengths, config);
 }

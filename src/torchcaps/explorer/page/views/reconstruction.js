@@ -120,11 +120,10 @@ export function createReconstruction(parts, engine, store, config, leftOut = fal
   };
 }
 
-/** How unlike the input what the long capsules draw is, beside what held-out images have. */
+/** How unlike the input what the long capsules draw is, and from where on that is too much. */
 function misfitInWords({ result }, { misfit_limit: limit }) {
   if (!result) return "";
   const told = `Misfit ${decimal(result.misfit, 2)}: the squared difference of the two pictures, beside the input’s own square.`;
-  return limit === null
-    ? told
-    : `${told} Of held-out images, 99 % have less than ${decimal(limit, 2)}.`;
+  if (limit === null) return told;
+  return `${told} In doubt, more than ${decimal(limit, 2)} is nothing it knows.`;
 }
