@@ -3,6 +3,8 @@
 import pytest
 
 from tests.explorer_page import SEVEN, settle, stroke
+from torchcaps.explorer import write_explorer
+from torchcaps.models import ImageCapsNet
 
 axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
 
@@ -37,6 +39,17 @@ def test_axe_finds_nothing_serious_while_the_page_is_used(open_page, page_file, 
     stroke(page, *SEVEN)
     page.evaluate("torchcaps.store.set({ input: 5, output: 2, step: 6, colourBy: 'agreement' })")
     page.locator("[data-term=entropy]").first.focus()
+    settle(page)
+    assert findings(page) == []
+
+
+@pytest.mark.parametrize("routing", ["attention", "em"])
+def test_axe_finds_nothing_serious_with_other_routings(open_page, tmp_path, routing):
+    model = ImageCapsNet(17, num_classes=3, decoder_hidden=[6], routing=routing)
+    write_explorer(model, tmp_path / "page.html")
+    page = open_page(tmp_path / "page.html", reduced_motion="reduce")
+    stroke(page, *SEVEN)
+    page.locator("[data-term=activation]").first.focus()
     settle(page)
     assert findings(page) == []
 

@@ -313,9 +313,12 @@ def test_weights_that_fp16_cannot_hold(tmp_path, value):
 
 def test_another_routing():
     model = tiny()
-    sentence = "shows dynamic routing, and this model routes by em: name a model that"
-    with pytest.raises(InputError, match=sentence):
-        page_data(tiny(routing="em"))
+    sentence = (
+        "the explorer shows dynamic, attention and em routing, and this model routes by "
+        "variational: name a model that routes by dynamic, attention or em"
+    )
+    with pytest.raises(InputError, match=f"^{sentence}$"):
+        page_data(tiny(routing="variational"))
 
     class Other(DynamicRouting):
         """It has the name of the one it is made from, and need not compute the same."""
@@ -333,6 +336,36 @@ def test_an_option_that_the_page_does_not_have():
     model.classes.routing.squash = "squash"
     config = page_data(model)["config"]
     assert config["routing"] == {"name": "dynamic", "iterations": 3, "leaky": False}
+
+
+def test_routings_that_learn_and_have_options():
+    """What they compute is in the page, and nothing of how they are trained."""
+    model = tiny(routing={"name": "em", "iterations": 2, "first_coupling": "whole", "detach": True,
+                          "final_lambda": np.float32(0.5)})  # fmt: skip
+    data = page_data(model)
+    assert json.loads(json.dumps(data["config"]["routing"])) == {
+        "name": "em", "iterations": 2, "final_lambda": 0.5, "variance_floor": 5e-4,
+        "mean_momentum": 0.0, "mass_floor": 1e-7, "lambda_scale": 1.0, "constant_lambda": False,
+        "first_coupling": "whole",
+    }  # fmt: skip
+    learned = {name for name in data["tensors"] if name.startswith("classes.routing.")}
+    assert learned == {"classes.routing.beta_a", "classes.routing.beta_u"}
+    with torch.no_grad():
+        model.classes.routing.beta_u[1] = 1e6
+    with pytest.raises(
+        InputError, match=r"the model's classes\.routing\.beta_u holds numbers that"
+    ):
+        page_data(model)
+
+
+def test_attention_without_activations():
+    model = tiny(routing={"name": "attention", "activations": False})
+    with pytest.raises(
+        InputError, match="this model's attention routing has activations=False, by"
+    ):
+        page_data(model)
+    model = tiny(routing="attention")
+    assert page_data(model)["config"]["routing"] == {"name": "attention", "iterations": 3}
 
 
 def test_more_iterations_than_a_page_can_bear(tmp_path):

@@ -432,7 +432,10 @@ def test_what_is_out_of_sight_catches_up(page):
 
 
 def test_dragging_a_vote_of_the_small_example_moves_its_coupling(page):
-    page.locator("#two-heading").scroll_into_view_if_needed()
+    page.locator("#planes").scroll_into_view_if_needed()
+    # What is filled once things have come to rest moves what is below it.
+    page.evaluate("() => new Promise((go) => setTimeout(go, 400))")
+    page.locator("#planes").scroll_into_view_if_needed()
     rows = lambda: texts(page, "#shares tbody tr:first-child td")  # noqa: E731
     before = rows()
     assert before[0] == "0.50 | 0.50"

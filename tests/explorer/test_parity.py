@@ -1,6 +1,7 @@
 """What the page's engine computes in a browser is what the PyTorch model computes."""
 
 import base64
+import copy
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,8 @@ ALL_OF_IT = """
       const shown = found.indexOf(Math.max(...found));
       const drawn = E.reconstruct(model, pose, shown);
       return { shown, logits: trace.logits.map(E.text), coupling: trace.coupling.map(E.text),
-        poses: trace.poses.map(E.text), lengths: E.text(found), drawn: drawn && E.text(drawn) };
+        poses: trace.poses.map(E.text), activations: trace.activations.map(E.text),
+        last: E.text(found), drawn: drawn && E.text(drawn) };
     }) };
   });
 }
@@ -55,39 +57,52 @@ def load_into(page, model):
     page.evaluate("(data) => { globalThis.model = engine.readModel(data); }", data)
 
 
+# What the page's engine calls each part of a trace.
+TRACED = {
+    "logits": "logits", "coupling": "coupling", "poses": "pose", "activations": "activation",
+}  # fmt: skip
+
+
+def traced(model, primary, iterations):
+    """What the class capsules do with these primary capsules, in so many iterations."""
+    routing = copy.deepcopy(model.classes.routing)
+    routing.iterations = iterations
+    return routing.trace(model.classes.votes(primary), primary.activation)
+
+
 @torch.no_grad()
 def largest_differences(page, model, images, iterations=ITERATIONS):
     """Run the images through both; name → largest absolute difference."""
     load_into(page, model)
     size = images[0].numel()
-    found = dict.fromkeys(["primary", "logits", "coupling", "poses", "lengths", "drawn"], 0.0)
+    found = dict.fromkeys(["primary", *TRACED, "drawn"], 0.0)
 
     def compare(name, text, expected):
         ours = from_text(text, *expected.shape)
         assert np.isfinite(ours).all()
-        found[name] = max(found[name], float(np.abs(ours - expected.numpy()).max()))
+        error = (torch.from_numpy(ours.copy()) - expected).abs()
+        if name == "logits" and model.classes.routing.name == "em":
+            error = error / expected.abs().max().clamp(min=1)  # log densities, of any size
+        found[name] = max(found[name], float(error.max()))
 
     for some in images.split(25):
         answers = page.evaluate(ALL_OF_IT, [to_text(some.numpy()), size, list(iterations)])
         primary = model.primary_capsules(some)
-        traces = dynamic_routing_trace(model.classes.votes(primary), max(iterations),
-                                       leaky=model.classes.routing.leaky)  # fmt: skip
+        traces = [traced(model, primary, r) for r in iterations]
         for n, answer in enumerate(answers):
             compare("primary", answer["primary"], primary.pose[n])
-            for r, run in zip(iterations, answer["runs"]):
-                assert len(run["logits"]) == len(run["coupling"]) == len(run["poses"]) == r
-                for t in range(r):
-                    compare("logits", run["logits"][t], traces.logits[t, n])
-                    compare("coupling", run["coupling"][t], traces.coupling[t, n])
-                    compare("poses", run["poses"][t], traces.pose[t, n])
-                pose = traces.pose[r - 1, n]
-                lengths = pose.norm(dim=-1)
-                compare("lengths", run["lengths"], lengths)
-                assert lengths[run["shown"]] >= lengths.max() - 1e-5
+            for r, run, trace in zip(iterations, answer["runs"], traces):
+                for name, field in TRACED.items():
+                    assert len(run[name]) == r
+                    for text, expected in zip(run[name], getattr(trace, field)[:, n]):
+                        compare(name, text, expected)
+                activation = trace.activation[-1, n]
+                assert run["last"] == run["activations"][-1]
+                assert activation[run["shown"]] >= activation.max() - 1e-5
                 if model.decoder is None:
                     assert run["drawn"] is None
                 else:
-                    drawn = model.decoder(pose[None], torch.tensor([run["shown"]]))
+                    drawn = model.decoder(trace.pose[-1, n][None], torch.tensor([run["shown"]]))
                     compare("drawn", run["drawn"], drawn[0])
     return found
 
@@ -114,11 +129,16 @@ def test_the_network_of_the_paper(engine):
 
 
 LEAKY = {"name": "dynamic", "leaky": True}
+EM = {"name": "em", "mean_momentum": 0.1, "final_lambda": 0.3, "first_coupling": "whole",
+      "variance_floor": 0.01}  # fmt: skip
 SMALL: dict[str, Any] = {"conv_channels": 6, "primary_types": 3, "num_classes": 3}
 OTHERS: dict[str, dict[str, Any]] = {
     "colour": {**SMALL, "image_size": 20, "channels": 3},
     "not square": {**SMALL, "image_size": [19, 30], "channels": 2},
     "leaky": {**SMALL, "image_size": 20, "routing": LEAKY},
+    "attention": {**SMALL, "image_size": 20, "routing": "attention"},
+    "em": {**SMALL, "image_size": 20, "routing": "em"},
+    "em with options": {**SMALL, "image_size": 20, "routing": EM, "reconstruct": False},
     "bias": {**SMALL, "image_size": 20, "routing_bias": True},
     "strides": {**SMALL, "image_size": [41, 37], "conv_stride": 2, "primary_stride": 3},
     "kernel": {**SMALL, "image_size": 23, "kernel_size": 4},
@@ -138,8 +158,13 @@ OTHERS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_networks(engine, name):
     model = CapsNet(**OTHERS[name])
-    for parameter in model.parameters():  # louder than at the start, so that routing has to move
-        torch.nn.init.normal_(parameter, std=0.3)
+    for own_name, parameter in model.named_parameters():
+        if own_name.startswith("classes.routing"):  # a start that goes with the votes
+            parameter.data += 0.3 * torch.randn_like(parameter)
+        elif own_name == "classes.weight" and model.classes.routing.name == "em":
+            torch.nn.init.normal_(parameter, std=0.1)
+        else:  # louder than at the start, so that routing has to move
+            torch.nn.init.normal_(parameter, std=0.3)
     found = largest_differences(
         engine, rounded(model), torch.rand(6, model.channels, *model.image_size)
     )
@@ -157,6 +182,9 @@ IMAGES: dict[str, dict[str, Any]] = {
     "kernels": {"image_size": 20, "kernel_size": 7, "primary_kernel_size": 2, "primary_stride": 3},
     "even kernel": {"image_size": 16, "kernel_size": 4, "halvings": 2},
     "leaky, bias": {"image_size": 24, "routing": LEAKY, "routing_bias": True},
+    "attention, bias": {"image_size": 24, "routing": "attention", "routing_bias": True},
+    "em, bias": {"image_size": 24, "routing": "em", "routing_bias": True},
+    "em, one class": {"image_size": 20, "routing": EM, "num_classes": 1, "pose_dim": 5},
 }
 FEW: dict[str, Any] = {"num_classes": 3, "primary_types": 4, "mean": 0.4, "std": 0.2}
 

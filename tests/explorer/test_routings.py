@@ -7,10 +7,13 @@ from torchcaps.explorer.routings import PAGE_ROUTINGS
 READ = """
 (name) => {
   const read = new Set();
-  const settings = new Proxy({ name, iterations: 2 }, {
+  const settings = new Proxy({ name, iterations: 2, final_lambda: null }, {
     get: (target, option) => { read.add(option); return target[option]; },
   });
-  engine.route({ values: new Float32Array(12).fill(0.5), I: 3, J: 2, D: 2 }, settings);
+  const learned = new Proxy({}, { get: () => new Float32Array(2) });
+  const activation = new Float32Array(3);
+  engine.route(
+    { values: new Float32Array(12).fill(0.5), I: 3, J: 2, D: 2, activation, learned }, settings);
   return [...read].sort();
 }
 """

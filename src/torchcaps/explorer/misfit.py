@@ -46,14 +46,16 @@ def misfit_limit(model: CapsuleClassifier, held_out: ImageData | None) -> float 
     if model.decoder is None or held_out is None or len(held_out) < FEWEST:
         return None
     chosen = torch.arange(len(held_out))[:: -(-len(held_out) // MOST)]
-    found = [misfit(model, held_out.batch(some)[0]) for some in torch.split(chosen, 64)]
+    lengths = model.classes.routing.class_loss == "margin"
+    batches = [held_out.batch(some)[0] for some in torch.split(chosen, 64)]
+    found = [misfit(model, images, lengths=lengths) for images in batches]
     value, doubtful = (torch.cat(parts) for parts in zip(*found))
     limit = torch.where(doubtful, value, 0.0).quantile(SHARE)
     return round(float(limit if limit > 0 else value.max()), 4)
 
 
 @torch.no_grad()
-def misfit(model: CapsuleClassifier, images: Tensor) -> Misfit:
+def misfit(model: CapsuleClassifier, images: Tensor, *, lengths: bool = True) -> Misfit:
     """How unlike the images is what the long class capsules, or else the longest, draw.
 
     Where several are long, each is drawn alone, and of each pixel the brightest is kept (where the
@@ -62,12 +64,14 @@ def misfit(model: CapsuleClassifier, images: Tensor) -> Misfit:
     Args:
         model: with a decoder, in evaluation mode.
         images: `[N, C, H, W]` in [0, 1].
+        lengths: whether activations are lengths, which training brings above ½ for what is there;
+            else the most active class alone has drawn, and every image is doubtful.
     """
     pose, activation, _ = model(images)
     assert model.decoder is not None
-    present = activation >= LONG
+    present = (activation >= LONG) & lengths
     longest, best = activation.max(dim=1)
-    doubtful = (present.sum(dim=1) > 1) | (longest < SURE)
+    doubtful = (present.sum(dim=1) > 1) | (longest < SURE) | (not lengths)
     present[torch.arange(len(images)), best] = True
     light = images[:, :, 0].flatten(1).mean(dim=1) > 0.5
     sign = torch.where(light, -1.0, 1.0).view(-1, 1, 1, 1)

@@ -4,12 +4,25 @@ from typing import Any
 
 from torchcaps.errors import InputError
 from torchcaps.models.capsule_classifier import CapsuleClassifier
-from torchcaps.routing.registry import ROUTINGS
+from torchcaps.routing.registry import ROUTINGS, routing_config
 
 __all__ = ["PAGE_ROUTINGS", "page_routing"]
 
 # As in page/engine/routings/table.js: name → the options that the page takes.
-PAGE_ROUTINGS: dict[str, tuple[str, ...]] = {"dynamic": ("iterations", "leaky")}
+PAGE_ROUTINGS: dict[str, tuple[str, ...]] = {
+    "dynamic": ("iterations", "leaky"),
+    "attention": ("iterations",),
+    "em": (
+        "iterations",
+        "final_lambda",
+        "variance_floor",
+        "mean_momentum",
+        "mass_floor",
+        "lambda_scale",
+        "constant_lambda",
+        "first_coupling",
+    ),
+}
 # Options that say how a routing is trained, and not what it computes.
 NOT_FOR_THE_PAGE = {"detach"}
 MOST_ITERATIONS = 100  # beyond which a page would not come to an end
@@ -24,8 +37,13 @@ def page_routing(model: CapsuleClassifier) -> dict[str, Any]:
     name, options = routing_of(model)
     if name not in PAGE_ROUTINGS:
         raise InputError(
-            f"the explorer shows {', '.join(PAGE_ROUTINGS)} routing, and this model routes by "
-            f"{name}: name a model that routes by {' or '.join(PAGE_ROUTINGS)}"
+            f"the explorer shows {listed('and')} routing, and this model routes by {name}: name a "
+            f"model that routes by {listed('or')}"
+        )
+    if not options.get("activations", True):
+        raise InputError(
+            "the explorer shows how active each class is, and this model's attention routing has "
+            "activations=False, by which all are alike: name a model whose classes have activations"
         )
     usual = ROUTINGS[name]().options()
     beyond = set(options) - {*PAGE_ROUTINGS[name], *NOT_FOR_THE_PAGE}
@@ -43,8 +61,16 @@ def page_routing(model: CapsuleClassifier) -> dict[str, Any]:
     return {"name": name, **{option: options[option] for option in PAGE_ROUTINGS[name]}}
 
 
+def listed(word: str) -> str:
+    """The names of the routings, with a word before the last."""
+    *others, last = PAGE_ROUTINGS
+    return f"{', '.join(others)} {word} {last}"
+
+
 def routing_of(model: CapsuleClassifier) -> tuple[str, dict[str, Any]]:
     """Name and options of the routing of the class capsules; no name where none stands for it."""
     routing = model.classes.routing
-    known = ROUTINGS.get(routing.name) is type(routing)
-    return routing.name if known else type(routing).__name__, routing.options()
+    if ROUTINGS.get(routing.name) is not type(routing):
+        return type(routing).__name__, {}
+    options = routing_config(routing)
+    return options.pop("name"), options

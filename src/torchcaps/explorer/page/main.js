@@ -38,6 +38,7 @@ import { createPreview } from "./views/preview.js";
 import { createProcedure } from "./views/procedure.js";
 import { createReconstruction } from "./views/reconstruction.js";
 import { createRoutingView, leastDrawn } from "./views/routing_view.js";
+import { keepPartsOf } from "./views/routing_words.js";
 import { createSmallestExample } from "./views/smallest_example.js";
 import { createStrongestCouplings } from "./views/strongest_couplings.js";
 import { saySubject } from "./views/subject.js";
@@ -267,8 +268,8 @@ createUploads(
   board,
   () => fit,
 );
-createGlossary();
-createTour(byId("tour-begin"), store, stopPlaying);
+createGlossary(config.routing.name);
+createTour(byId("tour-begin"), store, stopPlaying, config.routing.name);
 createSmallestExample({
   planes: byId("planes"),
   table: byId("shares"),
@@ -283,6 +284,7 @@ createTheme(byId("theme"), () => {
 
 const [rows, columns] = config.image_size;
 saySubject(subject);
+keepPartsOf(config.routing.name);
 say(byId("title"), data.title);
 for (const place of document.querySelectorAll("[data-size]")) say(place, `${columns} × ${rows}`);
 for (const place of document.querySelectorAll("[data-equal]")) {

@@ -12,7 +12,7 @@ globalThis.onmessage = ({ data: message }) => {
       return;
     }
     const result = answer(model, message);
-    globalThis.postMessage({ id, result }, buffersOf(result));
+    globalThis.postMessage({ id, result }, [...new Set(buffersOf(result))]);
   } catch (error) {
     globalThis.postMessage({ id, error: String(error) });
   }

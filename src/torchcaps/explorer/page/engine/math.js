@@ -25,6 +25,31 @@ export function agreement(votes, pose, D) {
   return a;
 }
 
+/** Of every row of J logits; with one more term of logit 0 in the sum, if so wanted. */
+export function softmax(logits, J, oneMore = false) {
+  const shares = new Float32Array(logits.length);
+  for (let row = 0; row < logits.length; row += J) {
+    let top = oneMore ? 0 : -Infinity;
+    for (let j = 0; j < J; j++) top = Math.max(top, logits[row + j]);
+    let total = oneMore ? Math.exp(-top) : 0;
+    for (let j = 0; j < J; j++) total += Math.exp(logits[row + j] - top);
+    for (let j = 0; j < J; j++) shares[row + j] = Math.exp(logits[row + j] - top) / total;
+  }
+  return shares;
+}
+
+/** Σ_i c_ij û_ij for every output: [J·D], in double precision. */
+export function weightedSums({ values, J, D }, coupling) {
+  const sums = new Float64Array(J * D);
+  for (let ij = 0; ij < coupling.length; ij++) {
+    const weight = coupling[ij];
+    const from = ij * D;
+    const to = (ij % J) * D;
+    for (let d = 0; d < D; d++) sums[to + d] += weight * values[from + d];
+  }
+  return sums;
+}
+
 /** |v_j| of every row of D numbers. */
 export function lengths(pose, D) {
   const found = new Float32Array(pose.length / D);
@@ -40,6 +65,11 @@ export function lengthOf(vector, start = 0, size = vector.length) {
   let sum = 0;
   for (let d = start; d < start + size; d++) sum += vector[d] * vector[d];
   return Math.sqrt(sum);
+}
+
+/** σ(z) = 1 / (1 + e^−z). */
+export function logistic(z) {
+  return 1 / (1 + Math.exp(-z));
 }
 
 export function clamp(value, low, high) {

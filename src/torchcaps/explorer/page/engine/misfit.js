@@ -4,14 +4,17 @@
 export const LONG = 0.5; // half-way between the margins: a capsule that counts as present
 const SURE = 0.85; // a single capsule of this length is believed, whatever it draws
 
-/** The classes whose capsules are long, or else the longest alone. */
-export function present(activation) {
-  const most = Math.max(...activation);
+/**
+ * The classes whose capsules are long, or else the longest alone; where activations are no lengths,
+ * for which training asks no value, the most active.
+ */
+export function present(activation, { routing }) {
+  const most = activation.indexOf(Math.max(...activation));
   const found = [];
   activation.forEach((a, k) => {
-    if (a >= LONG) found.push(k);
+    if (routing.name === "dynamic" && a >= LONG) found.push(k);
   });
-  return found.length > 0 ? found : [activation.indexOf(most)];
+  return found.length > 0 ? found : [most];
 }
 
 /** Whether several capsules are long, or none is long enough to be believed. */

@@ -4,9 +4,11 @@
 
 import { convolve, cropped, doubled } from "./convolution.js";
 import { floatsFromBase64 } from "./float16.js";
-import { squash } from "./math.js";
+import { lengths, logistic, squash } from "./math.js";
 import { misfit, present } from "./misfit.js";
 import { route } from "./route.js";
+
+const ROUTING = "classes.routing."; // before the names of what the routing has learned
 
 /**
  * The model in the page's data. Weights are decoded when they are first asked for, so that a page
@@ -22,7 +24,15 @@ export function readModel(data) {
     return decoded.get(name);
   };
   const [I, J, D, P] = tensors["classes.weight"].shape;
-  return { config, I, J, D, P, weights, has: (name) => name in tensors };
+  const has = (name) => name in tensors;
+  // What the routing has learned, by its own names.
+  const learned = () =>
+    Object.fromEntries(
+      Object.keys(tensors)
+        .filter((name) => name.startsWith(ROUTING))
+        .map((name) => [name.slice(ROUTING.length), weights(name)]),
+    );
+  return { config, I, J, D, P, weights, has, learned };
 }
 
 function decode(name, tensor) {
@@ -84,12 +94,12 @@ export function votesOf(model, primary, i) {
   return votes;
 }
 
-/** The votes of all input capsules, as `route` takes them. */
+/** The votes of all input capsules, and what else `route` takes. */
 export function allVotes(model, primary) {
-  const { I, J, D } = model;
+  const { I, J, D, P } = model;
   const values = new Float32Array(I * J * D);
   for (let i = 0; i < I; i++) castVotes(model, primary, i, values, i * J * D);
-  return { values, I, J, D };
+  return { values, I, J, D, activation: lengths(primary, P), learned: model.learned() };
 }
 
 function castVotes(model, primary, i, votes, to) {
@@ -119,7 +129,7 @@ export function reconstruct(model, pose, k) {
   });
   // Where the last layer is fully connected, its one place holds the whole image.
   const whole = maps.height * maps.width === 1 ? laidOut(maps, image_size) : maps;
-  return cropped(whole, image_size).map((x) => 1 / (1 + Math.exp(-x)));
+  return cropped(whole, image_size).map(logistic);
 }
 
 /** The same numbers over a grid [height, width]. */
@@ -138,7 +148,8 @@ export function evaluate(model, image, iterations) {
   const shown = activation.indexOf(Math.max(...activation));
   const draw = (k) => reconstruct(model, trace.poses.at(-1), k);
   const reconstruction = draw(shown);
-  const drawings = () => present(activation).map((k) => (k === shown ? reconstruction : draw(k)));
+  const drawings = () =>
+    present(activation, model.config).map((k) => (k === shown ? reconstruction : draw(k)));
   const unlike = reconstruction && misfit(image, drawings(), model.config);
   return { primary, trace, lengths: activation, reconstruction, shown, misfit: unlike };
 }

@@ -4,7 +4,7 @@
  * sample=3 or image=… (four bits a pixel), iterations, step, input, output, colour, contrast. What
  * is as it is on opening is left out; what makes no sense is passed over.
  */
-import { lastStep, MOST_ITERATIONS, openingIterations } from "./timeline.js";
+import { hasAgreement, lastStep, MOST_ITERATIONS, openingIterations } from "./timeline.js";
 
 const MOST_PIXELS = 1024; // beyond which a drawing is too much for an address
 const GAINS = [1, 4, 16];
@@ -38,12 +38,13 @@ export function readAddress(text, config, samples) {
   const iterations = whole("iterations", 1, MOST_ITERATIONS) ?? openingIterations(config);
   const gain = whole("contrast", 1, 16);
   const [rows, columns] = config.primary_grid;
+  const byAgreement = said.get("colour") === "agreement" && hasAgreement(config.routing.name);
   const state = {
     iterations,
     step: whole("step", 0, lastStep(iterations)) ?? lastStep(iterations),
     input: whole("input", 0, config.primary_types * rows * columns - 1),
     output: whole("output", 0, config.class_names.length - 1),
-    colourBy: said.get("colour") === "agreement" ? "agreement" : "coupling",
+    colourBy: byAgreement ? "agreement" : "coupling",
     gain: GAINS.includes(gain) ? gain : 4,
   };
   return { sample, image, state };

@@ -6,9 +6,11 @@ export function entropies(trace) {
   return trace.coupling.map((c) => {
     let total = 0;
     for (let i = 0; i < I; i++) {
+      const given = c.subarray(i * J, (i + 1) * J).reduce((sum, share) => sum + share, 0);
+      const whole = given > 1 + 1e-5 ? given : 1; // EM may first give every output the whole
       let rest = 1; // with leaky routing, what goes to none of the outputs
       for (let j = 0; j < J; j++) {
-        const share = c[i * J + j];
+        const share = c[i * J + j] / whole;
         rest -= share;
         if (share > 0) total -= share * Math.log(share);
       }

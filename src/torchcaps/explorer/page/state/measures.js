@@ -1,12 +1,13 @@
 /** What the views need of one evaluated image beyond its trace, computed once. */
-import { lengthOf } from "../engine/math.js";
+import { lengthOf, lengths } from "../engine/math.js";
 import { votesOf } from "../engine/network.js";
-import { couplingAt, momentOf, posesAt } from "./timeline.js";
+import { activationsAt, couplingAt, hasAgreement, momentOf, posesAt } from "./timeline.js";
 
 /**
- * awake: |u_i|; voteLengths: |û_ij|; lastAgreement: û_ij · v_j with the final poses, which routing
- * itself does not need (line 7 is not reached in the last iteration). mostFrom: of each output, the
- * input that in the end sends it most.
+ * awake: |u_i|; voteLengths: |û_ij|; weights: what a vote weighs beside its share, its length, or in
+ * EM |u_i|; lastAgreement: û_ij · v_j with the final poses, which routing itself does not need (line 7
+ * is not reached in the last iteration). mostFrom: of each output, the input that in the end sends it
+ * most.
  */
 export function measure(model, result) {
   const { I, J, D } = result.trace;
@@ -31,38 +32,45 @@ export function measure(model, result) {
       measures.lastAgreement[i * J + j] = sum;
     }
   }
+  const { awake, voteLengths } = measures;
+  const byPlace = result.trace.name === "em"; // a vote is a place there, and may be 0
+  measures.weights = byPlace ? voteLengths.map((_, ij) => awake[Math.floor(ij / J)]) : voteLengths;
   const final = result.trace.coupling[result.trace.coupling.length - 1];
   for (let j = 0; j < J; j++) {
-    const sent = (i) => final[i * J + j] * measures.voteLengths[i * J + j];
+    const sent = (i) => final[i * J + j] * measures.weights[i * J + j];
     for (let i = 1; i < I; i++) if (sent(i) > sent(measures.mostFrom[j])) measures.mostFrom[j] = i;
   }
   return measures;
 }
 
-/** û_ij · v_j with the poses shown at this moment, as a function of ij; null before there are any. */
+/**
+ * û_ij · v_j with the poses shown at this moment, as a function of ij; null before there are any,
+ * and where routing does not compare so.
+ */
 export function agreementAt(result, measures, moment) {
-  if (posesAt(result.trace, moment) === null) return null;
-  const { logits } = result.trace;
+  const { name, logits, D } = result.trace;
+  if (!hasAgreement(name) || posesAt(result.trace, moment) === null) return null;
   const round = moment.line >= 6 ? moment.iteration : moment.iteration - 1;
+  if (round >= logits.length) return (ij) => measures.lastAgreement[ij];
+  if (name === "attention") return (ij) => logits[round][ij] * Math.sqrt(D);
   // An iteration's agreement is what it added to the logits.
-  if (round < logits.length) return (ij) => logits[round][ij] - logits[round - 1][ij];
-  return (ij) => measures.lastAgreement[ij];
+  return (ij) => logits[round][ij] - logits[round - 1][ij];
 }
 
-/** |v_j| shown at a step; zeros before the first pose. */
+/** How active the outputs are at a step, in dynamic routing |v_j|; zeros before the first pose. */
 export function lengthsAt(result, step) {
   const { trace } = result;
-  const poses = posesAt(trace, momentOf(step, trace.poses.length));
-  const lengths = new Float32Array(trace.J);
-  if (poses) for (let j = 0; j < trace.J; j++) lengths[j] = lengthOf(poses, j * trace.D, trace.D);
-  return lengths;
+  const moment = momentOf(step, trace.poses.length);
+  const poses = posesAt(trace, moment);
+  if (poses === null) return new Float32Array(trace.J);
+  return trace.name === "dynamic" ? lengths(poses, trace.D) : activationsAt(trace, moment);
 }
 
-/** The input capsules that send most to output j, c_ij · |û_ij|, the strongest first. */
+/** The input capsules that send most to output j, c_ij times its weight, the strongest first. */
 export function strongest(result, measures, j, moment, count) {
   const { I, J } = measures;
   const coupling = couplingAt(result.trace, moment);
-  const sent = (i) => measures.voteLengths[i * J + j] * (coupling ? coupling[i * J + j] : 1);
+  const sent = (i) => measures.weights[i * J + j] * (coupling ? coupling[i * J + j] : 1);
   const order = Array.from({ length: I }, (_, i) => i);
   return order.sort((a, b) => sent(b) - sent(a)).slice(0, count);
 }

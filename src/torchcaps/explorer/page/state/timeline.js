@@ -3,6 +3,7 @@
  *
  * Step 0 is line 2: b = 0, nothing computed. Each iteration then has four steps, its lines 4 to 7;
  * in the last one the fourth is "return", for an update after the last pose would change nothing.
+ * Other routings have steps of the same kind: share out (4), sum (5), settle (6), score (7).
  */
 import { clamp } from "../engine/math.js";
 
@@ -58,6 +59,16 @@ export function posesAt(trace, { iteration, line }) {
   return latest(trace.poses, iteration, line >= 6);
 }
 
+/** All that EM knows of the Gaussians, which line 5 fits. */
+export function fitAt(trace, { iteration, line }) {
+  return latest(trace.states, iteration, line >= 5);
+}
+
+/** How active the outputs are, likewise. */
+export function activationsAt(trace, { iteration, line }) {
+  return latest(trace.activations, iteration, line >= 6);
+}
+
 function latest(rounds, iteration, computed) {
   const round = computed ? iteration : iteration - 1;
   return round >= 1 ? rounds[round - 1] : null;
@@ -68,7 +79,17 @@ export function outputsOf(config) {
   return config.class_names.length + (config.routing.leaky ? 1 : 0);
 }
 
-/** The share with which every coupling starts. */
+/** Each output's share where all have the same. */
 export function equalShare(config) {
   return 1 / outputsOf(config);
+}
+
+/** The coupling that every pair starts with: an equal share, or, by an option of EM, the whole. */
+export function firstCoupling(config) {
+  return config.routing.first_coupling === "whole" ? 1 : equalShare(config);
+}
+
+/** Whether votes are compared with poses by û·v; EM has them fit a Gaussian instead. */
+export function hasAgreement(name) {
+  return name !== "em";
 }

@@ -1,9 +1,10 @@
-/** With and without routing: each class capsule's length where every share stays equal, and routed. */
+/** With and without routing: how active each class is where every share stays equal, and routed. */
 import { element, say } from "../browser/dom.js";
 import { longest } from "../engine/math.js";
 import { lengthsAt } from "../state/measures.js";
 import { lastStep, STEPS } from "../state/timeline.js";
 import { decimal } from "./number_format.js";
+import { wordsOf } from "./routing_words.js";
 
 export function createComparison({ table, words, rounds }, config) {
   const bars = config.class_names.map((name) => {
@@ -45,24 +46,23 @@ export function createComparison({ table, words, rounds }, config) {
       });
       row.classList.toggle("best", routed !== null && j === longest(routed));
     });
-    say(
-      words,
-      state.result ? inWords(equal, routed, r, config.class_names) : "Nothing to compare.",
-    );
+    say(words, state.result ? inWords(equal, routed, r, config) : "Nothing to compare.");
   };
 }
 
 /** What routing has changed, in two sentences. */
-function inWords(equal, routed, r, names) {
+function inWords(equal, routed, r, config) {
+  const names = config.class_names;
+  const { most } = wordsOf(config);
   if (r === 1) return "One iteration is no routing: every share is still equal. Set more of them.";
   const [before, after] = [longest(equal), longest(routed)];
   const told = (lengths, j) => `${names[j]} (${decimal(lengths[j], 2)})`;
   if (before !== after) {
-    return `With equal shares the longest is ${told(equal, before)}. Routing makes it ${told(routed, after)}.`;
+    return `With equal shares the ${most} is ${told(equal, before)}. Routing makes it ${told(routed, after)}.`;
   }
   const lead = (lengths) => {
     const others = Array.from(lengths).filter((_, j) => j !== after);
     return lengths[after] - Math.max(0, ...others);
   };
-  return `Either way the longest is ${names[after]}. Its lead over the next is ${decimal(lead(equal), 2)} with equal shares, and ${decimal(lead(routed), 2)} routed.`;
+  return `Either way the ${most} is ${names[after]}. Its lead over the next is ${decimal(lead(equal), 2)} with equal shares, and ${decimal(lead(routed), 2)} routed.`;
 }

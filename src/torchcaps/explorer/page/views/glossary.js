@@ -27,13 +27,41 @@ export const TERMS = {
   reconstruction: "The image that the network draws from the numbers of one output capsule alone.",
 };
 
-export function createGlossary() {
+// What means something else with another routing.
+const TERMS_OF = {
+  attention: {
+    capsule:
+      "A small group of numbers, a vector, that says how one thing looks. How surely it is there: of a primary capsule the length, of a class capsule the activation.",
+    activation:
+      "a, from 0 to 1: how sure the network is that the class is there. Learned weights read it from the capsule’s pose.",
+    iteration: "One round of routing: share out, add up, normalise, compare.",
+    logit:
+      "b: how well a vote agrees with an output capsule, û·v over the root of the number of its components. The softmax turns these scores into shares.",
+  },
+  em: {
+    capsule:
+      "A small group of numbers, a vector, that says how one thing looks. How surely it is there: of a primary capsule the length, of a class capsule the activation.",
+    activation:
+      "a, from 0 to 1: how sure the network is that the class is there. The less it costs to describe its votes, the larger it is; votes that lie close together cost little.",
+    iteration: "One round of routing: share out, fit, compare.",
+    coupling:
+      "c, between 0 and 1: the share of itself that an input capsule gives to an output capsule. By softmax, the shares of one input add up to 1.",
+    logit:
+      "b: how well an output capsule explains a vote, ln a + ln N. The softmax turns these scores into shares.",
+    gaussian:
+      "The bell curve with mean μ and spread σ, in every component one: high where votes are frequent.",
+  },
+};
+
+/** `routing`: the name of the one that the page shows. */
+export function createGlossary(routing) {
+  const terms = { ...TERMS, ...TERMS_OF[routing] };
   const tip = byId("term-tip");
   let open = null;
 
   function show(button) {
     open = button;
-    tip.textContent = TERMS[button.dataset.term];
+    tip.textContent = terms[button.dataset.term];
     tip.hidden = false;
     const place = button.getBoundingClientRect();
     const wide = tip.offsetWidth;
@@ -48,7 +76,7 @@ export function createGlossary() {
     tip.hidden = true;
   }
 
-  for (const [name, meaning] of Object.entries(TERMS)) {
+  for (const [name, meaning] of Object.entries(terms)) {
     byId("meanings").append(element("p", { id: `term-${name}` }, meaning));
   }
   for (const button of document.querySelectorAll("[data-term]")) {

@@ -4,6 +4,7 @@ import { lengthsAt } from "../state/measures.js";
 import { decimal } from "./number_format.js";
 import { verdict } from "./output_capsules.js";
 import { momentInWords } from "./playback.js";
+import { wordsOf } from "./routing_words.js";
 import { nothingYet } from "./subject.js";
 
 /** `label(sample)` says what a sample is. */
@@ -34,6 +35,8 @@ export function newsOf(state, config) {
   const known = Array.from(lengths.keys()).filter((j) => lengths[j] > 0);
   const order = known.sort((a, b) => lengths[b] - lengths[a]);
   const first = order.slice(0, 3).map((j) => `${config.class_names[j]} ${decimal(lengths[j], 2)}`);
-  const said = first.length > 0 ? `Lengths: ${first.join(", ")}. ` : "";
+  const { measure } = wordsOf(config);
+  const measures = `${measure[0].toUpperCase()}${measure.slice(1)}s`;
+  const said = first.length > 0 ? `${measures}: ${first.join(", ")}. ` : "";
   return `${verdict(state, config)} ${said}${momentInWords(state.step, state.iterations)}.`;
 }

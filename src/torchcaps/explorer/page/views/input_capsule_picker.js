@@ -5,7 +5,7 @@
 import { element, say } from "../browser/dom.js";
 import { agreementAt } from "../state/measures.js";
 import { shownInput, shownMoment, shownOutput } from "../state/selection.js";
-import { couplingAt, equalShare } from "../state/timeline.js";
+import { couplingAt, firstCoupling } from "../state/timeline.js";
 import { nameOf, placeOf } from "./capsule_layout.js";
 import { decimal, signed } from "./number_format.js";
 
@@ -138,7 +138,7 @@ export function describe(state, config, i) {
   const agreement = agreementAt(state.result, state.measures, moment);
   const parts = [
     `${name}: length ${decimal(state.measures.awake[i])}`,
-    `c to ${config.class_names[j]} ${decimal(coupling ? coupling[ij] : equalShare(config))}`,
+    `c to ${config.class_names[j]} ${decimal(coupling ? coupling[ij] : firstCoupling(config))}`,
   ];
   if (agreement) parts.push(`agreement û·v ${signed(agreement(ij))}`);
   return parts.join(", ");

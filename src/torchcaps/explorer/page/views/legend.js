@@ -1,6 +1,6 @@
 /** What the colours mean, with the numbers at their ends. */
 import { element, say } from "../browser/dom.js";
-import { equalShare } from "../state/timeline.js";
+import { equalShare, hasAgreement } from "../state/timeline.js";
 import { scaleEnds } from "./colours.js";
 import { decimal } from "./number_format.js";
 import { agreementScale, MOST_CELLS } from "./routing_view.js";
@@ -14,6 +14,7 @@ export function createLegend({ box, colourBy, gain, note }, store, config) {
     element("span", { class: "legend-ramp", "aria-hidden": "true" }),
     element("span", { class: "legend-numbers" }, low, middle, high),
   );
+  colourBy.closest("label").hidden = !hasAgreement(config.routing.name);
   colourBy.addEventListener("change", () => store.set({ colourBy: colourBy.value }));
   gain.addEventListener("change", () => store.set({ gain: Number(gain.value) }));
 

@@ -1,4 +1,4 @@
-/** The output capsules: one a class, its length as a bar between the margins 0.1 and 0.9. */
+/** The output capsules: one a class, as a bar its length between the margins, or its activation. */
 import { element, say } from "../browser/dom.js";
 import { rovingTabindex } from "../browser/roving_tabindex.js";
 import { longest } from "../engine/math.js";
@@ -7,8 +7,10 @@ import { lengthsAt } from "../state/measures.js";
 import { shownOutput } from "../state/selection.js";
 import { lastStep, momentOf } from "../state/timeline.js";
 import { decimal } from "./number_format.js";
+import { wordsOf } from "./routing_words.js";
 
 export function createOutputCapsules(list, store, config) {
+  const { measure, margins } = wordsOf(config);
   const rows = config.class_names.map((name, j) => {
     const fill = element("span", { class: "bar-fill" });
     const port = element("span", { class: "port", "aria-hidden": "true" });
@@ -35,6 +37,7 @@ export function createOutputCapsules(list, store, config) {
     "short-names",
     config.class_names.every((name) => name.length <= 2),
   );
+  list.classList.toggle("without-margins", !margins);
   const rest = rovingTabindex(list, "button", (item) => item.click());
 
   function update(state) {
@@ -46,12 +49,12 @@ export function createOutputCapsules(list, store, config) {
       row.fill.style.transform = `scaleX(${length})`;
       row.port.style.setProperty("--length", length);
       say(row.value, lengths && length > 0 ? decimal(length) : "–");
-      row.button.classList.toggle("long", length >= LONG);
+      row.button.classList.toggle("long", margins && length >= LONG);
       row.button.classList.toggle("best", j === best && length > 0);
       row.button.setAttribute("aria-checked", String(j === picked));
       row.button.setAttribute(
         "aria-label",
-        `${row.name}: ${length > 0 ? `length ${decimal(length)}` : "no length yet"}`,
+        `${row.name}: ${length > 0 ? `${measure} ${decimal(length)}` : `no ${measure} yet`}`,
       );
     });
     if (!list.contains(document.activeElement)) rest(rows[picked].button);
@@ -79,14 +82,21 @@ export function verdict(state, config) {
   }
   const order = Array.from(lengths.keys()).sort((a, b) => lengths[b] - lengths[a]);
   const named = (j) => `${config.class_names[j]} (${decimal(lengths[j], 2)})`;
-  if (!done) return `In iteration ${iteration}, the longest so far: ${named(order[0])}.`;
+  const { most, less, margins } = wordsOf(config);
+  if (!done) return `In iteration ${iteration}, the ${most} so far: ${named(order[0])}.`;
   if (lengths[order[0]] < config.threshold) {
-    return `Nothing I know: the longest, ${named(order[0])}, is shorter than ${config.threshold}.`;
+    return `Nothing I know: the ${most}, ${named(order[0])}, is ${less} ${config.threshold}.`;
   }
-  const long = order.filter((j) => lengths[j] >= LONG);
+  const long = order.filter((j) => margins && lengths[j] >= LONG);
   if (isUnlike(result, config)) {
     const told = long.length >= 2 ? `${named(long[0])} and ${named(long[1])}` : named(order[0]);
     return `Nothing I know: drawn back as ${told}, it is another picture.`;
+  }
+  if (!margins) {
+    const sure = chance(lengths, order[0]) >= 0.5;
+    return sure
+      ? `It sees: ${named(order[0])}.`
+      : `It is not sure: the ${most} is ${named(order[0])}.`;
   }
   const digits = config.class_names.every((name) => /^\d$/.test(name));
   if (long.length >= 2) {
@@ -97,7 +107,15 @@ export function verdict(state, config) {
   return `It is not sure: the longest is ${named(order[0])}.`;
 }
 
+/** The class's part of all odds a / (1 − a): the chance that training without margins gives it. */
+function chance(activations, j) {
+  const odds = Array.from(activations, (a) => Math.max(a, 1e-7) / Math.max(1 - a, 1e-7));
+  return odds[j] / odds.reduce((sum, each) => sum + each, 0);
+}
+
 /** Whether an image in doubt is drawn back less like itself than held-out images are. */
-function isUnlike({ misfit, lengths }, { threshold, misfit_limit: limit }) {
-  return threshold > 0 && limit !== null && misfit > limit && isDoubtful(lengths);
+function isUnlike({ misfit, lengths }, config) {
+  const { threshold, misfit_limit: limit } = config;
+  const doubtful = !wordsOf(config).margins || isDoubtful(lengths);
+  return threshold > 0 && limit !== null && misfit > limit && doubtful;
 }

@@ -3,6 +3,7 @@ import { showPixels } from "../browser/canvas.js";
 import { element, say } from "../browser/dom.js";
 import { longest } from "../engine/math.js";
 import { decimal, signed } from "./number_format.js";
+import { wordsOf } from "./routing_words.js";
 
 const NEAR = 0.25; // as far as the paper bends a dimension (Fig 4)
 const FAR = 1;
@@ -22,7 +23,7 @@ export function createReconstruction(parts, engine, store, config, leftOut = fal
     return () => {};
   }
   const offsets = new Float32Array(config.pose_dim);
-  choice.append(element("option", { value: "" }, "the longest"));
+  choice.append(element("option", { value: "" }, `the ${wordsOf(config).most}`));
   for (const [k, name] of config.class_names.entries()) {
     choice.append(element("option", { value: k }, name));
   }
@@ -120,9 +121,10 @@ export function createReconstruction(parts, engine, store, config, leftOut = fal
 }
 
 /** How unlike the input what the long capsules draw is, and from where on that is too much. */
-function misfitInWords({ result }, { misfit_limit: limit }) {
+function misfitInWords({ result }, config) {
   if (!result) return "";
   const told = `Misfit ${decimal(result.misfit, 2)}: the squared difference of the two pictures, beside the input’s own square.`;
-  if (limit === null) return told;
-  return `${told} In doubt, more than ${decimal(limit, 2)} is nothing it knows.`;
+  if (config.misfit_limit === null) return told;
+  const more = wordsOf(config).margins ? "In doubt, more" : "More";
+  return `${told} ${more} than ${decimal(config.misfit_limit, 2)} is nothing it knows.`;
 }

@@ -110,7 +110,7 @@ function asleep({ colour }) {
 }
 
 function sent(measures, coupling, ij, share) {
-  return measures.voteLengths[ij] * (coupling ? coupling[ij] : share);
+  return measures.weights[ij] * (coupling ? coupling[ij] : share);
 }
 
 /** The largest |û · v| of the image: where the colours of agreement end. */
@@ -182,7 +182,7 @@ export function leastDrawn(awake) {
   return Float32Array.from(awake).sort()[awake.length - MOST_CELLS];
 }
 
-/** From the capsules that send most to one output: line strength c·|û|, colour as the cell. */
+/** From the capsules that send most to one output: line strength by c, colour as the cell. */
 function paintVoters(context, { layout, palette }, shown, end) {
   const { strength, colour } = shown;
   const order = Array.from(strength.keys()).sort((a, b) => strength[b] - strength[a]);

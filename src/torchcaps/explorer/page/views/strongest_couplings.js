@@ -2,7 +2,7 @@
 import { element, say } from "../browser/dom.js";
 import { strongest } from "../state/measures.js";
 import { shownMoment, shownOutput } from "../state/selection.js";
-import { couplingAt, equalShare } from "../state/timeline.js";
+import { couplingAt, firstCoupling } from "../state/timeline.js";
 import { nameOf } from "./capsule_layout.js";
 import { decimal } from "./number_format.js";
 
@@ -35,7 +35,7 @@ export function createStrongestCouplings({ heading, list }, store, config) {
     const moment = shownMoment(state);
     const coupling = couplingAt(state.result.trace, moment);
     const { J } = state.measures;
-    const share = (i, j) => (coupling ? coupling[i * J + j] : equalShare(config));
+    const share = (i, j) => (coupling ? coupling[i * J + j] : firstCoupling(config));
     if (state.input === null) {
       const j = shownOutput(state);
       say(heading, `Most of ${config.class_names[j]} comes from (pick one to see where it sends):`);

@@ -33,7 +33,12 @@ export function createVoteArrows({ canvas, words, note }, model, config) {
     }
     // As far as the longest arrow of all moments, and the circle of length 1.
     const poses = trace.poses.map((v) => long(inPlane(plane.axes, v, j * D)));
-    const reach = Math.max(1, long(ends[order.at(-1)]), ...poses);
+    const longestVote = long(ends[order.at(-1)]);
+    const reach = {
+      dynamic: Math.max(1, longestVote, ...poses),
+      attention: Math.max(longestVote, 1e-6), // poses are normalised: their size means nothing
+      em: Math.max(longestVote, ...poses, 1e-6),
+    }[config.routing.name];
     plane = { ...plane, ends, order: order.slice(-MOST), peak, reach };
   }
 
@@ -80,7 +85,11 @@ function sceneOf(state, model, config, j) {
 }
 
 function inWords(iteration, model, plane, { share, agrees }, name) {
+  const routing = model.config.routing.name;
   if (iteration === 0) return `Before routing, every vote for ${name} counts as much as any other.`;
+  if (routing === "em") {
+    return `In iteration ${iteration}, the pose of ${name} is the mean of its votes, each weighing its share times the length of its capsule.`;
+  }
   const percent = Math.round(100 * unanimity(plane.votes, model.D, share));
   const all = Array.from({ length: model.I }, (_, i) => agrees(i));
   const whole = `Added up with their shares, the votes keep ${percent} % of their length: 100 % would be one direction for all.`;
@@ -136,7 +145,8 @@ function paint(canvas, { ends, order, axes, peak, reach }, scene) {
   context.globalAlpha = 1;
   arrow(ends[scene.picked], ink.ink, 2);
   if (scene.pose) {
-    const pose = inPlane(axes, scene.pose);
+    const whole = inPlane(axes, scene.pose);
+    const pose = whole.map((x) => x * Math.min(1, reach / long(whole)));
     arrow(pose, ink.surface, 7);
     arrow(pose, ink.pose, 4.5);
   }
