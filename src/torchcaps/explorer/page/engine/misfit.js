@@ -17,12 +17,8 @@ export function present(activation, { routing }) {
   return found.length > 0 ? found : [most];
 }
 
-/**
- * Whether several capsules are long, or none is long enough to be believed; always where activations
- * are no lengths.
- */
-export function isDoubtful(activation, { routing }) {
-  if (routing.name !== "dynamic") return true;
+/** Whether several capsules are long, or none is long enough to be believed. */
+export function isDoubtful(activation) {
   return activation.filter((a) => a >= LONG).length > 1 || Math.max(...activation) < SURE;
 }
 

@@ -116,5 +116,6 @@ function chance(activations, j) {
 /** Whether an image in doubt is drawn back less like itself than held-out images are. */
 function isUnlike({ misfit, lengths }, config) {
   const { threshold, misfit_limit: limit } = config;
-  return threshold > 0 && limit !== null && misfit > limit && isDoubtful(lengths, config);
+  const doubtful = !wordsOf(config).margins || isDoubtful(lengths);
+  return threshold > 0 && limit !== null && misfit > limit && doubtful;
 }

@@ -121,9 +121,10 @@ export function createReconstruction(parts, engine, store, config, leftOut = fal
 }
 
 /** How unlike the input what the long capsules draw is, and from where on that is too much. */
-function misfitInWords({ result }, { misfit_limit: limit }) {
+function misfitInWords({ result }, config) {
   if (!result) return "";
   const told = `Misfit ${decimal(result.misfit, 2)}: the squared difference of the two pictures, beside the input’s own square.`;
-  if (limit === null) return told;
-  return `${told} In doubt, more than ${decimal(limit, 2)} is nothing it knows.`;
+  if (config.misfit_limit === null) return told;
+  const more = wordsOf(config).margins ? "In doubt, more" : "More";
+  return `${told} ${more} than ${decimal(config.misfit_limit, 2)} is nothing it knows.`;
 }
