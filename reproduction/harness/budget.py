@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from accelerate.utils import send_to_device
@@ -50,9 +51,9 @@ def budget_part(rows: Mapping[str, Sequence[Row]], scale: Scale) -> list[str]:
     names = ("images_seen", "parameters", "multiply_adds")
     body = []
     for label, own in rows.items():
-        counts = ["–" if (n := own[0].get(name)) is None else f"{n:,}" for name in names]
+        counts = ["–" if (n := first(own, name)) is None else f"{n:,}" for name in names]
         times = [row["training_seconds"] for row in own if row.get("training_seconds") is not None]
-        rate = own[0].get("learning_rate")
+        rate = first(own, "learning_rate")
         body.append(
             [
                 label,
@@ -73,3 +74,8 @@ def budget_part(rows: Mapping[str, Sequence[Row]], scale: Scale) -> list[str]:
         "count. Seconds are on the clock, mean over the seeds: what else the machine does adds to "
         "them. A dash: not recorded.",
     ]
+
+
+def first(rows: Sequence[Row], name: str) -> Any:
+    """A column that is the same for every seed, from the first row that has it."""
+    return next((row[name] for row in rows if row.get(name) is not None), None)

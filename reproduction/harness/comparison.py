@@ -24,6 +24,7 @@ __all__ = [
     "finding_of",
     "judgement_part",
     "judgement_table",
+    "plain_table",
     "said_of",
     "wrong_by_seed",
 ]
@@ -142,27 +143,51 @@ def judgement_part(judgements: Sequence[Judgement]) -> list[str]:
 
 
 def judgement_table(judgements: Sequence[Judgement]) -> str:
-    """A line a comparison."""
+    """A line a comparison; without the published differences where there are none."""
+    any_published = any(one.difference.published is not None for one in judgements)
     body = []
     for judgement in judgements:
         one = judgement.difference
+        published = [
+            "–" if one.published is None else f"{100 * one.published:+.2f}",
+            size(one),
+            p_value(judgement.p_published),
+        ]
         body.append(
             [
                 f"{one.first} minus {one.second}",
                 f"{100 * one.estimate.mean:+.2f}",
                 interval(one.estimate),
                 p_value(judgement.p),
-                "–" if one.published is None else f"{100 * one.published:+.2f}",
-                size(one),
-                p_value(judgement.p_published),
+                *(published if any_published else []),
                 judgement.verdict,
             ]
         )
+    published = ["published", "the published size", "p of the published"]
     header = [
-        "", "difference", "95 % interval", "p", "published", "the published size",
-        "p of the published", "verdict",
+        "", "difference", "95 % interval", "p", *(published if any_published else []), "verdict"
     ]  # fmt: skip
     return table(header, body)
+
+
+def plain_table(judgements: Sequence[Judgement], what: str) -> str:
+    """The same for differences of anything but a share, none of which is published.
+
+    Args:
+        judgements: on the differences.
+        what: the unit.
+    """
+    body = [
+        [
+            f"{one.difference.first} minus {one.difference.second}",
+            f"{one.difference.estimate.mean:+.2f}",
+            interval(one.difference.estimate, 2, 1),
+            p_value(one.p),
+            one.verdict,
+        ]
+        for one in judgements
+    ]
+    return table(["", f"difference, {what}", "95 % interval", "p", "verdict"], body)
 
 
 def size(one: Difference) -> str:

@@ -16,7 +16,7 @@ beside them; the wrong axis also together with W from N(0, 1), since the two are
 from collections.abc import Sequence
 
 from reproduction.harness.cell import Cell, Outcome, Row
-from reproduction.harness.drawing_error import drawing_error, mean_image_error
+from reproduction.harness.drawing_error import drawing_errors, mean_image_errors
 from reproduction.harness.experiment import Experiment
 from reproduction.harness.scale import RATES, Scale, ScaleName, paper_training, published_training
 from reproduction.harness.training import Change
@@ -63,8 +63,8 @@ def compute(cell: Cell, workbench: Workbench) -> Outcome:
         **trained.budget,
         **batches.row,
         **coupling_facts(trained.model, few, batch),
-        "drawing_error": drawing_error(trained.model, test),
-        "mean_image_error": mean_image_error(workbench.data.train, test),
+        "drawing_error": drawing_errors(trained.model, test).mean().item(),
+        "mean_image_error": mean_image_errors(workbench.data.train, test).mean().item(),
         "seconds_per_step": trained.seconds_per_step,
     }
     if cell.name == RIGHT:  # a mistake that is made after training
