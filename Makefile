@@ -31,7 +31,7 @@ docs: .venv/has-docs
 	OMP_NUM_THREADS=1 $(BIN)/sphinx-build -W --keep-going -q -j 2 -b html docs build/docs
 
 # Everything of docs/reproduction.md, at the scale cpu: hours on two cores. See scripts/reproduce.sh.
-reproduce: .venv/has-train
+reproduce: .venv/has-reproduction
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/reproduce.sh
 
 # What is published: dist/ with the sdist and, made from it, the wheel; both checked, and the wheel tried.
@@ -62,6 +62,10 @@ clean:
 
 .venv/has-train: .venv/bin/python pyproject.toml $(CONSTRAINTS)
 	$(PIP) -e '.[train]'
+	@touch $@
+
+.venv/has-reproduction: .venv/bin/python pyproject.toml $(CONSTRAINTS)
+	$(PIP) -e '.[train,affnist]'
 	@touch $@
 
 .venv/has-dev: .venv/bin/python pyproject.toml $(CONSTRAINTS)

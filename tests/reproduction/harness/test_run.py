@@ -21,7 +21,7 @@ from torchcaps.errors import InputError, RunStopped
 from torchcaps.storage import locked
 from torchcaps.training.run import Run
 
-TIMES = {"seconds_per_step"}
+TIMES = {"seconds_per_step", "training_seconds"}
 
 
 def rows(folder):
@@ -254,4 +254,4 @@ def test_names():
 
 def test_the_time_of_a_step_is_that_of_the_quickest_epoch():
     history = [{"seconds": 10.0}, {"seconds": 4.0}]
-    assert Trained(None, None, history, steps=8).seconds_per_step == 1
+    assert Trained(None, None, history, steps=8, budget={}).seconds_per_step == 1
