@@ -50,7 +50,8 @@ def random_directions(dim: int, seed: int) -> Tensor:
     """
     generator = torch.Generator().manual_seed(seed)
     q, r = torch.linalg.qr(torch.randn(dim, dim, generator=generator))
-    return q * r.diagonal().sign()
+    directions: Tensor = q * r.diagonal().sign()
+    return directions
 
 
 def effects_of(measures: Tensor) -> tuple[Tensor, Tensor]:

@@ -138,7 +138,7 @@ def test_the_strongest_by_chance_is_that_of_random_directions(model, monkeypatch
 
 @pytest.fixture
 def reported(tmp_path):
-    """The report of so many seeds, in which a measure is stronger than by chance, and one weaker."""
+    """The report of so many seeds: one measure is stronger than by chance, one weaker."""
 
     def report(seeds, with_chance=True):
         draw = np.random.default_rng(0)

@@ -1,6 +1,7 @@
 """The report of `reconstructions` follows its rows."""
 
 import re
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,7 @@ def test_drawings_are_judged_beside_principal_components(tmp_path):
     draw = np.random.default_rng(1)
     images = draw.random((1, 1, 17, 17), dtype=np.float32)
     principal = draw.normal(15, 2, 200)
-    kept = {}
+    kept: dict[tuple[str, int], dict[str, Any]] = {}
     for name, more in (("paper", 8.0), ("authors", 0.0)):
         for s in range(5):
             own = principal + more + draw.normal(0, 1, 200)

@@ -1,5 +1,7 @@
 """What a training was given is counted, and counting changes nothing."""
 
+from typing import Any
+
 import torch
 
 from reproduction.harness.budget import budget_of, budget_part
@@ -39,12 +41,12 @@ def test_the_budget_of_a_run(tmp_path):
 
 
 def test_the_table_of_budgets():
-    full = {
+    full: dict[str, Any] = {
         "learning_rate": 0.003, "images_seen": 12000, "parameters": 5, "multiply_adds": 1234567,
         "training_seconds": 1.0,
     }  # fmt: skip
     scale = Scale(1, training=TrainConfig(batch_size=32))
-    rows = {
+    rows: dict[str, list[dict[str, Any]]] = {
         "a": [full, full | {"training_seconds": 4.0}],
         "older": [{"parameters": 7}, {"images_seen": 9}],
     }

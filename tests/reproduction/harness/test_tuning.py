@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from tests.small_runs import tiny_data
 from torchcaps.errors import InputError, RunStopped
 from torchcaps.training.config import TrainConfig
 
-NETWORKS = {"a": {"iterations": 1}, "b": {"learning_rate": 0.5}}
+NETWORKS: dict[str, dict[str, Any]] = {"a": {"iterations": 1}, "b": {"learning_rate": 0.5}}
 COMPARED = ("affine", "cifar-loss", "iterations", "league", "mistakes", "multimnist", "table1")
 
 
