@@ -6,7 +6,6 @@ All of it is as small as it can be, so that a kill costs a fraction of a second.
 import csv
 import dataclasses
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
