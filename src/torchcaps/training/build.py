@@ -119,6 +119,11 @@ def model_options(config: TrainConfig) -> dict[str, Any]:
             option that it does not have.
     """
     chosen = dict(config.model_options or {})
+    if strange := [name for name in chosen if not takes_argument(config.model, name)]:
+        raise InputError(
+            f"--model-options has {strange[0]!r}, which {config.model} does not have: "
+            "`torchcaps info` lists the networks, and the documentation their arguments"
+        )
     capsules = takes_argument(config.model, "routing")
     if not capsules:
         asked = (config.routing, config.iterations, config.loss_scale)
