@@ -6,7 +6,7 @@
 import traceback
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -216,6 +216,6 @@ def property_of(make: Any, counts: Counter[str]) -> Callable[[], None]:
 
     @given(st.data())
     def test(data: st.DataObject) -> None:
-        check(data.draw, make, counts)
+        check(cast(Any, data.draw), make, counts)
 
     return test

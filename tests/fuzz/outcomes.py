@@ -112,7 +112,7 @@ def stop_where_it_would_compute() -> None:
         done.append(1)
         return do_step(run)
 
-    Run.do_step = two_steps  # type: ignore[method-assign]
+    Run.do_step = two_steps  # type: ignore[assignment, method-assign]
     torchcaps.benchmark.run.measure = begun
     torchcaps.export.write.export_program = begun
 

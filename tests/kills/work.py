@@ -7,6 +7,7 @@ import csv
 import dataclasses
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,11 @@ def all_work(folder: Path) -> list[Work]:
     ]
 
 
+def written_by(do: Callable[[Path], object], out: Path, log: Path) -> Process:
+    """Write in a forked process."""
+    return fork(lambda: do(out), log)
+
+
 def written_at_once(model: Classifier) -> list[Work]:
     """Files that are there whole, or not at all."""
     program = write.export_program(model)  # which takes ten times as long as all the rest
@@ -111,7 +117,7 @@ def written_at_once(model: Classifier) -> list[Work]:
         Work(
             name,
             share,
-            lambda out, log, do=do: fork(lambda: do(out), log),
+            partial(written_by, do),
             all_files,
             mends=False,
             writes=1,

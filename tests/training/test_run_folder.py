@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -118,7 +119,7 @@ def test_all_processes_of_a_distributed_run_hear_who_holds_it(tmp_path, monkeypa
         RunFolder.create(config, "tiny")
         lock = RunLock(tmp_path / "run")
     for is_main in (True, False):
-        process = SimpleNamespace(
+        process: Any = SimpleNamespace(
             is_main=is_main,
             sampler=SimpleNamespace(world=2),
             config=config,
