@@ -65,6 +65,7 @@ def reproduce(
                 if mine:
                     with progress.cell(cell.key):
                         folder.keep(cell, computed(experiment, cell, workbench))
+    folder.tidy()
     rows = [row for cell in cells if (row := folder.row(cell)) is not None]
     if len(rows) < len(cells):
         raise RunStopped(
