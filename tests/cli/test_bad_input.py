@@ -207,6 +207,14 @@ TRAIN = {
         lambda at: ["--model-options", '{"name": "em"}'],
         "--model-options has 'name', which image_capsnet does not have",
     ),
+    "an option of the network that is of another type": (
+        lambda at: ["--model-options", '{"primary_types": 40.5}'],
+        "--model-options do not fit image_capsnet: primary_types must be an int, got 40.5",
+    ),
+    "an option of the network that is of no type that it has": (
+        lambda at: ["--model-options", '{"pose_dim": []}'],
+        "--model-options do not fit image_capsnet: pose_dim must be an int, got []",
+    ),
     "negative batch": (lambda at: ["--batch-size", -4], "--batch-size must be at least 1, got -4"),
     "learning rate 0": (lambda at: ["--learning-rate", 0], "--learning-rate must be a positive"),
     "learning rate NaN": (lambda at: ["--learning-rate", "nan"], "at most 1e+30, got nan"),

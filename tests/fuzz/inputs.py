@@ -5,6 +5,7 @@ import os
 import shutil
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -143,8 +144,9 @@ def odd_array(draw: Random, array: "np.ndarray[tuple[int, ...], np.dtype[np.gene
     kind = draw.randrange(5)
     if kind == 0:
         kinds = ("f4", "f2", "f8", "i1", "i8", "u8", "?", "c8", "U3", "S2", ">i4", ">f4", "M8[s]")
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), suppress(ValueError):  # words that are no numbers
             return array.astype(np.dtype(draw.choice(kinds)), copy=True)
+        return array
     if kind == 1:
         return np.zeros([draw.choice((0, 1, 2, 3, 17)) for _ in range(draw.randint(0, 5))], "u1")
     if kind == 2:
@@ -211,19 +213,24 @@ def spoil_folders(draw: Random, root: Path) -> None:
     place, kind = draw.choice(folders), draw.randrange(7)
     name = odd_name(draw)
     if kind == 0:
-        place.rename(place.with_name(name))
+        if not place.with_name(name).exists():
+            place.rename(place.with_name(name))
     elif kind == 1:
-        (place / name).mkdir(exist_ok=True)
+        if not os.path.lexists(place / name):
+            (place / name).mkdir()
     elif kind == 2:
-        os.symlink(draw.choice((".", "..", "/", "gone", "/dev/zero", str(root))), place / name)
+        if not os.path.lexists(place / name):
+            os.symlink(draw.choice((".", "..", "/", "gone", "/dev/zero", str(root))), place / name)
     elif kind == 3:
-        os.mkfifo(place / f"{name[:100]}.png")
+        if not os.path.lexists(place / f"{name[:100]}.png"):
+            os.mkfifo(place / f"{name[:100]}.png")
     elif kind == 4:
         write_image(draw, place / "9.png", draw.choice(FORMATS), draw.choice(MODES))
     elif kind == 5:
         (place / f"{name[:100]}.png").write_bytes(draw.randbytes(draw.choice((0, 1, 100))))
     else:
-        (place / "train" / name).mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError, NotADirectoryError):
+            (place / "train" / name).mkdir(parents=True)
 
 
 def odd_name(draw: Random) -> str:

@@ -155,7 +155,8 @@ def judged(code: int, out: str, err: str, arguments: list[str]) -> tuple[str, st
         parser = bool(lines) and lines[0].startswith("╭─ ")  # of tyro: an option that is none
         if "too little memory" in err:
             return "memory", lines[-1] if lines else ""
-        if parser or (len(lines) == 1 and err.startswith("torchcaps: ") and plain(err)):
+        told = [line for line in lines if ": passed over " not in line]  # of other files in folders
+        if parser or (len(told) == 1 and told[0].startswith("torchcaps: ") and plain(err)):
             return "refused", ""
         return "wrong", f"no single sentence: {err[:300]!r}"
     if code in (1, 130):

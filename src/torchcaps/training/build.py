@@ -67,6 +67,10 @@ def build_model(config: TrainConfig, data: ImageData) -> Classifier:
         raise
     except ValueError as error:
         raise InputError(f"{data.name} does not fit {config.model}: {error}") from error
+    except TypeError as error:
+        if not config.model_options:
+            raise
+        raise InputError(f"--model-options do not fit {config.model}: {error}") from error
 
 
 def begun_model(folder: Path, config: TrainConfig, data: ImageData) -> Classifier:
