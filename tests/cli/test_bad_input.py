@@ -251,6 +251,14 @@ TRAIN = {
         lambda at: ["--out", os.fsdecode(bytes(at.here) + b"/\xff")],
         "\\udcff is not UTF-8, and safetensors could not open the model in it: name another folder",
     ),
+    "out in too many folders": (
+        lambda at: ["--out", "a/" * 900 + "a"],
+        "--out names 901 folders in each other; expected at most 500: take a shorter path",
+    ),
+    "data of a name that no file can have": (
+        lambda at: ["--config", at.write("c.json", '{"data": "\\ud800"}'), "--data", "\ud800"],
+        "'\\ud800' holds a character that no name of a file can have",
+    ),
     "out of nobody": (
         lambda at: ["--out", "~nosuchuser/run"],
         "--out ~nosuchuser/run names the folder of a user, and there is none called nosuchuser",
