@@ -7,7 +7,7 @@ BIN := .venv/bin
 CONSTRAINTS ?= constraints.txt
 PIP := $(BIN)/pip install --disable-pip-version-check -c $(CONSTRAINTS)
 
-.PHONY: train test check check-page docs reproduce dist clean browser
+.PHONY: train test check check-page kills fuzz docs reproduce dist clean browser
 
 train: .venv/has-train
 	$(BIN)/torchcaps train $(ARGS)
@@ -15,6 +15,16 @@ train: .venv/has-train
 test: .venv/has-dev browser
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal --cov=torchcaps --cov=reproduction --cov-report= $(ARGS)
 	$(BIN)/coverage report --fail-under=95 --include='*/routing/*,*/layers/*,*/functional.py,*/types.py'
+
+# So many real kills at random moments, each gone on with until it finishes: about 20 minutes.
+N ?= 1000
+kills: .venv/has-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.kills $(N) $(ARGS)
+
+# Inputs at random, of all kinds that the tool reads, for so many minutes.
+MINUTES ?= 3
+fuzz: .venv/has-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(ARGS)
 
 check: .venv/has-dev
 	$(BIN)/ruff check
@@ -31,7 +41,7 @@ docs: .venv/has-docs
 	OMP_NUM_THREADS=1 $(BIN)/sphinx-build -W --keep-going -q -j 2 -b html docs build/docs
 
 # Everything of docs/reproduction.md, at the scale cpu: hours on two cores. See scripts/reproduce.sh.
-reproduce: .venv/has-train
+reproduce: .venv/has-reproduction
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/reproduce.sh
 
 # What is published: dist/ with the sdist and, made from it, the wheel; both checked, and the wheel tried.
@@ -62,6 +72,10 @@ clean:
 
 .venv/has-train: .venv/bin/python pyproject.toml $(CONSTRAINTS)
 	$(PIP) -e '.[train]'
+	@touch $@
+
+.venv/has-reproduction: .venv/bin/python pyproject.toml $(CONSTRAINTS)
+	$(PIP) -e '.[train,affnist]'
 	@touch $@
 
 .venv/has-dev: .venv/bin/python pyproject.toml $(CONSTRAINTS)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
 try:
+    import scipy  # noqa: F401  the statistics of every report need it
     import tyro
 
     from torchcaps.cli import exit_after
@@ -14,7 +15,7 @@ try:
 except ModuleNotFoundError as error:
     print(
         f"reproduction: {str(error.name).split('.')[0]} is not installed: call {sys.executable} -m "
-        "pip install -c constraints.txt -e '.[train]' at the root of the checkout",
+        "pip install -c constraints.txt -e '.[train,affnist]' at the root of the checkout",
         file=sys.stderr,
     )
     sys.exit(2)

@@ -22,6 +22,7 @@ from reproduction.harness.cell import Cell, Row
 from reproduction.harness.experiment import Experiment, Report, Results
 from reproduction.harness.folder import ExperimentFolder
 from reproduction.harness.registry import EXPERIMENTS, find_experiment
+from reproduction.harness.report_file import report_of
 from reproduction.harness.run import adapted, default_folder, write_up
 from reproduction.harness.scale import Scale, ScaleName
 from torchcaps.cli import exit_after
@@ -64,7 +65,13 @@ class Published:
 
     def report(self, pictures: Path) -> Report:
         """The report of the rows; its pictures go to a folder."""
-        return self.experiment.report(Results(pictures, self.scale, self.rows, self.folder.arrays))
+        results = Results(pictures, self.scale, self.rows, self.folder.arrays)
+        return report_of(self.experiment, results)
+
+    @property
+    def tuned(self) -> bool:
+        """Whether its learning rates were tried as this version tries them."""
+        return self.scale.rates == self.experiment.scales[self.scale_name].rates
 
 
 def read(path: Path) -> Published:
@@ -80,7 +87,9 @@ def read(path: Path) -> Published:
     scale_name: ScaleName = facts["scale"]
     scale, trained_on = experiment.scales[scale_name], facts["settings"].get("data")
     data = None if scale.training is None or trained_on == scale.training.data else trained_on
-    scale = adapted(experiment, scale_name, None, data)
+    # Rows of before rates were tuned for each network are still to be read, and say so.
+    rates = tuple(facts["settings"].get("rates", ()))
+    scale = dataclasses.replace(adapted(experiment, scale_name, None, data), rates=rates)
     folder = ExperimentFolder(path)
     folder.check(experiment.name, scale_name, scale)
     seeds = finished_seeds(experiment, scale, folder)

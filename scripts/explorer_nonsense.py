@@ -120,8 +120,8 @@ def report(name: str, model: CapsuleClassifier, images: Tensor, limit: float) ->
     unlike = torch.cat([(value > limit) & doubtful for value, doubtful in found])
     short = lengths.max(dim=1).values < LONG
     two = (lengths >= LONG).sum(dim=1) >= 2
-    counted = (short, short | unlike, two, two & unlike)
-    row = np.array([len(images), *(int(each.sum()) for each in counted)])
+    counts = [short, short | unlike, two, two & unlike]
+    row = np.array([len(images), *(int(count.sum()) for count in counts)])
     print_row(name, row)
     return row
 

@@ -106,3 +106,9 @@ def test_a_vector_longer_than_any_number_has_its_direction():
 def test_what_squash_cannot_take_is_named(s, error, said):
     with pytest.raises(error, match=said):
         squash(s)
+
+
+def test_agreement_of_other_samples_is_refused() -> None:
+    with pytest.raises(ValueError, match="must have the same leading axes, got shapes"):
+        agreement(torch.rand(3, 4, 2, 5), torch.rand(2, 2, 5))
+    assert agreement(torch.rand(3, 4, 2, 5), torch.rand(1, 2, 5)).shape == (3, 4, 2)

@@ -8,7 +8,7 @@ from torch import nn
 
 from tests import oracle
 from torchcaps import agreement, margin_loss, reconstruction_loss
-from torchcaps.losses import spread_loss, spread_margin
+from torchcaps.losses import dice_loss, spread_loss, spread_margin
 
 LENGTHS = [1e-30, 1e-20, 1e-8, 0.1, 1.0, 3.0, 1e8, 1e20, 1e30]
 
@@ -110,3 +110,11 @@ def test_losses_of_what_is_no_float_are_refused():
         reconstruction_loss(whole, whole)
     with pytest.raises(TypeError, match="votes must be a floating-point tensor"):
         agreement(whole[None], whole)
+
+
+def test_what_is_no_tensor_is_refused_by_its_name() -> None:
+    image = torch.rand(2, 1, 3, 3)
+    with pytest.raises(TypeError, match="images must be a tensor, got list"):
+        reconstruction_loss(image, [1])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="mask must be a tensor, got list"):
+        dice_loss(image, [1])  # type: ignore[arg-type]

@@ -19,7 +19,8 @@ from reproduction.affine.report import BEST, COMPARISONS, report
 from reproduction.harness.cell import Arrays, Cell, Outcome, Row
 from reproduction.harness.experiment import Experiment
 from reproduction.harness.pooled_cnn import PooledCNN
-from reproduction.harness.scale import Scale, ScaleName, paper_training, published_training
+from reproduction.harness.scale import RATES, Scale, ScaleName, paper_training, published_training
+from reproduction.harness.tuning import tuned_cells, tuning_differs
 from reproduction.harness.workbench import Workbench
 from torchcaps.data import (
     AffineRanges,
@@ -80,12 +81,8 @@ class Digits(NamedTuple):
 
 
 def cells(scale: Scale) -> Sequence[Cell]:
-    """Every network for each seed."""
-    return [
-        Cell(name, seed, one.options)
-        for seed in range(scale.seeds)
-        for name, one in COMPARISONS.items()
-    ]
+    """Trials for every network, then every network for each seed."""
+    return tuned_cells({name: one.options for name, one in COMPARISONS.items()}, scale)
 
 
 @lru_cache(maxsize=1)
@@ -145,7 +142,7 @@ def compute(cell: Cell, workbench: Workbench) -> Outcome:
         and matched["matched_look"] * look_every * config.batch_size,
         "images": len(affine.labels),
         "training_accuracy": trained.history[-1]["train_accuracy"],
-        "parameters": count_parameters(trained.model),
+        **trained.budget,
         "parameters_without_decoder": count_parameters(trained.model)
         - count_parameters(getattr(trained.model, "decoder", None) or torch.nn.Identity()),
     }
@@ -190,6 +187,7 @@ def differs(scale: Scale) -> Sequence[str]:
         "times an epoch.",
         "The paper does not describe its CNN for this test; here it is that of its test on "
         "overlapping digits, narrower, with about as many parameters as CapsNet without decoder.",
+        tuning_differs(scale),
     ]
     if scale.network is not None:
         lines.append(
@@ -205,17 +203,17 @@ def training(**options: object) -> TrainConfig:
 
 SCALES: dict[ScaleName, Scale] = {
     "smoke": Scale(
-        1.0, 1, training(data="mnist5k", epochs=6, batch_size=32), held_out=400, network=SHRUNK,
-        level=0.8,
+        1.5, 1, training(data="mnist5k", epochs=6, batch_size=32), held_out=400, network=SHRUNK,
+        level=0.8, rates=RATES[:2],
     ),
     "cpu": Scale(
-        45, 3, training(data="mnist", epochs=8, batch_size=64, checkpoint_every=500),
-        network=SHRUNK, level=0.97,
+        120, 5, training(data="mnist", epochs=8, batch_size=64, checkpoint_every=500),
+        network=SHRUNK, level=0.97, rates=RATES,
     ),
     "paper": Scale(
-        150, 3,
+        400, 5,
         paper_training(max_shift=MOVED),
-        level=0.9923,
+        level=0.9923, rates=RATES,
     ),
 }  # fmt: skip
 EXPERIMENT = Experiment(
@@ -226,4 +224,5 @@ EXPERIMENT = Experiment(
     compute=compute,
     report=report,
     differs=differs,
+    tuned_by="placed_error",
 )

@@ -1,15 +1,27 @@
 """What is said of `affine`: errors at the level and after the last epoch."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 from reproduction.affine.figures import draw_curves, draw_digits
+from reproduction.harness.budget import budget_part
 from reproduction.harness.cell import Row
-from reproduction.harness.comparison import Comparison, compared, draw_errors, paired_table, verdict
-from reproduction.harness.experiment import Finding, Report, Results
+from reproduction.harness.comparison import (
+    Comparison,
+    differences,
+    draw_errors,
+    error_of,
+    finding_of,
+    judgement_part,
+    said_of,
+)
+from reproduction.harness.experiment import Report, Results
 from reproduction.harness.markdown import plus_minus, table
 from reproduction.harness.statistics import summarise
+from reproduction.harness.tuning import trial_part
+from reproduction.harness.verdict import Difference, judge
 
-__all__ = ["BEST", "COMPARISONS", "report"]
+__all__ = ["BEST", "COMPARISONS", "judged_differences", "report"]
 
 COMPARISONS = {
     "cnn": Comparison("CNN", {"model": "baseline_cnn", "learning_rate": 0.001}, 34.0),
@@ -23,16 +35,12 @@ PAIRS = [("cnn", BEST), ("r1", BEST)]
 def report(results: Results) -> Report:
     """Both errors where the level is reached and at the end, and how they go together."""
     rows = {name: results.of(name) for name in COMPARISONS}
+    labels = {name: one.label for name, one in COMPARISONS.items()}
     reached = {
         name: [row for row in own if row["matched_look"] is not None] for name, own in rows.items()
     }
     level = results.scale.level
     assert level is not None
-    seeds = common_seeds(reached)
-    errors = {
-        name: [row["matched_affine_error"] for row in own if row["seed"] in seeds]
-        for name, own in reached.items()
-    }
     curves = {
         name: [
             (arrays["aside_moved"], arrays["aside_transformed"])
@@ -43,7 +51,7 @@ def report(results: Results) -> Report:
     draw_curves(COMPARISONS, curves, level, results.folder / "curves.png")
     draw_digits(results.arrays(rows[BEST][0]), results.folder / "digits.png")
     at_level = f"where {100 * (1 - level):g} % of the moved ones are told wrongly"
-    said = [difference_at_level(errors, *pair) for pair in PAIRS] if seeds else []
+    judged = judge(judged_differences(results))
     counts = ", ".join(
         f"{COMPARISONS[name].label} {len(own)} of {len(rows[name])}"
         for name, own in reached.items()
@@ -51,6 +59,7 @@ def report(results: Results) -> Report:
     parts = [
         "![Held-out digits as moved in training, and transformed](digits.png)",
         f"## Transformed digits, {at_level}",
+        *draw_at_level(results, reached, f"Transformed digits, {at_level}"),
         "Held-out digits are looked at where for the first time that many of the moved training "
         "digits kept aside, or fewer, are told wrongly, and after the last step. Trainings that "
         f"come so far: {counts}.",
@@ -62,31 +71,54 @@ def report(results: Results) -> Report:
         "than in training. affNIST: the published test set, where affnist/test.mat lies in the "
         "data folder or beside it.",
         "![Error on transformed digits over the error on moved ones](curves.png)",
-        f"## Paired test against {COMPARISONS[BEST].label}",
-        "Exact McNemar test on the same held-out transformed digits, after the last epoch, pooled "
-        "over the seeds, and by seed.",
-        paired_table(results, COMPARISONS, BEST, "wrong"),
+        "## Differences on transformed digits",
+        *judgement_part(judged),
+        *budget_part({labels[name]: own for name, own in rows.items()}, results.scale),
+        *trial_part(results, labels),
     ]
-    if seeds:
-        draw_errors(
-            COMPARISONS, errors, title=f"Transformed digits, {at_level}",
-            measured="error, %", path=results.folder / "errors.png",
-        )  # fmt: skip
-        parts.insert(3, "![Error of every network on transformed digits](errors.png)")
-    figures = [*summaries(reached), *said] or [f"no training reaches {100 * level:g} %"]
+    figures = summaries(reached) or [f"no training reaches {100 * level:g} %"]
+    figures += map(said_of, judged)
     figures += [moved_or_transformed(COMPARISONS[name], own) for name, own in rows.items()]
-    return Report(figures, "\n\n".join(parts), findings(errors) if seeds else [])
+    claims = [finding_of(one) for one in judged if one.difference.published is not None]
+    return Report(figures, "\n\n".join(parts), claims)
+
+
+def judged_differences(results: Results) -> list[Difference]:
+    """Of the errors on transformed digits, at the level where both come so far, and at the end."""
+    there = [row for row in results.rows if row.get("matched_look") is not None]
+    reached = dataclasses.replace(results, rows=there)
+    seeds = {name: {row["seed"] for row in reached.of(name)} for name in COMPARISONS}
+    pairs = [pair for pair in PAIRS if seeds[pair[0]] & seeds[pair[1]]]
+    at_level = differences(reached, COMPARISONS, pairs, "matched_wrong")
+    last = differences(results, COMPARISONS, PAIRS)
+    return [
+        *(one._replace(first=f"{one.first}, at the level,") for one in at_level),
+        *(
+            one._replace(first=f"{one.first}, after the last epoch,", published=None)
+            for one in last
+        ),
+    ]
+
+
+def draw_at_level(results: Results, reached: Mapping[str, Sequence[Row]], title: str) -> list[str]:
+    """The picture of the errors at the level, of the seeds with which all networks reach it."""
+    seeds = common_seeds(reached)
+    if not seeds:
+        return []
+    own = [row for rows in reached.values() for row in rows if row["seed"] in seeds]
+    some = dataclasses.replace(results, rows=own)
+    draw_errors(
+        COMPARISONS,
+        {name: [row["matched_affine_error"] for row in some.of(name)] for name in COMPARISONS},
+        {name: error_of(some, name, "matched_wrong") for name in COMPARISONS},
+        title=title, measured="error, %", path=results.folder / "errors.png",
+    )  # fmt: skip
+    return ["![Error of every network on transformed digits](errors.png)"]
 
 
 def common_seeds(reached: Mapping[str, Sequence[Row]]) -> set[int]:
     """Those with which every network reaches the level: only they can be paired."""
     return set.intersection(*({row["seed"] for row in own} for own in reached.values()))
-
-
-def difference_at_level(errors: Mapping[str, Sequence[float]], first: str, second: str) -> str:
-    """Of two networks at the level."""
-    said = compared(COMPARISONS[first], COMPARISONS[second], errors[first], errors[second])
-    return f"transformed digits, at the level: {said}"
 
 
 def summaries(reached: Mapping[str, Sequence[Row]]) -> list[str]:
@@ -116,19 +148,6 @@ def moved_or_transformed(one: Comparison, rows: Sequence[Row]) -> str:
     )
 
 
-def findings(errors: Mapping[str, Sequence[float]]) -> list[Finding]:
-    """The claim, with its verdict."""
-    cnn, caps = COMPARISONS["cnn"], COMPARISONS[BEST]
-    return [
-        Finding(
-            "At the same error on moved digits, CapsNet errs less on transformed ones than a CNN",
-            f"{caps.published:g} % and {cnn.published:g} %",
-            " and ".join(f"{plus_minus(summarise(errors[name]))} %" for name in (BEST, "cnn")),
-            verdict(cnn, caps, errors["cnn"], errors[BEST]),
-        )
-    ]
-
-
 def matched_table(reached: Mapping[str, Sequence[Row]]) -> str:
     """Errors at the level."""
     kinds = ("validation", "placed", "affine", "affnist")
@@ -153,13 +172,12 @@ def last_table(rows: Mapping[str, Sequence[Row]]) -> str:
             COMPARISONS[name].label,
             *(spread_of(own, f"{kind}_error") for kind in ("placed", "far", "affine", "affnist")),
             f"{own[0]['parameters_without_decoder']:,}",
-            f"{own[0]['parameters']:,}",
         ]
         for name, own in rows.items()
     ]
     header = [
         "last epoch", "moved", "moved farther", "transformed", "affNIST",
-        "parameters, without decoder", "with it",
+        "parameters, without decoder",
     ]  # fmt: skip
     return table(header, body)
 

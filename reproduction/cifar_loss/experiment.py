@@ -12,7 +12,8 @@ import numpy as np
 from reproduction.cifar_loss.report import report
 from reproduction.harness.cell import Cell, Outcome, Row
 from reproduction.harness.experiment import Experiment
-from reproduction.harness.scale import Scale, ScaleName, paper_training, published_training
+from reproduction.harness.scale import RATES, Scale, ScaleName, paper_training, published_training
+from reproduction.harness.tuning import tuned_cells, tuning_differs
 from reproduction.harness.workbench import CIFAR10, Workbench
 from torchcaps.training.config import TrainConfig
 
@@ -20,12 +21,8 @@ __all__ = ["EXPERIMENT"]
 
 
 def cells(scale: Scale) -> Sequence[Cell]:
-    """Both for each seed."""
-    return [
-        Cell(f"r{r}", seed, {"iterations": r})
-        for seed in range(scale.seeds)
-        for r in scale.iterations
-    ]
+    """Trials for both, then both for each seed."""
+    return tuned_cells({f"r{r}": {"iterations": r} for r in scale.iterations}, scale)
 
 
 def compute(cell: Cell, workbench: Workbench) -> Outcome:
@@ -37,8 +34,10 @@ def compute(cell: Cell, workbench: Workbench) -> Outcome:
         "last_epoch_loss": losses[-1],
         "training_accuracy": trained.history[-1]["train_accuracy"],
         "test_error": 1 - trained.held_out.accuracy,
+        **trained.budget,
     }
-    return Outcome(row, {"loss": np.array(losses)})
+    wrong = trained.held_out.predictions != trained.held_out.labels
+    return Outcome(row, {"loss": np.array(losses), "wrong": wrong.numpy()})
 
 
 def differs(scale: Scale) -> Sequence[str]:
@@ -48,6 +47,7 @@ def differs(scale: Scale) -> Sequence[str]:
         "The paper trains on 24×24 crops, with 64 types of primary capsules and a class for none "
         "of the above; here on whole images, without the two.",
         "No reconstruction, as in the authors' code.",
+        tuning_differs(scale),
     ]
     if config.data != CIFAR10:
         lines.append(f"Trained on {config.data} in place of CIFAR-10.")
@@ -66,10 +66,20 @@ def training(**options: object) -> TrainConfig:
 
 SCALES: dict[ScaleName, Scale] = {
     "smoke": Scale(
-        0.5, 2, training(data="mnist5k", epochs=4), images=1000, held_out=400, iterations=(1, 3)
+        0.8,
+        2,
+        training(data="mnist5k", epochs=4),
+        images=1000,
+        held_out=400,
+        iterations=(1, 3),
+        rates=RATES[:2],
     ),
-    "cpu": Scale(25, 3, training(data=CIFAR10, epochs=8), images=12_000, iterations=(1, 3)),
-    "paper": Scale(90, 3, paper_training(data=CIFAR10, reconstruct=False), iterations=(1, 3)),
+    "cpu": Scale(
+        65, 5, training(data=CIFAR10, epochs=8), images=12_000, iterations=(1, 3), rates=RATES
+    ),
+    "paper": Scale(
+        240, 5, paper_training(data=CIFAR10, reconstruct=False), iterations=(1, 3), rates=RATES
+    ),
 }
 EXPERIMENT = Experiment(
     name="cifar-loss",

@@ -1,26 +1,27 @@
-"""The report of `dimensions`: the strongest dimension of every class for every measure."""
+"""The report of `dimensions`: the strongest dimension for every measure, beside chance."""
+
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from reproduction.dimensions.figures import draw_tweaks, most_changed
 from reproduction.dimensions.shape_measures import MEASURES
-from reproduction.harness.cell import Arrays
+from reproduction.harness.cell import Arrays, Row
+from reproduction.harness.comparison import plain_table
+from reproduction.harness.crossed import over_seeds
 from reproduction.harness.experiment import Finding, Report, Results
 from reproduction.harness.markdown import plus_minus, table
 from reproduction.harness.statistics import summarise
+from reproduction.harness.verdict import RULES, Difference, Judgement, judge
 
 __all__ = ["report", "slim"]
 
-NOTABLE = 2  # standard deviations
-
 
 def report(results: Results) -> Report:
-    """The strongest dimension of every class for every measure."""
+    """The strongest dimension of every class for every measure, beside random directions."""
     arrays = results.arrays(results.rows[0])
-    strongest = {
-        name: summarise([row[f"strongest effect on {name}"] for row in results.rows])
-        for name in MEASURES
-    }
+    more = [beside_chance(name, results.rows) for name in MEASURES]
+    judgements = dict(zip(MEASURES, judge([one for one in more if one is not None])))
     effects, correlations = arrays["effects"], arrays["correlations"]  # [J, D, M]
     draw_tweaks(effects, slim(arrays)["examples"], path=results.folder / "tweaks.png")
     best = np.abs(effects).argmax(axis=1)  # [J, M]
@@ -32,27 +33,68 @@ def report(results: Results) -> Report:
         ]
         for k in range(len(effects))
     ]
+    strongest = {name: strongest_words(name, results.rows) for name in MEASURES}
+    verdicts = {
+        name: judgements[name].verdict if judgements else "not decided, no random directions"
+        for name in MEASURES
+    }
     figures = [
-        f"{name}: the strongest dimension of a class changes it by {plus_minus(spread, 1, 1)} "
-        "standard deviations, on average over the classes"
-        for name, spread in strongest.items()
+        f"{name}: the strongest dimension of a class changes it by {strongest[name]}, on average "
+        f"over the classes; beside chance: {verdicts[name]}"
+        for name in MEASURES
     ]
-    beyond = [name for name, spread in strongest.items() if spread.mean > NOTABLE]
     finding = Finding(
-        "Dimensions of a class capsule stand for properties such as stroke width and slant",
+        "Single dimensions of a class capsule stand for properties such as stroke width and slant, "
+        "more than other directions do",
         "shown in a figure",
-        ", ".join(f"{name} {plus_minus(spread, 1, 1)}" for name, spread in strongest.items())
-        + " standard deviations by the strongest",
-        f"{len(beyond)} of {len(MEASURES)} changed by more than {NOTABLE:g}",
+        ", ".join(f"{name} {words}" for name, words in strongest.items()),
+        ", ".join(f"{name}: {said}" for name, said in verdicts.items())
+        if len(set(verdicts.values())) > 1
+        else next(iter(verdicts.values())),
     )
     parts = [
         "![One dimension changed from −0.25 to 0.25, for each measure](tweaks.png)",
+        *chance_part(judgements),
+        "## Every class",
         "For every class and measure the dimension with the strongest effect: its number, the "
         "effect, and in brackets the correlation. Picture and table are of the first seed: which "
         "dimension stands for what is another in each training.",
         table(["class", *MEASURES], lines),
     ]
     return Report(figures, "\n\n".join(parts), [finding])
+
+
+def beside_chance(name: str, rows: Sequence[Row]) -> Difference | None:
+    """The strongest effect of a dimension less that of a random direction; None of older rows."""
+    if any(f"{name} by chance" not in row for row in rows):
+        return None
+    more = [row[f"strongest effect on {name}"] - row[f"{name} by chance"] for row in rows]
+    label = f"{name}: strongest dimension"
+    return Difference(label, "strongest random direction", over_seeds(more))
+
+
+def strongest_words(name: str, rows: Sequence[Row]) -> str:
+    """The strongest effects, in standard deviations."""
+    own = summarise([row[f"strongest effect on {name}"] for row in rows])
+    words = f"{plus_minus(own, 1, 1)} standard deviations"
+    chance = [row[f"{name} by chance"] for row in rows if f"{name} by chance" in row]
+    if not chance:
+        return words
+    return f"{words} (random directions {plus_minus(summarise(chance), 1, 1)})"
+
+
+def chance_part(judgements: Mapping[str, Judgement]) -> list[str]:
+    """The comparison with random directions, measure by measure."""
+    if not judgements:
+        return []
+    return [
+        "## Beside random directions",
+        plain_table(list(judgements.values()), "standard deviations"),
+        "The strongest effect of the dimensions of a class less the strongest of as many random "
+        "directions that stand on each other (mean of several draws), mean "
+        "over the classes; Student's intervals over the seeds, which are all that could have been "
+        f"drawn otherwise: the classes are all there are. {RULES}",
+    ]
 
 
 def slim(arrays: Arrays) -> Arrays:

@@ -17,12 +17,20 @@ Arrays = Mapping[str, npt.NDArray[np.generic]]
 class Cell:
     """One training or computation of an experiment, told apart by name and seed.
 
-    `options` are those in which its training differs from the experiment's others.
+    Attributes:
+        options: those in which its training differs from the experiment's others.
+        trial_of: where it tries a learning rate, the name of the cells that are to be trained so.
     """
 
     name: str
     seed: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
+    trial_of: str | None = None
+
+    @property
+    def network(self) -> str:
+        """What is trained."""
+        return self.trial_of or self.name
 
     @property
     def key(self) -> str:

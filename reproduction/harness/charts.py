@@ -1,7 +1,6 @@
 """What the charts of several experiments share."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -47,6 +46,8 @@ def series(
     colour: str,
     marker: str,
     label: str | None = None,
+    *,
+    bars: Sequence[tuple[float, float]] | None = None,
 ) -> None:
     """Means joined by a line, every single value as a dot, and 95 % intervals as bars.
 
@@ -57,16 +58,18 @@ def series(
         places: x of each group.
         values: the values of each group, one a seed, none of them negative.
         colour, marker, label: of the line.
+        bars: (low, high) of each group; default: Student's interval over its values.
     """
-    spreads = [summarise(group) for group in values]
-    drawn = [s if s.count > 2 else replace(s, low=s.mean, high=s.mean) for s in spreads]
-    below = [s.mean - max(0.0, s.low) for s in drawn]
-    above = [s.high - s.mean for s in drawn]
-    means = [s.mean for s in spreads]
-    look: dict[str, Any] = {"capsize": 3.0 if any(above) else 0.0, "elinewidth": 1.2}
-    axes.errorbar(
-        places, means, yerr=[below, above], color=colour, marker=marker, label=label, **look
-    )
+    if bars is None:
+        bars = [(spread.low, spread.high) for spread in map(summarise, values)]
+    means = [sum(group) / len(group) for group in values]
+    shown = [
+        (mean - max(0.0, low), high - mean) if len(group) > 2 else (0.0, 0.0)
+        for mean, group, (low, high) in zip(means, values, bars)
+    ]
+    reach = np.array(shown).T
+    look: dict[str, Any] = {"capsize": 3.0 if reach.any() else 0.0, "elinewidth": 1.2}
+    axes.errorbar(places, means, yerr=reach, color=colour, marker=marker, label=label, **look)
     for place, group in zip(places, values):
         if len(group) > 1:
             across = np.full(len(group), place)

@@ -1,15 +1,39 @@
-"""A table of networks with published errors beside ours, and paired tests of two of them."""
+"""Networks with published errors beside ours, and what is said of the difference of two."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
+from reproduction.harness.cell import Row
 from reproduction.harness.charts import headline, legend_above, series
-from reproduction.harness.experiment import Results
+from reproduction.harness.crossed import Estimate, crossed_difference, crossed_mean
+from reproduction.harness.experiment import Finding, Results
 from reproduction.harness.markdown import interval, p_value, table
-from reproduction.harness.statistics import discordant, mcnemar, summarise
+from reproduction.harness.verdict import RULES, Difference, Judgement
 from torchcaps.training.pictures.style import BLUE, INK, WIDTH, Path, figure
 
-__all__ = ["Comparison", "compared", "draw_errors", "paired_table", "verdict"]
+__all__ = [
+    "INTERVALS",
+    "Comparison",
+    "Parts",
+    "differences",
+    "draw_errors",
+    "error_of",
+    "finding_of",
+    "judgement_part",
+    "judgement_table",
+    "plain_table",
+    "said_of",
+    "wrong_by_seed",
+]
+
+INTERVALS = (
+    "Intervals are at 95 % and count both the seeds and the test images, as crossed random effects."
+)
+Wrong = npt.NDArray[np.bool_]
+Parts = npt.NDArray[np.generic]
 
 
 class Comparison(NamedTuple):
@@ -21,67 +45,163 @@ class Comparison(NamedTuple):
     spread: float | None = None
 
 
-def compared(
-    first: Comparison, second: Comparison, ours: Sequence[float], theirs: Sequence[float]
-) -> str:
-    """The difference of the errors of two networks, seed by seed, with its interval.
+def wrong_by_seed(results: Results, rows: Sequence[Row], name: str = "wrong") -> Wrong:
+    """Which images each of some trainings answers wrongly, `[S, N]`."""
+    return np.stack([results.arrays(row)[name].astype(bool) for row in rows])
+
+
+def error_of(
+    results: Results, cell: str, name: str = "wrong", parts: Parts | None = None
+) -> Estimate:
+    """The error of a network, over its seeds and the images."""
+    return crossed_mean(wrong_by_seed(results, results.of(cell), name), parts)
+
+
+def differences(
+    results: Results,
+    networks: Mapping[str, Comparison],
+    pairs: Sequence[tuple[str, str]],
+    name: str = "wrong",
+    parts: Parts | None = None,
+) -> list[Difference]:
+    """The error of the first network of each pair less that of the second, by their answers.
 
     Args:
-        first, second: the networks.
-        ours, theirs: errors of the first and of the second, by seed.
+        results: their cells have the names of the networks.
+        networks: by the name of their cells.
+        pairs: which are compared, of trainings with the seeds that both have.
+        name: the array that says which images are answered wrongly.
+        parts: what the images are put together of, as in `crossed_mean`.
     """
-    spread = summarise([a - b for a, b in zip(ours, theirs)])
-    known = f"95 % interval {interval(spread)}" if spread.deviation is not None else "one seed"
-    if first.published is not None and second.published is not None:
-        known += f"; published {first.published - second.published:+.2f}"
-    said = f"{first.label} minus {second.label}: {100 * spread.mean:+.2f} points ({known})"
-    return f"{said}: {verdict(first, second, ours, theirs)}"
+    return [
+        Difference(
+            networks[first].label,
+            networks[second].label,
+            answers_differ(results, results.of(first), results.of(second), name, parts),
+            published_difference(networks[first], networks[second]),
+        )
+        for first, second in pairs
+    ]
 
 
-def verdict(
-    first: Comparison, second: Comparison, ours: Sequence[float], theirs: Sequence[float]
-) -> str:
-    """Decided where the interval of the difference leaves out zero, whichever way it then is."""
-    spread = summarise([a - b for a, b in zip(ours, theirs)])
-    if not (spread.low > 0 or spread.high < 0):
-        return "not decided"
+def answers_differ(
+    results: Results,
+    first: Sequence[Row],
+    second: Sequence[Row],
+    name: str = "wrong",
+    parts: Parts | None = None,
+) -> Estimate:
+    """The error of some trainings less that of others, over the seeds that both have."""
+    there = {row["seed"]: row for row in second}
+    pairs = [(row, there[row["seed"]]) for row in first if row["seed"] in there]
+    ours, theirs = (wrong_by_seed(results, rows, name) for rows in zip(*pairs))
+    return crossed_difference(ours, theirs, parts)
+
+
+def published_difference(first: Comparison, second: Comparison) -> float | None:
+    """As a fraction."""
     if first.published is None or second.published is None:
-        return "more" if spread.mean > 0 else "less"
-    agrees = (spread.mean > 0) == (first.published > second.published)
-    return "as published" if agrees else "the reverse of what is published"
+        return None
+    return (first.published - second.published) / 100
 
 
-def paired_table(
-    results: Results, comparisons: Mapping[str, Comparison], best: str, wrong: str
-) -> str:
-    """McNemar's test of every network against one, on the same held-out images.
+def said_of(judgement: Judgement) -> str:
+    """A difference and its verdict in a line."""
+    one = judgement.difference
+    spread = one.estimate
+    known = ["one seed"]
+    if spread.seeds > 1:
+        known = [f"95 % interval {interval(spread)}", f"p {p_value(judgement.p)}"]
+    if one.published is not None:
+        known.append(f"published {100 * one.published:+.2f}")
+    return (
+        f"{one.first} minus {one.second}: {100 * spread.mean:+.2f} points ({'; '.join(known)}): "
+        f"{judgement.verdict}"
+    )
+
+
+def finding_of(judged: Judgement) -> Finding:
+    """The difference of two networks."""
+    one = judged.difference
+    known = "" if one.estimate.seeds == 1 else f" (95 % interval {interval(one.estimate)})"
+    published = "–" if one.published is None else f"{100 * one.published:+.2f} points"
+    return Finding(
+        f"Error of {one.first} less that of {one.second}",
+        published,
+        f"{100 * one.estimate.mean:+.2f} points{known}",
+        judged.verdict,
+    )
+
+
+def judgement_part(judgements: Sequence[Judgement]) -> list[str]:
+    """The table of all comparisons of a report, and the rules."""
+    return [
+        judgement_table(judgements),
+        f"Differences of the errors in percentage points. {INTERVALS} p is corrected for the "
+        f"number of comparisons in the table (Holm). {RULES}",
+    ]
+
+
+def judgement_table(judgements: Sequence[Judgement]) -> str:
+    """A line a comparison; without the published differences where there are none."""
+    any_published = any(one.difference.published is not None for one in judgements)
+    body = []
+    for judgement in judgements:
+        one = judgement.difference
+        published = [
+            "–" if one.published is None else f"{100 * one.published:+.2f}",
+            size(one),
+            p_value(judgement.p_published),
+        ]
+        body.append(
+            [
+                f"{one.first} minus {one.second}",
+                f"{100 * one.estimate.mean:+.2f}",
+                interval(one.estimate),
+                p_value(judgement.p),
+                *(published if any_published else []),
+                judgement.verdict,
+            ]
+        )
+    published = ["published", "the published size", "p of the published"]
+    header = [
+        "", "difference", "95 % interval", "p", *(published if any_published else []), "verdict"
+    ]  # fmt: skip
+    return table(header, body)
+
+
+def plain_table(judgements: Sequence[Judgement], what: str) -> str:
+    """The same for differences of anything but a share, none of which is published.
 
     Args:
-        results: their cells have the names of the comparisons.
-        comparisons: by the name of their cells.
-        best: which all others are compared with.
-        wrong: the array that says which images are answered wrongly.
+        judgements: on the differences.
+        what: the unit.
     """
-    answers = {
-        (row["cell"], row["seed"]): results.arrays(row)[wrong].astype(bool) for row in results.rows
-    }
-    seeds = [row["seed"] for row in results.of(best)]
-    body = []
-    for name, one in comparisons.items():
-        if name == best:
-            continue
-        counts = [discordant(answers[name, seed], answers[best, seed]) for seed in seeds]
-        ours, theirs = (sum(part) for part in zip(*counts))
-        single = ", ".join(p_value(mcnemar(*pair)) for pair in counts)
-        body.append([one.label, ours, theirs, p_value(mcnemar(ours, theirs)), single])
-    only_best = f"only {comparisons[best].label} wrong"
-    header = ["", "only this wrong", only_best, "p, pooled", "p by seed"]
-    return table(header, body)
+    body = [
+        [
+            f"{one.difference.first} minus {one.difference.second}",
+            f"{one.difference.estimate.mean:+.2f}",
+            interval(one.difference.estimate, 2, 1),
+            p_value(one.p),
+            one.verdict,
+        ]
+        for one in judgements
+    ]
+    return table(["", f"difference, {what}", "95 % interval", "p", "verdict"], body)
+
+
+def size(one: Difference) -> str:
+    """Where the published difference lies beside the interval."""
+    if one.published is None or one.estimate.seeds == 1:
+        return "–"
+    within = one.estimate.low <= one.published <= one.estimate.high
+    return "in the interval" if within else "not in the interval"
 
 
 def draw_errors(
     comparisons: Mapping[str, Comparison],
     errors: Mapping[str, Sequence[float]],
+    known: Mapping[str, Estimate],
     *,
     title: str,
     measured: str,
@@ -92,6 +212,7 @@ def draw_errors(
     Args:
         comparisons: by name.
         errors: by the same names, one a seed.
+        known: the errors over seeds and images, for the bars.
         title: above the picture.
         measured: what the axis says.
         path: the PNG file to write.
@@ -102,7 +223,9 @@ def draw_errors(
         labelled = False
         for k, (name, one) in enumerate(comparisons.items()):
             values = [[100 * error for error in errors[name]]]
-            series(axes, [k - 0.08], values, BLUE, "o", "ours" if k == 0 else None)
+            bars = [(100 * known[name].low, 100 * known[name].high)]
+            label = "ours" if k == 0 else None
+            series(axes, [k - 0.08], values, BLUE, "o", label, bars=bars)
             if one.published is not None:
                 axes.errorbar(
                     [k + 0.12], [one.published], yerr=one.spread, color=INK, marker="D",

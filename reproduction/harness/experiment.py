@@ -75,6 +75,7 @@ class Experiment:
         compute: computes one of them.
         report: makes pictures and text from the rows.
         differs: in what the setup is not that of the original.
+        tuned_by: the column of a row by which learning rates are chosen, an error.
         slim: what the report needs of the arrays of a cell; results that are published keep this.
     """
 
@@ -85,6 +86,7 @@ class Experiment:
     compute: Callable[[Cell, Workbench], Outcome]
     report: Callable[[Results], Report]
     differs: Callable[[Scale], Sequence[str]]
+    tuned_by: str = "test_error"
     slim: Callable[[Arrays], Arrays] = dict
 
     @property

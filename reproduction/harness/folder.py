@@ -101,6 +101,14 @@ class ExperimentFolder:
             if mine:
                 path.unlink(missing_ok=True)
 
+    def tidy(self) -> None:
+        """Remove locks of finished cells, which stay where a kill came after a cell's last file."""
+        for path in self.cells.glob("*.lock"):
+            if path.with_suffix(".json").exists():
+                with locked(path) as mine:
+                    if mine:
+                        path.unlink(missing_ok=True)
+
     def row(self, cell: Cell) -> Row | None:
         """The row of a finished cell, versions and machine at its end; None of another one."""
         path = self.cells / f"{cell.key}.json"

@@ -2,10 +2,21 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from reproduction.harness.statistics import Summary
 
-__all__ = ["interval", "number", "p_value", "percent", "plus_minus", "table"]
+__all__ = ["Interval", "interval", "number", "p_value", "percent", "plus_minus", "table"]
+
+
+class Interval(Protocol):
+    """What has two ends, infinite where nothing is known."""
+
+    @property
+    def low(self) -> float: ...
+
+    @property
+    def high(self) -> float: ...
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -45,19 +56,21 @@ def plus_minus(spread: Summary, digits: int = 2, scale: float = 100.0) -> str:
 
 
 def interval(
-    spread: Summary, digits: int = 2, scale: float = 100.0, least: float = -math.inf
+    spread: Interval, digits: int = 2, scale: float = 100.0, least: float = -math.inf
 ) -> str:
-    """The interval of the mean, of which nothing is below `least`."""
+    """The interval of a mean, of which nothing is below `least`."""
     if not math.isfinite(spread.high):
         return "–"
     return f"{scale * max(least, spread.low):.{digits}f} to {scale * spread.high:.{digits}f}"
 
 
-def p_value(p: float) -> str:
-    """Two digits, or below what.
+def p_value(p: float | None) -> str:
+    """Two digits, or below what; a dash where there is none.
 
     Example:
         >>> p_value(0.0312), p_value(1e-9)
         ('0.031', '< 0.0001')
     """
+    if p is None:
+        return "–"
     return "< 0.0001" if p < 1e-4 else f"{p:.2g}"

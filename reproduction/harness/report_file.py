@@ -1,20 +1,45 @@
 """The report of an experiment as a Markdown file: claim, figures, tables, setup, differences."""
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from typing import Any
 
 from reproduction.harness.cell import Row
-from reproduction.harness.experiment import Experiment, Report
+from reproduction.harness.experiment import Experiment, Report, Results
 from reproduction.harness.folder import ExperimentFolder
 from reproduction.harness.markdown import table
 from reproduction.harness.scale import Scale
 from torchcaps.storage import write_text
 
-__all__ = ["origins", "setup", "write_report"]
+__all__ = ["origins", "report_of", "setup", "write_report"]
 
 DECAY = {"exponential": "exponentially", "cosine": "along a cosine"}
 WEIGHTS = "of the last epoch; no held-out image was looked at before"
+
+
+def report_of(experiment: Experiment, results: Results) -> Report:
+    """The report of rows, of which every table says whose network it is of."""
+    report = experiment.report(results)
+    return dataclasses.replace(report, body=labelled(report.body, results.scale.whose_network))
+
+
+def labelled(body: str, words: str) -> str:
+    """Every table of a text with some words in its first heading.
+
+    Example:
+        >>> print(labelled("| r | error |\\n|---|--:|\\n| 1 | 2 % |", "small"))
+        | r (small) | error |
+        |---|--:|
+        | 1 | 2 % |
+    """
+    lines = body.split("\n")
+    for k, below in enumerate(lines[1:]):
+        if words and below.startswith("|---|"):
+            first, rest = lines[k].removeprefix("| ").split("|", 1)
+            first = first.strip()
+            lines[k] = f"| {f'{first} ({words})' if first else words} |{rest}"
+    return "\n".join(lines)
 
 
 def write_report(

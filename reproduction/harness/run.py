@@ -11,8 +11,9 @@ from reproduction.harness.cell import Cell, Outcome, Row
 from reproduction.harness.experiment import Experiment, Report, Results
 from reproduction.harness.folder import ExperimentFolder
 from reproduction.harness.progress import ExperimentProgress
-from reproduction.harness.report_file import write_report
+from reproduction.harness.report_file import report_of, write_report
 from reproduction.harness.scale import Scale, ScaleName
+from reproduction.harness.tuning import TRIAL_SEED, outcome_of
 from reproduction.harness.workbench import Workbench
 from torchcaps.errors import InputError, RunStopped
 from torchcaps.training.build import describe_data
@@ -58,12 +59,13 @@ def reproduce(
     with ExperimentProgress(len(cells), len(cells) - len(left)) as progress:
         workbench = Workbench(folder, scale, data_dir, progress)
         if left:  # what is wrong with the data is said before anything is written
-            folder.begin(None if scale.training is None else describe_data(workbench.data))
+            folder.begin(None if scale.training is None else describe_data(workbench.whole))
         for cell in left:
             with folder.claimed(cell) as mine:
                 if mine:
                     with progress.cell(cell.key):
                         folder.keep(cell, computed(experiment, cell, workbench))
+    folder.tidy()
     rows = [row for cell in cells if (row := folder.row(cell)) is not None]
     if len(rows) < len(cells):
         raise RunStopped(
@@ -83,7 +85,7 @@ def write_up(
 ) -> Report:
     """Write results.csv, pictures and report.md from the rows of finished cells."""
     folder.write_results(rows)
-    report = experiment.report(Results(folder.path, scale, rows, folder.arrays))
+    report = report_of(experiment, Results(folder.path, scale, rows, folder.arrays))
     write_report(folder, experiment, scale_name, scale, rows, report)
     return report
 
@@ -96,6 +98,8 @@ def adapted(
     if seeds is not None:
         if seeds < 1:
             raise InputError(f"--seeds must be at least 1, got {seeds}")
+        if seeds > TRIAL_SEED:
+            raise InputError(f"--seeds must be at most {TRIAL_SEED}, got {seeds}")
         scale = dataclasses.replace(scale, seeds=seeds)
     if data is not None:
         if scale.training is None:
@@ -108,7 +112,7 @@ def computed(experiment: Experiment, cell: Cell, workbench: Workbench) -> Outcom
     """A cell, or how to go on where it is interrupted."""
     path = workbench.folder.path
     try:
-        return experiment.compute(cell, workbench)
+        return outcome_of(experiment, cell, workbench)
     except SafetensorError as error:  # of a disk that is full, for one
         raise RunStopped(
             f"the folder {path} cannot be written ({error}); what is done is saved: see to the "

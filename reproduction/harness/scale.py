@@ -5,9 +5,10 @@ from typing import Any, Literal
 
 from torchcaps.training.config import FIRST_VERSION, TrainConfig
 
-__all__ = ["Scale", "ScaleName", "paper_training", "published_training"]
+__all__ = ["RATES", "Scale", "ScaleName", "paper_training", "published_training"]
 
 ScaleName = Literal["smoke", "cpu", "paper"]
+RATES = (0.001, 0.003, 0.009)  # learning rates that are tried for each network
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,26 @@ class Scale:
         """What all trainings share, where there are any."""
         assert self.training is not None
         return self.training
+
+    @property
+    def whose_network(self) -> str:
+        """Whether what is trained is the paper's network; nothing where nothing is trained.
+
+        Example:
+            >>> Scale(1, training=published_training()).whose_network
+            '`capsnet_small`, not the paper’s network'
+            >>> Scale(1, training=paper_training()).whose_network
+            'the paper’s network'
+        """
+        if self.training is None:
+            return ""
+        if self.network is not None:
+            return "smaller networks than the paper’s"
+        if self.training.model != "capsnet":
+            return f"`{self.training.model}`, not the paper’s network"
+        if self.training.data != "mnist":
+            return f"`capsnet` on {self.training.data}, not the paper’s network"
+        return "the paper’s network"
 
 
 def paper_training(**options: Any) -> TrainConfig:

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from reproduction.harness.budget import budget_of
+from reproduction.harness.cell import Row
 from reproduction.harness.progress import ExperimentProgress
 from torchcaps.data import TrainTest
 from torchcaps.models import Classifier
@@ -29,12 +31,13 @@ AfterEpoch = Callable[[Classifier, int], None]
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished training: the weights of the last epoch, and what they answered."""
+    """A finished training: the weights of the last epoch, what they answered, what it took."""
 
     model: Classifier
     held_out: Evaluation
     history: Sequence[Mapping[str, Any]]
     steps: int
+    budget: Row
 
     @property
     def seconds_per_step(self) -> float:
@@ -82,7 +85,8 @@ def train_or_resume(
         with progress.measuring():
             weights = run.take_kept_weights()
             held_out = finish(run.folder, task, model, run.history, config, weights).answers
-    return Trained(model.eval(), held_out, run.history, run.total_steps)
+        budget = budget_of(run)
+    return Trained(model.eval(), held_out, run.history, run.total_steps, budget)
 
 
 def to_the_last_step(

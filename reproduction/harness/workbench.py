@@ -1,9 +1,11 @@
 """What the cells of an experiment work with: the data, and trainings on them."""
 
+import copy
 import dataclasses
 import shutil
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 import torch
 
@@ -12,13 +14,14 @@ from reproduction.harness.folder import ExperimentFolder
 from reproduction.harness.progress import ExperimentProgress
 from reproduction.harness.scale import Scale
 from reproduction.harness.training import AfterEpoch, Change, Trained, train_or_resume
-from torchcaps.data import ImageData, TrainTest, load_data
+from torchcaps.data import ImageData, TrainTest, load_data, stratified_split
 from torchcaps.errors import InputError
 from torchcaps.training.config import TrainConfig
 
-__all__ = ["CIFAR10", "Workbench"]
+__all__ = ["CIFAR10", "MOST_ASIDE", "Workbench"]
 
 CIFAR10 = "cifar10"
+MOST_ASIDE, SHARE_ASIDE = 1000, 1 / 3  # of the training images: for trials of learning rates alone
 
 
 class Workbench:
@@ -44,11 +47,34 @@ class Workbench:
         self.progress = progress
 
     @cached_property
-    def data(self) -> TrainTest:
-        """The images to learn from and the held-out ones, as many as the scale says."""
-        whole = load(self.scale.config.data, self.data_dir)
+    def whole(self) -> TrainTest:
+        """All training images and held-out ones, as many as the scale says."""
+        parts = load(self.scale.config.data, self.data_dir)
         counts = (self.scale.images, self.scale.held_out)
-        return TrainTest(*(choice(part, count) for part, count in zip(whole, counts)))
+        return TrainTest(*(choice(part, count) for part, count in zip(parts, counts)))
+
+    @cached_property
+    def data(self) -> TrainTest:
+        """The images to learn from and the held-out ones.
+
+        Where learning rates are tuned, the images to learn from are without those kept aside.
+        """
+        if not self.scale.rates:
+            return self.whole
+        return TrainTest(self._learnt_and_aside.train, self.whole.test)
+
+    @cached_property
+    def for_trials(self) -> Self:
+        """The same, with the training images kept aside in the place of the held-out ones."""
+        data = self._learnt_and_aside
+        other = copy.copy(self)
+        other.data = data
+        return other
+
+    @cached_property
+    def _learnt_and_aside(self) -> TrainTest:
+        train = self.whole.train
+        return TrainTest(*stratified_split(train, min(SHARE_ASIDE, MOST_ASIDE / len(train))))
 
     def config_of(self, cell: Cell) -> TrainConfig:
         """The scale's config with the cell's own options, its seed and its run folder."""

@@ -12,6 +12,7 @@ routed; uniform coupling is r = 1. For one seed, all of them begin with the same
 same images in the same order.
 """
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,7 +21,8 @@ from reproduction.harness.cell import Cell, Outcome, Row
 from reproduction.harness.experiment import Experiment
 from reproduction.harness.fixed_coupling import with_fixed_coupling
 from reproduction.harness.routing_facts import look_at_routing
-from reproduction.harness.scale import Scale, ScaleName, paper_training, published_training
+from reproduction.harness.scale import RATES, Scale, ScaleName, paper_training, published_training
+from reproduction.harness.tuning import tuned_cells, tuning_differs
 from reproduction.harness.workbench import Workbench
 from reproduction.iterations.report import RANDOM, report, slim
 from torchcaps.models import CapsNet
@@ -33,22 +35,20 @@ ALL = (1, 2, 3, 4, 5, 7, 10)
 
 def cells(scale: Scale) -> Sequence[Cell]:
     """Seed by seed, so that an experiment that is stopped early can be compared as it stands."""
-    kinds = [(f"r{r}", {"iterations": r}) for r in scale.iterations]
-    return [
-        Cell(name, seed, options)
-        for seed in range(scale.seeds)
-        for name, options in [*kinds, (RANDOM, {})]
-    ]
+    kinds: dict[str, dict[str, object]] = {f"r{r}": {"iterations": r} for r in scale.iterations}
+    return tuned_cells({**kinds, RANDOM: {}}, scale)
 
 
 def compute(cell: Cell, workbench: Workbench) -> Outcome:
     """Train with one r, or with random coupling, and measure."""
     # The paper's network for CIFAR-10 has no decoder.
     grey = workbench.data.train.channels == 1
-    cell = Cell(cell.name, cell.seed, {**cell.options, "reconstruct": grey})
-    change = with_fixed_coupling(cell.seed) if cell.name == RANDOM else None
+    cell = dataclasses.replace(cell, options={**cell.options, "reconstruct": grey})
+    change = with_fixed_coupling(cell.seed) if cell.network == RANDOM else None
     trained = workbench.train(cell, change=change)
     model, held_out = trained.model, trained.held_out
+    if cell.trial_of is not None:
+        return Outcome({"test_error": 1 - held_out.accuracy, "images": len(held_out.labels)})
     assert isinstance(model, CapsNet)
     training = evaluate(model, workbench.data.train)
     facts = look_at_routing(model, workbench.data.test, workbench.scale.iterations)
@@ -65,6 +65,7 @@ def compute(cell: Cell, workbench: Workbench) -> Outcome:
         "to_prediction": facts.to_prediction,
         "to_prediction_by_length": facts.to_prediction_by_length,
         "seconds_per_step": trained.seconds_per_step,
+        **trained.budget,
         "images": len(held_out.labels),
         **{f"test_error_with_{r}": e for r, e in zip(workbench.scale.iterations, errors)},
     }
@@ -85,6 +86,7 @@ def differs(scale: Scale) -> Sequence[str]:
         "The held-out images are looked at with other numbers of iterations too, after training; "
         "nothing was chosen by them.",
         "Images in colour are trained without reconstruction, as in the authors' code.",
+        tuning_differs(scale),
     ]
     if config.model == "capsnet_small":
         lines.append(
@@ -97,19 +99,21 @@ def differs(scale: Scale) -> Sequence[str]:
 
 SMALL = published_training(data="mnist5k", epochs=2, batch_size=32, validation=0.0)
 SCALES: dict[ScaleName, Scale] = {
-    "smoke": Scale(0.9, 2, SMALL, images=800, held_out=400, iterations=(1, 3, 10)),
+    "smoke": Scale(1.2, 2, SMALL, images=800, held_out=400, iterations=(1, 3, 10), rates=RATES[:2]),
     "cpu": Scale(
-        35,
+        55,
         5,
         published_training(data="mnist", epochs=3, validation=0.0),
         images=12_000,
         iterations=ALL,
+        rates=RATES,
     ),
     "paper": Scale(
-        600,
+        950,
         5,
         paper_training(),
         iterations=ALL,
+        rates=RATES,
     ),
 }
 EXPERIMENT = Experiment(

@@ -8,6 +8,7 @@ from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 
 from reproduction.harness.cell import Row
 from reproduction.harness.charts import headline, legend_above, series
+from reproduction.harness.crossed import Estimate
 from torchcaps.training.pictures.style import BLUE, GREEN, INK, WIDTH, WRONG, Path, figure
 
 __all__ = ["draw_coupling", "draw_errors", "draw_matrix"]
@@ -16,17 +17,21 @@ Kinds = Mapping[str, Sequence[Row]]
 SHADES = LinearSegmentedColormap.from_list("error", ["#FFFFFF", "#FDC58F", WRONG, "#7A2E00"])
 
 
-def draw_errors(kinds: Kinds, *, path: Path) -> None:
-    """Draw test error, and training and test loss, against r; the bars are 95 % intervals.
+def draw_errors(kinds: Kinds, known: Mapping[str, Estimate], *, path: Path) -> None:
+    """Draw test error, and training and test loss, against r.
+
+    The bars are 95 % intervals: of the error over seeds and images, of losses over seeds.
 
     Args:
         kinds: rows by what was trained: "1", …, and "random".
+        known: the test errors, over seeds and images.
         path: the PNG file to write.
     """
     with figure(WIDTH, 3.6, path=path) as page:
         page.set_layout_engine("constrained")
         left, right = page.subplots(1, 2)
-        _curve(left, kinds, "test_error", BLUE, "o", "test error", 100)
+        bars = [(100 * known[kind].low, 100 * known[kind].high) for kind in kinds]
+        _curve(left, kinds, "test_error", BLUE, "o", "test error", 100, bars=bars)
         _curve(right, kinds, "test_loss", BLUE, "o", "held-out images", 1)
         _curve(right, kinds, "training_loss", WRONG, "s", "training images", 1, aside=0.12)
         left.set(ylabel="test error, %")
@@ -112,11 +117,14 @@ def _curve(
     label: str,
     scale: float,
     aside: float = 0.0,
+    bars: Sequence[tuple[float, float]] | None = None,
 ) -> None:
     """A column of the rows against r, with random coupling apart at the right."""
     values = [[scale * row[name] for row in rows] for rows in kinds.values()]
-    series(axes, [k + aside for k in range(len(values) - 1)], values[:-1], colour, marker, label)
-    series(axes, [len(values) - 0.5 + aside], values[-1:], colour, marker)
+    places = [k + aside for k in range(len(values) - 1)]
+    some, last = (None, None) if bars is None else (bars[:-1], bars[-1:])
+    series(axes, places, values[:-1], colour, marker, label, bars=some)
+    series(axes, [len(values) - 0.5 + aside], values[-1:], colour, marker, bars=last)
 
 
 def _iterations(axes: Axes, kinds: Kinds) -> None:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from torchcaps.routing.registry import ROUTINGS
 
-__all__ = ["CNN", "ENTRANTS", "LEFT_OUT", "UNIFORM", "Entrant", "trial_name"]
+__all__ = ["CNN", "ENTRANTS", "LEFT_OUT", "UNIFORM", "Entrant"]
 
 UNIFORM, CNN = "uniform", "cnn"
 # Why a routing is not compared on the default network.
@@ -26,11 +26,6 @@ def routings() -> dict[str, Entrant]:
         if kind.__module__.startswith("torchcaps.") and name not in LEFT_OUT:
             found[name] = Entrant(f"{name} ({kind.paper.year})", {"routing": name})
     return found
-
-
-def trial_name(name: str, rate: float) -> str:
-    """The name of the cell in which a learning rate is tried."""
-    return f"{name}-rate{rate:g}"
 
 
 ENTRANTS: Mapping[str, Entrant] = {

@@ -2,17 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 
+from reproduction.harness.budget import budget_part
 from reproduction.harness.cell import Row
+from reproduction.harness.comparison import Comparison, differences, error_of, judgement_part
+from reproduction.harness.crossed import Estimate
 from reproduction.harness.experiment import Finding, Report, Results
-from reproduction.harness.markdown import interval, number, p_value, percent, plus_minus, table
-from reproduction.harness.statistics import (
-    Summary,
-    difference,
-    discordant,
-    mcnemar,
-    summarise,
-)
-from reproduction.league.entrants import CNN, ENTRANTS, UNIFORM, trial_name
+from reproduction.harness.markdown import interval, number, plus_minus, table
+from reproduction.harness.statistics import summarise
+from reproduction.harness.tuning import trial_part
+from reproduction.harness.verdict import Judgement, judge, too_few
+from reproduction.league.entrants import CNN, ENTRANTS, UNIFORM
 from reproduction.league.figures import draw_errors
 
 __all__ = ["report"]
@@ -27,14 +26,9 @@ def report(results: Results) -> Report:
     rows: Rows = dict(
         sorted(((name, results.of(name)) for name in names), key=lambda pair: mean_error(pair[1]))
     )
-    routed = [name for name in rows if name not in (CNN, UNIFORM)]
-    level = 1 - 0.05 / len(routed)
-    against = {
-        name: difference(own, rows[UNIFORM], "test_error", level)
-        for name, own in rows.items()
-        if name != UNIFORM
-    }
-    draw_errors(rows, path=results.folder / "errors.png")
+    known = {name: error_of(results, name) for name in rows}
+    judged = judged_by_name(results, list(rows))
+    draw_errors(results, list(rows), path=results.folder / "errors.png")
     figures = [
         f"{ENTRANTS[name].label}: {plus_minus(summarise([row['test_error'] for row in own]))} % "
         "wrong"
@@ -42,26 +36,28 @@ def report(results: Results) -> Report:
     ]
     parts = [
         "![Error of every network on held-out images and on transformed ones](errors.png)",
-        error_table(rows),
-        "Errors on held-out images, %; mean ± standard deviation over the seeds, and Student's "
-        "95 % interval over the seeds.",
+        error_table(rows, known),
+        "Errors on held-out images, %; mean ± standard deviation over the seeds, and the 95 % "
+        "interval over seeds and images.",
         "## Beside uniform coupling",
-        against_table(results, rows, against),
-        "Difference of the errors seed by seed, in points; the interval is at "
-        f"{percent(level, 1)} %, so that all {len(routed)} comparisons of a routing together are "
-        "at 95 %. A difference is decided where its interval leaves out zero. p: exact McNemar "
-        "test on the same held-out images, pooled over the seeds, not corrected.",
+        *judgement_part(list(judged.values())),
         "## What a step costs",
         cost_table(rows),
         f"Loss and gradients of {results.scale.config.batch_size} images: processor time of all "
         "threads, the quickest of several in any seed; memory at the peak beyond what is held "
         "before, gradients included. Dynamic routing and uniform coupling have a fused kernel.",
-        "## The trials",
-        trial_table(results, names),
-        "Errors on training images kept aside, %; the network is trained at the rate with the "
-        "lowest.",
+        *budget_part({ENTRANTS[name].label: own for name, own in rows.items()}, results.scale),
+        *trial_part(results, {name: ENTRANTS[name].label for name in names}),
     ]
-    return Report(figures, "\n\n".join(parts), [finding(against, routed)])
+    return Report(figures, "\n\n".join(parts), [finding(judged)])
+
+
+def judged_by_name(results: Results, names: Sequence[str]) -> dict[str, Judgement]:
+    """The error of every network less that of uniform coupling; no paper has the difference."""
+    networks = {name: Comparison(ENTRANTS[name].label, {}, None) for name in names}
+    others = [name for name in names if name != UNIFORM]
+    pairs = [(name, UNIFORM) for name in others]
+    return dict(zip(others, judge(differences(results, networks, pairs))))
 
 
 def mean_error(rows: Sequence[Row]) -> float:
@@ -69,27 +65,22 @@ def mean_error(rows: Sequence[Row]) -> float:
     return summarise([row["test_error"] for row in rows]).mean
 
 
-def verdict(spread: Summary) -> str:
-    """Decided where the interval of the difference leaves out zero."""
-    if spread.high < 0:
-        return "less"
-    return "more" if spread.low > 0 else "not decided"
-
-
-def finding(against: Mapping[str, Summary], routed: Sequence[str]) -> Finding:
+def finding(judged: Mapping[str, Judgement]) -> Finding:
     """Of how many routings it is decided that they err less than uniform coupling."""
-    verdicts = [verdict(against[name]) for name in routed]
-    less, more = (verdicts.count(word) for word in ("less", "more"))
+    verdicts = [one.verdict for name, one in judged.items() if name != CNN]
+    lower, higher = (verdicts.count(word) for word in ("lower", "higher"))
+    fewest = min(one.difference.estimate.seeds for one in judged.values())
+    undecided = "not decided" if verdicts.count("not decided") else too_few(fewest)
     return Finding(
         "A routing errs less than uniform coupling on the same network",
         "not compared",
-        f"less: {less} of {len(routed)} routings, more: {more}, not decided: "
-        f"{len(routed) - less - more}",
-        "borne out for some" if less else "not shown for any",
+        f"lower: {lower} of {len(verdicts)} routings, higher: {higher}, not decided: "
+        f"{len(verdicts) - lower - higher}",
+        "lower" if lower else "higher" if higher == len(verdicts) else undecided,
     )
 
 
-def error_table(rows: Rows) -> str:
+def error_table(rows: Rows, known: Mapping[str, Estimate]) -> str:
     """A line a network, the lowest error first."""
     body = []
     for name, own in rows.items():
@@ -99,7 +90,7 @@ def error_table(rows: Rows) -> str:
             [
                 ENTRANTS[name].label,
                 plus_minus(errors),
-                interval(errors, least=0),
+                interval(known[name], least=0),
                 plus_minus(summarise(affine)) if affine else "–",
                 plus_minus(summarise([1 - row["training_accuracy"] for row in own])),
             ]
@@ -108,51 +99,13 @@ def error_table(rows: Rows) -> str:
     return table(header, body)
 
 
-def against_table(results: Results, rows: Rows, against: Mapping[str, Summary]) -> str:
-    """The difference of every network from uniform coupling."""
-    body = []
-    for name, spread in against.items():
-        counts = [
-            discordant(*(results.arrays(row)["wrong"].astype(bool) for row in pair))
-            for pair in zip(rows[name], rows[UNIFORM])
-        ]
-        ours, theirs = (sum(part) for part in zip(*counts))
-        body.append(
-            [
-                ENTRANTS[name].label,
-                f"{100 * spread.mean:+.2f}",
-                interval(spread),
-                verdict(spread),
-                ours,
-                theirs,
-                p_value(mcnemar(ours, theirs)),
-            ]
-        )
-    header = ["", "difference", "interval", "errs", "only this wrong", "only uniform wrong", "p"]
-    return table(header, body)
-
-
 def cost_table(rows: Rows) -> str:
-    """Time, memory and parameters, the quickest first."""
+    """Time and memory, the quickest first."""
     costs = []
     for name, own in rows.items():
         seconds = min(row["step_seconds"] for row in own)
         peaks = [row["step_bytes"] / MIB for row in own if row["step_bytes"] is not None]
         memory = number(min(peaks)) if peaks else "–"
-        costs.append((seconds, [ENTRANTS[name].label, f"{1000 * seconds:.0f}", memory,
-                                f"{own[0]['parameters']:,}"]))  # fmt: skip
+        costs.append((seconds, [ENTRANTS[name].label, f"{1000 * seconds:.0f}", memory]))
     costs.sort(key=lambda cost: cost[0])
-    return table(["", "time, ms", "memory, MiB", "parameters"], [line for _, line in costs])
-
-
-def trial_table(results: Results, names: Sequence[str]) -> str:
-    """The error of every trial."""
-    rates = results.scale.rates
-    body = []
-    for name in names:
-        trials = [row for rate in rates for row in results.of(trial_name(name, rate))]
-        chosen = results.of(name)[0]["learning_rate"]
-        body.append(
-            [ENTRANTS[name].label, *(percent(row["aside_error"]) for row in trials), f"{chosen:g}"]
-        )
-    return table(["", *(f"{rate:g}" for rate in rates), "chosen"], body)
+    return table(["", "time, ms", "memory, MiB"], [line for _, line in costs])

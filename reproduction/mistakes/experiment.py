@@ -16,10 +16,11 @@ beside them; the wrong axis also together with W from N(0, 1), since the two are
 from collections.abc import Sequence
 
 from reproduction.harness.cell import Cell, Outcome, Row
-from reproduction.harness.drawing_error import drawing_error, mean_image_error
+from reproduction.harness.drawing_error import drawing_errors, mean_image_errors
 from reproduction.harness.experiment import Experiment
-from reproduction.harness.scale import Scale, ScaleName, paper_training, published_training
+from reproduction.harness.scale import RATES, Scale, ScaleName, paper_training, published_training
 from reproduction.harness.training import Change
+from reproduction.harness.tuning import tuned_cells, tuning_differs
 from reproduction.harness.workbench import Workbench, choice
 from reproduction.mistakes.measurements import (
     answers,
@@ -39,8 +40,8 @@ FEW = 2000  # held-out images that are looked at one by one too
 
 
 def cells(scale: Scale) -> Sequence[Cell]:
-    """Every variant for each seed."""
-    return [Cell(name, seed) for seed in range(scale.seeds) for name in VARIANTS]
+    """Trials for every variant, then every variant for each seed."""
+    return tuned_cells({name: {} for name in VARIANTS}, scale)
 
 
 def compute(cell: Cell, workbench: Workbench) -> Outcome:
@@ -52,14 +53,18 @@ def compute(cell: Cell, workbench: Workbench) -> Outcome:
     order = shuffled(test, 0)
     lengths = answers(trained.model, test, order, batch)
     wrong = lengths.argmax(dim=1) != test.labels
+    if cell.trial_of is not None:
+        return Outcome({"test_error": share(wrong), "images": len(test)})
+    batches = batch_facts(trained.model, few, batch)
     row: Row = {
         "test_error": share(wrong),
         "images": len(test),
         "training_accuracy": trained.history[-1]["train_accuracy"],
-        **batch_facts(trained.model, few, batch),
+        **trained.budget,
+        **batches.row,
         **coupling_facts(trained.model, few, batch),
-        "drawing_error": drawing_error(trained.model, test),
-        "mean_image_error": mean_image_error(workbench.data.train, test),
+        "drawing_error": drawing_errors(trained.model, test).mean().item(),
+        "mean_image_error": mean_image_errors(workbench.data.train, test).mean().item(),
         "seconds_per_step": trained.seconds_per_step,
     }
     if cell.name == RIGHT:  # a mistake that is made after training
@@ -67,12 +72,12 @@ def compute(cell: Cell, workbench: Workbench) -> Outcome:
             name: share(softmaxed_over_batch(lengths[order], size) != test.labels[order])
             for name, size in (("softmax_over_batch", batch), ("softmax_over_batch_alone", 1))
         }
-    return Outcome(row, {"wrong": wrong.numpy()})
+    return Outcome(row, {"wrong": wrong.numpy(), **batches.arrays})
 
 
 def change_of(cell: Cell) -> Change | None:
     """What makes the right network a wrong one."""
-    make = VARIANTS[cell.name].make
+    make = VARIANTS[cell.network].make
     if make is None:
         return None
 
@@ -91,6 +96,7 @@ def differs(scale: Scale) -> Sequence[str]:
         "no code of others runs. Where they were found there are often several at once, in "
         "networks and trainings of other kinds.",
         f"Evaluated in mixed batches of {config.batch_size} unless it says otherwise.",
+        tuning_differs(scale),
     ]
     if config.model == "capsnet_small":
         lines.append(
@@ -102,17 +108,25 @@ def differs(scale: Scale) -> Sequence[str]:
 
 SCALES: dict[ScaleName, Scale] = {
     "smoke": Scale(
-        0.9,
+        1.8,
         1,
         published_training(data="mnist5k", epochs=2, batch_size=32, validation=0.0),
         images=500,
         held_out=200,
+        rates=RATES[:2],
     ),
-    "cpu": Scale(30, 3, published_training(data="mnist", epochs=3, validation=0.0), images=12_000),
+    "cpu": Scale(
+        80,
+        5,
+        published_training(data="mnist", epochs=3, validation=0.0),
+        images=12_000,
+        rates=RATES,
+    ),
     "paper": Scale(
-        900,
-        3,
+        2400,
+        5,
         paper_training(),
+        rates=RATES,
         wanted="what each mistake costs the paper's network once it is trained to the end",
     ),
 }

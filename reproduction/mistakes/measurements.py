@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from reproduction.harness.cell import Row
+from reproduction.harness.cell import Outcome, Row
 from reproduction.harness.routing_facts import normalised_entropy
 from torchcaps.data import ImageData
 from torchcaps.models import CapsNet
@@ -25,7 +25,7 @@ def answers(model: CapsNet, data: ImageData, order: Tensor, batch_size: int) -> 
     return lengths
 
 
-def batch_facts(model: CapsNet, data: ImageData, batch_size: int) -> Row:
+def batch_facts(model: CapsNet, data: ImageData, batch_size: int) -> Outcome:
     """Errors of the same images in four kinds of batches, and how many answers differ.
 
     Args:
@@ -35,9 +35,9 @@ def batch_facts(model: CapsNet, data: ImageData, batch_size: int) -> Row:
         batch_size: of the batches that hold more than one image.
 
     Returns:
-        `error_together`, `error_alone` (a batch of one), `error_mixed` (in another mixed
+        In the row `error_together`, `error_alone` (a batch of one), `error_mixed` (in another mixed
         order), `error_by_class` (sorted by class), and `changed_…`, the share of the images whose
-        class is another than together.
+        class is another than together; `wrong_together` and `wrong_alone`, which images.
     """
     order = shuffled(data, 0)
     together = answers(model, data, order, batch_size).argmax(dim=1)
@@ -51,7 +51,8 @@ def batch_facts(model: CapsNet, data: ImageData, batch_size: int) -> Row:
         predictions = lengths.argmax(dim=1)
         row[f"error_{name}"] = share(predictions != data.labels)
         row[f"changed_{name}"] = share(predictions != together)
-    return row
+    wrong = {"together": together, "alone": others["alone"].argmax(dim=1)}
+    return Outcome(row, {f"wrong_{n}": (p != data.labels).numpy() for n, p in wrong.items()})
 
 
 def share(those: Tensor) -> float:

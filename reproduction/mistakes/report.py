@@ -2,41 +2,50 @@
 
 from collections.abc import Mapping, Sequence
 
+from reproduction.harness.budget import budget_part
 from reproduction.harness.cell import Row
+from reproduction.harness.comparison import (
+    Comparison,
+    differences,
+    error_of,
+    judgement_part,
+    wrong_by_seed,
+)
+from reproduction.harness.crossed import Estimate, crossed_difference, over_seeds
 from reproduction.harness.experiment import Finding, Report, Results
-from reproduction.harness.markdown import interval, number, p_value, percent, plus_minus, table
-from reproduction.harness.statistics import Summary, difference, discordant, mcnemar, summarise
+from reproduction.harness.markdown import interval, number, percent, plus_minus, table
+from reproduction.harness.statistics import Summary, summarise
+from reproduction.harness.tuning import trial_part
+from reproduction.harness.verdict import Difference, Judgement, judge
 from reproduction.mistakes.figures import draw_costs
 from reproduction.mistakes.variants import RIGHT, VARIANTS
 
-__all__ = ["cost_in_accuracy", "report"]
+__all__ = ["judged_by_variant", "report"]
 
 Kinds = Mapping[str, Sequence[Row]]  # variant → rows by seed
+Judged = Mapping[str, Judgement]  # variant → its error less that of the right network
 NOTABLE = 0.005  # share of answers that change with the batch, above which it is said
-HIDDEN, COSTS, ERRS_LESS, ONE_SEED = (
-    "accuracy does not tell it apart", "costs accuracy", "errs less", "not decided, one seed"
-)  # fmt: skip
 RULES = f"""\
-Differences are seed by seed: the trainings of a seed begin with the same weights (but for W from
-N(0, 1)) and see the same images in the same order. A mistake *costs accuracy* or *errs less*
-where the interval of its difference leaves out zero, and else accuracy does not tell it apart,
-which is not to say that it costs nothing. The intervals of these answers hold together at 95 %
-(Bonferroni: each is at 1 − 0.05/{len(VARIANTS) - 1}), those of the table each by itself. p is of
-the images: pooled over the seeds it says nothing of other trainings. That answers change with the
-batch is said where more than {100 * NOTABLE:g} % of them do."""
+The trainings of a seed begin with the same weights (but for W from N(0, 1)) and see the same images
+in the same order. Where nothing is decided a mistake may still cost something. That answers change
+with the batch is said where more than {100 * NOTABLE:g} % of them do."""
 
 
 def report(results: Results) -> Report:
     """Costs, one mistake a line."""
     kinds: Kinds = {name: results.of(name) for name in VARIANTS}
+    labels = {name: one.label for name, one in VARIANTS.items()}
+    judged = judged_by_variant(results)
     draw_costs(kinds, path=results.folder / "costs.png")
     batch = results.scale.config.batch_size
     parts = [
         "![Test error, entropy of the coupling and error of a drawing, of each mistake](costs.png)",
         error_table(results, kinds),
-        "Mean ± standard deviation over the seeds (in the picture: lowest to highest); differences "
-        "in percentage points; exact McNemar test on the same held-out images, pooled over the "
-        "seeds.",
+        "Mean ± standard deviation over the seeds (in the picture: lowest to highest); intervals "
+        "over seeds and images.",
+        "## Differences",
+        *judgement_part(list(judged.values())),
+        RULES.replace("\n", " "),
         "## Depending on the batch",
         batch_table(kinds, batch),
         f"The same {kinds[RIGHT][0]['images_by_batch']:,} held-out images in mixed batches of "
@@ -50,10 +59,20 @@ def report(results: Results) -> Report:
         "pixel errors, with the true class shown, mean over the held-out images, after so short a "
         "training barely better than the mean image for the right network too: drawing the mean "
         f"training image of the class has {mean_image(kinds):.1f}.",
-        "## Rules of the answers",
-        RULES.replace("\n", " "),
+        *budget_part({labels[name]: rows for name, rows in kinds.items()}, results.scale),
+        *trial_part(results, labels),
     ]
-    return Report(sentences(kinds, batch), "\n\n".join(parts), findings(kinds, batch))
+    findings = [axis_finding(judged), batch_finding(results, batch), drawing_finding(kinds)]
+    return Report(sentences(kinds, judged, batch), "\n\n".join(parts), findings)
+
+
+def judged_by_variant(results: Results) -> Judged:
+    """Every mistake beside the right network."""
+    networks = {name: Comparison(one.label, {}, None) for name, one in VARIANTS.items()}
+    networks[RIGHT] = networks[RIGHT]._replace(label="the right one")
+    wrong = [name for name in VARIANTS if name != RIGHT]
+    found = differences(results, networks, [(name, RIGHT) for name in wrong])
+    return dict(zip(wrong, judge(found)))
 
 
 def column(rows: Sequence[Row], name: str) -> Summary:
@@ -66,25 +85,17 @@ def mean_image(kinds: Kinds) -> float:
     return column(kinds[RIGHT], "mean_image_error").mean
 
 
-def cost_in_accuracy(rows: Sequence[Row], right: Sequence[Row]) -> tuple[Summary, str]:
-    """(difference of the test errors, what it says)."""
-    spread = difference(rows, right, "test_error", level=1 - 0.05 / (len(VARIANTS) - 1))
-    if spread.deviation is None:
-        return spread, ONE_SEED
-    return spread, COSTS if spread.low > 0 else ERRS_LESS if spread.high < 0 else HIDDEN
-
-
-def sentences(kinds: Kinds, batch: int) -> list[str]:
+def sentences(kinds: Kinds, judged: Judged, batch: int) -> list[str]:
     """The right network, then a line for every mistake."""
     right = kinds[RIGHT]
     lines = [f"the right network: {plus_minus(column(right, 'test_error'))} % test error"]
     for name, rows in kinds.items():
         if name == RIGHT:
             continue
-        spread, said = cost_in_accuracy(rows, right)
+        spread = judged[name].difference.estimate
         line = (
             f"{VARIANTS[name].label}: {plus_minus(column(rows, 'test_error'))} %, "
-            f"{100 * spread.mean:+.2f} points{within(spread)}: {said}"
+            f"{100 * spread.mean:+.2f} points{within(spread)}: {judged[name].verdict}"
         )
         lines.append("; ".join([line, *batch_words(rows), *inner_words(name, kinds)]))
     together, alone = (
@@ -98,9 +109,9 @@ def sentences(kinds: Kinds, batch: int) -> list[str]:
     return lines
 
 
-def within(spread: Summary) -> str:
+def within(spread: Estimate) -> str:
     """The interval of a difference, in brackets."""
-    return "" if spread.deviation is None else f" ({interval(spread)})"
+    return "" if spread.seeds == 1 else f" ({interval(spread)})"
 
 
 def batch_words(rows: Sequence[Row]) -> list[str]:
@@ -134,27 +145,16 @@ def inner_words(name: str, kinds: Kinds) -> list[str]:
 
 
 def error_table(results: Results, kinds: Kinds) -> str:
-    """Errors, differences and the paired test."""
-    wrong = {
-        (row["cell"], row["seed"]): results.arrays(row)["wrong"].astype(bool)
-        for row in results.rows
-    }
-    lines = []
-    for name, rows in kinds.items():
-        error = column(rows, "test_error")
-        line = [VARIANTS[name].label, plus_minus(error), interval(error, least=0)]
-        if name != RIGHT:
-            less = difference(rows, kinds[RIGHT], "test_error")
-            pairs = [discordant(wrong[name, r["seed"]], wrong[RIGHT, r["seed"]]) for r in rows]
-            this, other = (sum(part) for part in zip(*pairs))
-            line += [f"{100 * less.mean:+.2f}", interval(less), f"{this}", f"{other}"]
-            line += [p_value(mcnemar(this, other))]
-        lines.append(line + [""] * (8 - len(line)))
-    header = [
-        "mistake", "test error, %", "95 % interval", "minus the right one", "95 % interval",
-        "only this wrong", "only the right one wrong", "p",
-    ]  # fmt: skip
-    return table(header, lines)
+    """Errors of every variant."""
+    lines = [
+        [
+            VARIANTS[name].label,
+            plus_minus(column(rows, "test_error")),
+            interval(error_of(results, name), least=0),
+        ]
+        for name, rows in kinds.items()
+    ]
+    return table(["mistake", "test error, %", "95 % interval"], lines)
 
 
 def batch_table(kinds: Kinds, batch: int) -> str:
@@ -195,43 +195,51 @@ def inner_table(kinds: Kinds) -> str:
     return table(header, lines)
 
 
-def findings(kinds: Kinds, batch: int) -> list[Finding]:
-    """Three mistakes of which something is claimed."""
-    right = kinds[RIGHT]
-    spread, said = cost_in_accuracy(kinds["wrong-axis-unit-normal"], right)
-    averaged = kinds["batch-averaged"]
-    together, alone = (column(averaged, f"error_{name}") for name in ("together", "alone"))
+def axis_finding(judged: Judged) -> Finding:
+    """Of the mistake that is found with the best accuracy."""
+    one = judged["wrong-axis-unit-normal"]
+    spread = one.difference.estimate
+    return Finding(
+        "Accuracy does not reveal a softmax over the input capsules (with W from N(0, 1))",
+        "99.7 % accuracy with it",
+        f"error {100 * spread.mean:+.2f} points from the right one{within(spread)}",
+        one.verdict,
+    )
+
+
+def batch_finding(results: Results, batch: int) -> Finding:
+    """Of the mistake whose answers depend on the batch."""
+    rows = results.of("batch-averaged")
+    together, alone = (column(rows, f"error_{name}") for name in ("together", "alone"))
+    spread = more_alone(results, rows)
+    (judged,) = judge([Difference("alone", "in batches", spread)])
+    return Finding(
+        "With logits averaged over the batch, an image alone is answered badly",
+        "accuracy collapses",
+        f"error {plus_minus(together)} % in batches of {batch}, {plus_minus(alone)} % alone, "
+        f"{100 * spread.mean:+.2f} points{within(spread)}",
+        judged.verdict,
+    )
+
+
+def more_alone(results: Results, rows: Sequence[Row]) -> Estimate:
+    """The error on images alone less that in batches; older rows have no answers, but shares."""
+    if "wrong_alone" in results.arrays(rows[0]):
+        kinds = (wrong_by_seed(results, rows, f"wrong_{name}") for name in ("alone", "together"))
+        return crossed_difference(*kinds)
+    return over_seeds([row["error_alone"] - row["error_together"] for row in rows])
+
+
+def drawing_finding(kinds: Kinds) -> Finding:
+    """Of the mistake whose decoder hardly trains: seeds alone are counted, the gap is wide."""
     weak, sharp = (column(kinds[n], "drawing_error") for n in ("weak-reconstruction", RIGHT))
-    return [
-        Finding(
-            "Accuracy does not reveal a softmax over the input capsules (with W from N(0, 1))",
-            "99.7 % accuracy with it",
-            f"error {100 * spread.mean:+.2f} points from the right one{within(spread)}",
-            said,
-        ),
-        Finding(
-            "With logits averaged over the batch, an image alone is answered badly",
-            "accuracy collapses",
-            f"error {plus_minus(together)} % in batches of {batch}, {plus_minus(alone)} % alone",
-            collapse(averaged),
-        ),
-        Finding(
-            "A mean in place of the sum of squares leaves the decoder untrained",
-            "784 times too weak",
-            f"squared error of a drawing {plus_minus(weak, 1, 1)}, of the right network "
-            f"{plus_minus(sharp, 1, 1)}, of the mean image {mean_image(kinds):.1f}",
-            "no better than the mean image" if weak.mean >= mean_image(kinds)
-            else "draws worse" if weak.mean > sharp.mean else "draws no worse",
-        ),
-    ]  # fmt: skip
-
-
-def collapse(rows: Sequence[Row]) -> str:
-    """Whether images alone are answered worse: surely more errors, and more than twice as many."""
-    spread = summarise([row["error_alone"] - row["error_together"] for row in rows])
-    if spread.deviation is None:
-        return ONE_SEED
-    if spread.low <= 0:
-        return "not seen"
-    together, alone = (column(rows, f"error_{name}").mean for name in ("together", "alone"))
-    return "borne out" if alone > 2 * together else "errs more, but no collapse"
+    rows = kinds["weak-reconstruction"]
+    above = over_seeds([row["drawing_error"] - row["mean_image_error"] for row in rows])
+    (judged,) = judge([Difference("drawing", "mean image", above)])
+    return Finding(
+        "A mean in place of the sum of squares leaves the decoder worse than the mean image",
+        "784 times too weak",
+        f"squared error of a drawing {plus_minus(weak, 1, 1)}, of the right network "
+        f"{plus_minus(sharp, 1, 1)}, of the mean image {mean_image(kinds):.1f}",
+        judged.verdict,
+    )

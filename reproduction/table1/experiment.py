@@ -12,12 +12,12 @@ import torch
 
 from reproduction.harness.cell import Cell, Outcome, Row
 from reproduction.harness.experiment import Experiment
-from reproduction.harness.scale import Scale, ScaleName, paper_training, published_training
+from reproduction.harness.scale import RATES, Scale, ScaleName, paper_training, published_training
 from reproduction.harness.training import Change
+from reproduction.harness.tuning import tuned_cells, tuning_differs
 from reproduction.harness.workbench import Workbench
 from reproduction.table1.report import COMPARISONS, report
 from torchcaps.models import BaselineCNN, Classifier
-from torchcaps.models.summary import count_parameters
 from torchcaps.seeding import mix_seed
 
 __all__ = ["EXPERIMENT"]
@@ -27,25 +27,21 @@ SHRUNK_CHANNELS = (64, 64, 32)
 
 
 def cells(scale: Scale) -> Sequence[Cell]:
-    """Every network for each seed."""
-    return [
-        Cell(name, seed, one.options)
-        for seed in range(scale.seeds)
-        for name, one in COMPARISONS.items()
-    ]
+    """Trials for every network, then every network for each seed."""
+    return tuned_cells({name: one.options for name, one in COMPARISONS.items()}, scale)
 
 
 def compute(cell: Cell, workbench: Workbench) -> Outcome:
     """Train one network of the table."""
     small = workbench.scale.config.model == "capsnet_small"
-    change = shrunk_cnn(cell.seed) if small and cell.name == "cnn" else None
+    change = shrunk_cnn(cell.seed) if small and cell.network == "cnn" else None
     trained = workbench.train(cell, change=change)
     held_out = trained.held_out
     row: Row = {
         "test_error": 1 - held_out.accuracy,
         "images": len(held_out.labels),
         "training_accuracy": trained.history[-1]["train_accuracy"],
-        "parameters": count_parameters(trained.model),
+        **trained.budget,
         "seconds_per_step": trained.seconds_per_step,
     }
     wrong = (held_out.predictions != held_out.labels).numpy()
@@ -74,7 +70,8 @@ def differs(scale: Scale) -> Sequence[str]:
     lines = [
         "Error of the last epoch; the paper does not say how its epoch was chosen.",
         "The paper states neither padding nor dropout rate of its CNN; with zero padding the count "
-        "of parameters is the published one, dropout is 0.5. Its learning rate begins at 0.001.",
+        "of parameters is the published one, dropout is 0.5.",
+        tuning_differs(scale),
     ]
     if config.model == "capsnet_small":
         lines += [
@@ -94,13 +91,21 @@ SCALES: dict[ScaleName, Scale] = {
         published_training(data="mnist5k", epochs=2, batch_size=32, validation=0.0),
         images=800,
         held_out=400,
+        rates=RATES[:2],
     ),
-    "cpu": Scale(25, 3, published_training(data="mnist", epochs=3, validation=0.0), images=12_000),
+    "cpu": Scale(
+        65,
+        5,
+        published_training(data="mnist", epochs=3, validation=0.0),
+        images=12_000,
+        rates=RATES,
+    ),
     "paper": Scale(
-        1500,
-        3,
+        4000,
+        5,
         paper_training(epochs=EPOCHS, final_learning_rate=0.96 ** (STEPS / 2000)),
-        wanted="r = 3 with reconstruction at most 0.36 % after the last epoch, three seeds",
+        rates=RATES,
+        wanted="r = 3 with reconstruction at most 0.36 % after the last epoch, five seeds",
     ),
 }
 EXPERIMENT = Experiment(

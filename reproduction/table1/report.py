@@ -1,13 +1,23 @@
-"""The report of `table1`: errors beside the published ones, and paired tests."""
+"""The report of `table1`: errors beside the published ones, and the differences it is read for."""
 
-from collections.abc import Mapping, Sequence
-
-from reproduction.harness.comparison import Comparison, compared, draw_errors, paired_table, verdict
+from reproduction.harness.budget import budget_part
+from reproduction.harness.comparison import (
+    Comparison,
+    differences,
+    draw_errors,
+    error_of,
+    finding_of,
+    judgement_part,
+    said_of,
+)
+from reproduction.harness.crossed import Estimate
 from reproduction.harness.experiment import Finding, Report, Results
 from reproduction.harness.markdown import interval, plus_minus, table
-from reproduction.harness.statistics import Summary, summarise
+from reproduction.harness.statistics import summarise
+from reproduction.harness.tuning import trial_part
+from reproduction.harness.verdict import LEAST_SEEDS, judge, too_few
 
-__all__ = ["BEST", "COMPARISONS", "finding", "reached", "report"]
+__all__ = ["BEST", "COMPARISONS", "reached", "report"]
 
 COMPARISONS = {
     "cnn": Comparison("baseline CNN", {"model": "baseline_cnn", "learning_rate": 0.001}, 0.39),
@@ -28,8 +38,10 @@ def report(results: Results) -> Report:
     """Ours beside the published, and the differences that the table is read for."""
     rows = {name: results.of(name) for name in COMPARISONS}
     errors = {name: [row["test_error"] for row in own] for name, own in rows.items()}
+    known = {name: error_of(results, name) for name in COMPARISONS}
+    judged = judge(differences(results, COMPARISONS, PAIRS))
     draw_errors(
-        COMPARISONS, errors,
+        COMPARISONS, errors, known,
         title="Test error on MNIST after the last epoch; published: mean ± spread",
         measured="test error, %", path=results.folder / "errors.png",
     )  # fmt: skip
@@ -38,59 +50,45 @@ def report(results: Results) -> Report:
             one.label,
             f"{one.published:.2f}" + ("" if one.spread is None else f" ± {one.spread}"),
             plus_minus(summarise(errors[name])),
-            interval(summarise(errors[name]), least=0),
-            f"{rows[name][0]['parameters']:,}",
+            interval(known[name], least=0),
             f"{1000 * min(row['seconds_per_step'] for row in rows[name]):.0f}",
         ]
         for name, one in COMPARISONS.items()
     ]
-    header = [
-        "", "published, %", "ours, %", "95 % interval", "parameters", "quickest training step, ms"
-    ]  # fmt: skip
+    header = ["", "published, %", "ours, %", "95 % interval", "quickest training step, ms"]
+    best = (
+        f"{plus_minus(summarise(errors[BEST]))} %",
+        f"{COMPARISONS[BEST].published:.2f} ± {COMPARISONS[BEST].spread}",
+    )
     figures = [
-        f"{COMPARISONS[BEST].label}: {plus_minus(summarise(errors[BEST]))} % "
-        f"(published {COMPARISONS[BEST].published:.2f} ± {COMPARISONS[BEST].spread})",
-        *(
-            compared(COMPARISONS[first], COMPARISONS[second], errors[first], errors[second])
-            for first, second in PAIRS
-        ),
+        f"{COMPARISONS[BEST].label}: {best[0]} (published {best[1]})",
+        *map(said_of, judged),
     ]
+    labels = {name: one.label for name, one in COMPARISONS.items()}
     parts = [
         "![Test error of every line, with the published one](errors.png)",
         table(header, lines),
-        "Mean ± standard deviation over the seeds; last epoch; Student's intervals.",
-        f"## Paired test against {COMPARISONS[BEST].label}",
-        "Exact McNemar test on the same held-out images, pooled over the seeds, and by seed.",
-        paired_table(results, COMPARISONS, BEST, "wrong"),
+        "Mean ± standard deviation over the seeds; last epoch; intervals over seeds and images.",
+        "## Differences",
+        *judgement_part(judged),
+        *budget_part({labels[name]: own for name, own in rows.items()}, results.scale),
+        *trial_part(results, labels),
     ]
     findings = [
         Finding(
             f"Test error on MNIST of {COMPARISONS[BEST].label}",
-            f"{COMPARISONS[BEST].published:.2f} ± {COMPARISONS[BEST].spread} %",
-            f"{plus_minus(summarise(errors[BEST]))} %",
-            reached(summarise(errors[BEST])),
+            f"{best[1]} %", best[0], reached(known[BEST]),
         ),
-        *(finding(errors, *pair) for pair in PAIRS),
-    ]
+        *map(finding_of, judged),
+    ]  # fmt: skip
     return Report(figures, "\n\n".join(parts), findings)
 
 
-def reached(ours: Summary) -> str:
+def reached(ours: Estimate) -> str:
     """Where the published error lies, beside the interval of ours."""
     published = (COMPARISONS[BEST].published or 0) / 100
-    if ours.deviation is None:
-        return "not decided, one seed"
-    return "higher" if ours.low > published else "lower" if ours.high < published else "reached"
-
-
-def finding(errors: Mapping[str, Sequence[float]], first: str, second: str) -> Finding:
-    """The difference of two networks."""
-    pair, values = (COMPARISONS[first], COMPARISONS[second]), (errors[first], errors[second])
-    spread = summarise([a - b for a, b in zip(*values)])
-    known = "" if spread.deviation is None else f" (95 % interval {interval(spread)})"
-    return Finding(
-        f"{pair[0].label} errs more than {pair[1].label}",
-        f"{pair[0].published:.2f} and {pair[1].published:.2f} %",
-        f"by {100 * spread.mean:+.2f} points{known}",
-        verdict(*pair, *values),
-    )
+    if ours.seeds < LEAST_SEEDS:
+        return too_few(ours.seeds)
+    if ours.low > published:
+        return "higher"
+    return "lower" if ours.high < published else "in the interval"

@@ -228,6 +228,12 @@ def agreement(votes: Votes | Tensor, pose: Tensor) -> Tensor:
             f"votes must be [..., I, J, D] and pose [..., J, D], got shapes {tuple(u_hat.shape)} "
             f"and {tuple(pose.shape)}"
         )
+    for many, few in zip(reversed(u_hat.shape[:-3]), reversed(pose.shape[:-2])):
+        if many != few and 1 not in (many, few):
+            raise ValueError(
+                f"votes [..., I, J, D] and pose [..., J, D] must have the same leading axes, got "
+                f"shapes {tuple(u_hat.shape)} and {tuple(pose.shape)}"
+            )
     # Not an einsum, whose many small matrix products are twice as slow, and backward four times.
     agreement: Tensor = (u_hat * pose.unsqueeze(-3)).sum(dim=-1)
     return agreement

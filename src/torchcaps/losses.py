@@ -135,6 +135,7 @@ def reconstruction_loss(reconstruction: Tensor, images: Tensor) -> Tensor:
         tensor(784.)
     """
     check_float_tensor("reconstruction", reconstruction)
+    check_float_tensor("images", images)
     if reconstruction.dim() < 1 or reconstruction.shape != images.shape:
         raise ValueError(
             f"reconstruction {tuple(reconstruction.shape)} and images {tuple(images.shape)} "
@@ -192,6 +193,8 @@ def dice_score(probability: Tensor, mask: Tensor, smooth: float = 1.0) -> Tensor
         tensor(0.6667)
     """
     check_float_tensor("probability", probability)
+    if not isinstance(mask, Tensor):
+        raise TypeError(f"mask must be a tensor, got {type(mask).__name__}")
     check_number("smooth", smooth, least=0)
     if probability.dim() < 2 or probability.shape != mask.shape:
         raise ValueError(

@@ -126,6 +126,15 @@ def check_float_tensor(name: str, value: object) -> None:
         raise TypeError(f"{name} must be a dense tensor, got {value.layout}: take its to_dense()")
 
 
+def check_same_dtype(name: str, value: Tensor, weight: Tensor) -> None:
+    """Raise `TypeError` unless a tensor can be computed with weights; autocast converts both."""
+    if value.dtype != weight.dtype and not torch.is_autocast_enabled(value.device.type):
+        raise TypeError(
+            f"{name} is {value.dtype} and the weights {weight.dtype}: convert one of them, as in "
+            f"{name}.to({weight.dtype})"
+        )
+
+
 def is_exporting() -> bool:
     """Whether a program is recorded that runs elsewhere: by torch.export, or torch.jit.trace."""
     traced: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]

@@ -9,6 +9,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -198,6 +199,22 @@ TRAIN = {
     "rotation": (lambda at: ["--max-rotation", 200], "--max-rotation must be degrees from 0 to"),
     "jitter": (lambda at: ["--jitter", "nan"], "--jitter must be a fraction from 0 to 1, got nan"),
     "no epochs": (lambda at: ["--epochs", 0], "--epochs must be at least 1, got 0"),
+    "epochs without end": (
+        lambda at: ["--epochs", 10**18],
+        "--epochs must be at most 1000000, got 1000000000000000000",
+    ),
+    "options that the network has not": (
+        lambda at: ["--model-options", '{"name": "em"}'],
+        "--model-options has 'name', which image_capsnet does not have",
+    ),
+    "an option of the network that is of another type": (
+        lambda at: ["--model-options", '{"primary_types": 40.5}'],
+        "--model-options do not fit image_capsnet: primary_types must be an int, got 40.5",
+    ),
+    "an option of the network that is of no type that it has": (
+        lambda at: ["--model-options", '{"pose_dim": []}'],
+        "--model-options do not fit image_capsnet: pose_dim must be an int, got []",
+    ),
     "negative batch": (lambda at: ["--batch-size", -4], "--batch-size must be at least 1, got -4"),
     "learning rate 0": (lambda at: ["--learning-rate", 0], "--learning-rate must be a positive"),
     "learning rate NaN": (lambda at: ["--learning-rate", "nan"], "at most 1e+30, got nan"),
@@ -233,6 +250,10 @@ TRAIN = {
     "out that is not UTF-8": (
         lambda at: ["--out", os.fsdecode(bytes(at.here) + b"/\xff")],
         "\\udcff is not UTF-8, and safetensors could not open the model in it: name another folder",
+    ),
+    "out of nobody": (
+        lambda at: ["--out", "~nosuchuser/run"],
+        "--out ~nosuchuser/run names the folder of a user, and there is none called nosuchuser",
     ),
     "data of nobody": (
         lambda at: ["--data", "~nosuchuser/pictures"],
@@ -836,3 +857,22 @@ def test_there_are_enough_kinds():
     """45 through the command line and 15 from Python were promised."""
     assert len(TRAIN) + len(MODELS) + len(OTHERS) >= 45
     assert len(PYTHON) >= 15
+
+
+def test_the_home_folder_is_meant_by_a_tilde_that_no_shell_has_seen(torchcaps, place, monkeypatch):
+    monkeypatch.setenv("HOME", str(place.here))
+    answer = torchcaps("explore", place.run, "--no-open", "--out=~/page.html")
+    assert answer.out == f"explorer: {place.here / 'page.html'}\n"
+    assert (place.here / "page.html").is_file()
+
+
+def test_pillow_adds_nothing_to_the_sentence_about_a_damaged_image(torchcaps, place):
+    path = place.here / "a.tiff"
+    Image.fromarray(NOISE[0]).save(path)
+    content = bytearray(path.read_bytes())
+    del content[-6:]  # the last entry of the directory
+    path.write_bytes(content)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        one_sentence(torchcaps("predict", place.run, path))
+    assert not [warning for warning in caught if "PIL" in warning.filename]

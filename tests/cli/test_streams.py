@@ -104,6 +104,17 @@ def test_a_name_with_a_break_is_told_on_one_line(torchcaps, tmp_path):
     assert "a \\x1b[31mb.png is not an image" in answer.err
 
 
+def test_a_warning_of_such_a_name_is_one_line_too(torchcaps, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        shutil.copy(PICTURE, tmp_path / "data" / name / "1.png")
+    (tmp_path / "data" / "a" / "x\n\x1b[31my.txt").write_text("no image")
+    answer = torchcaps("eval", SHIPPED, "--data", tmp_path / "data")
+    warning, sentence = answer.err.splitlines()
+    assert warning.endswith("the first " + str(tmp_path / "data" / "a" / "x \\x1b[31my.txt"))
+    assert sentence.startswith("torchcaps: ")
+
+
 def test_under_torchrun_one_process_answers(torchcaps, trained, monkeypatch):
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     monkeypatch.setenv("RANK", "1")

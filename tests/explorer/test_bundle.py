@@ -151,3 +151,13 @@ def test_modules_that_import_each_other(tmp_path):
     )
     with pytest.raises(BundleError, match=r"import each other: .*main\.js"):
         bundle(tmp_path, "main.js")
+
+
+def test_the_same_modules_make_the_same_script_in_every_process(tmp_path):
+    """Their order is that of the imports, and not that of a set."""
+    names = [f"m{number}" for number in range(9)]
+    imports = "".join(f'import {{ {name} }} from "./{name}.js";\n' for name in names)
+    write(tmp_path, main=imports, **{name: f"export const {name} = 1;\n" for name in names})
+    script = bundle(tmp_path, "main.js")
+    places = [script.index(f"// {name}.js\n") for name in names]
+    assert places == sorted(places)

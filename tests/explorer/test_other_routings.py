@@ -224,7 +224,7 @@ def test_couplings_that_are_whole_at_first(open_page, tmp_path):
 def test_only_the_most_active_class_draws_for_the_misfit(page, model):
     """Training asks for no value of an activation: above ½ are all of them, or none."""
     image = torch.tensor(state(page, "image")).view(1, 1, 17, 17)
-    expected_misfit = misfit(page_model(model), image, lengths=False).item()
+    expected_misfit = misfit(page_model(model), image, lengths=False).value.item()
     assert page.evaluate("torchcaps.store.state.result.misfit") == pytest.approx(
         expected_misfit, abs=1e-4
     )

@@ -326,8 +326,10 @@ def test_votes_that_agree_look_other_than_votes_that_do_not(page):
 @pytest.mark.parametrize("sizes", [{"pose_dim": 1}, {"pose_dim": 2}, {"num_classes": 2}])
 def test_planes_of_other_networks(open_page, tmp_path, sizes):
     """Poses of one or two numbers fill the plane, and nothing complains."""
-    options: dict[str, Any] = {"image_size": 17, "conv_channels": 4, "primary_types": 2}
-    write_explorer(CapsNet(**options, **sizes, decoder_hidden=[5]), tmp_path / "page.html")
+    options: dict[str, Any] = {
+        "image_size": 17, "conv_channels": 4, "primary_types": 2, "decoder_hidden": [5]
+    }  # fmt: skip
+    write_explorer(CapsNet(**options, **sizes), tmp_path / "page.html")
     page = open_page(tmp_path / "page.html", reduced_motion="reduce")
     settle(page)
     assert "appear here" in page.locator("#arrows-words").text_content()

@@ -50,3 +50,15 @@ def test_refuses() -> None:
         layer(torch.randn(2, 3, 20, 8))
     with pytest.raises(ValueError, match="types must be at least 1, got 0"):
         PrimaryCaps(3, types=0)
+
+
+def test_features_of_another_type_than_the_weights_are_refused_and_autocast_is_not() -> None:
+    layer = PrimaryCaps(2, types=2, dim=4, kernel_size=2)
+    for wrong in (torch.float64, torch.float16):
+        said = f"features is {wrong} and the weights torch.float32: convert one of them"
+        with pytest.raises(TypeError, match=said):
+            layer(torch.rand(1, 2, 4, 4).to(wrong))
+    with pytest.raises(TypeError, match=r"features must be a floating-point tensor"):
+        layer(torch.ones(1, 2, 4, 4, dtype=torch.uint8))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(torch.rand(1, 2, 4, 4).bfloat16()).pose.dtype == torch.float32

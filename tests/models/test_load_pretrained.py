@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 import torch
 
-from torchcaps import InputError, create_model, list_pretrained, load_model, load_pretrained
+from torchcaps import (
+    CapsNet,
+    InputError,
+    create_model,
+    list_pretrained,
+    load_model,
+    load_pretrained,
+)
 from torchcaps.explorer import SHIPPED
 from torchcaps.models import folder as model_folders
 
@@ -83,3 +90,20 @@ def test_a_repository_without_a_model_names_what_is_missing(cached: Path) -> Non
     shutil.rmtree(snapshot)
     with pytest.raises(InputError, match="me/digits"):
         load_model("me/digits", cache_dir=cached, local_files_only=True)
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "{", "[" * 100_000, '{"architecture": 3}'])
+def test_a_repository_whose_config_is_none(cached: Path, content: str) -> None:
+    (config,) = cached.glob("models--me--digits/snapshots/*/config.json")
+    config.write_text(content)
+    said = "config.json (is not valid JSON|does not name an)"
+    for load in (load_model, CapsNet.from_pretrained):
+        with pytest.raises(InputError, match=said):
+            load("me/digits", cache_dir=cached, local_files_only=True)
+
+
+def test_a_repository_by_the_class_of_its_model(cached: Path) -> None:
+    model = CapsNet.from_pretrained("me/digits", cache_dir=cached, local_files_only=True)
+    assert model.image_size == (17, 17)
+    with pytest.raises(InputError, match="me/other is no folder here, and the Hugging Face Hub"):
+        CapsNet.from_pretrained("me/other", cache_dir=cached, local_files_only=True)

@@ -20,7 +20,9 @@ def tiny(tmp_path):
     """Make an experiment so small that it can be run in a test."""
     path = write_npz(tmp_path / "tiny.npz", tiny_data())
 
-    def shrink(experiment: Experiment, seeds: int = 1, **options) -> Experiment:
+    def shrink(
+        experiment: Experiment, seeds: int = 1, rates: tuple[float, ...] = (), **options
+    ) -> Experiment:
         scale = experiment.scales["smoke"]
         if scale.training is not None:
             defaults = {"epochs": 2, "batch_size": 16, "precision": "fp32", "checkpoint_every": 2}
@@ -28,7 +30,7 @@ def tiny(tmp_path):
                 scale.training, data=str(path), **{**defaults, **options}
             )
             scale = dataclasses.replace(
-                scale, seeds=seeds, training=training, images=64, held_out=20
+                scale, seeds=seeds, training=training, images=64, held_out=20, rates=rates
             )
         return dataclasses.replace(experiment, scales={"smoke": scale})
 

@@ -12,6 +12,7 @@ from reproduction.affine import experiment as affine
 from reproduction.affine import matched_evaluation
 from reproduction.affine import report as affine_report
 from reproduction.affine.matched_evaluation import MatchedEvaluation
+from reproduction.harness.experiment import Results
 from reproduction.harness.pooled_cnn import PooledCNN
 from reproduction.harness.run import reproduce
 from tests.small_runs import tiny_data
@@ -103,7 +104,8 @@ def rows(folder):
     for path in sorted((folder / "cells").glob("*.json")):
         row = json.loads(path.read_text())["row"]
         with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
-            found[path.stem] = row | {name: arrays[name].tolist() for name in arrays.files}
+            kept = {name: arrays[name].tolist() for name in arrays.files}
+        found[path.stem] = {k: v for k, v in row.items() if k != "training_seconds"} | kept
     return found
 
 
@@ -192,10 +194,33 @@ def test_networks_are_compared_by_seeds_that_all_reach_the_level():
     )
 
 
-def test_the_claim_is_decided_by_the_numbers():
-    better = {"cnn": [0.3, 0.31, 0.32], "r1": [0.2] * 3, "r3": [0.2, 0.2, 0.2]}
-    worse = {**better, "cnn": [0.1, 0.11, 0.1]}
-    unclear = {**better, "cnn": [0.1, 0.31, 0.25]}
-    found = [affine_report.findings(errors)[0].verdict for errors in (better, worse, unclear)]
-    assert found == ["as published", "the reverse of what is published", "not decided"]
-    assert affine_report.difference_at_level(better, "r1", "r3").endswith("not decided")
+def test_networks_are_judged_at_the_level_where_both_come_so_far(tmp_path):
+    """By their answers there and after the last epoch, over the seeds that both have."""
+    draw = np.random.default_rng(0)
+    answers = {
+        (name, seed): {"matched_wrong": draw.random(300) < p, "wrong": draw.random(300) < 0.5}
+        for name, p in (("cnn", 0.4), ("r1", 0.2), ("r3", 0.2))
+        for seed in range(6)
+    }
+    rows = [{"cell": name, **row(seed, 0.2)} for name, seed in answers]
+    rows.append({"cell": "cnn-rate0.001", "seed": 1000, "aside_error": 0.1})
+    rows[0]["matched_look"] = None  # of the CNN, seed 0
+    results = Results(
+        tmp_path, affine.SCALES["cpu"], rows, lambda one: answers[one["cell"], one["seed"]]
+    )
+    found = affine_report.judged_differences(results)
+    assert [one.first for one in found] == [
+        f"{network}, {when},"
+        for when in ("at the level", "after the last epoch")
+        for network in ("CNN", "CapsNet, uniform coupling (r = 1)")
+    ]  # fmt: skip
+    assert [one.estimate.seeds for one in found] == [5, 6, 6, 6]
+    assert [one.published for one in found] == [pytest.approx(0.13), None, None, None]
+    ours, theirs = (
+        np.mean([answers[name, s]["matched_wrong"] for s in range(1, 6)]) for name in ("cnn", "r3")
+    )
+    assert found[0].estimate.mean == pytest.approx(ours - theirs)
+    for own in rows:
+        if own["cell"] == "cnn":
+            own["matched_look"] = None
+    assert len(affine_report.judged_differences(results)) == 3

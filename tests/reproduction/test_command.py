@@ -95,7 +95,7 @@ def test_a_mistake_is_answered_with_one_sentence(reproduction, tmp_path, monkeyp
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("module", ["torchcaps", "tyro"])
+@pytest.mark.parametrize("module", ["torchcaps", "tyro", "scipy"])
 def test_what_is_missing_is_told(module):
     """Before anything else: the module is hidden by one that is not found."""
     code = f"import sys, runpy; sys.modules[{module!r}] = None; runpy.run_module('reproduction')"
@@ -104,5 +104,5 @@ def test_what_is_missing_is_told(module):
     assert answer.stderr.startswith(
         f"reproduction: {module} is not installed: call {sys.executable} "
     )
-    assert "-m pip install -c constraints.txt -e '.[train]' at the root" in answer.stderr
+    assert "-m pip install -c constraints.txt -e '.[train,affnist]' at the root" in answer.stderr
     assert answer.stderr.count("\n") == 1

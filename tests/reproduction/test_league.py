@@ -24,7 +24,9 @@ def small(tiny, monkeypatch):
     """One routing beside uniform coupling; what a step costs is not measured."""
     monkeypatch.setattr(league, "step_cost", lambda *arguments: (0.1, None))
     experiment = tiny(league.EXPERIMENT, epochs=1)
-    scale = dataclasses.replace(experiment.scales["smoke"], compared=(UNIFORM, "em"))
+    scale = dataclasses.replace(
+        experiment.scales["smoke"], compared=(UNIFORM, "em"), rates=(0.001, 0.003)
+    )
     return dataclasses.replace(experiment, scales={"smoke": scale})
 
 
@@ -33,6 +35,7 @@ def rows_of(folder):
     found = {}
     for path in sorted((folder / "cells").glob("*.json")):
         row = json.loads(path.read_text())["row"]
+        row.pop("training_seconds", None)
         arrays = path.with_suffix(".npz")
         if arrays.exists():
             with np.load(arrays, allow_pickle=False) as file:

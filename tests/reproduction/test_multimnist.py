@@ -1,19 +1,20 @@
 """Training on pairs of digits: the losses, what counts as right, going on after a stop, words."""
 
 import json
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from reproduction.harness.comparison import compared, paired_table
 from reproduction.harness.experiment import Results
 from reproduction.harness.pair_training import PairTask, answers_on, both_found, losses_of
 from reproduction.harness.pooled_cnn import PooledCNN
 from reproduction.harness.run import reproduce
+from reproduction.harness.workbench import choice
 from reproduction.multimnist import experiment as multimnist
 from reproduction.multimnist.figures import in_two_colours, like_labels
+from reproduction.multimnist.report import digits_of_pairs
 from tests.small_runs import tiny_config, tiny_data
 from torchcaps.data import ImageData, MultiMNIST, PairBatch
 from torchcaps.errors import RunStopped
@@ -23,7 +24,7 @@ from torchcaps.training.precision import choose_precision
 from torchcaps.training.run import Run
 
 FP32 = choose_precision("fp32", torch.device("cpu"))
-TIMES = {"seconds_per_step"}
+TIMES = {"seconds_per_step", "training_seconds"}
 
 
 def small_net(model=None, **options):
@@ -219,42 +220,21 @@ def test_training_and_held_out_pairs_come_from_their_own_parts(small, tmp_path, 
 
 
 # --- words and pictures
-@pytest.mark.parametrize(
-    ("ours", "said"),
-    [
-        ([30, 31, 32.3], "+2.01 points (95 % interval 1.97 to 2.05; published +2.30): as publis"),
-        ([5, 5, 5.5], "-0.58 points (95 % interval -0.77 to -0.39; published +2.30): the rever"),
-        ([5, 12, 15], "published +2.30): not decided"),
-        ([500], "+49.00 points (one seed; published +2.30): not decided"),
-    ],
-)
-def test_networks_are_compared_seed_by_seed(ours, said):
-    theirs = [10, 11, 12][: len(ours)]
-    pair = (multimnist.COMPARISONS["r1"], multimnist.COMPARISONS["r3"])
-    words = compared(pair[0], pair[1], [x / 1000 for x in ours], [x / 1000 for x in theirs])
-    assert said in words
-    unknown = [one._replace(published=None) for one in pair]
-    words = compared(unknown[0], unknown[1], [x / 1000 for x in ours], [x / 1000 for x in theirs])
-    assert "published" not in words
-
-
-def test_the_paired_table_counts_what_only_one_gets_wrong():
-    wrong = {"cnn": [1, 1, 1, 0, 0], "r1": [0, 0, 0, 1, 0], "r3": [1, 0, 0, 0, 0]}
-    made = [{"cell": name, "seed": seed} for seed in (0, 1) for name in wrong]
-
-    class Made:
-        rows = made
-
-        def of(self, cell):
-            return [row for row in made if row["cell"] == cell]
-
-        def arrays(self, row):
-            return {"wrong": np.array(wrong[row["cell"]])}
-
-    lines = paired_table(cast(Results, Made()), multimnist.COMPARISONS, "r3", "wrong").splitlines()
-    # b = 4, c = 0: p = 2 · 1/16; b = 2, c = 2: 1
-    assert lines[2] == "| baseline CNN | 4 | 0 | 0.12 | 0.5, 0.5 |"
-    assert lines[3] == "| CapsNet, r = 1 | 2 | 2 | 1 | 1, 1 |"
+def test_the_report_knows_which_pairs_share_a_digit(small, tmp_path):
+    """From the classes of the digits alone."""
+    folder, _ = reproduce(small, out=tmp_path / "out")
+    with np.load(folder / "cells" / "r3-seed0.npz", allow_pickle=False) as arrays:
+        kept = dict(arrays)
+    row = {"cell": "r3", "seed": 0, "pairs": 100}
+    results = Results(tmp_path, small.scales["smoke"], [row], lambda row: kept)
+    places = digits_of_pairs(results)
+    digits = choice(tiny_data().test, 20)
+    pairs = MultiMNIST(digits, seed=0, max_shift=4)
+    assert np.array_equal(digits.labels.numpy()[places], pairs.batch(0, 100).labels.numpy())
+    assert np.array_equal(places, pairs.places(0, 100).numpy())
+    del kept["digit_labels"]  # as in older rows
+    assert digits_of_pairs(results) is None
+    assert "pairs for independent: they are too narrow" not in (folder / "report.md").read_text()
 
 
 def test_an_answer_that_is_right_has_the_colour_of_its_label():

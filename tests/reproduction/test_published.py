@@ -224,12 +224,13 @@ def test_a_folder_that_holds_none(tmp_path):
 def test_a_part_of_the_page(finish, tmp_path, monkeypatch):
     monkeypatch.setattr(page, "EXPERIMENTS", {"toy": toy()})
     results = tmp_path / "results"
-    assert "| [toy](#toy) |  | Shows something. |  |  | open |" in page.page(results)
+    assert "| [toy](#toy) |  | Shows something. |  |  |  | open |" in page.page(results)
     published.publish(finish(TWO_SEEDS[:2], data="cifar10"), results)
     monkeypatch.setattr(page, "EXPERIMENTS", EXPERIMENTS)
     text = page.page(results, link="there")
     for line in (
-        "| [toy](#toy) | cifar10, cpu | it is claimed | 1 | 1 | borne out |",
+        "| [toy](#toy) | cifar10, cpu | it is claimed | 1 | 1 | `image_capsnet`, not the paper’s "
+        "network | borne out |",
         "Claims something.",
         "- values [0, 1], arrays 6",
         "![All of it](there/toy-cpu-cifar10/all.png)",

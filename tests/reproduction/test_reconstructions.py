@@ -1,6 +1,7 @@
 """The report of `reconstructions` follows its rows."""
 
 import re
+from typing import Any
 
 import numpy as np
 
@@ -22,8 +23,8 @@ def test_the_answers_about_drawings_follow_the_rows(tmp_path):
     report = reconstructions.report(Results(tmp_path, scale, rows, lambda row: arrays))
     ours = "squared error of a drawing {} ± 0.7, of the mean image of the class 40.0"
     assert [(found.ours, found.verdict) for found in report.findings] == [
-        (ours.format(45.5), "no better than the mean image"),
-        (ours.format(30.5), "details are kept"),
+        (ours.format(45.5), "not decided (2 seeds)"),
+        (ours.format(30.5), "not decided (2 seeds)"),
     ]
     before = pixels(tmp_path / "wrong_paper.png")
     kept = reconstructions.slim(arrays)
@@ -36,3 +37,36 @@ def test_the_answers_about_drawings_follow_the_rows(tmp_path):
     pictures = re.findall(r"\(([a-z_]+)\.png\)", report.body)
     assert pictures == ["right_authors", "right_paper", "wrong_paper", "wrong_authors"]
     assert report.body.index("right_authors") < report.body.index("| weights of the loss")
+
+
+def test_drawings_are_judged_beside_principal_components(tmp_path):
+    """By the errors of every image: the paper's weights draw worse, the authors' as well."""
+    draw = np.random.default_rng(1)
+    images = draw.random((1, 1, 17, 17), dtype=np.float32)
+    principal = draw.normal(15, 2, 200)
+    kept: dict[tuple[str, int], dict[str, Any]] = {}
+    for name, more in (("paper", 8.0), ("authors", 0.0)):
+        for s in range(5):
+            own = principal + more + draw.normal(0, 1, 200)
+            kept[name, s] = {"drawing_error": own.astype(np.float16)}
+        kept[name, 0] |= {
+            "principal_error": principal.astype(np.float16),
+            "mean_image_error": np.full(200, 41.5, np.float16),
+            **dict.fromkeys(("images", "as_predicted", "as_labelled"), images),
+            "labels": np.array([1]), "predictions": np.array([1]),
+        }  # fmt: skip
+    rows = [
+        {"cell": name, "seed": s, "drawing_error": float(arrays["drawing_error"].mean()),
+         "principal_error": 15.0, "mean_image_error": 41.5, "test_error": 0.01}
+        for (name, s), arrays in kept.items()
+    ]  # fmt: skip
+    arrays = lambda row: kept[row["cell"], row["seed"]]  # noqa: E731
+    scale = reconstructions.SCALES["cpu"]
+    report = reconstructions.report(Results(tmp_path, scale, rows, arrays))
+    assert [found.verdict for found in report.findings] == ["higher", "not decided"]
+    assert report.findings[0].claim.endswith("16 principal components of its class (weights of the "
+                                             "paper)")  # fmt: skip
+    line = "drawing, weights of the authors’ code, minus the mean image of the class | -26."
+    assert line in report.body
+    slimmed = lambda row: reconstructions.slim(arrays(row))  # noqa: E731
+    assert reconstructions.report(Results(tmp_path, scale, rows, slimmed)) == report

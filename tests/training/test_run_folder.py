@@ -8,11 +8,14 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from tests.small_runs import tiny_config
 from torchcaps.errors import InputError
+from torchcaps.training import run
 from torchcaps.training.run_folder import RunFolder
 from torchcaps.training.run_lock import RunLock
 
@@ -96,3 +99,38 @@ def test_a_lock_that_says_nothing_is_a_lock(tmp_path, content):
     with pytest.raises(InputError, match="is being written by another process"):
         RunLock(tmp_path)
     lock.release()
+
+
+@pytest.mark.parametrize("begins", [True, False], ids=["begin", "resume"])
+def test_all_processes_of_a_distributed_run_hear_who_holds_it(tmp_path, monkeypatch, begins):
+    """The first of them tries for the lock, and the others are told what it found."""
+    said: list[object] = []
+
+    def broadcast(objects):
+        if process.is_main:
+            said[:] = objects
+        objects[:] = said
+
+    monkeypatch.setattr(run, "broadcast_object_list", broadcast)
+    config = tiny_config(tmp_path / "run")
+    if begins:  # somebody is faster between the folder and its lock
+        monkeypatch.setattr(run, "RunLock", refuse)
+    else:
+        RunFolder.create(config, "tiny")
+        lock = RunLock(tmp_path / "run")
+    for is_main in (True, False):
+        process: Any = SimpleNamespace(
+            is_main=is_main,
+            sampler=SimpleNamespace(world=2),
+            config=config,
+            task=SimpleNamespace(name="tiny"),
+            folder=RunFolder(tmp_path / "run"),
+        )
+        with pytest.raises(InputError, match="is being written by process"):
+            (run.Run.begin if begins else run.Run._hold)(process)
+    if not begins:
+        lock.release()
+
+
+def refuse(folder):
+    raise InputError(f"the run {folder} is being written by process 1")

@@ -3,7 +3,9 @@
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 from torchcaps import __version__
@@ -30,6 +32,7 @@ def run(arguments: Sequence[str]) -> None:
         print(f"torchcaps {__version__}")
         return
     command = parse(arguments)
+    expand_paths(command)
     try:
         command.run()
     except (MemoryError, RuntimeError) as error:
@@ -54,6 +57,8 @@ def exit_after(
         keep_going: the command goes on where what it prints cannot be printed: hours of work are
             not lost for a display.
     """
+    # What Pillow has to say of a damaged image is said by the sentence that names the file.
+    warnings.filterwarnings("ignore", module="PIL")
     with safe_streams(keep_going):
         exit_with_code(command, program)
 
@@ -92,6 +97,24 @@ def check_none_empty(arguments: Sequence[str]) -> None:
             continue
         what = name or (before if before.startswith("--") else "an argument")
         raise InputError(f"{what} is empty: give it a value, or leave it out")
+
+
+def expand_paths(command: Any) -> None:
+    """Put folders of users in the place of ~ and ~name, as a shell does where it sees them.
+
+    Raises:
+        InputError: there is no such user; without this a folder of that name would be made.
+    """
+    for name, value in vars(command).items():
+        if not isinstance(value, Path) or not str(value).startswith("~"):
+            continue
+        try:
+            setattr(command, name, value.expanduser())
+        except RuntimeError as error:
+            raise InputError(
+                f"--{name.replace('_', '-')} {value} names the folder of a user, and there is none "
+                f"called {value.parts[0][1:]}: for a folder of that name write ./{value}"
+            ) from error
 
 
 def is_other_process() -> bool:

@@ -2,6 +2,7 @@
 
 import codecs
 import io
+import logging
 import os
 import re
 import sys
@@ -79,13 +80,24 @@ def safe_streams(keep_going: bool = False) -> Iterator[None]:
     out, err = (io.StringIO() if stream is None else stream for stream in before)
     sys.stdout = cast("Any", Display(out, keep_going))
     sys.stderr = cast("Any", Display(err, True))
+    warnings = OneLine(logging.WARNING)
+    logging.getLogger("torchcaps").addHandler(warnings)
     try:
         yield
     finally:
+        logging.getLogger("torchcaps").removeHandler(warnings)
         sys.stdout, sys.stderr = before
         for stream, errors in handlers:
             if not stream.closed:
                 stream.reconfigure(errors=errors)
+
+
+class OneLine(logging.Handler):
+    """Prints a warning on standard error as one line, whatever a name in it holds."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print it."""
+        print(one_line(record.getMessage()), file=sys.stderr)
 
 
 class Display:

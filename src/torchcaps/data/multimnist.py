@@ -100,14 +100,21 @@ class MultiMNIST:
         height, width = self.data.image_size
         return height + 2 * self.padding, width + 2 * self.padding
 
-    def batch(self, start: int, count: int) -> PairBatch:
-        """The pairs number `start` to `start + count − 1`, on the device of the data."""
-        draws = IndexedRandom("pairs", self.seed, start, count)
+    def places(self, start: int, count: int) -> Tensor:
+        """Which two of the data make the pairs number `start` to `start + count − 1`, `[B, 2]`."""
+        return self._places(IndexedRandom("pairs", self.seed, start, count))
+
+    def _places(self, draws: IndexedRandom) -> Tensor:
         first = draws.integers(0, len(self.data))
         own = self.data.labels.cpu()[first]
         place = draws.integers(1, len(self.data) - self._sizes[own])
         place += torch.where(place >= self._starts[own], self._sizes[own], 0)
-        chosen = torch.stack([first, self._by_class[place]], dim=1).flatten()  # [2B]
+        return torch.stack([first, self._by_class[place]], dim=1)
+
+    def batch(self, start: int, count: int) -> PairBatch:
+        """The pairs number `start` to `start + count − 1`, on the device of the data."""
+        draws = IndexedRandom("pairs", self.seed, start, count)
+        chosen = self._places(draws).flatten()  # [2B]
         span = 2 * self.max_shift + 1
         shifts = torch.stack([draws.integers(k, span) for k in (2, 3, 4, 5)], dim=1)
         chosen, shifts = (part.to(self.data.images.device) for part in (chosen, shifts))

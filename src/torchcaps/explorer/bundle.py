@@ -48,7 +48,8 @@ def bundle(folder: Path, entry: str) -> str:
             would end the script's element.
     """
     sources = read_all(folder, entry)
-    needs = {name: set(imported(name, text)) for name, text in sources.items()}
+    # Lists, not sets: the same modules make the same script in every process.
+    needs = {name: imported(name, text) for name, text in sources.items()}
     try:
         order = list(TopologicalSorter(needs).static_order())
     except CycleError as error:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torchcaps.routing.base import Routing
 from torchcaps.routing.interests import InterestVotes
 from torchcaps.routing.registry import create_routing
-from torchcaps.types import check_choice, check_counts, check_float_tensor
+from torchcaps.types import check_choice, check_counts, check_float_tensor, check_same_dtype
 from torchcaps.votes import LinearVotes, SharedVotes, Votes
 
 __all__ = ["InterestCaps", "SelfAttentiveInterests", "attend_to_interests", "starting_logits"]
@@ -144,6 +144,7 @@ class InterestCaps(nn.Module):
 
     def votes(self, items: Tensor) -> Votes:
         """The votes of the items, without logits."""
+        check_same_dtype("items", items, self.weight)
         if self.maps == "shared":  # the same for all interests
             return SharedVotes(items @ self.weight.mT, self.sizes[1])
         weight = self.weight if self.length is None else self.weight[: items.shape[1]]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from torchcaps.functional import soft_squash, squash
-from torchcaps.types import Capsules, check_counts
+from torchcaps.types import Capsules, check_counts, check_float_tensor, check_same_dtype
 
 __all__ = ["PrimaryCaps", "WholeMapCaps", "convolved_size"]
 
@@ -59,11 +59,13 @@ class PrimaryCaps(nn.Module):
 
     def forward(self, features: Tensor) -> Capsules:
         """features `[B, in_channels, H, W]` → `Capsules`."""
+        check_float_tensor("features", features)
         if features.dim() != 4 or features.shape[1] != self.conv.in_channels:
             raise ValueError(
                 f"features must be [B, {self.conv.in_channels}, H, W], "
                 f"got shape {tuple(features.shape)}"
             )
+        check_same_dtype("features", features, self.conv.weight)
         self.grid(*features.shape[2:])
         # Under autocast the convolution gives bf16; poses keep the precision of the weights.
         maps = self.conv(features).to(self.conv.weight.dtype)  # [B, types·dim, H', W']
@@ -115,12 +117,14 @@ class WholeMapCaps(nn.Module):
 
     def forward(self, features: Tensor) -> Capsules:
         """features `[B, types·dim, H, W]` → `Capsules`."""
+        check_float_tensor("features", features)
         expected = (self.conv.in_channels, *self.conv.kernel_size)
         if features.dim() != 4 or features.shape[1:] != expected:
             raise ValueError(
                 f"features must be [B, {', '.join(map(str, expected))}], "
                 f"got shape {tuple(features.shape)}"
             )
+        check_same_dtype("features", features, self.conv.weight)
         components = self.conv(features).to(self.conv.weight.dtype).flatten(1)
         pose = soft_squash(components.unflatten(1, (self.types, self.dim)))
         return Capsules(pose, torch.linalg.vector_norm(pose, dim=-1))

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from torchcaps.types import Capsules, check_choice, check_counts
+from torchcaps.types import (
+    Capsules,
+    check_choice,
+    check_counts,
+    check_float_tensor,
+    check_same_dtype,
+)
 from torchcaps.votes.windows import as_pair
 
 __all__ = ["PrimaryCapsMap"]
@@ -78,11 +84,13 @@ class PrimaryCapsMap(nn.Module):
 
     def forward(self, features: Tensor) -> Capsules:
         """features `[B, in_channels, H, W]` → `Capsules`."""
+        check_float_tensor("features", features)
         if features.dim() != 4 or features.shape[1] != self.pose.in_channels:
             raise ValueError(
                 f"features must be [B, {self.pose.in_channels}, H, W], "
                 f"got shape {tuple(features.shape)}"
             )
+        check_same_dtype("features", features, self.pose.weight)
         poses = self.pose(features).to(self.pose.weight.dtype)  # autocast gives bf16
         logits = self.activation(features).to(self.activation.weight.dtype)
         if self.norm == "channels":

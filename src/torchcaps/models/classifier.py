@@ -10,7 +10,13 @@ from torchcaps.models.pretrained import Pretrained
 from torchcaps.models.summary import Summary, count_parameters, routing_note, summarise
 from torchcaps.models.trace import trace_layers
 from torchcaps.routing.base import RoutingTrace
-from torchcaps.types import Capsules, check_counts, exportable, values_at_hand
+from torchcaps.types import (
+    Capsules,
+    check_counts,
+    check_same_dtype,
+    exportable,
+    values_at_hand,
+)
 
 __all__ = ["Classifier", "Losses", "ModelOutput", "count_parameters"]
 
@@ -214,6 +220,8 @@ class Classifier(Pretrained, pipeline_tag="image-classification"):
                 f"images must be [B, {', '.join(map(str, expected))}] (channels, height, width), "
                 f"got shape {tuple(images.shape)}"
             )
+        if (weight := next(self.parameters(), None)) is not None:
+            check_same_dtype("images", images, weight)
         self._check_range(images)
 
     def _check_range(self, images: Tensor) -> None:

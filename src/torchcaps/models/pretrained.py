@@ -8,11 +8,12 @@ from typing import Any, ClassVar, Self
 
 import safetensors.torch
 import torch
-from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download
+from huggingface_hub import ModelCard, ModelHubMixin
 from torch import nn
 
 import torchcaps
 from torchcaps.errors import InputError
+from torchcaps.models.folder import HUB_OPTIONS, download
 from torchcaps.models.weights_file import (
     CONFIG,
     WEIGHTS,
@@ -209,22 +210,7 @@ class Pretrained(
         **arguments: Any,
     ) -> Self:
         folder = Path(model_id)
-        if folder.is_dir():
-            config = read_config(folder)
-            weights = find_weights(folder)
-        else:
-            weights = Path(
-                hf_hub_download(
-                    repo_id=model_id,
-                    filename=WEIGHTS,
-                    revision=revision,
-                    cache_dir=cache_dir,
-                    force_download=force_download,
-                    token=token,
-                    local_files_only=local_files_only,
-                )
-            )
-        config = config or {}
+        config, weights = read_config(folder), find_weights(folder)
         architecture = config.get("architecture", cls.__name__)
         if architecture != cls.__name__:
             raise InputError(
@@ -281,9 +267,12 @@ class Pretrained(
         Raises:
             InputError: a file that is missing, damaged, a pickle, or of another architecture.
         """
-        if Path(pretrained_model_name_or_path).is_dir():
-            read_config(Path(pretrained_model_name_or_path))  # before the mixin, for its message
-        return super().from_pretrained(str(pretrained_model_name_or_path), **kwargs)
+        folder = Path(pretrained_model_name_or_path)
+        hub = {name: kwargs.pop(name) for name in HUB_OPTIONS if name in kwargs}
+        if not folder.is_dir():
+            folder = download(str(pretrained_model_name_or_path), hub)
+        read_config(folder)  # before the mixin, for its message
+        return super().from_pretrained(str(folder), **kwargs)
 
 
 def lines(module: nn.Module) -> list[str]:

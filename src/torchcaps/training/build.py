@@ -67,6 +67,10 @@ def build_model(config: TrainConfig, data: ImageData) -> Classifier:
         raise
     except ValueError as error:
         raise InputError(f"{data.name} does not fit {config.model}: {error}") from error
+    except TypeError as error:
+        if not config.model_options:
+            raise
+        raise InputError(f"--model-options do not fit {config.model}: {error}") from error
 
 
 def begun_model(folder: Path, config: TrainConfig, data: ImageData) -> Classifier:
@@ -119,6 +123,11 @@ def model_options(config: TrainConfig) -> dict[str, Any]:
             option that it does not have.
     """
     chosen = dict(config.model_options or {})
+    if strange := [name for name in chosen if not takes_argument(config.model, name)]:
+        raise InputError(
+            f"--model-options has {strange[0]!r}, which {config.model} does not have: "
+            "`torchcaps info` lists the networks, and the documentation their arguments"
+        )
     capsules = takes_argument(config.model, "routing")
     if not capsules:
         asked = (config.routing, config.iterations, config.loss_scale)

@@ -24,6 +24,7 @@ __all__ = [
 ]
 
 MOST_WORKERS = 256
+MOST_EPOCHS = 1_000_000  # metrics.csv and every checkpoint hold a row for each that is done
 EPOCHS = 20  # where nothing is said, and there are enough images
 MOST_THREADS = 1024  # with far more, the system refuses to start them and the process dies
 
@@ -153,6 +154,8 @@ class TrainConfig:
         _at_least(1, self, "epochs", "image_size", "channels", "iterations", "threads", "patience")
         if self.threads is not None and self.threads > MOST_THREADS:
             raise _bad("threads", self.threads, f"at most {MOST_THREADS}")
+        if self.epochs is not None and self.epochs > MOST_EPOCHS:
+            raise _bad("epochs", self.epochs, f"at most {MOST_EPOCHS}")
         if self.iterations is not None and self.iterations > MOST_ITERATIONS:
             raise _bad("iterations", self.iterations, f"at most {MOST_ITERATIONS}")
         if self.workers is not None and self.workers > MOST_WORKERS:

@@ -21,7 +21,7 @@ from torchcaps.errors import InputError, RunStopped
 from torchcaps.storage import locked
 from torchcaps.training.run import Run
 
-TIMES = {"seconds_per_step"}
+TIMES = {"seconds_per_step", "training_seconds"}
 
 
 def rows(folder):
@@ -225,6 +225,18 @@ def test_only_temporary_files_that_are_nobodys_are_removed(agreement, tmp_path):
     assert new.exists()
 
 
+def test_the_lock_that_a_kill_left_beside_a_finished_cell_is_removed(agreement, tmp_path):
+    """The kill came after the cell's last file: nobody computes, or claims, that cell again."""
+    folder, _ = reproduce(agreement, out=tmp_path / "run")
+    cell = next((folder / "cells").glob("*.json"))
+    left, held = cell.with_suffix(".lock"), folder / "cells" / "other.lock"
+    left.touch()
+    held.touch()  # of a cell that is not finished: another process may compute it
+    reproduce(agreement, out=tmp_path / "run")
+    assert not left.exists()
+    assert held.exists()
+
+
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"row": {}}', b"\xff"])
 def test_a_damaged_cell_is_named(agreement, tmp_path, content):
     folder, _ = reproduce(agreement, out=tmp_path / "out")
@@ -254,4 +266,4 @@ def test_names():
 
 def test_the_time_of_a_step_is_that_of_the_quickest_epoch():
     history = [{"seconds": 10.0}, {"seconds": 4.0}]
-    assert Trained(None, None, history, steps=8).seconds_per_step == 1
+    assert Trained(None, None, history, steps=8, budget={}).seconds_per_step == 1

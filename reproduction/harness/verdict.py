@@ -1,0 +1,128 @@
+"""What is said of a difference of two networks, by one rule for all experiments.
+
+A difference is *lower* or *higher* where zero is excluded, at p < 0.05 after Holm's correction over
+all comparisons of the report. Where it is not, but a difference as large as the published one is
+excluded, by the same measure, the published effect is *excluded*. All else is *not decided*, and so
+is everything that was trained with fewer than five seeds. Whether a published difference lies in
+the interval is said beside the verdict: to have its sign is not to have its size.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from reproduction.harness.crossed import Estimate
+
+__all__ = [
+    "LEAST_SEEDS",
+    "RULES",
+    "Difference",
+    "Judgement",
+    "holm",
+    "judge",
+    "too_few",
+    "verdict",
+]
+
+LEAST_SEEDS = 5
+SIGNIFICANT = 0.05
+RULES = " ".join((__doc__ or "").split("\n\n", 1)[1].split())
+
+
+class Difference(NamedTuple):
+    """A number of one network less that of another.
+
+    Attributes:
+        first, second: what the networks are called.
+        estimate: of the difference.
+        published: the same as published; None where it is not.
+    """
+
+    first: str
+    second: str
+    estimate: Estimate
+    published: float | None = None
+
+
+class Judgement(NamedTuple):
+    """A difference, its p values corrected for all that stand beside it, and the verdict.
+
+    Attributes:
+        p: of zero; None where one seed gives none.
+        p_published: of the published difference, where there is one.
+    """
+
+    difference: Difference
+    p: float | None
+    p_published: float | None
+    verdict: str
+
+
+def judge(differences: Sequence[Difference]) -> list[Judgement]:
+    """The verdicts on all comparisons of a report, in their order.
+
+    Zero and the published differences are two families: of each, in at most one report of twenty
+    anything is said to be excluded that is true.
+    """
+    zero = holm([one.estimate.p() if known(one) else None for one in differences])
+    published = holm(
+        [
+            one.estimate.p(one.published) if known(one) and one.published is not None else None
+            for one in differences
+        ]
+    )
+    return [
+        Judgement(one, p, p_published, verdict(one.estimate, p, p_published))
+        for one, p, p_published in zip(differences, zero, published)
+    ]
+
+
+def known(one: Difference) -> bool:
+    """Whether there is an error to judge it by."""
+    return one.estimate.seeds > 1
+
+
+def verdict(estimate: Estimate, p: float | None, p_published: float | None) -> str:
+    """ "lower", "higher", "excluded" or "not decided", with the number of seeds where it is that.
+
+    Example:
+        >>> verdict(Estimate(-0.02, 0.001, 4, 5), 0.001, None)
+        'lower'
+        >>> verdict(Estimate(-0.02, 0.001, 2, 3), 0.001, None)
+        'not decided (3 seeds)'
+    """
+    if estimate.seeds < LEAST_SEEDS or p is None:
+        return too_few(estimate.seeds)
+    if p < SIGNIFICANT:
+        return "lower" if estimate.mean < 0 else "higher"
+    if p_published is not None and p_published < SIGNIFICANT:
+        return "excluded"
+    return "not decided"
+
+
+def too_few(seeds: int) -> str:
+    """The verdict on what was trained with so few seeds."""
+    return f"not decided ({seeds} seed{'s' if seeds > 1 else ''})"
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """p values corrected for their number, so that all of them hold together.
+
+    The k-th smallest of n is multiplied by n − k + 1, and none is below a smaller one. statsmodels
+    has it, but neither NumPy nor SciPy, and it is too little to depend on a package for.
+
+    Args:
+        p_values: None where there is none, which counts for nothing.
+
+    Reference: Holm (1979).
+
+    Example:
+        >>> holm([0.01, 0.04, None, 0.03])
+        [0.03, 0.06, None, 0.06]
+    """
+    order = sorted((p, k) for k, p in enumerate(p_values) if p is not None)
+    corrected: list[float | None] = [None] * len(p_values)
+    least = 0.0
+    for rank, (p, k) in enumerate(order):
+        least = max(least, min(1.0, (len(order) - rank) * p))
+        corrected[k] = least
+    return corrected

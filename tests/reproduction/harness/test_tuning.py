@@ -1,0 +1,166 @@
+"""Rates that are tried on images kept aside: for every experiment by the same code."""
+
+import dataclasses
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from reproduction.harness.cell import Cell, Outcome
+from reproduction.harness.experiment import Experiment, Report, Results
+from reproduction.harness.registry import EXPERIMENTS
+from reproduction.harness.run import reproduce
+from reproduction.harness.scale import Scale
+from reproduction.harness.tuning import trial_part, tuned_cells, tuning_differs
+from reproduction.harness.workbench import MOST_ASIDE, Workbench
+from tests.small_runs import tiny_data
+from torchcaps.errors import InputError, RunStopped
+from torchcaps.training.config import TrainConfig
+
+NETWORKS: dict[str, dict[str, Any]] = {"a": {"iterations": 1}, "b": {"learning_rate": 0.5}}
+COMPARED = ("affine", "cifar-loss", "iterations", "league", "mistakes", "multimnist", "table1")
+
+
+def test_every_experiment_that_compares_networks_tries_as_many_rates_for_each():
+    for name in COMPARED:
+        for scale in EXPERIMENTS[name].scales.values():
+            cells = EXPERIMENTS[name].cells(scale)
+            networks = {cell.network for cell in cells if cell.trial_of is None}
+            assert len(scale.rates) >= 2
+            for network in networks:
+                tried = [c.options["learning_rate"] for c in cells if c.trial_of == network]
+                assert tried == list(scale.rates), f"{name}: {network}"
+            assert {cell.seed for cell in cells if cell.trial_of} == {1000}
+            assert tuning_differs(scale) in EXPERIMENTS[name].differs(scale)
+        assert EXPERIMENTS[name].scales["cpu"].seeds >= 5
+        assert EXPERIMENTS[name].scales["paper"].seeds >= 5
+
+
+def test_cells_of_trials_come_first():
+    scale = Scale(1, 2, rates=(0.1, 0.2))
+    cells = tuned_cells(NETWORKS, scale)
+    assert [cell.key for cell in cells[:4]] == [
+        "a-rate0.1-seed1000", "a-rate0.2-seed1000", "b-rate0.1-seed1000", "b-rate0.2-seed1000"
+    ]  # fmt: skip
+    assert cells[2].options == {"learning_rate": 0.1}
+    assert [cell.key for cell in cells[4:]] == ["a-seed0", "b-seed0", "a-seed1", "b-seed1"]
+    assert len(tuned_cells(NETWORKS, Scale(1, 2))) == 4
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """An experiment without training, whose error at a rate is known; and what it was given."""
+    errors = {("a", 0.1): 0.3, ("a", 0.2): 0.2, ("b", 0.1): 0.25, ("b", 0.2): 0.25}
+    monkeypatch.setattr("reproduction.harness.workbench.load", lambda name, data_dir: tiny_data(90))
+    given: list[tuple[Cell, Workbench]] = []
+
+    def compute(cell, workbench):
+        given.append((cell, workbench))
+        error = errors[cell.network, cell.options["learning_rate"]]
+        if error is None:
+            raise RunStopped("the loss is not finite", exit_code=1)
+        return Outcome({"test_error": error, "images": len(workbench.data.test), "more": 1})
+
+    scale = Scale(1, 1, TrainConfig(data="tiny", epochs=1), rates=(0.1, 0.2))
+    experiment = Experiment(
+        name="toy", about="Toy.", scales={"smoke": scale},
+        cells=lambda scale: tuned_cells(NETWORKS, scale), compute=compute,
+        report=lambda results: Report(
+            [], "\n\n".join(trial_part(results, {"a": "A", "b": "B"}))
+        ),
+        differs=lambda scale: ["all"],
+    )  # fmt: skip
+    return SimpleNamespace(experiment=experiment, given=given, errors=errors, out=tmp_path / "out")
+
+
+def row(toy, key):
+    return json.loads((toy.out / "cells" / f"{key}.json").read_text())["row"]
+
+
+def test_the_best_rate_is_taken_and_recorded(toy):
+    folder, _ = reproduce(toy.experiment, out=toy.out)
+    assert row(toy, "a-rate0.2-seed1000") == {
+        "learning_rate": 0.2, "aside_error": 0.2, "images": len(tiny_data(90).train) // 3
+    }  # fmt: skip
+    assert row(toy, "a-seed0")["learning_rate"] == 0.2
+    assert row(toy, "b-seed0")["learning_rate"] == 0.1  # of equal ones the smallest
+    compared = {cell.key: cell.options for cell, _ in toy.given if cell.trial_of is None}
+    assert compared["a-seed0"] == {"iterations": 1, "learning_rate": 0.2}
+    assert compared["b-seed0"] == {"learning_rate": 0.1}
+    text = (folder / "report.md").read_text()
+    assert "| A | 30.00 | 20.00 | 0.2 |" in text
+    assert "| B | 25.00 | 25.00 | 0.1 |" in text
+
+
+def test_a_trial_sees_no_held_out_image_and_no_training_sees_those_kept_aside(toy):
+    reproduce(toy.experiment, out=toy.out)
+    pixels = {
+        kind: [
+            tuple({image.numpy().tobytes() for image in part.images} for part in workbench.data)
+            for cell, workbench in toy.given
+            if (cell.trial_of is not None) == (kind == "trials")
+        ]
+        for kind in ("trials", "compared")
+    }
+    held_out = {image.numpy().tobytes() for image in tiny_data(90).test.images}
+    (learnt, aside) = pixels["trials"][0]
+    assert pixels["trials"] == [(learnt, aside)] * 4
+    assert pixels["compared"] == [(learnt, held_out)] * 2
+    assert not learnt & aside
+    assert not held_out & (learnt | aside)
+
+
+def test_at_most_a_thousand_images_are_kept_aside(toy):
+    scale = toy.experiment.scales["smoke"]
+    bench = Workbench(None, scale, None, None)
+    whole = tiny_data(9 * MOST_ASIDE)
+    bench.whole = whole
+    assert len(bench.for_trials.data.test) == pytest.approx(MOST_ASIDE, abs=2)
+    assert len(bench.data.train) + len(bench.for_trials.data.test) == len(whole.train)
+    assert bench.data.test is whole.test
+    plain = Workbench(None, dataclasses.replace(scale, rates=()), None, None)
+    plain.whole = whole
+    assert plain.data is whole
+
+
+def test_a_rate_at_which_training_diverges_is_the_worst(toy):
+    toy.errors["a", 0.2] = None
+    reproduce(toy.experiment, out=toy.out)
+    assert row(toy, "a-rate0.2-seed1000") == {"learning_rate": 0.2, "aside_error": 1.0}
+    assert row(toy, "a-seed0")["learning_rate"] == 0.1
+
+
+def test_a_trial_that_is_interrupted_is_no_trial(toy, monkeypatch):
+    def stops(cell, workbench):
+        raise RunStopped("stopped", exit_code=130)
+
+    experiment = dataclasses.replace(toy.experiment, compute=stops)
+    with pytest.raises(RunStopped):
+        reproduce(experiment, out=toy.out)
+    assert not list((toy.out / "cells").glob("*.json"))
+
+
+def test_another_column_may_choose(toy):
+    def compute(cell, workbench):
+        return Outcome({"test_error": 0.5, "other": -cell.options["learning_rate"]})
+
+    reproduce(dataclasses.replace(toy.experiment, compute=compute, tuned_by="other"), out=toy.out)
+    assert row(toy, "a-seed0")["learning_rate"] == 0.2
+
+
+def test_the_data_of_the_folder_are_those_before_any_were_kept_aside(toy):
+    reproduce(toy.experiment, out=toy.out)
+    facts = json.loads((toy.out / "experiment.json").read_text())["data"]
+    assert facts["train"] == len(tiny_data(90).train)
+
+
+def test_more_seeds_than_the_trials_leave_are_refused(toy):
+    with pytest.raises(InputError, match="--seeds must be at most 1000, got 1001"):
+        reproduce(toy.experiment, seeds=1001, out=toy.out)
+
+
+def test_without_rates_there_are_no_trials(tmp_path):
+    results = Results(tmp_path, Scale(1), [], lambda row: {})
+    assert trial_part(results, {"a": "A"}) == []
+    assert tuning_differs(Scale(1)).startswith("Learning rates were not tuned")
