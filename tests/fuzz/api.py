@@ -168,7 +168,7 @@ def ordinary(value: object) -> bool:
     """Whether an argument asks for nothing beyond what numbers can hold."""
     if not isinstance(value, Tensor):
         return True
-    if value.dtype.is_complex:
+    if value.dtype.is_complex or (value.dtype.is_floating_point and value.dtype.itemsize == 1):
         return False
     return bool(value.isfinite().all()) and bool((value.double().abs() < 1e3).all())
 
