@@ -64,7 +64,7 @@ class SquashOverClasses(MistakenRouting):
     name = "squash-over-classes"
 
     def squashed(self, s: Tensor) -> Tensor:
-        return squash(s, dim=-2)
+        return squash(s, dim=-2 if s.dim() > 1 else -1)  # of a single capsule there is one axis
 
 
 class SquashOverAll(MistakenRouting):

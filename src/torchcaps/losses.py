@@ -142,7 +142,7 @@ def reconstruction_loss(reconstruction: Tensor, images: Tensor) -> Tensor:
             "must have the same shape [B, ...]"
         )
     error = accumulated(reconstruction) - accumulated(images)
-    return error.square().flatten(1).sum(dim=1).mean()
+    return error.square().unsqueeze(-1).flatten(1).sum(dim=1).mean()
 
 
 def class_targets(labels: Tensor, shape: torch.Size) -> Tensor:

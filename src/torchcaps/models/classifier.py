@@ -220,9 +220,9 @@ class Classifier(Pretrained, pipeline_tag="image-classification"):
                 f"images must be [B, {', '.join(map(str, expected))}] (channels, height, width), "
                 f"got shape {tuple(images.shape)}"
             )
+        self._check_range(images)
         if (weight := next(self.parameters(), None)) is not None:
             check_same_dtype("images", images, weight)
-        self._check_range(images)
 
     def _check_range(self, images: Tensor) -> None:
         """Raise for pixels from 0 to 255, which are wrong however well they are predicted.
