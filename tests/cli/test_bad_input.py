@@ -251,6 +251,10 @@ TRAIN = {
         lambda at: ["--out", os.fsdecode(bytes(at.here) + b"/\xff")],
         "\\udcff is not UTF-8, and safetensors could not open the model in it: name another folder",
     ),
+    "out in too many folders": (
+        lambda at: ["--out", "a/" * 900 + "a"],
+        "--out names 901 folders in each other; expected at most 500: take a shorter path",
+    ),
     "out of nobody": (
         lambda at: ["--out", "~nosuchuser/run"],
         "--out ~nosuchuser/run names the folder of a user, and there is none called nosuchuser",
@@ -513,6 +517,10 @@ OTHERS = {
     "reproduce: with the options it had": (
         lambda at: ["reproduce", "iterations", "--scale", "paper", "--list"],
         "the experiments are in the source, not in this package: in a checkout, run",
+    ),
+    "predict: out of a name that no file can have": (
+        lambda at: ["predict", at.run, at.write("a.png", b"x"), "--out", "\ud800"],
+        "'\\ud800' holds a character that no name of a file can have",
     ),
     "eval: no batch": (lambda at: ["eval", at.run, "--batch-size", 0], "--batch-size must be at"),
     "eval: threads": (lambda at: ["eval", at.run, "--threads", -1], "--threads must be at least 1"),

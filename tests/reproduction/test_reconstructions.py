@@ -47,7 +47,7 @@ def test_drawings_are_judged_beside_principal_components(tmp_path):
     kept: dict[tuple[str, int], dict[str, Any]] = {}
     for name, more in (("paper", 8.0), ("authors", 0.0)):
         for s in range(5):
-            own = principal + more + draw.normal(0, 1, 200)
+            own = principal + more + 0.2 * s + draw.normal(0, 1, 200)
             kept[name, s] = {"drawing_error": own.astype(np.float16)}
         kept[name, 0] |= {
             "principal_error": principal.astype(np.float16),
@@ -66,6 +66,9 @@ def test_drawings_are_judged_beside_principal_components(tmp_path):
     assert [found.verdict for found in report.findings] == ["higher", "not decided"]
     assert report.findings[0].claim.endswith("16 principal components of its class (weights of the "
                                              "paper)")  # fmt: skip
+    every = np.mean([kept["paper", s]["drawing_error"].astype(float) for s in range(5)])
+    above = every - kept["paper", 0]["principal_error"].astype(float).mean()
+    assert f"paper, minus 16 principal components of its class | {above:+.2f} |" in report.body
     line = "drawing, weights of the authors’ code, minus the mean image of the class | -26."
     assert line in report.body
     slimmed = lambda row: reconstructions.slim(arrays(row))  # noqa: E731

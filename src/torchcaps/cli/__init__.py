@@ -15,6 +15,10 @@ from torchcaps.errors import InputError, RunStopped, SomeFailed
 
 __all__ = ["exit_after", "main"]
 
+DEEPEST = (
+    500  # folders in each other: Python makes them by calling itself, a thousand times at most
+)
+
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command that the arguments name, and exit as `exit_after` does."""
@@ -77,6 +81,8 @@ def exit_with_code(command: Callable[[], None], program: str) -> NoReturn:
         where = f"{error.filename}: " if error.filename else ""
         what = f"{where}{error.strerror or error}"
         fail(f"{what}: nothing was half-written; see to it and try again", program=program)
+    except UnicodeEncodeError as error:  # from JSON, which has characters that no name can have
+        fail(f"{error.object!a} holds a character that no name of a file can have", 2, program)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -103,10 +109,18 @@ def expand_paths(command: Any) -> None:
     """Put folders of users in the place of ~ and ~name, as a shell does where it sees them.
 
     Raises:
-        InputError: there is no such user; without this a folder of that name would be made.
+        InputError: there is no such user (without this a folder of that name would be made), or
+            more folders are in each other than Python makes.
     """
     for name, value in vars(command).items():
-        if not isinstance(value, Path) or not str(value).startswith("~"):
+        if not isinstance(value, Path):
+            continue
+        if len(value.parts) > DEEPEST:
+            raise InputError(
+                f"--{name.replace('_', '-')} names {len(value.parts):,} folders in each other; "
+                f"expected at most {DEEPEST}: take a shorter path"
+            )
+        if not str(value).startswith("~"):
             continue
         try:
             setattr(command, name, value.expanduser())
