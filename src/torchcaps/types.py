@@ -11,6 +11,8 @@ from torchcaps.plain_numbers import MOST_ITERATIONS, is_number, is_whole
 
 __all__ = ["Capsules", "Paper"]
 
+MOST = 2**31 - 1  # of a count: torch takes no number beyond 64 bits, and has no memory for these
+
 NamedTupleType = TypeVar("NamedTupleType", bound=type)
 
 
@@ -72,6 +74,8 @@ def check_counts(**counts: Any) -> tuple[int, ...]:
             raise TypeError(f"{name} must be an int, got {value!r}")
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
+        if value > MOST:
+            raise ValueError(f"{name} must be at most {MOST}, got {value}")
         plain.append(int(value))
     return tuple(plain)
 
@@ -79,7 +83,7 @@ def check_counts(**counts: Any) -> tuple[int, ...]:
 def check_several(name: str, values: Any, many: int) -> list[int]:
     """So many values as a list of plain ints; raise, naming the argument, unless all are ≥ 1."""
     listed = list(values) if isinstance(values, Iterable) else []
-    if len(listed) != many or not all(is_whole(value) and value >= 1 for value in listed):
+    if len(listed) != many or not all(is_whole(value) and 1 <= value <= MOST for value in listed):
         number = {2: "two", 3: "three", 4: "four"}[many]
         raise ValueError(f"{name} must be {number} positive whole numbers, got {values!r}")
     return [int(value) for value in listed]

@@ -203,6 +203,10 @@ TRAIN = {
         lambda at: ["--epochs", 10**18],
         "--epochs must be at most 1000000, got 1000000000000000000",
     ),
+    "a stride beyond 64 bits": (
+        lambda at: ["--model", "capsnet", "--model-options", json.dumps({"primary_stride": 2**63})],
+        "stride must be at most 2147483647, got 9223372036854775808",
+    ),
     "options that the network has not": (
         lambda at: ["--model-options", '{"name": "em"}'],
         "--model-options has 'name', which image_capsnet does not have",

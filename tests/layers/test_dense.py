@@ -1,12 +1,14 @@
 """DenseCaps: Eq 2 with routing, and how its weights begin."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 
 from tests import oracle
 from tests.routing.oracles import dynamic as dynamic_oracle
-from torchcaps import Capsules, DenseCaps, DynamicRouting
+from torchcaps import Capsules, DenseCaps, DynamicRouting, list_routings
 
 
 def test_it_is_equation_2_and_procedure_1() -> None:
@@ -109,3 +111,19 @@ def test_refuses() -> None:
 
 def test_it_says_what_it_is() -> None:
     assert "5×4 → 3×6, bias=False" in repr(DenseCaps(5, 4, 3, 6))
+
+
+@pytest.mark.parametrize("routing", list_routings())
+def test_poses_in_double_precision_are_routed_by_what_was_learned_in_single(routing):
+    layer = DenseCaps(3, 4, 2, 4, routing).eval()
+    pose = torch.rand(2, 3, 4, dtype=torch.float64)
+    found, expected = layer(pose), copy.deepcopy(layer).double()(pose)
+    assert found.pose.dtype == torch.float64
+    torch.testing.assert_close(found.pose, expected.pose, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(found.activation, expected.activation, rtol=1e-12, atol=1e-12)
+
+
+def test_running_statistics_are_not_mixed_with_double_precision():
+    layer = DenseCaps(3, 4, 2, 4, "variational")
+    with pytest.raises(TypeError, match=r"votes are torch.float64 and norm_\w+\.running_mean of"):
+        layer(torch.rand(2, 3, 4, dtype=torch.float64))

@@ -249,7 +249,7 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
                 votes (with the reasons). TypeError: another type.
         """
         votes, activation = self.check_arguments(votes, activation, mask)
-        if narrow := self.narrow_tensors():
+        if narrow := self.narrow_tensors(votes):
             return self.with_tensors(narrow, lambda same: same.forward(votes, activation, mask))
         call = self.call(votes)
         backend = choose_backend(self.backend, call)
@@ -280,7 +280,7 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
     ) -> RoutingTrace:
         """The same routing with all votes at once, every iteration kept; arguments as `forward`."""
         votes, activation = self.check_arguments(votes, activation, mask)
-        if narrow := self.narrow_tensors():
+        if narrow := self.narrow_tensors(votes):
             return self.with_tensors(narrow, lambda same: same.trace(votes, activation, mask))
         with no_autocast(votes.device):
             steps = list(self.steps(Problem.of(votes, activation, mask)))
@@ -309,16 +309,18 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
             coupling = tile.without_masked(couple(seen, logits))
         return logits, coupling, self.gather(seen, coupling, state)
 
-    def narrow_tensors(self) -> dict[str, Tensor]:
-        """In float32 what is learned in half precision: a sum of both is no operation of torch's.
+    def narrow_tensors(self, votes: Votes) -> dict[str, Tensor]:
+        """What is learned in fewer bits than it is computed in, with as many: a sum of both is no
+        operation of torch's.
 
         Running statistics are among them in evaluation alone; in training they would be lost.
         """
+        wanted = torch.promote_types(votes.dtype, torch.float32)
         buffers = () if self.training else self.named_buffers()
         return {
-            name: tensor.float()
+            name: tensor.to(wanted)
             for name, tensor in (*self.named_parameters(), *buffers)
-            if tensor.dtype in (torch.bfloat16, torch.float16)
+            if tensor.is_floating_point() and tensor.dtype.itemsize < wanted.itemsize
         }
 
     def with_tensors(self, tensors: dict[str, Tensor], do: Callable[[Self], ResultT]) -> ResultT:
@@ -343,6 +345,13 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
                 "layer, or call build(in_caps, in_dim, out_caps, out_dim)"
             )
         votes = as_votes(votes)
+        if self.training and votes.dtype == torch.float64:
+            for name, statistic in self.named_buffers():
+                if statistic.dtype == torch.float32:
+                    raise TypeError(
+                        f"votes are torch.float64 and {name} of {type(self).__name__} is "
+                        "torch.float32: convert the votes, or the routing with its .double()"
+                    )
         children = votes.shape[:-2]
         if self.needs_pose and votes.in_pose is None:
             raise ValueError(
