@@ -24,7 +24,7 @@ from torchcaps.benchmark.shapes import Problem, Shape
 from torchcaps.errors import RunStopped
 from torchcaps.kernels.dispatch import choose_backend
 
-__all__ = ["check", "measure"]
+__all__ = ["call_contender", "check", "measure"]
 
 Rows = list[dict[str, Any]]
 SAMPLES_CHECKED = 20  # of a large batch; every sample is routed by itself
@@ -67,7 +67,7 @@ def measure(
             say(f"{shape.name}: {name} is left out: {lacking}")
             continue
         both: dict[tuple[str, str], Callable[[], object]] = {
-            (name, direction): partial(_call, name, problem, direction != "forward")
+            (name, direction): partial(call_contender, name, problem, direction != "forward")
             for direction in DIRECTIONS
         }
         try:
@@ -122,7 +122,8 @@ def check(shape: Shape, device: str) -> None:
             )
 
 
-def _call(name: str, problem: Problem, backward: bool) -> object:
+def call_contender(name: str, problem: Problem, backward: bool) -> object:
+    """Its poses, and with `backward` the gradients of input poses and weights too."""
     if backward:
         return _results(CONTENDERS[name], problem)
     with torch.no_grad():
