@@ -88,12 +88,15 @@ def split(x):
 def product(x, y, EXACT: tl.constexpr):
     """The matrix product xy on tensor cores; EXACT: of float32, with about all its digits.
 
-    Tensor cores cut off where they should round; long sums are therefore added up outside of them.
+    Tensor cores cut off where they should round: what they read is rounded before, the rest of a
+    number too, and long sums are added up outside of them.
     Reference: Ootomo and Yokota (2022), Recovering single precision accuracy from Tensor Cores.
     """
     if EXACT:
-        x_high, x_low = split(x)
-        y_high, y_low = split(y)
+        x_high, x_rest = split(x)
+        y_high, y_rest = split(y)
+        x_low, _ = split(x_rest)
+        y_low, _ = split(y_rest)
         z = tl.dot(x_low, y_high, input_precision="tf32")
         z = tl.dot(x_high, y_low, z, input_precision="tf32")
         z = tl.dot(x_high, y_high, z, input_precision="tf32")
@@ -130,6 +133,16 @@ def logits_of(x, a, j0, J, JB: tl.constexpr):
     """b [BB, JB], −∞ beyond the last output."""
     j = j0 + tl.arange(0, JB)
     return tl.where((j < J)[None, :], tl.sum(x * a, axis=2), -float("inf"))
+
+
+@triton.jit
+def coupling_of(logits, lse):
+    """c [BB, JB] where another program has found lse.
+
+    The logits there may be others in their last digit, which of logits of 1e30 is more than exp can
+    take: no coupling is above 1.
+    """
+    return tl.exp(tl.minimum(logits - lse[:, None], 0.0))
 
 
 @triton.jit
@@ -183,7 +196,7 @@ def iterate(
             lse_of_b = sums + i * B + b
             if GIVEN:
                 lse = tl.load(lse_of_b, mask=b < B, other=0.0)
-                c = tl.exp(logits - lse[:, None])
+                c = coupling_of(logits, lse)
             else:
                 c, lse = softmax(logits, LEAKY)
             if BACKWARD:
@@ -266,6 +279,8 @@ def sweep(
     first_j = (program // depths // parts % walks) * WALK
     chunk = (program // depths // parts // walks).to(tl.int64)
     p = (p0 + tl.arange(0, QB)).to(tl.int64)
+    # Of half-precision factors the gradient is wider than they are.
+    EXACT_GRADIENT: tl.constexpr = EXACT or w.dtype.element_ty != tl.float32
     dw_tile = tl.zeros([QB, JB * DP], tl.float32)
     for i in range(chunk * inputs, tl.minimum((chunk + 1) * inputs, I)):
         for b0 in range(part * samples, tl.minimum((part + 1) * samples, B), BB):
@@ -288,7 +303,7 @@ def sweep(
                         logits = logits_of(x, a_tile, j0, J, JB)
                         lse_of_b = sums + (2 * (t - 1) * tl.cast(I, tl.int64) + i) * B + b
                         lse = tl.load(lse_of_b, mask=b < B, other=0.0)
-                        c = tl.exp(logits - lse[:, None])
+                        c = coupling_of(logits, lse)
                         dx += c[:, :, None] * ds_tile
                         if not DETACH:
                             mean_of_b = lse_of_b + tl.cast(I, tl.int64) * B
@@ -303,10 +318,10 @@ def sweep(
                     # In CUTS parts, one a warp: shorter sums, and no warp repeats another's.
                     dx_parts = tl.permute(tl.reshape(dx, [BB, CUTS, JB * DP // CUTS]), 1, 0, 2)
                     weight = tl.reshape(weight, [CUTS, JB * DP // CUTS, QB])
-                    du_tile += tl.sum(product(dx_parts, weight, EXACT), axis=0)
+                    du_tile += tl.sum(product(dx_parts, weight, EXACT_GRADIENT), axis=0)
                 if DW:
                     pose = load_pose(u + i * U_I, b, B, u_b, p0, P, U_P, QB, True)
-                    dw_tile += product(tl.trans(pose), dx, EXACT)
+                    dw_tile += product(tl.trans(pose), dx, EXACT_GRADIENT)
             if DU:
                 inside_u = (b < B)[:, None] & (p < P)[None, :]
                 places = (b[:, None] * I + i) * P + p[None, :]
