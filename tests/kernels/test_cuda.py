@@ -125,7 +125,7 @@ def assert_as_exact_as_eager(
     anyway, so that many draws are needed.
     """
     B, _, J, D, _ = shape
-    draws = draws or (3 if B * J * D >= 150 else 15 if ON_GPU else 5)
+    draws = draws or (3 if B * J * D >= 150 else 31 if ON_GPU else 5)
     ratios: dict[str, list[float]] = {"pose": [], "du": [], "dW": []}
     for draw in range(draws):
         torch.manual_seed(draw)

@@ -142,7 +142,8 @@ def coupling_of(logits, lse):
     The logits there may be others in their last digit, which of logits of 1e30 is more than exp can
     take: no coupling is above 1.
     """
-    return tl.exp(tl.minimum(logits - lse[:, None], 0.0))
+    difference = logits - lse[:, None]  # NaN is to stay one
+    return tl.exp(tl.minimum(difference, 0.0, propagate_nan=tl.PropagateNan.ALL))
 
 
 @triton.jit
