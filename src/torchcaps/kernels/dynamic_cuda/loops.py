@@ -21,6 +21,8 @@ import triton.language as tl
 
 __all__ = ["finish", "finish_backward", "iterate", "sum_over_outputs", "sweep"]
 
+LARGEST = tl.constexpr(1e6)  # a logit, as in routing/packed.py
+
 
 @triton.jit
 def load_pose(u, b, B, u_b, p0, P, U_P, PB: tl.constexpr, UPCAST: tl.constexpr):
@@ -88,15 +90,13 @@ def split(x):
 def product(x, y, EXACT: tl.constexpr):
     """The matrix product xy on tensor cores; EXACT: of float32, with about all its digits.
 
-    Tensor cores cut off where they should round: what they read is rounded before, the rest of a
-    number too, and long sums are added up outside of them.
+    Tensor cores cut off where they should round; long sums are therefore added up outside of them.
+    The rest is not rounded as the number is: that would turn the NaN of CUDA into a zero.
     Reference: Ootomo and Yokota (2022), Recovering single precision accuracy from Tensor Cores.
     """
     if EXACT:
-        x_high, x_rest = split(x)
-        y_high, y_rest = split(y)
-        x_low, _ = split(x_rest)
-        y_low, _ = split(y_rest)
+        x_high, x_low = split(x)
+        y_high, y_low = split(y)
         z = tl.dot(x_low, y_high, input_precision="tf32")
         z = tl.dot(x_high, y_low, z, input_precision="tf32")
         z = tl.dot(x_high, y_high, z, input_precision="tf32")
@@ -144,6 +144,16 @@ def coupling_of(logits, lse):
     """
     difference = logits - lse[:, None]  # NaN is to stay one
     return tl.exp(tl.minimum(difference, 0.0, propagate_nan=tl.PropagateNan.ALL))
+
+
+@triton.jit
+def logit_gradient(logits, c, dc, mean):
+    """db = c (dc − Σ_k c_k dc_k), [BB, JB].
+
+    Logits so large are constants: c is 0 or 1 there, and what is left of the difference is rounding,
+    which votes of 1e30 would blow up.
+    """
+    return tl.where(tl.abs(logits) > LARGEST, 0.0, c * (dc - mean[:, None]))
 
 
 @triton.jit
@@ -209,7 +219,7 @@ def iterate(
                     mean = tl.sum(c * dc, axis=1)
                     tl.store(lse_of_b, lse, mask=b < B)
                     tl.store(mean_of_b, mean, mask=b < B)
-                c *= dc - mean[:, None]
+                c = logit_gradient(logits, c, dc, mean)
             total += c[:, :, None] * x
     tl.store(partial + chunk * B * (J * D) + offsets, total, mask=inside)
 
@@ -309,7 +319,7 @@ def sweep(
                         if not DETACH:
                             mean_of_b = lse_of_b + tl.cast(I, tl.int64) * B
                             mean = tl.load(mean_of_b, mask=b < B, other=0.0)
-                            db = c * (tl.sum(x * ds_tile, axis=2) - mean[:, None])
+                            db = logit_gradient(logits, c, tl.sum(x * ds_tile, axis=2), mean)
                             dx += db[:, :, None] * a_tile
                 dx = by_column(dx, JB, DP)
                 if DU:
