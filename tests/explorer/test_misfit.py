@@ -38,7 +38,7 @@ def test_an_x_is_not_two_digits(page):
         stroke(page, *line)
     found = page.evaluate("torchcaps.store.state.result.misfit")
     limit = page.evaluate("torchcaps.data.config.misfit_limit")
-    lengths = sorted(page.evaluate("Array.from(torchcaps.store.state.result.lengths)"))
+    lengths = sorted(page.evaluate("Array.from(torchcaps.store.state.result.activation)"))
     assert lengths[-2] > 0.5  # which once read as two digits
     assert found > limit
     assert verdict(page).startswith("Nothing I know: drawn back as ")
@@ -56,7 +56,7 @@ def test_two_digits_that_are_drawn_back_stay_two(page, model):
         page.locator(".strip-overlap + .strip-row button").nth(k).click()
         settle(page)
         long = sum(
-            x > 0.5 for x in page.evaluate("Array.from(torchcaps.store.state.result.lengths)")
+            x > 0.5 for x in page.evaluate("Array.from(torchcaps.store.state.result.activation)")
         )
         if long >= 2:
             assert verdict(page).startswith("Two digits? "), k
