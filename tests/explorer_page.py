@@ -1,5 +1,6 @@
 """Driving the explorer's page as a person does: what its tests, and its pictures, share."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def lengths(page: Any) -> list[float]:
     return page.evaluate("Array.from(torchcaps.store.state.result.activation)")
 
 
-def set_activation(page: Any, *iterations: list[float]) -> None:
+def set_activation(page: Any, *iterations: Sequence[float]) -> None:
     """Put other activations of the class capsules into the result: of its last iterations."""
     page.evaluate(
         """(last) => {
