@@ -1,5 +1,6 @@
 """Driving the explorer's page as a person does: what its tests, and its pictures, share."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,22 @@ def state(page: Any, name: str) -> Any:
 def lengths(page: Any) -> list[float]:
     """The lengths of the class capsules, in full; what the page writes is rounded."""
     settle(page)
-    return page.evaluate("Array.from(torchcaps.store.state.result.lengths)")
+    return page.evaluate("Array.from(torchcaps.store.state.result.activation)")
+
+
+def set_activation(page: Any, *iterations: Sequence[float]) -> None:
+    """Put other activations of the class capsules into the result: of its last iterations."""
+    page.evaluate(
+        """(last) => {
+          const { store } = torchcaps, { result } = store.state;
+          const changed = last.map((values) => Float32Array.from(values));
+          const activations = [...result.trace.activations.slice(0, -last.length), ...changed];
+          const trace = { ...result.trace, activations };
+          store.set({ result: { ...result, trace, activation: activations.at(-1) } });
+        }""",
+        list(iterations),
+    )
+    settle(page)
 
 
 def coupling(page: Any, iteration: int) -> np.ndarray:

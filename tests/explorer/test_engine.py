@@ -29,7 +29,7 @@ ONE = """
 async (image) => {
   const asked = engine.startEngine(data).evaluate(engine.floats(image), 3);
   const found = await engine.within(asked);
-  return { ...found, primary: null, trace: null, lengths: engine.text(found.lengths),
+  return { ...found, primary: null, trace: null, activation: engine.text(found.activation),
     reconstruction: engine.text(found.reconstruction), last: engine.text(found.trace.poses[2]) };
 }
 """
@@ -39,7 +39,7 @@ def same_without_engine(page, image):
     return page.evaluate(
         """(image) => {
           const found = engine.evaluate(engine.readModel(data), engine.floats(image), 3);
-          return { ...found, primary: null, trace: null, lengths: engine.text(found.lengths),
+          return { ...found, primary: null, trace: null, activation: engine.text(found.activation),
             reconstruction: engine.text(found.reconstruction),
             last: engine.text(found.trace.poses[2]) };
         }""",
@@ -93,10 +93,10 @@ def test_a_newer_request_takes_the_place_of_the_waiting_one(page):
           const results = await engine.within(
             Promise.all(images.map((image) => asked.evaluate(image, 2))));
           const expected = images.map((image) =>
-            engine.text(engine.evaluate(engine.readModel(data), image, 2).lengths));
+            engine.text(engine.evaluate(engine.readModel(data), image, 2).activation));
           const later = await asked.evaluate(images[2], 2);
-          return { results: results.map((result) => result && engine.text(result.lengths)),
-            expected, later: engine.text(later.lengths), drawn: (await drawn).length };
+          return { results: results.map((result) => result && engine.text(result.activation)),
+            expected, later: engine.text(later.activation), drawn: (await drawn).length };
         }"""
     )
     expected = found["expected"]

@@ -77,7 +77,7 @@ def test_a_picture_of_nothing_it_knows_is_refused(page):
     noise = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
     page.select_option("#fit", "whole")
     paint(page, noise)
-    lengths = np.array(page.evaluate("Array.from(torchcaps.store.state.result.lengths)"))
+    lengths = np.array(page.evaluate("Array.from(torchcaps.store.state.result.activation)"))
     assert lengths.max() < 0.5
     j = int(lengths.argmax())
     assert verdict(page) == (

@@ -264,3 +264,17 @@ def test_classes_few_or_many_do_not_hide_each_other(open_model, count, width):
     assert (tops[1:] >= (tops + heights)[:-1]).all()
     assert (needed <= heights).all()
     assert heights.max() <= 72
+
+
+@pytest.mark.parametrize("gain", ["1", "4", "16"])
+def test_of_one_class_every_share_is_the_equal_one(open_model, gain):
+    model = CapsNet(**TINY, num_classes=1)
+    page = open_model(model, images_of(model))
+    page.select_option("#gain", gain)
+    page.locator("#strip button").first.click()
+    settle(page)
+    assert page.locator("#legend-note").text_content() == (
+        "Colour: coupling c, always 1, for there is one class alone."
+    )
+    assert texts(page, "#legend .legend-numbers > *") == ["", "1.000", ""]
+    assert page.evaluate("(gain) => torchcaps.departure(1, 1, gain)", int(gain)) == 0

@@ -7,7 +7,17 @@ import pytest
 import torch
 
 from tests.engine_page import with_statistics
-from tests.explorer_page import SEVEN, coupling, lengths, set_range, settle, state, stroke, texts
+from tests.explorer_page import (
+    SEVEN,
+    coupling,
+    lengths,
+    set_activation,
+    set_range,
+    settle,
+    state,
+    stroke,
+    texts,
+)
 from torchcaps.data import ImageData
 from torchcaps.explorer import write_explorer
 from torchcaps.explorer.misfit import misfit
@@ -86,14 +96,7 @@ def test_the_headline_names_the_most_active_class(page, model):
 def test_a_class_is_certain_by_its_odds_among_all(page):
     """Training asks for no value of an activation: one that is small may be sure all the same."""
     for activations, sure in [((0.02, 0.2, 0.01), True), ((0.97, 0.96, 0.98), False)]:
-        page.evaluate(
-            """(values) => {
-              const { store } = torchcaps, lengths = Float32Array.from(values);
-              store.set({ result: { ...store.state.result, lengths } });
-            }""",
-            activations,
-        )
-        settle(page)
+        set_activation(page, activations)
         said = page.locator("#verdict").text_content()
         assert said.startswith("It sees: " if sure else "It is not sure: the most active is ")
 

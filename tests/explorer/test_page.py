@@ -9,6 +9,7 @@ from tests.explorer_page import (
     coupling,
     drawn,
     lengths,
+    set_activation,
     set_range,
     settle,
     state,
@@ -377,15 +378,7 @@ def test_reconstruct_as_another_class(page):
 def test_two_long_capsules_are_asked_about(page):
     page.locator(".strip-overlap + .strip-row button").first.click()
     settle(page)
-    page.evaluate(
-        """() => {
-          const { store } = torchcaps;
-          const lengths = Float32Array.from(store.state.result.lengths).fill(0.05);
-          lengths[3] = 0.8; lengths[8] = 0.7;
-          store.set({ result: { ...store.state.result, lengths } });
-        }"""
-    )
-    settle(page)
+    set_activation(page, [{3: 0.8, 8: 0.7}.get(j, 0.05) for j in range(10)])
     assert page.locator("#verdict").text_content().startswith("Two digits? 3 (0.80) and 8 (0.70)")
 
 

@@ -211,7 +211,7 @@ def test_evaluate_is_all_of_it(engine):
         """(image) => {
           const found = engine.evaluate(model, engine.floats(image), 4);
           return { ...found, primary: null, pose: engine.text(found.trace.poses[3]),
-            iterations: found.trace.sums.length, lengths: engine.text(found.lengths),
+            iterations: found.trace.sums.length, activation: engine.text(found.activation),
             reconstruction: engine.text(found.reconstruction), trace: null };
         }""",
         to_text(image.numpy()),
@@ -221,7 +221,7 @@ def test_evaluate_is_all_of_it(engine):
         output = model(image)
     assert answer["iterations"] == 4
     assert answer["shown"] == output.activation.argmax().item()
-    for name, expected in [("pose", output.pose), ("lengths", output.activation),
+    for name, expected in [("pose", output.pose), ("activation", output.activation),
                            ("reconstruction", output.reconstruction)]:  # fmt: skip
         assert np.abs(from_text(answer[name], *expected.shape) - expected.numpy()).max() < TOLERANCE
 

@@ -11,6 +11,7 @@ from tests.explorer_page import (
     coupling,
     drawn,
     lengths,
+    set_activation,
     set_range,
     settle,
     state,
@@ -87,17 +88,8 @@ def test_lengths_without_routing_are_those_of_one_iteration(page, iterations):
 
 def test_the_words_name_what_routing_turned_round(page):
     """Lengths are set by hand, as of an image that routing alone tells."""
-    page.evaluate(
-        """() => {
-          const { store } = torchcaps;
-          const { result } = store.state;
-          const poses = result.trace.poses.map(() => new Float32Array(160));
-          for (const [t, j, length] of [[0, 4, 0.5], [0, 9, 0.4], [2, 4, 0.3], [2, 9, 0.8]]) {
-            poses[t][16 * j] = length;
-          }
-          store.set({ result: { ...result, trace: { ...result.trace, poses } } });
-        }"""
-    )
+    equal, routed = {4: 0.5, 9: 0.4}, {4: 0.3, 9: 0.8}
+    set_activation(page, *([of.get(j, 0) for j in range(10)] for of in (equal, equal, routed)))
     show(page, "#compare")
     assert page.locator("#compare-words").text_content() == (
         "With equal shares the longest is 4 (0.50). Routing makes it 9 (0.80)."

@@ -25,7 +25,7 @@ import { createStore } from "./state/store.js";
 import { lastStep, openingIterations } from "./state/timeline.js";
 import { createCapsulePixels } from "./views/capsule_pixels.js";
 import { chartFrame, createCharts } from "./views/charts.js";
-import { readPalette } from "./views/colours.js";
+import { departure, readPalette } from "./views/colours.js";
 import { createComparison } from "./views/comparison.js";
 import { createGlossary } from "./views/glossary.js";
 import { createHeadline, newsOf } from "./views/headline.js";
@@ -324,6 +324,7 @@ globalThis.torchcaps = {
   fitWhole,
   inkOf,
   leastDrawn,
+  departure,
 };
 
 /** Show what the address says, if it says something. */

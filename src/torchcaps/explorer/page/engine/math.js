@@ -38,7 +38,7 @@ export function softmax(logits, J, oneMore = false) {
   return shares;
 }
 
-/** Σ_i c_ij û_ij for every output: [J·D], in double precision. */
+/** Σ_i c_ij û_ij for every output: [J·D], added up in double precision. */
 export function weightedSums({ values, J, D }, coupling) {
   const sums = new Float64Array(J * D);
   for (let ij = 0; ij < coupling.length; ij++) {
@@ -47,7 +47,7 @@ export function weightedSums({ values, J, D }, coupling) {
     const to = (ij % J) * D;
     for (let d = 0; d < D; d++) sums[to + d] += weight * values[from + d];
   }
-  return sums;
+  return Float32Array.from(sums);
 }
 
 /** |v_j| of every row of D numbers. */
@@ -76,6 +76,7 @@ export function clamp(value, low, high) {
   return Math.min(high, Math.max(low, value));
 }
 
+/** The index of the largest number; of equal ones, the first. */
 export function longest(lengths) {
   let best = 0;
   for (let j = 1; j < lengths.length; j++) if (lengths[j] > lengths[best]) best = j;

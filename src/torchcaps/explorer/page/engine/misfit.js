@@ -1,6 +1,8 @@
 // How unlike the image is what the network draws back. The exporter has the same, and the limit that
 // held-out images give, in explorer/misfit.py.
 
+import { longest } from "./math.js";
+
 export const LONG = 0.5; // half-way between the margins: a capsule that counts as present
 const SURE = 0.85; // a single capsule of this length is believed, whatever it draws
 
@@ -9,12 +11,11 @@ const SURE = 0.85; // a single capsule of this length is believed, whatever it d
  * for which training asks no value, the most active.
  */
 export function present(activation, { routing }) {
-  const most = activation.indexOf(Math.max(...activation));
   const found = [];
   activation.forEach((a, k) => {
     if (routing.name === "dynamic" && a >= LONG) found.push(k);
   });
-  return found.length > 0 ? found : [most];
+  return found.length > 0 ? found : [longest(activation)];
 }
 
 /** Whether several capsules are long, or none is long enough to be believed. */

@@ -4,7 +4,7 @@
 
 import { convolve, cropped, doubled } from "./convolution.js";
 import { floatsFromBase64 } from "./float16.js";
-import { lengths, logistic, squash } from "./math.js";
+import { lengths, logistic, longest, squash } from "./math.js";
 import { misfit, present } from "./misfit.js";
 import { route } from "./route.js";
 
@@ -138,20 +138,20 @@ function laidOut({ values }, [height, width]) {
 }
 
 /**
- * All of it: {primary, trace, lengths, shown (the longest class), reconstruction of it, misfit: how
+ * All of it: {primary, trace, activation, shown (the most active class), reconstruction of it, misfit: how
  * unlike the image is what all long classes draw}; without a decoder the last two are null.
  */
 export function evaluate(model, image, iterations) {
   const primary = primaryCapsules(model, image);
   const settings = { ...model.config.routing, iterations };
   const { activation, ...trace } = route(allVotes(model, primary), settings);
-  const shown = activation.indexOf(Math.max(...activation));
+  const shown = longest(activation);
   const draw = (k) => reconstruct(model, trace.poses.at(-1), k);
   const reconstruction = draw(shown);
   const drawings = () =>
     present(activation, model.config).map((k) => (k === shown ? reconstruction : draw(k)));
   const unlike = reconstruction && misfit(image, drawings(), model.config);
-  return { primary, trace, lengths: activation, reconstruction, shown, misfit: unlike };
+  return { primary, trace, activation, reconstruction, shown, misfit: unlike };
 }
 
 /** What the page asks of its engine: a request {kind, …} → the result. */

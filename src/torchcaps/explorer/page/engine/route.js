@@ -20,7 +20,7 @@ export function route(votes, settings) {
   const { I, J, D } = votes;
   const given = { ...votes, settings };
   const trace = { name: settings.name, I, J, D, logits: [], coupling: [], sums: [], states: [] };
-  let logits = routing.start(given);
+  let logits = new Float32Array(I * J); // 0
   let state = null;
   for (let t = 1; t <= settings.iterations; t++) {
     const coupling = routing.couple(given, logits, t);

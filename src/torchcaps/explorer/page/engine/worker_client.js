@@ -5,9 +5,9 @@ import { answer, readModel } from "./network.js";
 /**
  * Start the engine on the page's data.
  *
- * evaluate(image, iterations), primary(image) and reconstruct(pose, k) give promises of what the
- * functions of these names (primaryCapsules) in network.js return. Of each kind one request runs and one may wait; a newer one takes the
- * place of the waiting one, whose promise then gives null.
+ * evaluate(image, iterations), primary(image) and reconstruct(pose, k) give promises of what evaluate,
+ * primaryCapsules and reconstruct in network.js return. Of each kind one request runs and one may
+ * wait; a newer one takes the place of the waiting one, whose promise then gives null.
  */
 export function startEngine(data) {
   const run = startWorker(data) ?? startHere(data);

@@ -1,5 +1,5 @@
 /** What the views need of one evaluated image beyond its trace, computed once. */
-import { lengthOf, lengths } from "../engine/math.js";
+import { lengthOf } from "../engine/math.js";
 import { votesOf } from "../engine/network.js";
 import { activationsAt, couplingAt, hasAgreement, momentOf, posesAt } from "./timeline.js";
 
@@ -58,12 +58,8 @@ export function agreementAt(result, measures, moment) {
 }
 
 /** How active the outputs are at a step, in dynamic routing |v_j|; zeros before the first pose. */
-export function lengthsAt(result, step) {
-  const { trace } = result;
-  const moment = momentOf(step, trace.poses.length);
-  const poses = posesAt(trace, moment);
-  if (poses === null) return new Float32Array(trace.J);
-  return trace.name === "dynamic" ? lengths(poses, trace.D) : activationsAt(trace, moment);
+export function activationAt({ trace }, step) {
+  return activationsAt(trace, momentOf(step, trace.poses.length)) ?? new Float32Array(trace.J);
 }
 
 /** The input capsules that send most to output j, c_ij times its weight, the strongest first. */

@@ -5,7 +5,7 @@ import { momentOf } from "./timeline.js";
 /** The picked output capsule, or the longest. */
 export function shownOutput(state) {
   if (state.output !== null) return state.output;
-  return state.result ? longest(state.result.lengths) : 0;
+  return state.result ? longest(state.result.activation) : 0;
 }
 
 /** The picked input capsule, or the one that in the end sends most to the output shown. */

@@ -55,6 +55,7 @@ function rgb(values) {
  * share^(−1/gain). Gain 1 reaches c = 1; a larger gain shows smaller differences.
  */
 export function departure(coupling, share, gain) {
+  if (share === 1) return 0; // of one class, whose coupling is always 1
   if (coupling <= 0) return -1;
   return clamp((gain * Math.log(coupling / share)) / -Math.log(share), -1, 1);
 }

@@ -1,7 +1,7 @@
 /** With and without routing: how active each class is where every share stays equal, and routed. */
 import { element, say } from "../browser/dom.js";
 import { longest } from "../engine/math.js";
-import { lengthsAt } from "../state/measures.js";
+import { activationAt } from "../state/measures.js";
 import { lastStep, STEPS } from "../state/timeline.js";
 import { decimal } from "./number_format.js";
 import { wordsOf } from "./routing_words.js";
@@ -35,7 +35,7 @@ export function createComparison({ table, words, rounds }, config) {
     say(rounds, r === 1 ? "1 iteration" : `${r} iterations`);
     say(heads[3], `r = ${r}`);
     const [equal, routed] = state.result
-      ? [lengthsAt(state.result, STEPS), lengthsAt(state.result, lastStep(r))]
+      ? [activationAt(state.result, STEPS), activationAt(state.result, lastStep(r))]
       : [null, null];
     bars.forEach(({ row, before, after, cells }, j) => {
       before.style.transform = `scaleX(${equal ? equal[j] : 0})`;
@@ -56,13 +56,13 @@ function inWords(equal, routed, r, config) {
   const { most } = wordsOf(config);
   if (r === 1) return "One iteration is no routing: every share is still equal. Set more of them.";
   const [before, after] = [longest(equal), longest(routed)];
-  const told = (lengths, j) => `${names[j]} (${decimal(lengths[j], 2)})`;
+  const told = (activation, j) => `${names[j]} (${decimal(activation[j], 2)})`;
   if (before !== after) {
     return `With equal shares the ${most} is ${told(equal, before)}. Routing makes it ${told(routed, after)}.`;
   }
-  const lead = (lengths) => {
-    const others = Array.from(lengths).filter((_, j) => j !== after);
-    return lengths[after] - Math.max(0, ...others);
+  const lead = (activation) => {
+    const others = Array.from(activation).filter((_, j) => j !== after);
+    return activation[after] - Math.max(0, ...others);
   };
   return `Either way the ${most} is ${names[after]}. Its lead over the next is ${decimal(lead(equal), 2)} with equal shares, and ${decimal(lead(routed), 2)} routed.`;
 }

@@ -1,6 +1,6 @@
 /** What is said above the picture: the answer, what the image really is; and news for a screen reader. */
 import { say } from "../browser/dom.js";
-import { lengthsAt } from "../state/measures.js";
+import { activationAt } from "../state/measures.js";
 import { decimal } from "./number_format.js";
 import { verdict } from "./output_capsules.js";
 import { momentInWords } from "./playback.js";
@@ -31,10 +31,12 @@ function truthOf(sample, label) {
 /** The answer, the longest capsules and the moment shown; nothing while it plays. */
 export function newsOf(state, config) {
   if (state.playing || !state.result) return "";
-  const lengths = lengthsAt(state.result, state.step);
-  const known = Array.from(lengths.keys()).filter((j) => lengths[j] > 0);
-  const order = known.sort((a, b) => lengths[b] - lengths[a]);
-  const first = order.slice(0, 3).map((j) => `${config.class_names[j]} ${decimal(lengths[j], 2)}`);
+  const activation = activationAt(state.result, state.step);
+  const known = Array.from(activation.keys()).filter((j) => activation[j] > 0);
+  const order = known.sort((a, b) => activation[b] - activation[a]);
+  const first = order
+    .slice(0, 3)
+    .map((j) => `${config.class_names[j]} ${decimal(activation[j], 2)}`);
   const { measure } = wordsOf(config);
   const measures = `${measure[0].toUpperCase()}${measure.slice(1)}s`;
   const said = first.length > 0 ? `${measures}: ${first.join(", ")}. ` : "";

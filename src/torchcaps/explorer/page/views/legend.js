@@ -34,6 +34,12 @@ export function createLegend({ box, colourBy, gain, note }, store, config) {
       say(note, `Colour: agreement û·v of the vote with the output shown.${few}`);
       return;
     }
+    if (share === 1) {
+      for (const end of [low, high]) say(end, "");
+      say(middle, decimal(share));
+      say(note, `Colour: coupling c, always 1, for there is one class alone.${few}`);
+      return;
+    }
     const ends = scaleEnds(share, state.gain);
     const exact = state.gain === 1;
     say(low, exact ? "c near 0" : `c ≤ ${decimal(ends.low)}`);

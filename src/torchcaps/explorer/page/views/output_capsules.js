@@ -3,7 +3,7 @@ import { element, say } from "../browser/dom.js";
 import { rovingTabindex } from "../browser/roving_tabindex.js";
 import { longest } from "../engine/math.js";
 import { isDoubtful, LONG } from "../engine/misfit.js";
-import { lengthsAt } from "../state/measures.js";
+import { activationAt } from "../state/measures.js";
 import { shownOutput } from "../state/selection.js";
 import { lastStep, momentOf } from "../state/timeline.js";
 import { decimal } from "./number_format.js";
@@ -42,19 +42,19 @@ export function createOutputCapsules(list, store, config) {
 
   function update(state) {
     const picked = shownOutput(state);
-    const lengths = state.result ? lengthsAt(state.result, state.step) : null;
-    const best = lengths ? longest(lengths) : -1;
+    const activation = state.result ? activationAt(state.result, state.step) : null;
+    const best = activation ? longest(activation) : -1;
     rows.forEach((row, j) => {
-      const length = lengths ? lengths[j] : 0;
-      row.fill.style.transform = `scaleX(${length})`;
-      row.port.style.setProperty("--length", length);
-      say(row.value, lengths && length > 0 ? decimal(length) : "–");
-      row.button.classList.toggle("long", margins && length >= LONG);
-      row.button.classList.toggle("best", j === best && length > 0);
+      const active = activation ? activation[j] : 0;
+      row.fill.style.transform = `scaleX(${active})`;
+      row.port.style.setProperty("--length", active);
+      say(row.value, activation && active > 0 ? decimal(active) : "–");
+      row.button.classList.toggle("long", margins && active >= LONG);
+      row.button.classList.toggle("best", j === best && active > 0);
       row.button.setAttribute("aria-checked", String(j === picked));
       row.button.setAttribute(
         "aria-label",
-        `${row.name}: ${length > 0 ? `${measure} ${decimal(length)}` : `no ${measure} yet`}`,
+        `${row.name}: ${active > 0 ? `${measure} ${decimal(active)}` : `no ${measure} yet`}`,
       );
     });
     if (!list.contains(document.activeElement)) rest(rows[picked].button);
@@ -76,24 +76,24 @@ export function verdict(state, config) {
   const { result, step } = state;
   const { iteration } = momentOf(step, result.trace.poses.length);
   const done = step >= lastStep(result.trace.poses.length);
-  const lengths = done ? result.lengths : lengthsAt(result, step);
-  if (lengths.every((length) => length === 0) && !done) {
+  const activation = activationAt(result, step);
+  if (activation.every((a) => a === 0) && !done) {
     return "Nothing is known yet: all shares are equal.";
   }
-  const order = Array.from(lengths.keys()).sort((a, b) => lengths[b] - lengths[a]);
-  const named = (j) => `${config.class_names[j]} (${decimal(lengths[j], 2)})`;
+  const order = Array.from(activation.keys()).sort((a, b) => activation[b] - activation[a]);
+  const named = (j) => `${config.class_names[j]} (${decimal(activation[j], 2)})`;
   const { most, less, margins } = wordsOf(config);
   if (!done) return `In iteration ${iteration}, the ${most} so far: ${named(order[0])}.`;
-  if (lengths[order[0]] < config.threshold) {
+  if (activation[order[0]] < config.threshold) {
     return `Nothing I know: the ${most}, ${named(order[0])}, is ${less} ${config.threshold}.`;
   }
-  const long = order.filter((j) => margins && lengths[j] >= LONG);
+  const long = order.filter((j) => margins && activation[j] >= LONG);
   if (isUnlike(result, config)) {
     const told = long.length >= 2 ? `${named(long[0])} and ${named(long[1])}` : named(order[0]);
     return `Nothing I know: drawn back as ${told}, it is another picture.`;
   }
   if (!margins) {
-    const sure = chance(lengths, order[0]) >= 0.5;
+    const sure = chance(activation, order[0]) >= 0.5;
     return sure
       ? `It sees: ${named(order[0])}.`
       : `It is not sure: the ${most} is ${named(order[0])}.`;
@@ -114,8 +114,8 @@ function chance(activations, j) {
 }
 
 /** Whether an image in doubt is drawn back less like itself than held-out images are. */
-function isUnlike({ misfit, lengths }, config) {
+function isUnlike({ misfit, activation }, config) {
   const { threshold, misfit_limit: limit } = config;
-  const doubtful = !wordsOf(config).margins || isDoubtful(lengths);
+  const doubtful = !wordsOf(config).margins || isDoubtful(activation);
   return threshold > 0 && limit !== null && misfit > limit && doubtful;
 }

@@ -6,6 +6,10 @@ import { createCapsulePixels } from "./capsule_pixels.js";
 import { createVoteArrows } from "./vote_arrows.js";
 import { createWeightMatrix } from "./weight_matrix.js";
 
+// What is drawn changes with these alone: pointing moves no arrows, and a step no pixels.
+const OF_PIXELS = ["ready", "image", "result", "input", "output", "hovered", "excited"];
+const OF_ARROWS = ["ready", "result", "step", "input", "output"];
+
 export function createPair(parts, model, config, most) {
   const { pixels, names } = parts;
   const box = element("div", { class: "patches" });
@@ -14,16 +18,17 @@ export function createPair(parts, model, config, most) {
   const showMatrix = createWeightMatrix(parts.matrix, model, config);
   const arrows = createVoteArrows(parts.arrows, model, config);
 
-  function update(state) {
+  function update(state, changed) {
+    const isNew = (keys) => keys.some((key) => changed.has(key));
     box.hidden = !state.result;
-    if (state.result) {
+    if (state.result && isNew(OF_PIXELS)) {
       const i = seenInput(state);
       say(names.capsule, `: ${nameOf(i, config.primary_grid)}`);
       say(names.class, ` ${config.class_names[shownOutput(state)]}`);
       showPatches(i, state.image);
     }
     showMatrix(state);
-    arrows.update(state);
+    if (isNew(OF_ARROWS)) arrows.update(state);
   }
   return { update, repaint: arrows.repaint };
 }

@@ -49,7 +49,7 @@ export function createReconstruction(parts, engine, store, config, leftOut = fal
   }
 
   const chosen = () =>
-    choice.value === "" ? longest(store.state.result.lengths) : Number(choice.value);
+    choice.value === "" ? longest(store.state.result.activation) : Number(choice.value);
   const bent = () => offsets.some((offset) => offset !== 0);
 
   reset.addEventListener("click", () => {

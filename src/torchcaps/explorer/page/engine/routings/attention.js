@@ -6,16 +6,11 @@
 
 import { agreement, clamp, logistic, softmax, weightedSums } from "../math.js";
 
-export const attention = { start, couple, gather, settle, score };
+export const attention = { couple, gather, settle, score };
 
 const EPSILON = 1e-5; // beside a variance
 const ORDINARY = 1e6; // beyond which sums are first brought to unit size
 const LARGEST = 1.7e38; // half the largest number of float32
-
-/** b_ij = 0. */
-function start({ I, J }) {
-  return new Float32Array(I * J);
-}
 
 /** c_i = softmax(b_i): every input attends to the outputs. */
 function couple({ J }, b) {
@@ -24,7 +19,7 @@ function couple({ J }, b) {
 
 /** s_j = Σ_i c_ij û_ij. */
 function gather(given, c) {
-  return Float32Array.from(weightedSums(given, c));
+  return weightedSums(given, c);
 }
 
 /** v_j = LayerNorm(s_j), and a_j = σ(w · v_j + w_0). */

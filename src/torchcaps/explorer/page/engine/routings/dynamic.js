@@ -1,16 +1,11 @@
 // Dynamic routing: Procedure 1 of Sabour, Frosst and Hinton (2017), line by line.
 //
-// Lines 1 and 3, and the order of the others, are the loop's: see route.js. û_ij are the votes, b_ij
+// Lines 1 to 3, and the order of the others, are the loop's: see route.js. û_ij are the votes, b_ij
 // logits, c_ij coupling, s_j sums and v_j poses.
 
 import { agreement, lengths, softmax, squash, weightedSums } from "../math.js";
 
-export const dynamic = { start, couple, gather, settle, score };
-
-/** Line 2: b_ij = 0. */
-function start({ I, J }) {
-  return new Float32Array(I * J);
-}
+export const dynamic = { couple, gather, settle, score };
 
 /** Line 4: c_i = softmax(b_i). Leaky: there is one output more, "none of them", with logit 0. */
 function couple({ J, settings: { leaky } }, b) {
@@ -19,7 +14,7 @@ function couple({ J, settings: { leaky } }, b) {
 
 /** Line 5: s_j = Σ_i c_ij û_ij. */
 function gather(given, c) {
-  return Float32Array.from(weightedSums(given, c));
+  return weightedSums(given, c);
 }
 
 /** Line 6: v_j = squash(s_j). An output capsule is as active as its pose is long: |v_j|. */

@@ -8,16 +8,11 @@
 
 import { logistic, softmax } from "../math.js";
 
-export const em = { start, couple, gather, settle, score };
+export const em = { couple, gather, settle, score };
 
 const DECAY = 0.95; // of what λ_t lacks to λ
 const ORDINARY = 1e6; // votes beyond this size have a least variance in proportion to it
 const SMALLEST = 1e-12; // variance, of votes of size 1
-
-/** b_ij = 0. */
-function start({ I, J }) {
-  return new Float32Array(I * J);
-}
 
 /** c_i = softmax(b_i); of the first iteration 1/J, or 1 for every output. */
 function couple({ J, settings }, b, t) {
