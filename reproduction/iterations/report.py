@@ -2,14 +2,17 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import numpy as np
 
 from reproduction.harness.budget import budget_part
 from reproduction.harness.cell import Arrays, Row
-from reproduction.harness.comparison import INTERVALS, Comparison, differences, judgement_part
-from reproduction.harness.crossed import Estimate, crossed_mean
+from reproduction.harness.comparison import (
+    INTERVALS,
+    Comparison,
+    differences,
+    error_of,
+    judgement_part,
+)
+from reproduction.harness.crossed import Estimate
 from reproduction.harness.experiment import Finding, Report, Results
 from reproduction.harness.markdown import interval, number, percent, plus_minus, table
 from reproduction.harness.statistics import Summary, summarise
@@ -30,8 +33,9 @@ def report(results: Results) -> Report:
     by_r = {r: results.of(f"r{r}") for r in results.scale.iterations}
     kinds: Kinds = {str(r): rows for r, rows in by_r.items()} | {RANDOM: results.of(RANDOM)}
     folder = results.folder
-    known = {kind: crossed_mean(wrong_of(results, rows)) for kind, rows in kinds.items()}
-    judged = judged_by_kind(results, kinds)
+    slimmed = dataclasses.replace(results, arrays=lambda row: slim(results.arrays(row)))
+    known = {kind: error_of(slimmed, cell_of(kind)) for kind in kinds}
+    judged = judged_by_kind(slimmed, kinds)
     of_r = {r: judged[str(r)] for r in by_r if r != BEST}
     claims = best_at_three(of_r), overfitting(of_r, by_r)
     draw_errors(kinds, known, path=folder / "error.png")
@@ -82,8 +86,7 @@ def judged_by_kind(results: Results, kinds: Kinds) -> dict[str, Judgement]:
     }
     others = [kind for kind in kinds if kind != str(BEST)]
     pairs = [(cell_of(kind), cell_of(str(BEST))) for kind in others]
-    slimmed = dataclasses.replace(results, arrays=lambda row: slim(results.arrays(row)))
-    return dict(zip(others, judge(differences(slimmed, networks, pairs))))
+    return dict(zip(others, judge(differences(results, networks, pairs))))
 
 
 def cell_of(kind: str) -> str:
@@ -106,9 +109,6 @@ def findings(
     """The two claims."""
     of_r = {kind: spread for kind, spread in errors.items() if kind != RANDOM}
     least = min(of_r, key=lambda kind: of_r[kind].mean)
-    chosen = deciding(judged)
-    more = judged[chosen].difference.estimate
-    known = "" if more.seeds == 1 else f" ({interval(more)})"
     return [
         Finding(
             "Three routing iterations are best",
@@ -120,10 +120,20 @@ def findings(
         Finding(
             "More iterations overfit",
             "no figure",
-            f"r = {chosen}: error {100 * more.mean:+.2f} points from r = 3{known}",
+            above_three(judged),
             answers[1],
         ),
     ]
+
+
+def above_three(judged: Mapping[int, Judgement]) -> str:
+    """The difference of the r that the claim of overfitting is answered by."""
+    chosen = deciding(judged)
+    if chosen is None:
+        return "–"
+    more = judged[chosen].difference.estimate
+    known = "" if more.seeds == 1 else f" ({interval(more)})"
+    return f"r = {chosen}: error {100 * more.mean:+.2f} points from r = {BEST}{known}"
 
 
 def column(rows: Sequence[Row], name: str) -> Summary:
@@ -148,11 +158,6 @@ def error_table(kinds: Kinds, known: Mapping[str, Estimate]) -> str:
         for kind, rows in kinds.items()
     ]
     return table(header, lines)
-
-
-def wrong_of(results: Results, rows: Sequence[Row]) -> np.ndarray[tuple[int, ...], np.dtype[Any]]:
-    """Which held-out images each of some trainings got wrong, `[S, N]`."""
-    return np.stack([slim(results.arrays(row))["wrong"].astype(bool) for row in rows])
 
 
 def slim(arrays: Arrays) -> Arrays:

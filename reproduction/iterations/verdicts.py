@@ -40,6 +40,8 @@ class Claim:
 
 def best_at_three(judged: Judged) -> Claim:
     """Whether r = 3 errs least."""
+    if not judged:
+        return Claim(_undecided(judged), f"“{BEST} is best”: not decided. No other r was trained.")
     lower, higher, unclear = _sorted_out(judged)
     if lower:
         answer, parts = "excluded", [f"{_named(lower)} err{_s(lower)} less than r = {BEST}"]
@@ -57,6 +59,9 @@ def best_at_three(judged: Judged) -> Claim:
 def overfitting(judged: Judged, rows: ByIterations) -> Claim:
     """Whether more than three iterations overfit."""
     above = {r: one for r, one in judged.items() if r > BEST}
+    if not above:
+        sentence = f"“More iterations overfit”: not decided. No r above {BEST} was trained."
+        return Claim(_undecided(above), sentence)
     lower, higher, unclear = _sorted_out(above)
     wider = _wider(rows, list(above))
     overfit = [r for r in higher if r in wider]
@@ -91,15 +96,15 @@ def overfitting(judged: Judged, rows: ByIterations) -> Claim:
     return Claim(answer, f"“More iterations overfit”: {answer}. " + _sentence(parts))
 
 
-def deciding(judged: Judged) -> int:
-    """The r above 3 that `overfitting` is answered by.
+def deciding(judged: Judged) -> int | None:
+    """The r above 3 that `overfitting` is answered by; None where there is none.
 
     One that surely errs less, else one that surely errs more, else the highest.
     """
     above = {r: one for r, one in judged.items() if r > BEST}
     lower, higher, _ = _sorted_out(above)
     mean = {r: abs(one.difference.estimate.mean) for r, one in above.items()}
-    return max(lower or higher or [max(above)], key=lambda r: mean[r])
+    return max(lower or higher or sorted(above)[-1:], key=lambda r: mean[r], default=None)
 
 
 def _wider(rows: ByIterations, those: Sequence[int]) -> list[int]:

@@ -9,6 +9,7 @@ from reproduction.harness.comparison import (
     differences,
     error_of,
     judgement_part,
+    plain_table,
     wrong_by_seed,
 )
 from reproduction.harness.crossed import Estimate, crossed_difference, over_seeds
@@ -20,10 +21,13 @@ from reproduction.harness.verdict import Difference, Judgement, judge
 from reproduction.mistakes.figures import draw_costs
 from reproduction.mistakes.variants import RIGHT, VARIANTS
 
-__all__ = ["judged_by_variant", "report"]
+__all__ = ["judged_by_name", "report"]
 
 Kinds = Mapping[str, Sequence[Row]]  # variant → rows by seed
-Judged = Mapping[str, Judgement]  # variant → its error less that of the right network
+Judged = Mapping[
+    str, Judgement
+]  # variant → its error less that of the right network; the two below
+ALONE, DRAWING = "images alone", "drawing"
 NOTABLE = 0.005  # share of answers that change with the batch, above which it is said
 RULES = f"""\
 The trainings of a seed begin with the same weights (but for W from N(0, 1)) and see the same images
@@ -35,7 +39,7 @@ def report(results: Results) -> Report:
     """Costs, one mistake a line."""
     kinds: Kinds = {name: results.of(name) for name in VARIANTS}
     labels = {name: one.label for name, one in VARIANTS.items()}
-    judged = judged_by_variant(results)
+    judged = judged_by_name(results, kinds)
     draw_costs(kinds, path=results.folder / "costs.png")
     batch = results.scale.config.batch_size
     parts = [
@@ -44,7 +48,10 @@ def report(results: Results) -> Report:
         "Mean ± standard deviation over the seeds (in the picture: lowest to highest); intervals "
         "over seeds and images.",
         "## Differences",
-        *judgement_part(list(judged.values())),
+        *judgement_part([one for name, one in judged.items() if name != DRAWING]),
+        plain_table([judged[DRAWING]], "squared error"),
+        "The difference of drawings, and of rows of an older version that of images alone, is over "
+        "the seeds alone. p is corrected for the comparisons of both tables together.",
         RULES.replace("\n", " "),
         "## Depending on the batch",
         batch_table(kinds, batch),
@@ -62,17 +69,22 @@ def report(results: Results) -> Report:
         *budget_part({labels[name]: rows for name, rows in kinds.items()}, results.scale),
         *trial_part(results, labels),
     ]
-    findings = [axis_finding(judged), batch_finding(results, batch), drawing_finding(kinds)]
+    findings = [
+        axis_finding(judged),
+        batch_finding(kinds, judged, batch),
+        drawing_finding(kinds, judged),
+    ]
     return Report(sentences(kinds, judged, batch), "\n\n".join(parts), findings)
 
 
-def judged_by_variant(results: Results) -> Judged:
-    """Every mistake beside the right network."""
+def judged_by_name(results: Results, kinds: Kinds) -> Judged:
+    """Every mistake beside the right network, images alone, and the drawings of a weak decoder."""
     networks = {name: Comparison(one.label, {}, None) for name, one in VARIANTS.items()}
     networks[RIGHT] = networks[RIGHT]._replace(label="the right one")
     wrong = [name for name in VARIANTS if name != RIGHT]
     found = differences(results, networks, [(name, RIGHT) for name in wrong])
-    return dict(zip(wrong, judge(found)))
+    found += [images_alone(results, kinds), weak_drawings(kinds)]
+    return dict(zip([*wrong, ALONE, DRAWING], judge(found)))
 
 
 def column(rows: Sequence[Row], name: str) -> Summary:
@@ -207,39 +219,50 @@ def axis_finding(judged: Judged) -> Finding:
     )
 
 
-def batch_finding(results: Results, batch: int) -> Finding:
+def batch_finding(kinds: Kinds, judged: Judged, batch: int) -> Finding:
     """Of the mistake whose answers depend on the batch."""
-    rows = results.of("batch-averaged")
+    rows = kinds["batch-averaged"]
     together, alone = (column(rows, f"error_{name}") for name in ("together", "alone"))
-    spread = more_alone(results, rows)
-    (judged,) = judge([Difference("alone", "in batches", spread)])
+    spread = judged[ALONE].difference.estimate
     return Finding(
         "With logits averaged over the batch, an image alone is answered badly",
         "accuracy collapses",
         f"error {plus_minus(together)} % in batches of {batch}, {plus_minus(alone)} % alone, "
         f"{100 * spread.mean:+.2f} points{within(spread)}",
-        judged.verdict,
+        judged[ALONE].verdict,
     )
 
 
-def more_alone(results: Results, rows: Sequence[Row]) -> Estimate:
+def images_alone(results: Results, kinds: Kinds) -> Difference:
     """The error on images alone less that in batches; older rows have no answers, but shares."""
+    rows = kinds["batch-averaged"]
     if "wrong_alone" in results.arrays(rows[0]):
-        kinds = (wrong_by_seed(results, rows, f"wrong_{name}") for name in ("alone", "together"))
-        return crossed_difference(*kinds)
-    return over_seeds([row["error_alone"] - row["error_together"] for row in rows])
+        wrong = (wrong_by_seed(results, rows, f"wrong_{name}") for name in ("alone", "together"))
+        estimate = crossed_difference(*wrong)
+    else:
+        estimate = over_seeds([row["error_alone"] - row["error_together"] for row in rows])
+    label = VARIANTS["batch-averaged"].label
+    return Difference(f"{label}, images alone", "the same in batches", estimate)
 
 
-def drawing_finding(kinds: Kinds) -> Finding:
-    """Of the mistake whose decoder hardly trains: seeds alone are counted, the gap is wide."""
+def drawing_finding(kinds: Kinds, judged: Judged) -> Finding:
+    """Of the mistake whose decoder hardly trains."""
     weak, sharp = (column(kinds[n], "drawing_error") for n in ("weak-reconstruction", RIGHT))
-    rows = kinds["weak-reconstruction"]
-    above = over_seeds([row["drawing_error"] - row["mean_image_error"] for row in rows])
-    (judged,) = judge([Difference("drawing", "mean image", above)])
     return Finding(
         "A mean in place of the sum of squares leaves the decoder worse than the mean image",
         "784 times too weak",
         f"squared error of a drawing {plus_minus(weak, 1, 1)}, of the right network "
         f"{plus_minus(sharp, 1, 1)}, of the mean image {mean_image(kinds):.1f}",
-        judged.verdict,
+        judged[DRAWING].verdict,
+    )
+
+
+def weak_drawings(kinds: Kinds) -> Difference:
+    """Their error less that of the mean image: seeds alone are counted, the gap is wide."""
+    rows = kinds["weak-reconstruction"]
+    above = [row["drawing_error"] - row["mean_image_error"] for row in rows]
+    return Difference(
+        f"drawing, {VARIANTS['weak-reconstruction'].label},",
+        "the mean image of the class",
+        over_seeds(above),
     )

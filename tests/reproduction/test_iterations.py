@@ -115,6 +115,18 @@ def test_the_deciding_number_of_iterations():
     assert deciding(judged(r3=10, r5=10, r10=10)) == 10
 
 
+def test_without_more_iterations_nothing_is_said_of_them():
+    fewer = judged(r1=15, r3=10)
+    assert deciding(fewer) is None
+    claim = overfitting(fewer, gaps(r1=1, r3=1))
+    assert claim.answer == "not decided"
+    assert claim.sentence.endswith(": not decided. No r above 3 was trained.")
+    assert best_at_three(fewer).answer == "lower"
+    for claim in (best_at_three({}), overfitting({}, gaps(r3=1))):
+        assert claim.answer == "not decided"
+    assert best_at_three({}).sentence == "“3 is best”: not decided. No other r was trained."
+
+
 def test_fewer_iterations_are_no_matter_of_overfitting():
     claim = overfitting(judged(r1=90, r3=10, r10=10), gaps(r1=90, r3=1, r10=1))
     assert "r = 1 " not in claim.sentence

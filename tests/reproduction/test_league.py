@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from reproduction.harness.experiment import Report
+from reproduction.harness.crossed import Estimate
+from reproduction.harness.experiment import Report, Results
 from reproduction.harness.run import reproduce
+from reproduction.harness.verdict import Difference, judge
 from reproduction.league import experiment as league
 from reproduction.league.entrants import CNN, ENTRANTS, LEFT_OUT, UNIFORM
+from reproduction.league.report import finding, judged_by_name
 from reproduction.league.stem_cnn import StemCNN
 from torchcaps.errors import RunStopped
 from torchcaps.models import ImageCapsNet
@@ -55,6 +58,34 @@ def test_the_cnn_has_the_stem_and_about_as_many_parameters():
         cnn, capsules = StemCNN(), ImageCapsNet(reconstruct=False)
     assert count_parameters(cnn) == pytest.approx(count_parameters(capsules), rel=0.01)
     assert count_parameters(cnn.stem) == count_parameters(capsules.stem)
+
+
+@pytest.mark.parametrize(
+    ("means", "seeds", "verdict", "counts"),
+    [
+        ({"em": -0.1, CNN: 0.1}, 5, "lower", "lower: 1 of 1 routings, higher: 0, not decided: 0"),
+        ({"em": 0.1, CNN: -0.1}, 5, "higher", "lower: 0 of 1 routings, higher: 1, not decided: 0"),
+        ({"em": 0.1, "sda": 0.0}, 5, "not decided", "higher: 1, not decided: 1"),
+        ({"em": 0.1, "sda": -0.1}, 5, "lower", "lower: 1 of 2 routings, higher: 1"),
+        ({"em": -0.1}, 3, "not decided (3 seeds)", "lower: 0 of 1 routings"),
+    ],
+)
+def test_the_finding_counts_routings_and_not_the_cnn(means, seeds, verdict, counts):
+    differences = [
+        Difference(name, UNIFORM, Estimate(mean, 0.001, 20, seeds)) for name, mean in means.items()
+    ]
+    found = finding(dict(zip(means, judge(differences))))
+    assert found.verdict == verdict
+    assert counts in found.ours
+
+
+def test_networks_are_judged_by_their_error_less_that_of_uniform_coupling(tmp_path):
+    wrong = {UNIFORM: np.zeros(40), "em": np.arange(40) < 20}
+    rows = [{"cell": name, "seed": seed} for name in wrong for seed in range(5)]
+    arrays = lambda row: {"wrong": wrong[row["cell"]]}  # noqa: E731
+    results = Results(tmp_path, league.SCALES["smoke"], rows, arrays)
+    (one,) = judged_by_name(results, list(wrong)).values()
+    assert (one.difference.estimate.mean, one.verdict) == (0.5, "higher")
 
 
 def test_trials_look_at_no_held_out_image_and_train_on_none_that_is_kept_aside(

@@ -322,6 +322,18 @@ def test_other_answers(reported):
     assert "+12.50 points (9.25 to 15.75)" in report.findings[1].ours
 
 
+def test_all_differences_of_the_report_are_corrected_together(reported):
+    """Images alone would be decided by themselves, at p = 0.025: 5 of 400 images are lost."""
+    report = reported(arrays=lambda row: answered(row, alone=105))
+    assert "+1.25 points (0.16 to 2.34)" in report.findings[1].ours
+    assert report.findings[1].verdict == "not decided"
+    line = "logits averaged over the batch, images alone minus the same in batches | +1.25 | 0.16"
+    assert line in report.body
+    assert (
+        "minus the mean image of the class | -20.00 | -20.00 to -20.00 | < 0.0001 |" in report.body
+    )
+
+
 def test_answers_of_few_seeds_and_of_older_rows(reported):
     """They have no answers to images alone, but the shares."""
     older = lambda row: {"wrong": answered(row)["wrong"]}  # noqa: E731

@@ -11,6 +11,7 @@ from reproduction.harness.crossed import (
     crossed_difference,
     crossed_mean,
     over_seeds,
+    squares,
 )
 
 SEEDS, IMAGES, TIMES = 5, 300, 1500
@@ -138,6 +139,18 @@ def test_what_cannot_be_paired():
         crossed_difference(np.ones((3, 4)), np.ones((2, 4)))
     with pytest.raises(ValueError, match="at least two"):
         crossed_mean(np.ones((3, 1)))
+
+
+def test_products_of_pairs_that_share_a_digit_are_counted_once():
+    """By a loop over all pairs of pairs; no two of them share both of their digits."""
+    parts = np.array([[0, 1], [0, 2], [1, 3], [4, 5], [5, 0]])
+    d = np.array([1.0, 2.0, -0.5, -3.0, 0.5])
+    shared = [[i == k or bool({*parts[i]} & {*parts[k]}) for k in range(5)] for i in range(5)]
+    expected = sum(d[i] * d[k] for i in range(5) for k in range(5) if shared[i][k])
+    assert expected == pytest.approx(14.5 + 2 * (2 - 0.5 + 0.5 + 1 - 1.5))
+    assert squares(d, parts) == pytest.approx(expected)
+    assert squares(d, None) == pytest.approx(14.5)
+    assert squares(np.array([1.0, -1.0]), np.array([[0, 1], [0, 2]])) == 2.0  # never less
 
 
 def test_pairs_that_share_a_digit_are_not_independent():
