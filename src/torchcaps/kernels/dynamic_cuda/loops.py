@@ -150,7 +150,7 @@ def coupling_of(logits, lse):
 def logit_gradient(logits, c, dc, mean):
     """db = c (dc − Σ_k c_k dc_k), [BB, JB].
 
-    Logits so large are constants: c is 0 or 1 there, and what is left of the difference is rounding,
+    Logits so large are constants: c is 0 or 1 there, and what is left is rounding,
     which votes of 1e30 would blow up.
     """
     return tl.where(tl.abs(logits) > LARGEST, 0.0, c * (dc - mean[:, None]))
