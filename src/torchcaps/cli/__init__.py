@@ -15,9 +15,8 @@ from torchcaps.errors import InputError, RunStopped, SomeFailed
 
 __all__ = ["exit_after", "main"]
 
-DEEPEST = (
-    500  # folders in each other: Python makes them by calling itself, a thousand times at most
-)
+# Folders in each other: Python makes them by calling itself, which it does a thousand times at most.
+DEEPEST = 500
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
