@@ -15,7 +15,7 @@ from torchcaps.errors import InputError, RunStopped, SomeFailed
 
 __all__ = ["exit_after", "main"]
 
-# Folders in each other: Python makes them by calling itself, which it does a thousand times at most.
+# Folders in each other: Python makes them by calling itself, a thousand times at most.
 DEEPEST = 500
 
 
