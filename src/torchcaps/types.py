@@ -63,10 +63,10 @@ class Paper(NamedTuple):
         return f"{self.authors} ({self.year}), {self.title}, {self.where}"
 
 
-def check_counts(**counts: Any) -> tuple[int, ...]:
+def check_counts(*, most: int = MOST, **counts: Any) -> tuple[int, ...]:
     """The values as plain ints, NumPy's among them too.
 
-    Raises, naming the argument, unless every value is a whole number of at least 1.
+    Raises, naming the argument, unless every value is a whole number from 1 to `most`.
     """
     plain = []
     for name, value in counts.items():
@@ -74,8 +74,8 @@ def check_counts(**counts: Any) -> tuple[int, ...]:
             raise TypeError(f"{name} must be an int, got {value!r}")
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
-        if value > MOST:
-            raise ValueError(f"{name} must be at most {MOST}, got {value}")
+        if value > most:
+            raise ValueError(f"{name} must be at most {most}, got {value}")
         plain.append(int(value))
     return tuple(plain)
 
@@ -91,9 +91,7 @@ def check_several(name: str, values: Any, many: int) -> list[int]:
 
 def check_iterations(iterations: int) -> int:
     """Routing iterations as a plain int; raise unless from 1 to `MOST_ITERATIONS`."""
-    (plain,) = check_counts(iterations=iterations)
-    if plain > MOST_ITERATIONS:
-        raise ValueError(f"iterations must be at most {MOST_ITERATIONS}, got {plain}")
+    (plain,) = check_counts(most=MOST_ITERATIONS, iterations=iterations)
     return plain
 
 

@@ -107,18 +107,7 @@ class ImageCapsNet(CapsuleClassifier):
         kernel_size, primary_kernel_size = check_counts(
             kernel_size=kernel_size, primary_kernel_size=primary_kernel_size
         )
-        self.mean = [float(value) for value in per_channel("mean", mean, self.channels)]
-        self.std = [float(value) for value in per_channel("std", std, self.channels)]
-        if not all(0 < value < math.inf for value in self.std):  # also false for NaN
-            raise ValueError(f"std must be positive for every channel, got {self.std}")
-        if not all(map(math.isfinite, self.mean)):
-            raise ValueError(f"mean must be finite for every channel, got {self.mean}")
-        # Of the config, not of the weights: what is loaded without them would standardise wrongly.
-        self.register_buffer("mean_of_channels", torch.tensor(self.mean), persistent=False)
-        self.register_buffer("std_of_channels", torch.tensor(self.std), persistent=False)
-        self.register_load_state_dict_post_hook(  # type: ignore[no-untyped-call]
-            restore_standardisation
-        )
+        self.standardise_by(mean, std)
         self.stem_channels = check_several("stem_channels", stem_channels, 3)
         plan = self.plan(halvings, kernel_size)
         self.halvings = plan.halvings
@@ -150,6 +139,21 @@ class ImageCapsNet(CapsuleClassifier):
             self.decoder = ConvDecoder(self.num_classes, pose_dim, shape)
         elif reconstruct:
             self.decoder = Decoder(self.num_classes, pose_dim, shape, decoder_hidden)
+
+    def standardise_by(self, mean: float | Sequence[float], std: float | Sequence[float]) -> None:
+        """Take these off every image that comes; called once."""
+        self.mean = [float(value) for value in per_channel("mean", mean, self.channels)]
+        self.std = [float(value) for value in per_channel("std", std, self.channels)]
+        if not all(0 < value < math.inf for value in self.std):  # also false for NaN
+            raise ValueError(f"std must be positive for every channel, got {self.std}")
+        if not all(map(math.isfinite, self.mean)):
+            raise ValueError(f"mean must be finite for every channel, got {self.mean}")
+        # Of the config, not of the weights: what is loaded without them would standardise wrongly.
+        self.register_buffer("mean_of_channels", torch.tensor(self.mean), persistent=False)
+        self.register_buffer("std_of_channels", torch.tensor(self.std), persistent=False)
+        self.register_load_state_dict_post_hook(  # type: ignore[no-untyped-call]
+            restore_standardisation
+        )
 
     def plan(self, halvings: int | None, kernel_size: int) -> StemPlan:
         """How the stem shrinks the image; with other options than ours it is padded."""

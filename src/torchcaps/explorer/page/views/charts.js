@@ -70,7 +70,8 @@ function logarithmic(values) {
 function below(values, most) {
   const low = Math.min(...values, most * 0.98);
   const foot = Math.max(0, most - (most - low) * 1.25);
-  return { marks: [most, foot], write: decimal, part: (value) => (value - foot) / (most - foot) };
+  const span = most - foot || 1; // of one class alone every entropy is 0
+  return { marks: [most, foot], write: decimal, part: (value) => (value - foot) / span };
 }
 
 function plot(chart, { values, rounds, scale, write }) {
