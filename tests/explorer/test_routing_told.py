@@ -258,14 +258,14 @@ def told_of_votes(page):
     return page.locator("#arrows-words").text_content(), page.locator("#arrows-note").text_content()
 
 
-@pytest.mark.parametrize("j", [0, 3])
-def test_the_plane_is_that_of_the_principal_directions(page, j):
-    page.evaluate("(j) => torchcaps.store.set({ output: j })", j)
-    votes = votes_for(page, j)
-    values = np.linalg.eigvalsh(votes.T @ votes)
-    held = 100 * values[-2:].sum() / values.sum()
-    note = told_of_votes(page)[1]
-    assert int(note.split("holds ")[1].split(" ")[0]) == pytest.approx(held, abs=0.51)
+def test_the_plane_is_that_of_the_principal_directions(page):
+    for j in (0, 3, 7):  # one after the other: each has a plane of its own
+        page.evaluate("(j) => torchcaps.store.set({ output: j })", j)
+        votes = votes_for(page, j)
+        values = np.linalg.eigvalsh(votes.T @ votes)
+        held = 100 * values[-2:].sum() / values.sum()
+        note = told_of_votes(page)[1]
+        assert int(note.split("holds ")[1].split(" ")[0]) == pytest.approx(held, abs=0.51)
 
 
 def test_unanimity_and_agreement_follow_the_iteration(page):
@@ -313,6 +313,30 @@ def test_votes_that_agree_look_other_than_votes_that_do_not(page):
     page.click("#theme")  # repainted in the other colours
     settle(page)
     assert (drawn(page, "#arrows") != pictures[2]).mean() > 0.005
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("logits", "(b) => -b"),
+        ("coupling", "(c, ij, all) => all[(ij + 10) % all.length]"),  # the next capsule's
+    ],
+    ids=["agreement", "share"],
+)
+def test_arrows_are_coloured_by_agreement_and_fade_with_their_share(page, part, change):
+    """All else stays: what of the trace is changed is all that can change the picture."""
+    set_range(page, "#scrubber", 2)
+    told_of_votes(page)
+    before = drawn(page, "#arrows")
+    page.evaluate(
+        f"""() => {{
+          const {{ result }} = torchcaps.store.state;
+          const {part} = result.trace.{part}.map((table) => table.map({change}));
+          torchcaps.store.set({{ result: {{ ...result, trace: {{ ...result.trace, {part} }} }} }});
+        }}"""
+    )
+    settle(page)
+    assert (drawn(page, "#arrows") != before).mean() > 0.005
 
 
 @pytest.mark.parametrize("sizes", [{"pose_dim": 1}, {"pose_dim": 2}, {"num_classes": 2}])
