@@ -36,9 +36,11 @@ check: .venv/has-dev
 check-page: node_modules/has-biome
 	node_modules/.bin/biome check --error-on-warnings
 
-# The site, build/docs: pages with code are run, and every warning is an error.
+# The site, build/docs: pages with code are run, and every warning, and every link that leads nowhere, is an
+# error. `python scripts/check_site.py --axe` looks at its pages in a browser too: minutes.
 docs: .venv/has-docs
 	OMP_NUM_THREADS=1 $(BIN)/sphinx-build -W --keep-going -q -j 2 -b html docs build/docs
+	$(BIN)/python scripts/check_site.py build/docs
 
 # Everything of docs/reproduction.md, at the scale cpu: hours on two cores. See scripts/reproduce.sh.
 reproduce: .venv/has-reproduction

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 
 import torchcaps
 
@@ -99,7 +100,17 @@ def write_explorer(app: Sphinx) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
+def spread_pages_that_run(app: Sphinx, env: BuildEnvironment, pages: list[str]) -> None:
+    """Each process reads pages that follow one another: those that run must not all do so."""
+    run = [page for page in pages if "{code-cell}" in env.doc2path(page).read_text("utf-8")]
+    spread = [page for page in pages if page not in run]
+    for k, page in enumerate(run):
+        spread.insert(k * len(pages) // len(run), page)
+    pages[:] = spread
+
+
 def setup(app: Sphinx) -> None:
+    app.connect("env-before-read-docs", spread_pages_that_run)
     app.connect("builder-inited", write_explorer)
     app.connect("autodoc-process-docstring", escape_docstring, priority=400)
     app.connect("source-read", link_reports)
