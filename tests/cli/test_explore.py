@@ -37,6 +37,7 @@ def test_without_a_name_it_shows_the_network_of_the_package(
     data = data_in(tmp_path / "explorer.html")
     assert data["config"]["class_names"] == list("0123456789")
     assert set(data["samples"]["kinds"]) == {"right", "wrong", "overlap"}
+    assert data["pairs"]["config"]["at_once"] == 2  # the network of pairs is there to be chosen
     assert list(listing(tmp_path)) == ["explorer.html"]
 
 
@@ -48,6 +49,7 @@ def test_a_run_gets_its_page_with_its_own_held_out_images(torchcaps, opened, run
     data = data_in(run / "explorer.html")
     assert data["config"]["class_names"] == list(NAMES)
     assert data["title"].startswith("tiny: ")
+    assert "pairs" not in data
     kinds = data["samples"]["kinds"]
     assert kinds.count("right") + kinds.count("wrong") >= 6
     assert (data["samples"]["height"], data["samples"]["width"]) == (17, 17)

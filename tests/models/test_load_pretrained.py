@@ -34,7 +34,7 @@ def cached(tmp_path: Path) -> Path:
 
 
 def test_the_networks_of_the_package() -> None:
-    assert list_pretrained() == ["digits"]
+    assert list_pretrained() == ["digit-pairs", "digits"]
     expected: Any = load_model(SHIPPED)
     models: list[Any] = [load_pretrained(), load_pretrained("digits"), load_model("digits")]
     for model in models:

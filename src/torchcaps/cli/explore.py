@@ -25,7 +25,7 @@ class Explore:
 
     checkpoint: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[MODEL]")] = None
     """Folder of a run, or of a saved model; owner/name of a repository on the Hugging Face Hub;
-    default: digits, the network of the package."""
+    default: digits, the network of the package, with a choice between it and digit-pairs."""
     out: Path | None = None
     """File to write; default: explorer.html in the run folder, or here."""
     open: bool = True
@@ -34,20 +34,24 @@ class Explore:
     def run(self) -> None:
         """Write the page, say where, and open it."""
         from torchcaps.cli.checkpoint import load_checkpoint, run_of_model
-        from torchcaps.explorer import held_out_images, write_explorer
+        from torchcaps.explorer import SHIPPED, held_out_images, write_explorer
+        from torchcaps.models.folder import find_pretrained
 
         run = None if self.checkpoint is None else run_of_model(self.checkpoint)
         path = self.out or (Path() if run is None else run.path) / PAGE
         if path.is_dir():
             raise InputError(f"--out {path} is a folder: name a file, such as {path / PAGE}")
         self._check_out(path)
-        model = load_checkpoint(self.checkpoint or "digits")
+        name = self.checkpoint or "digits"
+        model = load_checkpoint(name)
+        of_package = find_pretrained(name, {}) == SHIPPED
         if self.out is not None and path.exists() and not is_page(path):
             raise InputError(
                 f"--out {path} is there already and not a page of the explorer: name another file, "
                 "or remove it"
             )
-        write_explorer(model, path, held_out_images(model, run))
+        pairs = load_checkpoint("digit-pairs") if of_package else None
+        write_explorer(model, path, held_out_images(model, run), pairs=pairs)
         print(f"explorer: {path}")
         if self.open and has_screen():
             webbrowser.open(path.resolve().as_uri())

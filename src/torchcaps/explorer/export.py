@@ -13,11 +13,12 @@ from typing import Any
 from torch import Tensor
 
 from torchcaps.data import ImageData
+from torchcaps.errors import InputError
 from torchcaps.explorer.bundle import bundle
 from torchcaps.explorer.misfit import misfit_limit
 from torchcaps.explorer.network import architecture, page_model, page_tensors
 from torchcaps.explorer.routings import page_routing
-from torchcaps.explorer.samples import choose_samples, no_samples
+from torchcaps.explorer.samples import Samples, choose_samples, no_samples
 from torchcaps.models import Classifier
 from torchcaps.models.summary import count_parameters
 from torchcaps.plain_numbers import is_number
@@ -37,6 +38,7 @@ def write_explorer(
     path: Path,
     held_out: ImageData | None = None,
     predictions: Tensor | None = None,
+    pairs: Classifier | None = None,
 ) -> None:
     """Write the page of a model: one file that needs no server and asks nobody for anything.
 
@@ -45,17 +47,23 @@ def write_explorer(
         path: of the file, which is written atomically; its folder is made where there is none.
         held_out: images that the model was not trained on, for the strip; default: none.
         predictions: [N], what the model said of all of them, where that is known.
+        pairs: a network for the same images and classes that was trained on two at once; the page
+            then has a choice between both.
 
     Raises:
-        InputError: a model without capsules, or weights that the page cannot hold.
+        InputError: a model without capsules, or weights that the page cannot hold; a network of
+            pairs for other images or classes.
     """
-    text = page_text(page_data(model, held_out, predictions))
+    text = page_text(page_data(model, held_out, predictions, pairs))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, text)
 
 
 def page_data(
-    model: Classifier, held_out: ImageData | None = None, predictions: Tensor | None = None
+    model: Classifier,
+    held_out: ImageData | None = None,
+    predictions: Tensor | None = None,
+    pairs: Classifier | None = None,
 ) -> dict[str, Any]:
     """What the page knows, as JSON values; arguments as in `write_explorer`."""
     shown = page_model(model)
@@ -72,8 +80,12 @@ def page_data(
     rules = {
         "routing": routing,
         "threshold": refused,
-        "misfit_limit": misfit_limit(shown, held_out) if refused else None,
+        "misfit_limit": stated_limit(metadata) or misfit_limit(shown, held_out)
+        if refused
+        else None,
+        "at_once": at_once(metadata),
     }
+    second = {} if pairs is None else {"pairs": data_of_pairs(pairs, shown, samples)}
     return {
         "title": title(metadata),
         "subject": subject(model, metadata),
@@ -82,7 +94,22 @@ def page_data(
         "metadata": metadata,
         "tensors": tensors,
         "samples": samples.as_json(),
+        **second,
     }
+
+
+def data_of_pairs(pairs: Classifier, model: Classifier, samples: Samples) -> dict[str, Any]:
+    """What the page knows of a second network for the images of a first one."""
+    for name in ("image_size", "channels", "class_names"):
+        first, second = getattr(model, name), getattr(pairs, name)
+        if first != second:
+            raise InputError(
+                f"the network of pairs has the {name} {second}, and the other one {first}: name "
+                "one for the same images and classes"
+            )
+    data = page_data(pairs)
+    data["config"]["network"] = "pairs"  # what the page's address says
+    return {**data, "samples": samples.as_read_by(page_model(pairs)).as_json()}
 
 
 def packed(tensor: Tensor) -> dict[str, Any]:
@@ -112,6 +139,18 @@ def threshold(metadata: Mapping[str, str | int | float | bool]) -> float:
     value = metadata.get("threshold", 0)
     share = float(value) if is_number(value) else 0.0
     return share if 0 <= share <= 1 else 0.0
+
+
+def stated_limit(metadata: Mapping[str, str | int | float | bool]) -> float | None:
+    """The limit of the misfit that was measured where a network was trained."""
+    value = metadata.get("misfit_limit")
+    return float(value) if is_number(value) and float(value) > 0 else None
+
+
+def at_once(metadata: Mapping[str, str | int | float | bool]) -> int:
+    """How many classes the images showed at once that the network was trained on."""
+    value = metadata.get("classes_at_once", 1)
+    return value if isinstance(value, int) and value > 1 else 1
 
 
 def title(metadata: Mapping[str, str | int | float | bool]) -> str:

@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -40,6 +40,17 @@ class Samples:
             "labels2": self.labels2,
             "kinds": self.kinds,
         }
+
+    def as_read_by(self, model: Classifier) -> "Samples":
+        """The same images; which of them are right and which wrong, another model says."""
+        if not self.kinds:
+            return self
+        said = model.predict(self.images.float() / 255).tolist()
+        kinds = [
+            kind if kind == "overlap" else "right" if answer == label else "wrong"
+            for kind, answer, label in zip(self.kinds, said, self.labels)
+        ]
+        return replace(self, kinds=kinds)
 
 
 def no_samples(model: Classifier) -> Samples:

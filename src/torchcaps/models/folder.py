@@ -12,7 +12,7 @@ __all__ = ["find_pretrained", "list_pretrained", "model_folder"]
 
 PACKAGE = Path(torchcaps.__file__).parent
 # Networks that come with the package: name → folder in it.
-SHIPPED = {"digits": "explorer/shipped"}
+SHIPPED = {"digits": "explorer/shipped", "digit-pairs": "explorer/shipped_pairs"}
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 HUB_OPTIONS = ("revision", "cache_dir", "token", "force_download", "local_files_only")
 
@@ -53,7 +53,7 @@ def list_pretrained() -> list[str]:
 
     Example:
         >>> list_pretrained()
-        ['digits']
+        ['digit-pairs', 'digits']
     """
     return sorted(SHIPPED)
 

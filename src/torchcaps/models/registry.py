@@ -176,7 +176,8 @@ def load_pretrained(name: str | Path = "digits", **kwargs: Any) -> Classifier:
     """A trained network: by default the digits network that comes with the package.
 
     Args:
-        name: as `list_pretrained` has them, or whatever else `load_model` takes.
+        name: as `list_pretrained` has them: "digits", trained on single digits of MNIST, or
+            "digit-pairs", on images of one or two; or whatever else `load_model` takes.
         **kwargs, returns and raises: as `load_model`.
 
     Example:

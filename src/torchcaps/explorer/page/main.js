@@ -17,7 +17,7 @@ import { createBoard } from "./input/drawing_board.js";
 import { fitAsMnist, fitWhole, imageOf, inkOf } from "./input/preprocess.js";
 import { createStrip, labelOf, readSamples, sampleBase } from "./input/samples.js";
 import { createUploads } from "./input/uploads.js";
-import { addressOf, readAddress } from "./state/address.js";
+import { addressOf, networkOf, readAddress } from "./state/address.js";
 import { entropies, meanChange } from "./state/convergence.js";
 import { createExcitation } from "./state/excitation.js";
 import { measure } from "./state/measures.js";
@@ -47,7 +47,9 @@ import { createTour } from "./views/tour.js";
 const SETTLED = 700; // milliseconds after which a screen reader hears the news
 const PASSING = new Set(["hovered", "excited"]); // of which there is no news
 
-const data = JSON.parse(byId("torchcaps-data").textContent);
+const networks = JSON.parse(byId("torchcaps-data").textContent);
+const named = () => networkOf(networks, location.hash.slice(1));
+const data = named();
 const { config, subject } = data;
 const label = (sample) => labelOf(sample, config);
 const photos = subject === "photos"; // which nobody draws
@@ -250,6 +252,12 @@ byId("fit").addEventListener("change", () => {
   board.repaint();
   takeImage();
 });
+byId("network-label").hidden = !networks.pairs;
+byId("network").value = config.network ?? "";
+byId("network").addEventListener("change", () => {
+  clearTimeout(settled); // which would write the address of this one
+  location.hash = addressOf(store.state, { ...config, network: byId("network").value });
+});
 byId("ink-label").hidden = config.channels === 1 || photos;
 byId("ink").addEventListener("input", () => board.setInk(byId("ink").value));
 document.addEventListener("keydown", (event) => {
@@ -337,7 +345,10 @@ function readTheAddress() {
   board.put(sampleBase(sample, config, told.sample ?? undefined));
   return true;
 }
-addEventListener("hashchange", readTheAddress);
+addEventListener("hashchange", () => {
+  if (named() === data) readTheAddress();
+  else location.reload(); // as the other network's page
+});
 
 const first = samples.findIndex(({ kind }) => kind === "right");
 if (!readTheAddress()) {

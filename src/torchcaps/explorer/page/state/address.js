@@ -1,7 +1,7 @@
 /**
  * What is shown, as text after the # of the page's address, so that it can be shared.
  *
- * sample=3 or image=… (four bits a pixel), iterations, step, input, output, colour, contrast. What
+ * network=pairs, sample=3 or image=… (four bits a pixel), iterations, step, input, output, colour, contrast. What
  * is as it is on opening is left out; what makes no sense is passed over.
  */
 import { hasAgreement, lastStep, MOST_ITERATIONS, openingIterations } from "./timeline.js";
@@ -12,10 +12,11 @@ const GAINS = [1, 4, 16];
 /** The text of a state; "" where nothing is shown that could be told. */
 export function addressOf(state, config) {
   const said = new URLSearchParams();
-  if (state.image === null) return "";
+  if (config.network) said.set("network", config.network);
+  if (state.image === null) return said.toString();
   if (state.source !== null) said.set("sample", state.source);
   else if (canBeTold(config)) said.set("image", packed(state.image));
-  else return "";
+  else return said.toString();
   if (state.iterations !== openingIterations(config)) said.set("iterations", state.iterations);
   if (state.step < lastStep(state.iterations)) said.set("step", state.step);
   if (state.input !== null) said.set("input", state.input);
@@ -23,6 +24,12 @@ export function addressOf(state, config) {
   if (state.colourBy !== "coupling") said.set("colour", state.colourBy);
   if (state.gain !== 4) said.set("contrast", state.gain);
   return said.toString();
+}
+
+/** Of the two networks that a page may have, the data of the one that such a text names. */
+export function networkOf(data, text) {
+  const named = new URLSearchParams(text).get("network");
+  return data.pairs && named === data.pairs.config.network ? data.pairs : data;
 }
 
 /** `{ sample, image, state }` of such a text; null where it names no image. */

@@ -99,6 +99,9 @@ export function verdict(state, config) {
       : `It is not sure: the ${most} is ${named(order[0])}.`;
   }
   const digits = config.class_names.every((name) => /^\d$/.test(name));
+  if (long.length >= 2 && config.at_once > 1) {
+    return `It sees: ${long.map(named).join(" and ")}.`;
+  }
   if (long.length >= 2) {
     const question = digits ? "Two digits?" : "Two at once?";
     return `${question} ${named(long[0])} and ${named(long[1])} are both long.`;
