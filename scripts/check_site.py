@@ -55,7 +55,7 @@ def axe_findings(folder: Path) -> Iterator[str]:
     import os
     import shutil
 
-    from axe_playwright_python.sync_playwright import Axe
+    from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
     from playwright.sync_api import sync_playwright
 
     axe = Axe()

@@ -150,15 +150,15 @@ def matrices(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
 class Found(NamedTuple):
     """Of so many images: where what is there is longest, and where it, and no other, is long."""
 
-    count: int
+    images: int
     longest: int
     exact: int
 
     def __str__(self) -> str:
-        low, high = wilson_interval(self.exact, self.count)
+        low, high = wilson_interval(self.exact, self.images)
         return (
-            f"{self.exact / self.count:.1%} exactly (95 % interval {low:.1%} to {high:.1%}), the "
-            f"longest in {self.longest / self.count:.1%} of {self.count:,}"
+            f"{self.exact / self.images:.1%} exactly (95 % interval {low:.1%} to {high:.1%}), the "
+            f"longest in {self.longest / self.images:.1%} of {self.images:,}"
         )
 
 

@@ -89,7 +89,7 @@ def main() -> None:
         train_task(config, PairTask(), model)
     model = model.eval().half().float()  # what is measured is what is saved
     answers = report(model)
-    one, over, beside = (f"{found.exact / found.count:.1%}" for found in answers.values())
+    one, over, beside = (f"{found.exact / found.images:.1%}" for found in answers.values())
     model.metadata = {
         "data": "images of one or two digits of mnist5k",
         "held_out_accuracy": f"all digits found, and no other, in {one} of images of one, "

@@ -78,7 +78,7 @@ def test_it_finds_what_is_there(pairs, kind, least):
     images = DigitPairs(load_data("mnist5k").test, 2, deformed=False)
     found = count_found(pairs, images, kind, 500)
     print(found)
-    assert found.exact / found.count > least
+    assert found.exact / found.images > least
     if kind > 0:
         other = count_found(torchcaps.load_pretrained("digits"), images, kind, 500)
         assert other.exact < 0.3 * found.exact

@@ -144,7 +144,9 @@ def threshold(metadata: Mapping[str, str | int | float | bool]) -> float:
 def stated_limit(metadata: Mapping[str, str | int | float | bool]) -> float | None:
     """The limit of the misfit that was measured where a network was trained."""
     value = metadata.get("misfit_limit")
-    return float(value) if is_number(value) and float(value) > 0 else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+        return None
+    return float(value)
 
 
 def at_once(metadata: Mapping[str, str | int | float | bool]) -> int:
