@@ -96,6 +96,7 @@ def test_the_config_describes_the_network():
     assert config == {
         "image_size": [21, 30], "channels": 3, "class_names": ["0", "1", "2", "3"],
         "mean": [0, 0, 0], "std": [1, 1, 1], "threshold": 0, "misfit_limit": None,
+        "at_once": 1,
         "stem": [{"kernel": 5, "stride": 2, "padding": 0}],
         "primary": {"kernel": 5, "stride": 1, "padding": 0},
         "primary_types": 2, "primary_grid": list(model.primary_grid), "pose_dim": 6,
