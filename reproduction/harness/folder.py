@@ -57,7 +57,7 @@ class ExperimentFolder:
         self._expected = json.loads(json.dumps(facts))
         if self.facts.exists():
             self._check_same(self._expected)
-        elif self.path.is_dir() and any(self.path.iterdir()):
+        elif self.path.is_dir() and not all(map(is_partial, self.path.iterdir())):
             raise InputError(
                 f"{self.path} holds other things: name a new folder, or that of an experiment, "
                 "with --out"
@@ -81,12 +81,13 @@ class ExperimentFolder:
                     f"({before['name']}, {before['train']} training images): bring them back, or "
                     "name another folder with --out"
                 )
-        self.cells.mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(parents=True, exist_ok=True)
         for partial in [*self.path.glob(".partial-*"), *self.cells.glob(".partial-*")]:
             with suppress(FileNotFoundError):  # another process has just renamed it
                 if time.time() - partial.stat().st_mtime > ABANDONED:
                     partial.unlink()
         write_json(self.facts, self._expected | {"data": data})
+        self.cells.mkdir(exist_ok=True)
 
     def run_of(self, cell: Cell) -> Path:
         """The run folder of a cell's training."""
@@ -183,6 +184,11 @@ class ExperimentFolder:
                 f"{path} is damaged ({error}): restore it, or remove it to do its work again"
             ) from error
         return record
+
+
+def is_partial(path: Path) -> bool:
+    """Whether a file is what a kill leaves of the first one that was to be written."""
+    return path.name.startswith(".partial-")
 
 
 def settings(scale: Scale) -> dict[str, Any]:

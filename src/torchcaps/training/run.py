@@ -115,7 +115,11 @@ class Run:
         if isinstance(made[0], Exception):
             raise made[0]
         self.folder = RunFolder(made[0])
-        self._write_facts()
+        try:
+            self._write_facts()
+        except OSError:  # as if nothing had begun: the same command begins it again
+            self.folder.config.unlink(missing_ok=True)
+            raise
 
     def resume(self, folder: RunFolder, path: Path) -> None:
         """Take up a run where a checkpoint left it."""

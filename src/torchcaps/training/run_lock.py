@@ -50,7 +50,8 @@ class RunLock:
             "since": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         }
         os.ftruncate(self.handle, 0)
-        os.pwrite(self.handle, json.dumps(who).encode(), 0)
+        with suppress(OSError):  # on a full disk it holds, and does not say who
+            os.pwrite(self.handle, json.dumps(who).encode(), 0)
         _HELD.add(self)
 
     def release(self) -> None:

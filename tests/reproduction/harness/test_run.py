@@ -1,6 +1,7 @@
 """An experiment that is interrupted, taken up again, or given a folder that is not its own."""
 
 import dataclasses
+import errno
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from reproduction.harness.run import default_folder, reproduce
 from reproduction.harness.training import Trained
 from reproduction.iterations import experiment as iterations
 from tests.small_runs import NAMES
+from torchcaps import storage
 from torchcaps.errors import InputError, RunStopped
 from torchcaps.storage import locked
 from torchcaps.training.run import Run
@@ -167,6 +169,19 @@ def test_folders_and_arguments_that_will_not_do(small, agreement, tmp_path, monk
     with pytest.raises(InputError, match="runs in one process"):
         reproduce(agreement, out=tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_a_first_write_that_fails_leaves_a_folder_to_begin_in(agreement, tmp_path, monkeypatch):
+    def refuse(handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(storage.os, "fsync", refuse)
+        with pytest.raises(OSError, match="No space left on device"):
+            reproduce(agreement, out=out)
+    (out / ".partial-0.json").write_text("{")  # and what a kill leaves
+    assert (reproduce(agreement, out=out)[0] / "report.md").is_file()
 
 
 def test_a_cell_that_another_process_has_is_left_to_it(agreement, tmp_path):
