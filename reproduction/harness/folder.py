@@ -4,9 +4,8 @@ import csv
 import io
 import json
 import shutil
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import numpy as np
 from reproduction.harness.cell import Arrays, Cell, Outcome, Row
 from reproduction.harness.scale import Scale, published_training
 from torchcaps.errors import InputError
-from torchcaps.storage import atomic_path, locked, write_json, write_text
+from torchcaps.storage import atomic_path, locked, remove_abandoned, write_json, write_text
 from torchcaps.training.config import config_to_dict
 from torchcaps.training.run_folder import describe_machine
 
@@ -24,7 +23,6 @@ __all__ = ["ExperimentFolder"]
 
 # Where a thing lies and on how many threads it runs is not what is computed.
 NOT_SETTINGS = {"data_dir", "out", "threads", "seed", "tensorboard"}
-ABANDONED = 3600  # seconds after which a temporary file is nobody's: to write one takes seconds
 
 
 class ExperimentFolder:
@@ -83,9 +81,7 @@ class ExperimentFolder:
                 )
         self.path.mkdir(parents=True, exist_ok=True)
         for partial in [*self.path.glob(".partial-*"), *self.cells.glob(".partial-*")]:
-            with suppress(FileNotFoundError):  # another process has just renamed it
-                if time.time() - partial.stat().st_mtime > ABANDONED:
-                    partial.unlink()
+            remove_abandoned(partial)  # unless another process is at it
         write_json(self.facts, self._expected | {"data": data})
         self.cells.mkdir(exist_ok=True)
 

@@ -231,13 +231,16 @@ def test_a_cell_that_another_process_has_just_finished_is_not_computed_again(agr
 def test_only_temporary_files_that_are_nobodys_are_removed(agreement, tmp_path):
     folder, _ = reproduce(agreement, out=tmp_path / "out")
     old, new = folder / "cells" / ".partial-old.json", folder / "cells" / ".partial-new.json"
-    for path in (old, new):
+    for path, hours in ((old, -2), (new, 2)):
         path.write_text("{")
-    os.utime(old, (time.time() - 2 * 3600,) * 2)
+        os.utime(path, (time.time() + hours * 3600,) * 2)
     (folder / "cells" / "capsule-seed0.json").unlink()
-    reproduce(agreement, out=folder)
+    with storage.atomic_path(folder / "cells" / "another.npz") as held:
+        os.utime(held, (0, 0))  # whatever the clock says
+        reproduce(agreement, out=folder)
+        assert held.exists()
     assert not old.exists()
-    assert new.exists()
+    assert not new.exists()
 
 
 def test_the_lock_that_a_kill_left_beside_a_finished_cell_is_removed(agreement, tmp_path):
