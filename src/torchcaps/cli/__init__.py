@@ -1,10 +1,12 @@
 """The command line: `torchcaps train | eval | predict | explore | …`: a file each."""
 
+import atexit
 import os
 import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -23,7 +25,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command that the arguments name, and exit as `exit_after` does."""
     wait_briefly()
     words = sys.argv[1:] if arguments is None else list(arguments)
-    exit_after(lambda: run(words), keep_going=words[:1] == ["train"])
+    try:
+        exit_after(lambda: run(words), keep_going=words[:1] == ["train"])
+    except SystemExit as stopped:
+        if is_one_of_several():
+            exit_without_threads(stopped)
+        raise
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -133,6 +140,28 @@ def expand_paths(command: Any) -> None:
 def is_other_process() -> bool:
     """Whether torchrun has started this process, and it is not the first."""
     return "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK", "0") != "0"
+
+
+def is_one_of_several() -> bool:
+    """Whether this process has been connected with others, for a distributed run."""
+    if "torch" not in sys.modules:
+        return False
+    import torch
+
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def exit_without_threads(stopped: SystemExit) -> NoReturn:
+    """Exit with this code, and leave torch's threads to the system.
+
+    They hold the connections. Where Python takes them down one may end the process first, which
+    then counts as crashed (code -6), though the run is done.
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(stopped.code if isinstance(stopped.code, int) else 1)
 
 
 def parse(arguments: Sequence[str]) -> Any:

@@ -276,6 +276,19 @@ def locked_to_the_end(run: Run, path: Path | None) -> TaskResult:
             f"whole: see to the disk, then go on with: {run.how_to_resume}",
             exit_code=1,
         ) from error
+    except RuntimeError as error:
+        if run.sampler.world == 1 or not is_lost_connection(error):
+            raise
+        raise RunStopped(
+            f"another process of the run {run.folder.path} has ended, or cannot be reached; its "
+            f"last checkpoint is whole: go on with: {run.how_to_resume}",
+            exit_code=1,
+        ) from error
+
+
+def is_lost_connection(error: RuntimeError) -> bool:
+    """Whether torch says of a collective operation that the others do not answer."""
+    return isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
 
 
 def all_epochs(run: Run) -> None:
