@@ -15,7 +15,14 @@ import numpy as np
 from reproduction.harness.cell import Arrays, Cell, Outcome, Row
 from reproduction.harness.scale import Scale, published_training
 from torchcaps.errors import InputError
-from torchcaps.storage import atomic_path, locked, remove_abandoned, write_json, write_text
+from torchcaps.storage import (
+    atomic_path,
+    locked,
+    read_json,
+    remove_abandoned,
+    write_json,
+    write_text,
+)
 from torchcaps.training.config import config_to_dict
 from torchcaps.training.run_folder import describe_machine
 
@@ -167,7 +174,7 @@ class ExperimentFolder:
 
     def _read(self, path: Path) -> dict[str, Any]:
         try:
-            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            record: dict[str, Any] = read_json(path)
             wanted = (
                 {"experiment", "scale", "settings", "data"}
                 if path == self.facts

@@ -21,6 +21,7 @@ __all__ = [
     "is_at",
     "locked",
     "one_at_a_time",
+    "parse_json",
     "read_json",
     "remove_abandoned",
     "write_bytes",
@@ -98,9 +99,23 @@ def read_json(path: Path) -> Any:
         ValueError: it is not JSON in UTF-8, is nested too deeply, or has a number of thousands of
             digits.
     """
-    check_plain_file(path)
+    return parse_json(check_plain_file(path).read_text(encoding="utf-8"))
+
+
+def parse_json(text: str) -> Any:
+    """What a text says as JSON.
+
+    Raises:
+        ValueError: it is not JSON, is nested too deeply, or has a number of thousands of digits.
+
+    Example:
+        >>> parse_json("[" * 100_000)
+        Traceback (most recent call last):
+        ...
+        ValueError: it is nested too deeply
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(text)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
 
