@@ -118,3 +118,18 @@ def test_what_is_no_tensor_is_refused_by_its_name() -> None:
         reconstruction_loss(image, [1])  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="mask must be a tensor, got list"):
         dice_loss(image, [1])  # type: ignore[arg-type]
+
+
+def test_masks_and_targets_are_real_and_dense() -> None:
+    image, lengths = torch.rand(2, 1, 3, 3), torch.rand(2, 3)
+    with pytest.raises(TypeError, match=r"mask must be a tensor of real numbers or bools, got tor"):
+        dice_loss(image, image + 0j)
+    with pytest.raises(TypeError, match="labels must be a tensor of real numbers or bools, got to"):
+        margin_loss(lengths, lengths + 0j)
+    with pytest.raises(TypeError, match=r"mask must be a dense tensor, got torch\.sp"):
+        dice_loss(image, (image > 0.5).to_sparse())
+    with pytest.raises(TypeError, match=r"labels must be a dense tensor, got torch\.sp"):
+        spread_loss(lengths, torch.tensor([0, 1]).to_sparse())
+    expected = dice_loss(image, (image > 0.5).float())
+    assert torch.equal(dice_loss(image, image > 0.5), expected)
+    assert torch.equal(dice_loss(image, (image > 0.5).int()), expected)

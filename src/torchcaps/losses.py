@@ -4,7 +4,12 @@ import torch
 from torch import Tensor
 
 from torchcaps.functional import accumulated
-from torchcaps.types import check_float_tensor, check_number, values_at_hand
+from torchcaps.types import (
+    check_float_tensor,
+    check_number,
+    check_real_tensor,
+    values_at_hand,
+)
 
 __all__ = [
     "dice_loss",
@@ -147,8 +152,7 @@ def reconstruction_loss(reconstruction: Tensor, images: Tensor) -> Tensor:
 
 def class_targets(labels: Tensor, shape: torch.Size) -> Tensor:
     """T_k as `[B, J]` from class indices `[B]` (or from T_k itself), checked against `shape`."""
-    if not isinstance(labels, Tensor):
-        raise TypeError(f"labels must be a tensor, got {type(labels).__name__}")
+    check_real_tensor("labels", labels)
     batch, classes = shape
     # On a GPU looking at the values would mean waiting for them.
     looking = labels.device.type == "cpu" and values_at_hand(labels) and len(labels)
@@ -162,7 +166,7 @@ def class_targets(labels: Tensor, shape: torch.Size) -> Tensor:
             f"labels must be [B] = [{batch}] class indices or [B, J] = [{batch}, {classes}] "
             f"targets, got shape {tuple(labels.shape)}"
         )
-    if labels.dtype.is_floating_point or labels.dtype.is_complex or labels.dtype == torch.bool:
+    if labels.dtype.is_floating_point or labels.dtype == torch.bool:
         raise TypeError(f"labels [B] must be integer class indices, got {labels.dtype}")
     if looking:
         low, high = labels.min(), labels.max()
@@ -193,8 +197,7 @@ def dice_score(probability: Tensor, mask: Tensor, smooth: float = 1.0) -> Tensor
         tensor(0.6667)
     """
     check_float_tensor("probability", probability)
-    if not isinstance(mask, Tensor):
-        raise TypeError(f"mask must be a tensor, got {type(mask).__name__}")
+    check_real_tensor("mask", mask)
     check_number("smooth", smooth, least=0)
     if probability.dim() < 2 or probability.shape != mask.shape:
         raise ValueError(

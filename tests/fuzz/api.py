@@ -65,9 +65,7 @@ def one_of_routings(draw: st.DrawFn) -> Any:
 def call_routing(draw: st.DrawFn) -> Any:
     routing = create_routing(one_of_routings(draw))
     routing.build(3, 4, 2, 4)
-    # One that has learned for votes of one size is handed no others: that ends in torch's words.
-    sizes = (2, 3, 2, 4)
-    votes = torch.rand(sizes) if list(routing.parameters()) else draw(tensors(sizes))
+    votes = draw(tensors((2, 3, 2, 4)))
     activation = draw(st.one_of(st.none(), tensors((2, 3))))
     mask = draw(st.one_of(st.none(), st.just(torch.ones(2, 3, dtype=torch.bool)), tensors((2, 3))))
     return (votes, activation), lambda: routing(votes, activation, mask)
