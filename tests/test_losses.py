@@ -133,3 +133,19 @@ def test_masks_and_targets_are_real_and_dense() -> None:
     expected = dice_loss(image, (image > 0.5).float())
     assert torch.equal(dice_loss(image, image > 0.5), expected)
     assert torch.equal(dice_loss(image, (image > 0.5).int()), expected)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda none: margin_loss(torch.rand(none, 3), torch.zeros(none, dtype=torch.int64)),
+        lambda none: margin_loss(torch.rand(2, none), torch.zeros(2, none)),
+        lambda none: spread_loss(torch.rand(none, 3), torch.zeros(none, dtype=torch.int64)),
+        lambda none: reconstruction_loss(torch.rand(none, 1, 3, 3), torch.rand(none, 1, 3, 3)),
+        lambda none: dice_loss(torch.rand(none, 1, 3, 3), torch.rand(none, 1, 3, 3)),
+    ],
+)
+def test_the_mean_of_nothing_is_no_loss(loss: Any) -> None:
+    with pytest.raises(ValueError, match=r"must not be empty, got \(.*0.*\) to average over"):
+        loss(0)
+    assert loss(1).isfinite()

@@ -60,6 +60,7 @@ def margin_loss(
     check_float_tensor("activation", activation)
     if activation.dim() != 2:
         raise ValueError(f"activation must be [B, J], got shape {tuple(activation.shape)}")
+    check_not_empty("activation", activation.shape)
     lengths = accumulated(activation)
     present = class_targets(labels, activation.shape).to(lengths.dtype)
     missed = (positive_margin - lengths).clamp(min=0).square()
@@ -95,6 +96,7 @@ def spread_loss(activation: Tensor, labels: Tensor, margin: float | Tensor = 0.9
     check_float_tensor("activation", activation)
     if activation.dim() != 2:
         raise ValueError(f"activation must be [B, J], got shape {tuple(activation.shape)}")
+    check_not_empty("activation", activation.shape)
     if not isinstance(labels, Tensor) or labels.dim() != 1:
         raise ValueError("labels must be [B] class indices: the spread loss has one class an image")
     a = accumulated(activation)
@@ -146,8 +148,15 @@ def reconstruction_loss(reconstruction: Tensor, images: Tensor) -> Tensor:
             f"reconstruction {tuple(reconstruction.shape)} and images {tuple(images.shape)} "
             "must have the same shape [B, ...]"
         )
+    check_not_empty("reconstruction", reconstruction.shape[:1])
     error = accumulated(reconstruction) - accumulated(images)
     return error.square().unsqueeze(-1).flatten(1).sum(dim=1).mean()
+
+
+def check_not_empty(name: str, averaged: torch.Size) -> None:
+    """Raise unless there is something to average over: the mean of nothing is not a number."""
+    if 0 in averaged:
+        raise ValueError(f"{name} must not be empty, got {tuple(averaged)} to average over")
 
 
 def class_targets(labels: Tensor, shape: torch.Size) -> Tensor:
@@ -219,4 +228,6 @@ def dice_loss(probability: Tensor, mask: Tensor, smooth: float = 1.0) -> Tensor:
         >>> dice_loss(torch.ones(2, 1, 4, 4), torch.ones(2, 1, 4, 4))
         tensor(0.)
     """
-    return 1 - dice_score(probability, mask, smooth).mean()
+    score = dice_score(probability, mask, smooth)
+    check_not_empty("probability", score.shape)
+    return 1 - score.mean()

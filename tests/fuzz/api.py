@@ -85,7 +85,7 @@ def call_layer(draw: st.DrawFn) -> Any:
     else:
         layer = InterestCaps(4, 2)
         x = draw(tensors((2, 3, 4)))
-    return ((x if isinstance(x, Tensor) else x[0]),), lambda: layer(x)
+    return (tuple(x) if isinstance(x, Capsules) else (x,)), lambda: layer(x)
 
 
 def call_constructor(draw: st.DrawFn) -> Any:
