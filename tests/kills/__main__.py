@@ -137,7 +137,7 @@ class Kills:
         said = text_of(out / LOG)[before:]
         if code == 0:
             return False
-        if code not in REFUSED or said.count("torchcaps: ") != 1:
+        if code not in REFUSED or said.count("torchcaps: ") != 1 or NOT_SAID.search(said):
             self.fail(out, f"ended with {code} on a full disk, and said: {said[-300:]!r}")
         return True
 

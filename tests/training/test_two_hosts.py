@@ -1,6 +1,7 @@
 """Two hosts share a run: one dies, the other says so, and two or one go on from there."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,8 +10,10 @@ from accelerate import Accelerator
 from tests.small_runs import arguments_of, listing, tiny_config, tiny_data, weights_of, write_npz
 from tests.training.test_distributed import assert_equal_to_rounding
 from tests.two_hosts import two_hosts
-from torchcaps.errors import InputError
-from torchcaps.training.loop import resume
+from torchcaps.errors import InputError, RunStopped
+from torchcaps.training.loop import resume, train
+from torchcaps.training.run import Run
+from torchcaps.training.run_folder import RunFolder
 
 # `torchcaps` without pictures, which take longer than all the rest; a process may die after a step.
 PROGRAM = """
@@ -87,6 +90,20 @@ def test_one_dies_after_the_other_and_the_run_goes_on_with_two_or_with_one(hosts
     assert listing(out).keys() == listing(straight.out).keys()
     resume(alone)
     assert_equal_to_rounding(straight.out, alone)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_process_that_is_left_alone_before_the_first_step_says_so(tmp_path, monkeypatch, named):
+    def begin(self):
+        self.sampler = replace(self.sampler, world=2)
+        if named:
+            self.folder = RunFolder(tmp_path)
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer")
+
+    monkeypatch.setattr(Run, "begin", begin)
+    what = f"of the run {tmp_path} has ended" if named else "reached, before the run had a folder"
+    with pytest.raises(RunStopped, match=what):
+        train(tiny_config(tmp_path / "run"), tiny_data())
 
 
 def test_processes_that_see_different_folders_are_told(straight, tmp_path, monkeypatch):
