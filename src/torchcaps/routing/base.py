@@ -178,7 +178,10 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
 
     @property
     def built_for(self) -> dict[str, int]:
-        """The numbers that what is learned fits, by their names in `build`; others are free."""
+        """The numbers that what is learned fits, by their names in `build`; others are free.
+
+        Votes of other numbers are refused.
+        """
         return {}
 
     def begin(self, tile: Tile) -> StateT:
