@@ -4,10 +4,12 @@
 
 Each cell runs in a process of its own, since threads that once spun go on to do so: the network
 `capsnet_small` at batch 64, with as many busy processes beside it (endless loops in Python) and as
-many threads. Printed: the median step in ms, and the slowest of ten.
+many threads. Told: the median step in ms, and the slowest of ten. Rows:
+benchmarks/results/beside_others.csv.
 """
 
 import argparse
+import datetime
 import json
 import statistics
 import subprocess
@@ -18,6 +20,10 @@ from pathlib import Path
 
 import torch
 
+from torchcaps.benchmark.rows import append_rows
+from torchcaps.training.run_folder import describe_machine
+
+RESULTS = Path(__file__).parent / "results" / "beside_others.csv"
 BUSY = [sys.executable, "-c", "while True: pass"]
 
 
@@ -54,6 +60,8 @@ def main() -> None:
         one_cell(args.cell[0], int(args.cell[1]), args.rounds)
         return
     print("| busy processes | loop | threads | median, ms | 90 %, ms |\n|---|---|---|---|---|")
+    rows = []
+    about = describe_machine()
     for busy in (0, args.busy):
         others = [subprocess.Popen(BUSY) for _ in range(busy)]
         try:
@@ -70,9 +78,22 @@ def main() -> None:
                     print(
                         f"| {busy} | {loop} | {threads} | {middle:.0f} | {late:.0f} |", flush=True
                     )
+                    rows.append(
+                        {
+                            "date": datetime.date.today().isoformat(),
+                            "busy_processes": busy,
+                            "loop": loop,
+                            "median_ms": round(middle, 1),
+                            "slowest_tenth_ms": round(late, 1),
+                            "rounds": len(times),
+                            **about,
+                            "threads": threads,
+                        }
+                    )
         finally:
             for other in others:
                 other.kill()
+    append_rows(RESULTS, rows)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,9 @@ SMALL: dict[str, Any] = {
 OWN: dict[str, dict[str, Any]] = {
     "baseline_cnn": {"conv_channels": [8, 8, 8]},
     "self_routing_capsnet": {"types": 4},
+    "attention_capsnet": {"types": 4, "widths": [8, 8], "blocks": [1, 1], "dense": [4]},
+    "deepcaps": {"types": 4},
+    "efficient_capsnet": {"conv_channels": [8, 8, 16]},
 }
 
 

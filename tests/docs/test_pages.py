@@ -102,3 +102,12 @@ def test_figures_about_capsules_are_those_that_were_measured() -> None:
 def test_every_published_report_has_its_page() -> None:
     reports = {path.parent.name for path in (ROOT / "results").glob("*/report.md")}
     assert {path.stem for path in (DOCS / "reports").glob("*.md")} == {*reports, "index"}
+
+
+@pytest.mark.parametrize("finding", text_of("findings.md").split("\n## ")[1:-1])
+def test_every_figure_of_a_finding_is_in_its_report(finding: str) -> None:
+    (report,) = re.findall(r"\[Report\]\(\.\./(results/[\w-]+/report\.md)\)", finding)
+    figures = set(re.findall(r"-?\b\d+\.\d+(?: ± \d+\.\d+)?|1e-05", finding))
+    reported = (ROOT / report).read_text(encoding="utf-8")
+    assert [figure for figure in figures if figure not in reported] == []
+    assert finding.count("![") == 1  # one picture a finding
