@@ -149,3 +149,13 @@ def test_the_mean_of_nothing_is_no_loss(loss: Any) -> None:
     with pytest.raises(ValueError, match=r"must not be empty, got \(.*0.*\) to average over"):
         loss(0)
     assert loss(1).isfinite()
+
+
+def test_what_is_no_share_is_no_mask() -> None:
+    image = torch.rand(2, 1, 3, 3)
+    with pytest.raises(ValueError, match=r"mask must be in \[0, 1\], got 0 to 255"):
+        dice_loss(image, torch.tensor([0, 255]).expand(2, 1, 3, 2).repeat_interleave(2, 3)[..., :3])
+    with pytest.raises(ValueError, match=r"probability must be in \[0, 1\], got -1 to 0"):
+        dice_loss(torch.tensor([[-1.0, 0.0]]), torch.zeros(1, 2))
+    assert dice_loss(image, image + 1e-7).isfinite()
+    assert dice_loss(torch.full((1, 2), torch.nan), torch.ones(1, 2)).isnan()

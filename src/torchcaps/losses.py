@@ -20,6 +20,8 @@ __all__ = [
     "spread_margin",
 ]
 
+ROUNDING = 1e-3  # a mask that was resized may be that much beyond 0 and 1
+
 
 def margin_loss(
     activation: Tensor,
@@ -153,6 +155,16 @@ def reconstruction_loss(reconstruction: Tensor, images: Tensor) -> Tensor:
     return error.square().unsqueeze(-1).flatten(1).sum(dim=1).mean()
 
 
+def check_shares(name: str, values: Tensor) -> None:
+    """Raise where numbers are seen to lie outside [0, 1], but for rounding, as in a mask of 0 and
+    255; NaN is let through, for who trains is told of a loss that is none."""
+    if values.device.type != "cpu" or not values_at_hand(values) or values.numel() == 0:
+        return
+    low, high = values.min().item(), values.max().item()
+    if low < -ROUNDING or high > 1 + ROUNDING:
+        raise ValueError(f"{name} must be in [0, 1], got {low:g} to {high:g}")
+
+
 def check_not_empty(name: str, averaged: torch.Size) -> None:
     """Raise unless there is something to average over: the mean of nothing is not a number."""
     if 0 in averaged:
@@ -196,7 +208,8 @@ def dice_score(probability: Tensor, mask: Tensor, smooth: float = 1.0) -> Tensor
         `[...]`, in [0, 1], float32 or wider.
 
     Raises:
-        ValueError: shapes that differ. TypeError: probabilities that are not floating-point.
+        ValueError: shapes that differ, numbers outside [0, 1]. TypeError: probabilities that are
+            not floating-point, a mask of complex numbers.
 
     Reference: Dice (1945); soft form after Milletari, Navab, Ahmadi (2016), *V-Net*.
 
@@ -213,6 +226,8 @@ def dice_score(probability: Tensor, mask: Tensor, smooth: float = 1.0) -> Tensor
             f"probability {tuple(probability.shape)} and mask {tuple(mask.shape)} must have the "
             "same shape [..., H, W]"
         )
+    check_shares("probability", probability)
+    check_shares("mask", mask)
     p = probability.to(torch.promote_types(probability.dtype, torch.float32))
     t = mask.to(p.dtype)
     overlap, sizes = (p * t).sum(dim=(-2, -1)), (p + t).sum(dim=(-2, -1))

@@ -1,6 +1,7 @@
 """What the many kills are judged by finds every kind of damage; the kills take minutes."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -93,9 +94,9 @@ def test_who_stops_on_a_full_disk_says_why_in_one_sentence(
         return True
 
     monkeypatch.setattr(Kills, "ended_before", lambda *arguments: False)
-    process = SimpleNamespace(wait=wait, finish=lambda: code)
-    disk = SimpleNamespace(fill=lambda: None, free=lambda: None)
-    work = Work("any", 1, wait, all_files, full_disk=True)
+    process: Any = SimpleNamespace(wait=wait, finish=lambda: code)
+    disk: Any = SimpleNamespace(fill=lambda: None, free=lambda: None)
+    work = Work("any", 1, lambda out, log: process, all_files, full_disk=True)
     assert kills.filled(process, work, out, disk)
     assert len(kills.failed) == len(judged)
     assert all(what in sentence for what, sentence in zip(judged, kills.failed))
