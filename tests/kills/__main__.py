@@ -87,11 +87,11 @@ class Kills:
         """Stop it, and finish a copy; perhaps once more."""
         for time_of_it in range(most):
             process = work.start(place_of(work, out), out / LOG)
-            if not (
-                self.killed(process, work, out)
-                if disk is None
-                else self.filled(process, work, out, disk)
-            ):
+            if disk is None:
+                stopped = self.killed(process, work, out)
+            else:
+                stopped = self.filled(process, work, out, disk)
+            if not stopped:
                 break  # it ended before, or failed
             resumed = time_of_it > 0 and work.mends
             self.count[f"{'resume of ' if resumed else ''}{work.name}"] += 1
