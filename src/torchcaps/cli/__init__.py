@@ -36,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def run(arguments: Sequence[str]) -> None:
     """Run the command that the arguments name."""
     check_none_empty(arguments)
+    check_no_nul(arguments)
     if arguments[:1] != ["train"] and is_other_process():
         return  # the first one answers for all
     if arguments[:1] == ["--version"]:
@@ -109,6 +110,13 @@ def check_none_empty(arguments: Sequence[str]) -> None:
             continue
         what = name or (before if before.startswith("--") else "an argument")
         raise InputError(f"{what} is empty: give it a value, or leave it out")
+
+
+def check_no_nul(arguments: Sequence[str]) -> None:
+    """Raise for a NUL, which no shell passes on and a program may."""
+    for argument in arguments:
+        if "\0" in argument:
+            raise InputError(f"{argument!a} holds a character that no name of a file can have")
 
 
 def expand_paths(command: Any) -> None:
@@ -214,6 +222,8 @@ def memory_advice(command: Any) -> str:
         options.append("--batch-size")
     if hasattr(command, "image_size"):
         options.append("--image-size")
+    if getattr(command, "model_options", None):
+        options.append("network in --model-options")
     if not options:
         return "use a machine with more, or a network for smaller images"
     begin = "begin a new run with" if getattr(command, "resume", None) else "take"
