@@ -16,7 +16,7 @@ test: .venv/has-dev browser
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal --cov=torchcaps --cov=reproduction --cov-report= $(ARGS)
 	$(BIN)/coverage report --fail-under=95 --include='*/routing/*,*/layers/*,*/functional.py,*/types.py'
 
-# So many real kills at random moments, each gone on with until it finishes: about 20 minutes.
+# So many real kills and full disks at random moments, each gone on with until it finishes: about 20 minutes.
 N ?= 1000
 kills: .venv/has-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.kills $(N) $(ARGS)

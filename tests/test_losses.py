@@ -118,3 +118,44 @@ def test_what_is_no_tensor_is_refused_by_its_name() -> None:
         reconstruction_loss(image, [1])  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="mask must be a tensor, got list"):
         dice_loss(image, [1])  # type: ignore[arg-type]
+
+
+def test_masks_and_targets_are_real_and_dense() -> None:
+    image, lengths = torch.rand(2, 1, 3, 3), torch.rand(2, 3)
+    with pytest.raises(TypeError, match=r"mask must be a tensor of real numbers or bools, got tor"):
+        dice_loss(image, image + 0j)
+    with pytest.raises(TypeError, match="labels must be a tensor of real numbers or bools, got to"):
+        margin_loss(lengths, lengths + 0j)
+    with pytest.raises(TypeError, match=r"mask must be a dense tensor, got torch\.sp"):
+        dice_loss(image, (image > 0.5).to_sparse())
+    with pytest.raises(TypeError, match=r"labels must be a dense tensor, got torch\.sp"):
+        spread_loss(lengths, torch.tensor([0, 1]).to_sparse())
+    expected = dice_loss(image, (image > 0.5).float())
+    assert torch.equal(dice_loss(image, image > 0.5), expected)
+    assert torch.equal(dice_loss(image, (image > 0.5).int()), expected)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda none: margin_loss(torch.rand(none, 3), torch.zeros(none, dtype=torch.int64)),
+        lambda none: margin_loss(torch.rand(2, none), torch.zeros(2, none)),
+        lambda none: spread_loss(torch.rand(none, 3), torch.zeros(none, dtype=torch.int64)),
+        lambda none: reconstruction_loss(torch.rand(none, 1, 3, 3), torch.rand(none, 1, 3, 3)),
+        lambda none: dice_loss(torch.rand(none, 1, 3, 3), torch.rand(none, 1, 3, 3)),
+    ],
+)
+def test_the_mean_of_nothing_is_no_loss(loss: Any) -> None:
+    with pytest.raises(ValueError, match=r"must not be empty, got \(.*0.*\) to average over"):
+        loss(0)
+    assert loss(1).isfinite()
+
+
+def test_what_is_no_share_is_no_mask() -> None:
+    image = torch.rand(2, 1, 3, 3)
+    with pytest.raises(ValueError, match=r"mask must be in \[0, 1\], got 0 to 255"):
+        dice_loss(image, torch.tensor([0, 255]).expand(2, 1, 3, 2).repeat_interleave(2, 3)[..., :3])
+    with pytest.raises(ValueError, match=r"probability must be in \[0, 1\], got -1 to 0"):
+        dice_loss(torch.tensor([[-1.0, 0.0]]), torch.zeros(1, 2))
+    assert dice_loss(image, image + 1e-7).isfinite()
+    assert dice_loss(torch.full((1, 2), torch.nan), torch.ones(1, 2)).isnan()

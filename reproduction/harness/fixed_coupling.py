@@ -55,6 +55,11 @@ class FixedCoupling(Routing[Total, Total]):
         self.register_buffer("coupling", coupling, persistent=False)
         return self
 
+    @property
+    def built_for(self) -> dict[str, int]:
+        in_caps, out_caps = self.coupling.shape
+        return {"in_caps": in_caps, "out_caps": out_caps}
+
     def couple(self, tile: Tile, logits: Tensor) -> Tensor:
         """c_ij, whatever the votes."""
         return self.coupling[tile.indices].to(logits.dtype).expand_as(logits)

@@ -4,9 +4,8 @@ import csv
 import io
 import json
 import shutil
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,14 @@ import numpy as np
 from reproduction.harness.cell import Arrays, Cell, Outcome, Row
 from reproduction.harness.scale import Scale, published_training
 from torchcaps.errors import InputError
-from torchcaps.storage import atomic_path, locked, write_json, write_text
+from torchcaps.storage import (
+    atomic_path,
+    locked,
+    read_json,
+    remove_abandoned,
+    write_json,
+    write_text,
+)
 from torchcaps.training.config import config_to_dict
 from torchcaps.training.run_folder import describe_machine
 
@@ -24,7 +30,6 @@ __all__ = ["ExperimentFolder"]
 
 # Where a thing lies and on how many threads it runs is not what is computed.
 NOT_SETTINGS = {"data_dir", "out", "threads", "seed", "tensorboard"}
-ABANDONED = 3600  # seconds after which a temporary file is nobody's: to write one takes seconds
 
 
 class ExperimentFolder:
@@ -57,7 +62,7 @@ class ExperimentFolder:
         self._expected = json.loads(json.dumps(facts))
         if self.facts.exists():
             self._check_same(self._expected)
-        elif self.path.is_dir() and any(self.path.iterdir()):
+        elif self.path.is_dir() and not all(map(is_partial, self.path.iterdir())):
             raise InputError(
                 f"{self.path} holds other things: name a new folder, or that of an experiment, "
                 "with --out"
@@ -81,12 +86,11 @@ class ExperimentFolder:
                     f"({before['name']}, {before['train']} training images): bring them back, or "
                     "name another folder with --out"
                 )
-        self.cells.mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(parents=True, exist_ok=True)
         for partial in [*self.path.glob(".partial-*"), *self.cells.glob(".partial-*")]:
-            with suppress(FileNotFoundError):  # another process has just renamed it
-                if time.time() - partial.stat().st_mtime > ABANDONED:
-                    partial.unlink()
+            remove_abandoned(partial)  # unless another process is at it
         write_json(self.facts, self._expected | {"data": data})
+        self.cells.mkdir(exist_ok=True)
 
     def run_of(self, cell: Cell) -> Path:
         """The run folder of a cell's training."""
@@ -170,7 +174,7 @@ class ExperimentFolder:
 
     def _read(self, path: Path) -> dict[str, Any]:
         try:
-            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            record: dict[str, Any] = read_json(path)
             wanted = (
                 {"experiment", "scale", "settings", "data"}
                 if path == self.facts
@@ -183,6 +187,11 @@ class ExperimentFolder:
                 f"{path} is damaged ({error}): restore it, or remove it to do its work again"
             ) from error
         return record
+
+
+def is_partial(path: Path) -> bool:
+    """Whether a file is what a kill leaves of the first one that was to be written."""
+    return path.name.startswith(".partial-")
 
 
 def settings(scale: Scale) -> dict[str, Any]:

@@ -4,7 +4,12 @@ import torch
 from torch import Tensor
 
 from torchcaps.functional import accumulated
-from torchcaps.types import check_float_tensor, check_number, values_at_hand
+from torchcaps.types import (
+    check_float_tensor,
+    check_number,
+    check_real_tensor,
+    values_at_hand,
+)
 
 __all__ = [
     "dice_loss",
@@ -14,6 +19,8 @@ __all__ = [
     "spread_loss",
     "spread_margin",
 ]
+
+ROUNDING = 1e-3  # a mask that was resized may be that much beyond 0 and 1
 
 
 def margin_loss(
@@ -55,6 +62,7 @@ def margin_loss(
     check_float_tensor("activation", activation)
     if activation.dim() != 2:
         raise ValueError(f"activation must be [B, J], got shape {tuple(activation.shape)}")
+    check_not_empty("activation", activation.shape)
     lengths = accumulated(activation)
     present = class_targets(labels, activation.shape).to(lengths.dtype)
     missed = (positive_margin - lengths).clamp(min=0).square()
@@ -90,6 +98,7 @@ def spread_loss(activation: Tensor, labels: Tensor, margin: float | Tensor = 0.9
     check_float_tensor("activation", activation)
     if activation.dim() != 2:
         raise ValueError(f"activation must be [B, J], got shape {tuple(activation.shape)}")
+    check_not_empty("activation", activation.shape)
     if not isinstance(labels, Tensor) or labels.dim() != 1:
         raise ValueError("labels must be [B] class indices: the spread loss has one class an image")
     a = accumulated(activation)
@@ -141,14 +150,30 @@ def reconstruction_loss(reconstruction: Tensor, images: Tensor) -> Tensor:
             f"reconstruction {tuple(reconstruction.shape)} and images {tuple(images.shape)} "
             "must have the same shape [B, ...]"
         )
+    check_not_empty("reconstruction", reconstruction.shape[:1])
     error = accumulated(reconstruction) - accumulated(images)
     return error.square().unsqueeze(-1).flatten(1).sum(dim=1).mean()
 
 
+def check_shares(name: str, values: Tensor) -> None:
+    """Raise where numbers are seen to lie outside [0, 1], but for rounding, as in a mask of 0 and
+    255; NaN is let through, for who trains is told of a loss that is none."""
+    if values.device.type != "cpu" or not values_at_hand(values) or values.numel() == 0:
+        return
+    low, high = values.min().item(), values.max().item()
+    if low < -ROUNDING or high > 1 + ROUNDING:
+        raise ValueError(f"{name} must be in [0, 1], got {low:g} to {high:g}")
+
+
+def check_not_empty(name: str, averaged: torch.Size) -> None:
+    """Raise unless there is something to average over: the mean of nothing is not a number."""
+    if 0 in averaged:
+        raise ValueError(f"{name} must not be empty, got {tuple(averaged)} to average over")
+
+
 def class_targets(labels: Tensor, shape: torch.Size) -> Tensor:
     """T_k as `[B, J]` from class indices `[B]` (or from T_k itself), checked against `shape`."""
-    if not isinstance(labels, Tensor):
-        raise TypeError(f"labels must be a tensor, got {type(labels).__name__}")
+    check_real_tensor("labels", labels)
     batch, classes = shape
     # On a GPU looking at the values would mean waiting for them.
     looking = labels.device.type == "cpu" and values_at_hand(labels) and len(labels)
@@ -162,7 +187,7 @@ def class_targets(labels: Tensor, shape: torch.Size) -> Tensor:
             f"labels must be [B] = [{batch}] class indices or [B, J] = [{batch}, {classes}] "
             f"targets, got shape {tuple(labels.shape)}"
         )
-    if labels.dtype.is_floating_point or labels.dtype.is_complex or labels.dtype == torch.bool:
+    if labels.dtype.is_floating_point or labels.dtype == torch.bool:
         raise TypeError(f"labels [B] must be integer class indices, got {labels.dtype}")
     if looking:
         low, high = labels.min(), labels.max()
@@ -183,7 +208,8 @@ def dice_score(probability: Tensor, mask: Tensor, smooth: float = 1.0) -> Tensor
         `[...]`, in [0, 1], float32 or wider.
 
     Raises:
-        ValueError: shapes that differ. TypeError: probabilities that are not floating-point.
+        ValueError: shapes that differ, numbers outside [0, 1]. TypeError: probabilities that are
+            not floating-point, a mask of complex numbers.
 
     Reference: Dice (1945); soft form after Milletari, Navab, Ahmadi (2016), *V-Net*.
 
@@ -193,14 +219,15 @@ def dice_score(probability: Tensor, mask: Tensor, smooth: float = 1.0) -> Tensor
         tensor(0.6667)
     """
     check_float_tensor("probability", probability)
-    if not isinstance(mask, Tensor):
-        raise TypeError(f"mask must be a tensor, got {type(mask).__name__}")
+    check_real_tensor("mask", mask)
     check_number("smooth", smooth, least=0)
     if probability.dim() < 2 or probability.shape != mask.shape:
         raise ValueError(
             f"probability {tuple(probability.shape)} and mask {tuple(mask.shape)} must have the "
             "same shape [..., H, W]"
         )
+    check_shares("probability", probability)
+    check_shares("mask", mask)
     p = probability.to(torch.promote_types(probability.dtype, torch.float32))
     t = mask.to(p.dtype)
     overlap, sizes = (p * t).sum(dim=(-2, -1)), (p + t).sum(dim=(-2, -1))
@@ -216,4 +243,6 @@ def dice_loss(probability: Tensor, mask: Tensor, smooth: float = 1.0) -> Tensor:
         >>> dice_loss(torch.ones(2, 1, 4, 4), torch.ones(2, 1, 4, 4))
         tensor(0.)
     """
-    return 1 - dice_score(probability, mask, smooth).mean()
+    score = dice_score(probability, mask, smooth)
+    check_not_empty("probability", score.shape)
+    return 1 - score.mean()

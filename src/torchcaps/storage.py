@@ -21,7 +21,9 @@ __all__ = [
     "is_at",
     "locked",
     "one_at_a_time",
+    "parse_json",
     "read_json",
+    "remove_abandoned",
     "write_bytes",
     "write_json",
     "write_text",
@@ -97,9 +99,23 @@ def read_json(path: Path) -> Any:
         ValueError: it is not JSON in UTF-8, is nested too deeply, or has a number of thousands of
             digits.
     """
-    check_plain_file(path)
+    return parse_json(check_plain_file(path).read_text(encoding="utf-8"))
+
+
+def parse_json(text: str) -> Any:
+    """What a text says as JSON.
+
+    Raises:
+        ValueError: it is not JSON, is nested too deeply, or has a number of thousands of digits.
+
+    Example:
+        >>> parse_json("[" * 100_000)
+        Traceback (most recent call last):
+        ...
+        ValueError: it is nested too deeply
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(text)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
 
@@ -121,7 +137,7 @@ def _begin(target: Path) -> tuple[int | None, Path]:
     digest = hashlib.blake2b(os.fsencode(target.name), digest_size=8).hexdigest()
     suffix = target.suffix if len(os.fsencode(target.suffix)) < 32 else ""
     usual = target.with_name(f".partial-{digest}{suffix}")
-    _remove_abandoned(usual)
+    remove_abandoned(usual)
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     while True:
         other = target.with_name(f".partial-{digest}-{secrets.token_hex(4)}{suffix}")
@@ -141,8 +157,19 @@ def _begin(target: Path) -> tuple[int | None, Path]:
             os.close(handle)  # somebody took it for abandoned, before it was locked
 
 
-def _remove_abandoned(path: Path) -> None:
-    """Remove a temporary file that no process holds any more."""
+def remove_abandoned(path: Path) -> None:
+    """Remove a temporary file of `atomic_path` that no process holds any more: a kill left it.
+
+    Where there are no locks, as on Windows, nothing is known of that, and the file stays.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> (folder / ".partial-0.json").touch()
+        >>> remove_abandoned(folder / ".partial-0.json")
+        >>> list(folder.iterdir())
+        []
+    """
     try:
         handle = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | os.O_NONBLOCK)
     except (OSError, AttributeError):  # not there, most often; on Windows there are no such locks

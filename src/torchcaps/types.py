@@ -128,6 +128,18 @@ def check_float_tensor(name: str, value: object) -> None:
         raise TypeError(f"{name} must be a dense tensor, got {value.layout}: take its to_dense()")
 
 
+def check_real_tensor(name: str, value: object) -> None:
+    """Raise `TypeError`, naming the argument, unless `value` is a tensor of numbers or bools."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
+    if value.dtype.is_floating_point:
+        check_float_tensor(name, value)
+    if value.dtype.is_complex:
+        raise TypeError(f"{name} must be a tensor of real numbers or bools, got {value.dtype}")
+    if value.layout != torch.strided:
+        raise TypeError(f"{name} must be a dense tensor, got {value.layout}: take its to_dense()")
+
+
 def check_same_dtype(name: str, value: Tensor, weight: Tensor) -> None:
     """Raise `TypeError` unless a tensor can be computed with weights; autocast converts both."""
     if value.dtype != weight.dtype and not torch.is_autocast_enabled(value.device.type):

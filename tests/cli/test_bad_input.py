@@ -271,6 +271,14 @@ TRAIN = {
     "out holds a run": (lambda at: ["--out", at.run], "already holds a run: continue it with"),
     # --config
     "config gone": (lambda at: ["--config", at.here / "c.json"], "c.json does not exist"),
+    "routing nested too deeply": (
+        lambda at: ["--data", at.data, "--routing", '{"a":' * 20_000],
+        "is not valid JSON (it is nested too deeply): write an object such as",
+    ),
+    "model options with a number of thousands of digits": (
+        lambda at: ["--data", at.data, "--model-options", '{"a": ' + "9" * 5000 + "}"],
+        "is not valid JSON (Exceeds the limit",
+    ),
     "config no JSON": (lambda at: ["--config", at.write("c.json")], "c.json is not valid JSON"),
     "config a list": (lambda at: ["--config", at.write("c.json", "[]")], "must hold an object"),
     "config that is a pipe": (
@@ -672,12 +680,18 @@ def damage(path, how):
         ("json", "flipped"),
         ("json", "cut"),
         ("json", "garbage"),
+        ("json", "nested"),
         ("safetensors", "gone"),
     ],
 )
 def test_a_damaged_checkpoint_is_named_and_the_advice_works(torchcaps, run, trained, suffix, how):
     path = run / "checkpoints" / f"step-00000015.{suffix}"
-    path.unlink() if how == "gone" else damage(path, how)
+    if how == "gone":
+        path.unlink()
+    elif how == "nested":
+        path.write_text("[" * 100_000)
+    else:
+        damage(path, how)
     message = one_sentence(torchcaps("train", "--resume", run))
     assert str(path) in message
     advised = message.rsplit("--resume ", 1)[1]
@@ -686,6 +700,16 @@ def test_a_damaged_checkpoint_is_named_and_the_advice_works(torchcaps, run, trai
     assert answer.code == 0, answer.err
     assert "continuing after step 14 of 15" in answer.out
     assert weights_of(run) == weights_of(trained / "run")
+
+
+@pytest.mark.parametrize("suffix", ["json", "safetensors"])
+def test_a_pipe_in_the_place_of_a_checkpoint_is_not_waited_for(torchcaps, run, suffix):
+    path = run / "checkpoints" / f"step-00000015.{suffix}"
+    path.unlink()
+    os.mkfifo(path)
+    message = one_sentence(torchcaps("train", "--resume", run))
+    assert f"{path} is a pipe: name a plain file" in message
+    assert message.endswith(f"--resume {run / 'checkpoints' / 'step-00000014.safetensors'}")
 
 
 def test_a_checkpoint_without_its_record_does_not_count(torchcaps, unfinished, trained):

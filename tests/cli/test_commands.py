@@ -376,6 +376,10 @@ def test_too_little_memory_for_a_single_image_does_not_blame_the_batch(
     for options, advice in (
         (["--batch-size", "1"], "take a smaller --image-size"),
         ([], "take a smaller --batch-size or --image-size"),
+        (
+            ["--model-options", '{"conv_channels": 99}'],
+            "take a smaller --batch-size or --image-size or network in --model-options",
+        ),
         (["--resume", trained], "begin a new run with a smaller --batch-size or --image-size"),
     ):
         assert torchcaps("train", *options).err == f"{said}{advice}\n"

@@ -142,3 +142,10 @@ def test_an_empty_argument_is_not_the_current_folder(
     assert answer.code == 2
     assert answer.err == f"torchcaps: {what} is empty: give it a value, or leave it out\n"
     assert not list(tmp_path.iterdir())
+
+
+def test_a_name_that_no_file_can_have_is_refused_before_anything_is_done(torchcaps, tmp_path):
+    answer = torchcaps("train", "--out", f"{tmp_path}/a\0b")
+    assert answer.code == 2
+    assert answer.err.endswith("a\\x00b' holds a character that no name of a file can have\n")
+    assert answer.err.count("\n") == 1

@@ -65,12 +65,18 @@ def one_of_routings(draw: st.DrawFn) -> Any:
 def call_routing(draw: st.DrawFn) -> Any:
     routing = create_routing(one_of_routings(draw))
     routing.build(3, 4, 2, 4)
-    # One that has learned for votes of one size is handed no others: that ends in torch's words.
-    sizes = (2, 3, 2, 4)
-    votes = torch.rand(sizes) if list(routing.parameters()) else draw(tensors(sizes))
+    votes = draw(tensors((2, 3, 2, 4)))
     activation = draw(st.one_of(st.none(), tensors((2, 3))))
     mask = draw(st.one_of(st.none(), st.just(torch.ones(2, 3, dtype=torch.bool)), tensors((2, 3))))
-    return (votes, activation), lambda: routing(votes, activation, mask)
+    return (votes, likely(activation)), lambda: routing(votes, activation, mask)
+
+
+def likely(activation: Any) -> Any:
+    """Activations, or for those beyond [0, 1], which ask for nothing, what is not ordinary."""
+    if not isinstance(activation, Tensor) or activation.dtype not in FLOATS:
+        return activation
+    inside = bool(((activation >= 0) & (activation <= 1)).all())
+    return activation if inside else torch.tensor(torch.inf)
 
 
 def call_layer(draw: st.DrawFn) -> Any:
@@ -87,7 +93,8 @@ def call_layer(draw: st.DrawFn) -> Any:
     else:
         layer = InterestCaps(4, 2)
         x = draw(tensors((2, 3, 4)))
-    return ((x if isinstance(x, Tensor) else x[0]),), lambda: layer(x)
+    given = (x.pose, likely(x.activation)) if isinstance(x, Capsules) else (x,)
+    return given, lambda: layer(x)
 
 
 def call_constructor(draw: st.DrawFn) -> Any:

@@ -4,10 +4,14 @@ Each is a SIGKILL, as of a power cut, or for one in ten a SIGTERM, which is a re
 killed is copied elsewhere and gone on with there until it finishes; its files must be, bit for bit,
 those of the same work that nobody disturbed. Half of the time the original is then gone on with and
 killed again.
+
+Of a kind "on a full disk" nothing is killed: at such a moment its disk gets full, which it has to
+say in one sentence; it is gone on with where there is room again.
 """
 
 import argparse
 import os
+import re
 import shutil
 import signal
 import sys
@@ -20,6 +24,7 @@ from random import Random
 import torch
 
 from tests.kills.processes import Process
+from tests.kills.small_disk import SmallDisk, enter_own_mounts, why_no_mount
 from tests.kills.work import Files, Work, all_work
 
 TERM = 0.1  # the share of SIGTERM
@@ -27,6 +32,8 @@ WHILE_WRITING = 0.5  # of moments that are sought while a file is being written
 AGAIN = 0.5  # of what was killed that is gone on with, to be killed again
 MOST = 4  # kills of one run
 STOPPED = {-signal.SIGKILL, -signal.SIGTERM, 130}
+REFUSED = {1, 2}  # exit codes where the disk is full: a run that stopped, a file not written
+NOT_SAID = re.compile(r"Traceback|Exception ignored|-[0-9.,]+ (?:s|min|h)\b")
 LOG = "said.txt"
 
 
@@ -56,60 +63,100 @@ class Kills:
         for name in ("first", "straight"):
             out = self.new_folder(f"{name} {work.name}")
             began = time.monotonic()
-            process = work.start(out / "it", out / LOG)
+            process = work.start(place_of(work, out), out / LOG)
             process.wait()
             self.seconds[work.name] = time.monotonic() - began
             if process.finish() != 0:
                 raise RuntimeError(f"{work.name} fails without a kill: {out / LOG}")
-        self.straight[work.name] = work.files(out / "it")
+        self.straight[work.name] = work.files(place_of(work, out))
 
     def one(self, work: Work, most: int) -> None:
-        """One piece of work, killed `most` times at most, each time finished elsewhere."""
+        """One piece of work, stopped `most` times at most, each time finished elsewhere."""
         out = self.new_folder(f"{self.number:05d} {work.name}")
         self.number += 1
+        disk = SmallDisk(out / "disk", self.room_for(work)) if work.full_disk else None
+        try:
+            self.several_times(work, out, most, disk)
+        finally:
+            if disk is not None:
+                disk.remove()
+        if not any(out.name in sentence for sentence in self.failed):
+            shutil.rmtree(out)
+
+    def several_times(self, work: Work, out: Path, most: int, disk: SmallDisk | None) -> None:
+        """Stop it, and finish a copy; perhaps once more."""
         for time_of_it in range(most):
-            process = work.start(out / "it", out / LOG)
-            if not self.killed(process, work, out / "it"):
+            process = work.start(place_of(work, out), out / LOG)
+            if disk is None:
+                stopped = self.killed(process, work, out)
+            else:
+                stopped = self.filled(process, work, out, disk)
+            if not stopped:
                 break  # it ended before, or failed
             resumed = time_of_it > 0 and work.mends
             self.count[f"{'resume of ' if resumed else ''}{work.name}"] += 1
             self.check_finish(work, out)
             if self.draw.random() > AGAIN:
                 break
-        if not any(out.name in sentence for sentence in self.failed):
-            shutil.rmtree(out)
 
-    def killed(self, process: Process, work: Work, out: Path) -> bool:
-        """Kill at a random moment; whether there still was something to kill."""
+    def ended_before(self, process: Process, work: Work, out: Path) -> bool:
+        """Wait for a random moment; whether the work was over, or has failed, by then."""
         if self.draw.random() < WHILE_WRITING:
             count = self.draw.randint(1, work.writes)
-            over = process.wait_for_write(out, count)
+            over = process.wait_for_write(place_of(work, out), count)
             over = over or process.wait(self.draw.uniform(0, 0.004))
         else:
             over = process.wait(self.draw.uniform(0, self.seconds[work.name]))
+        if over and process.finish() != 0:
+            self.fail(out, f"ended with {process.code} before anything happened")
+        return over
+
+    def killed(self, process: Process, work: Work, out: Path) -> bool:
+        """Kill at a random moment; whether there still was something to kill."""
+        over = self.ended_before(process, work, out)
         number = signal.SIGTERM if self.draw.random() < TERM else signal.SIGKILL
         if over:
-            if process.finish() != 0:
-                self.fail(out.parent, f"ended with {process.code} before the kill")
             return False
         process.kill(number, self.draw)
         if process.code == 0:  # it ended in between, or was at its last step
             return False
         # Of several, one may fail because another has died.
         if not process.several and process.code not in STOPPED:
-            self.fail(out.parent, f"ended with {process.code} after signal {number}")
+            self.fail(out, f"ended with {process.code} after signal {number}")
         return True
+
+    def filled(self, process: Process, work: Work, out: Path, disk: SmallDisk) -> bool:
+        """Fill the disk at a random moment until it ends; whether that stopped it."""
+        before = len(text_of(out / LOG))
+        if self.ended_before(process, work, out):
+            return False
+        while not process.wait(0.002):
+            disk.fill()  # and what it has deleted since
+        code = process.finish()
+        disk.free()
+        said = text_of(out / LOG)[before:]
+        if code == 0:
+            return False
+        if code not in REFUSED or said.count("torchcaps: ") != 1 or NOT_SAID.search(said):
+            self.fail(out, f"ended with {code} on a full disk, and said: {said[-300:]!r}")
+        return True
+
+    def room_for(self, work: Work) -> int:
+        """Bytes of a disk that has twice the room that the work needs."""
+        files = place_of(work, self.folder / name_of_folder(f"straight {work.name}")).rglob("*")
+        return 2 * sum(path.stat().st_size + 4096 for path in files) + 2**20
 
     def check_finish(self, work: Work, out: Path) -> None:
         """Go on with a copy until it finishes, and compare."""
         copy = out / "copy"
         shutil.rmtree(copy, ignore_errors=True)
-        if (out / "it").exists():
-            shutil.copytree(out / "it", copy, symlinks=True)
+        if place_of(work, out).exists():
+            shutil.copytree(place_of(work, out), copy, symlinks=True)
         if not work.mends:
             left = {k: v for k, v in work.files(copy).items() if not k.startswith(".partial-")}
             if left and left != self.straight[work.name]:
                 return self.fail(out, f"half-written: {', '.join(left)}")
+        before = len(text_of(out / LOG))
         process = work.start(copy, out / LOG)
         if process.finish() != 0:
             return self.fail(out, f"ended with {process.code} when it was gone on with")
@@ -117,6 +164,8 @@ class Kills:
         others = [k for k in sorted({*found, *expected}) if found.get(k) != expected.get(k)]
         if others:
             return self.fail(out, f"differs in {', '.join(others)}")
+        if strange := NOT_SAID.search(text_of(out / LOG)[before:]):
+            return self.fail(out, f"said {strange[0]!r}")
         self.equal += 1
         return None
 
@@ -127,10 +176,25 @@ class Kills:
 
     def new_folder(self, name: str) -> Path:
         """An empty folder."""
-        path = self.folder / name.replace(" ", "-").replace(",", "")
+        path = self.folder / name_of_folder(name)
         shutil.rmtree(path, ignore_errors=True)
         path.mkdir(parents=True)
         return path
+
+
+def name_of_folder(name: str) -> str:
+    """Without characters that would have to be quoted."""
+    return name.replace(" ", "-").replace(",", "")
+
+
+def place_of(work: Work, out: Path) -> Path:
+    """Where work is done in its folder."""
+    return out / "disk" / "it" if work.full_disk else out / "it"
+
+
+def text_of(path: Path) -> str:
+    """What has been said; nothing, where nobody has said anything."""
+    return path.read_text(errors="replace") if path.exists() else ""
 
 
 def main() -> None:
@@ -141,6 +205,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where it happens; default: a temporary one")
     parser.add_argument("--only", help="kinds whose name contains this")
     options = parser.parse_args()
+    may_mount = enter_own_mounts()
     torch.set_num_threads(1)
     if options.folder is not None:
         options.folder.mkdir(parents=True, exist_ok=True)
@@ -148,6 +213,9 @@ def main() -> None:
     print(f"{options.kills} kills, seed {options.seed}, in {folder}", flush=True)
     kills = Kills(folder, options.seed)
     kinds = [work for work in all_work(folder) if (options.only or "") in work.name]
+    if not may_mount:
+        print(f"without full disks: {why_no_mount()}")
+        kinds = [work for work in kinds if not work.full_disk]
     if not kinds:
         parser.error(f"no kind is called {options.only}")
     kill_all(kills, kinds, options.kills)

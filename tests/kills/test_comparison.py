@@ -1,10 +1,11 @@
 """What the many kills are judged by finds every kind of damage; the kills take minutes."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from tests.kills.__main__ import Kills
+from tests.kills.__main__ import LOG, Kills
 from tests.kills.work import Work, all_files, files_of_run
 
 
@@ -67,6 +68,38 @@ def test_what_is_written_at_once_is_whole_or_not_there(checked):
     assert checked({"a": "1"}, WHOLE, mends=False) == "one: half-written: a"
     assert checked(WHOLE, WHOLE, mends=False) == "equal"
     assert checked({}, WHOLE, mends=False) == "equal"
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "judged"),
+    [
+        (2, "torchcaps: a: No space left on device\n", []),
+        (1, "epoch 1\ntorchcaps: the folder a cannot be written\n", []),
+        (3, "torchcaps: a\n", ["ended with 3 on a full disk"]),
+        (1, "Traceback (most recent call last)\n", ["ended with 1 on a full disk"]),
+        (2, "torchcaps: a\ntorchcaps: b\n", ["ended with 2 on a full disk"]),
+        (2, "torchcaps: a\nException ignored in: b\n", ["ended with 2 on a full disk"]),
+    ],
+)
+def test_who_stops_on_a_full_disk_says_why_in_one_sentence(
+    tmp_path, monkeypatch, code, said, judged
+):
+    kills = Kills(tmp_path, seed=0)
+    out = kills.new_folder("one")
+    (out / LOG).write_text("torchcaps: said before\n")
+
+    def wait(seconds):
+        with (out / LOG).open("a") as log:
+            log.write(said)
+        return True
+
+    monkeypatch.setattr(Kills, "ended_before", lambda *arguments: False)
+    process: Any = SimpleNamespace(wait=wait, finish=lambda: code)
+    disk: Any = SimpleNamespace(fill=lambda: None, free=lambda: None)
+    work = Work("any", 1, lambda out, log: process, all_files, full_disk=True)
+    assert kills.filled(process, work, out, disk)
+    assert len(kills.failed) == len(judged)
+    assert all(what in sentence for what, sentence in zip(judged, kills.failed))
 
 
 def test_of_a_run_only_times_and_places_may_differ(tmp_path):

@@ -1,4 +1,5 @@
-"""What is killed: trainings, exports, pages, experiments; how each is begun, gone on with, judged.
+"""What is killed: trainings, exports, pages, answers, experiments; how each is begun, gone on with,
+and judged.
 
 All of it is as small as it can be, so that a kill costs a fraction of a second.
 """
@@ -6,12 +7,16 @@ All of it is as small as it can be, so that a kill costs a fraction of a second.
 import csv
 import dataclasses
 import json
-from collections.abc import Callable
+import os
+import time
+from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from reproduction.harness.experiment import Experiment
 from reproduction.harness.registry import EXPERIMENTS
@@ -25,6 +30,7 @@ from tests.kills.processes import (
     two_processes_of_torchrun,
 )
 from tests.small_runs import arguments_of, tiny_config, tiny_data, write_npz
+from torchcaps.cli import run
 from torchcaps.explorer import write_explorer
 from torchcaps.export import export_model, write
 from torchcaps.models import Classifier, create_model
@@ -34,7 +40,8 @@ from torchcaps.training.config import TrainConfig
 __all__ = ["Work", "all_work"]
 
 NETWORK = {"conv_channels": 4, "primary_types": 2, "decoder_hidden": [8]}
-TIMED = {"seconds", "images_per_second", "seconds_per_step"}
+TIMED = {"seconds", "training_seconds", "images_per_second", "seconds_per_step"}
+HOUR = 3600.0
 PICTURES = ("learning_curves", "confusion", "mistakes", "reconstructions")
 
 Files = dict[str, Any]
@@ -52,6 +59,7 @@ class Work:
         mends: whether it goes on from what a kill left; else it begins anew, and what it left has
             to be whole.
         writes: how many files it writes, about.
+        full_disk: it is not killed: its disk gets full.
     """
 
     name: str
@@ -60,6 +68,7 @@ class Work:
     files: Callable[[Path], Files]
     mends: bool = True
     writes: int = 20
+    full_disk: bool = False
 
 
 def all_work(folder: Path) -> list[Work]:
@@ -77,14 +86,47 @@ def all_work(folder: Path) -> list[Work]:
         chosen = shrunk(EXPERIMENTS["iterations"], config)
         return lambda: quickly(reproduce, chosen, "smoke", out=out)
 
+    def training(name: str, share: float, **kind: Any) -> Work:
+        return Work(name, share, lambda out, log: fork(train(out), log), files_of_run, **kind)
+
+    def reproduction(name: str, share: float, **kind: Any) -> Work:
+        return Work(
+            name, share, lambda out, log: fork(experiment(out), log), files_of_experiment, **kind
+        )
+
     # Done once here, so that children have imported, compiled and prepared what they need.
     quickly(train_or_resume_images, dataclasses.replace(config, out=folder / "warm"))
     quickly(reproduce, shrunk(EXPERIMENTS["iterations"], config), "smoke", out=folder / "warm too")
+    images = [str(path) for path in image_files(folder / "images")]
+    table = partial(answer, folder / "warm", images, True)
+    picture = partial(answer, folder / "warm", images[:1], False)
+    picture(folder / "warm" / "predictions")
+    at_once = written_at_once(model, table, picture)
     return [
-        Work("train", 64, lambda out, log: fork(train(out), log), files_of_run),
+        training("train", 56),
+        training("train on a full disk", 8, full_disk=True),
         Work("train, two processes", 8, lambda out, log: fork_two(train(out), log), files_of_run),
-        Work("reproduce", 3, lambda out, log: fork(experiment(out), log), files_of_experiment),
-        *written_at_once(model),
+        reproduction("reproduce", 3),
+        reproduction("reproduce on a full disk", 1, full_disk=True),
+        *at_once,
+        *(
+            dataclasses.replace(
+                work, name=f"{work.name} on a full disk", share=work.share / 6, full_disk=True
+            )
+            for work in at_once
+        ),
+        Work(
+            "train, clock backwards",
+            5,
+            lambda out, log: fork(clock_backwards(train(out), out), log),
+            files_of_run,
+        ),
+        Work(
+            "reproduce, clock backwards",
+            1,
+            lambda out, log: fork(clock_backwards(experiment(out), out), log),
+            files_of_experiment,
+        ),
         Work(
             "command",
             1.2,
@@ -105,7 +147,9 @@ def written_by(do: Callable[[Path], object], out: Path, log: Path) -> Process:
     return fork(lambda: do(out), log)
 
 
-def written_at_once(model: Classifier) -> list[Work]:
+def written_at_once(
+    model: Classifier, table: Callable[[Path], None], picture: Callable[[Path], None]
+) -> list[Work]:
     """Files that are there whole, or not at all."""
     program = write.export_program(model)  # which takes ten times as long as all the rest
 
@@ -123,11 +167,45 @@ def written_at_once(model: Classifier) -> list[Work]:
             writes=1,
         )
         for name, share, do in (
-            ("explore", 18, lambda out: write_explorer(model, out / "explorer.html")),
+            ("explore", 15, lambda out: write_explorer(model, out / "explorer.html")),
+            ("predict, a table", 2, table),
+            ("predict, a picture", 1, picture),
             ("export pt2", 5, lambda out: export(out, "pt2")),
             ("export onnx", 0.4, lambda out: export(out, "onnx")),
         )
     ]
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Two images."""
+    folder.mkdir()
+    paths = [folder / "a.png", folder / "b.png"]
+    for path, image in zip(paths, tiny_data().test.images):
+        Image.fromarray(image[0].numpy()).save(path)
+    return paths
+
+
+def answer(model: Path, images: Sequence[str], as_table: bool, out: Path) -> None:
+    """A table of what images show, or a picture."""
+    to = ["--to", str(out / "table.csv")] if as_table else ["--out", str(out)]
+    run(["predict", str(model), *images, *to])
+
+
+def clock_backwards(work: Callable[[], object], out: Path) -> Callable[[], None]:
+    """Work while the clock of the system is set back by hours, again and again.
+
+    What lies there already was written in the future.
+    """
+
+    def do() -> None:
+        later = time.time() + 5 * HOUR
+        for path in out.rglob("*"):
+            os.utime(path, (later, later))
+        now, calls = time.time, count()
+        time.time = lambda: now() - HOUR * next(calls)
+        work()
+
+    return do
 
 
 def quickly(work: Callable[..., object], *arguments: object, **options: object) -> None:

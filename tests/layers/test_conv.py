@@ -235,6 +235,14 @@ def test_refuses() -> None:
         layer(Capsules(a_map(5, 5).pose, torch.rand(2, 75)))
     with pytest.raises(TypeError, match="pose must be a tensor, got list"):
         layer([1.0])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="activation must be a tensor, got int"):
+        layer(Capsules(a_map(5, 5).pose, 0))  # type: ignore[arg-type]
+    with pytest.raises(
+        TypeError, match=r"activation must be a floating-point tensor, got torch\.i"
+    ):
+        layer(Capsules(a_map(5, 5).pose, torch.ones(2, T, 5, 5).int()))
+    with pytest.raises(TypeError, match="mask must be a tensor, got list"):
+        layer(a_map(5, 5), [True])  # type: ignore[arg-type]
 
 
 def test_it_says_what_it_is() -> None:

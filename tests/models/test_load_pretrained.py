@@ -107,3 +107,23 @@ def test_a_repository_by_the_class_of_its_model(cached: Path) -> None:
     assert model.image_size == (17, 17)
     with pytest.raises(InputError, match="me/other is no folder here, and the Hugging Face Hub"):
         CapsNet.from_pretrained("me/other", cache_dir=cached, local_files_only=True)
+
+
+def test_what_does_not_fit_is_found_before_memory_is_taken(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    """A config.json of a few bytes may ask for gigabytes, which its weights do not have."""
+    create_model("capsnet", **SMALL).save_pretrained(tmp_path)
+    text = (tmp_path / "config.json").read_text()
+    (tmp_path / "config.json").write_text(re.sub(r'"conv_channels": 4', '"conv_channels": 5', text))
+    devices = []
+    make = CapsNet.__init__
+
+    def watched(self: Any, *arguments: Any, **options: Any) -> None:
+        devices.append(torch.empty(0).device.type)
+        make(self, *arguments, **options)
+
+    monkeypatch.setattr(CapsNet, "__init__", watched)
+    with pytest.raises(InputError, match=r"model\.safetensors does not fit the CapsNet of config"):
+        load_model(tmp_path)
+    assert set(devices) == {"meta"}

@@ -1,10 +1,12 @@
 """The command line: `torchcaps train | eval | predict | explore | …`: a file each."""
 
+import atexit
 import os
 import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -23,12 +25,18 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command that the arguments name, and exit as `exit_after` does."""
     wait_briefly()
     words = sys.argv[1:] if arguments is None else list(arguments)
-    exit_after(lambda: run(words), keep_going=words[:1] == ["train"])
+    try:
+        exit_after(lambda: run(words), keep_going=words[:1] == ["train"])
+    except SystemExit as stopped:
+        if is_one_of_several():
+            exit_without_threads(stopped)
+        raise
 
 
 def run(arguments: Sequence[str]) -> None:
     """Run the command that the arguments name."""
     check_none_empty(arguments)
+    check_no_nul(arguments)
     if arguments[:1] != ["train"] and is_other_process():
         return  # the first one answers for all
     if arguments[:1] == ["--version"]:
@@ -104,6 +112,13 @@ def check_none_empty(arguments: Sequence[str]) -> None:
         raise InputError(f"{what} is empty: give it a value, or leave it out")
 
 
+def check_no_nul(arguments: Sequence[str]) -> None:
+    """Raise for a NUL, which no shell passes on and a program may."""
+    for argument in arguments:
+        if "\0" in argument:
+            raise InputError(f"{argument!a} holds a character that no name of a file can have")
+
+
 def expand_paths(command: Any) -> None:
     """Put folders of users in the place of ~ and ~name, as a shell does where it sees them.
 
@@ -133,6 +148,28 @@ def expand_paths(command: Any) -> None:
 def is_other_process() -> bool:
     """Whether torchrun has started this process, and it is not the first."""
     return "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK", "0") != "0"
+
+
+def is_one_of_several() -> bool:
+    """Whether this process has been connected with others, for a distributed run."""
+    if "torch" not in sys.modules:
+        return False
+    import torch
+
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def exit_without_threads(stopped: SystemExit) -> NoReturn:
+    """Exit with this code, and leave torch's threads to the system.
+
+    They hold the connections. Where Python takes them down one may end the process first, which
+    then counts as crashed (code -6), though the run is done.
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(stopped.code if isinstance(stopped.code, int) else 1)
 
 
 def parse(arguments: Sequence[str]) -> Any:
@@ -185,6 +222,8 @@ def memory_advice(command: Any) -> str:
         options.append("--batch-size")
     if hasattr(command, "image_size"):
         options.append("--image-size")
+    if getattr(command, "model_options", None):
+        options.append("network in --model-options")
     if not options:
         return "use a machine with more, or a network for smaller images"
     begin = "begin a new run with" if getattr(command, "resume", None) else "take"

@@ -11,6 +11,7 @@ import tyro
 
 from torchcaps.errors import InputError
 from torchcaps.routing.registry import list_routings
+from torchcaps.storage import parse_json
 from torchcaps.training.config import TrainConfig, read_train_config
 
 if TYPE_CHECKING:
@@ -134,8 +135,8 @@ def json_option(name: str, value: str | None, example: str) -> str | dict[str, A
     if value is None or not value.lstrip().startswith("{"):
         return value
     try:
-        found: dict[str, Any] = json.loads(value)
-    except json.JSONDecodeError as error:
+        found: dict[str, Any] = parse_json(value)
+    except ValueError as error:
         raise InputError(
             f"--{name} {value} is not valid JSON ({error}): write an object such as {example}"
         ) from error

@@ -1,5 +1,6 @@
 """Programs of torch.export in a file, which torch alone can load."""
 
+import io
 import json
 import warnings
 from collections.abc import Callable, Mapping
@@ -19,9 +20,11 @@ def write_pt2(
 ) -> None:
     """Write a program of `export_program` with these JSON values beside it."""
     text = json.dumps(metadata, ensure_ascii=False)
+    content = io.BytesIO()  # where a disk is full, torch's own writer takes the process with it
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own
-        torch.export.save(program, path, extra_files={METADATA: text})
+        torch.export.save(program, content, extra_files={METADATA: text})
+    path.write_bytes(content.getbuffer())
 
 
 def read_pt2(path: Path) -> Callable[[Tensor], dict[str, Tensor]]:

@@ -65,9 +65,15 @@ class ARCapsNetRouting(Routing[Total, Total]):
         self.bias = nn.Parameter(torch.zeros(out_caps, out_dim))
         return self
 
+    @property
+    def built_for(self) -> dict[str, int]:
+        out_caps, out_dim, in_caps, _ = self.attention.shape
+        return {"in_caps": in_caps, "out_caps": out_caps, "out_dim": out_dim}
+
     def start(self, tile: Tile) -> Tensor:
         """e_ij = Σ_k A_ijk · V_kj"""
-        return torch.einsum("...kjd,jdki->...ij", tile.votes, self.attention)
+        A = self.attention[..., tile.indices, tile.indices]
+        return torch.einsum("...kjd,jdki->...ij", tile.votes, A)
 
     def couple(self, tile: Tile, logits: Tensor) -> Tensor:
         """c_ij = softmax_i e_ij"""

@@ -115,6 +115,12 @@ class AttentionRouting(Routing[Total, State]):
         self.head = nn.Linear(out_dim, 1) if self.activations else nn.Identity()
         return self
 
+    @property
+    def built_for(self) -> dict[str, int]:
+        return {
+            "out_dim": self.norm.normalized_shape[0] if isinstance(self.norm, nn.LayerNorm) else 1
+        }
+
     def score(self, tile: Tile, state: State) -> Tensor:
         """V_ij · v_j / √D"""
         logits = agreement(tile.votes, state.v) / math.sqrt(tile.votes.shape[-1])

@@ -42,6 +42,7 @@ __all__ = ["Law", "Routing", "RoutingTrace"]
 StatisticsT = TypeVar("StatisticsT", bound=tuple[Tensor, ...])
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
 ResultT = TypeVar("ResultT")
+AXES = {"in_caps": "I", "in_dim": "P", "out_caps": "J", "out_dim": "D"}
 
 
 class Law(Enum):
@@ -175,6 +176,14 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
         """
         return self
 
+    @property
+    def built_for(self) -> dict[str, int]:
+        """The numbers that what is learned fits, by their names in `build`; others are free.
+
+        Votes of other numbers are refused.
+        """
+        return {}
+
     def begin(self, tile: Tile) -> StateT:
         """The state before the first iteration, from the first tile; a constant in backward."""
         return cast(StateT, ())
@@ -291,7 +300,8 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
 
     def steps(self, problem: Problem) -> Iterator[Step]:
         """The reference: every iteration, with all votes at once."""
-        tile = problem.tile(slice(None))
+        # Of no input capsules, nothing of what is learned for each.
+        tile = problem.tile(slice(None) if problem.votes.shape[-3] else slice(0))
         state = self.begin(tile.detach())
         for t in range(1, self.sweeps + 1):
             with gradients_only_if(t == self.sweeps or not self.detach):
@@ -352,6 +362,7 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
                         f"votes are torch.float64 and {name} of {type(self).__name__} is "
                         "torch.float32: convert the votes, or the routing with its .double()"
                     )
+        check_sizes(votes, self.built_for, type(self).__name__)
         children = votes.shape[:-2]
         if self.needs_pose and votes.in_pose is None:
             raise ValueError(
@@ -411,6 +422,26 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
     def extra_repr(self) -> str:
         shown = [f"{name}={value!r}" for name, value in self.options().items()]
         return ", ".join([*shown, f"backend={self.backend!r}"])
+
+
+def check_sizes(votes: Votes, built_for: dict[str, int], routing: str) -> None:
+    """Raise `ValueError` unless votes have the numbers that a routing was built for.
+
+    No input capsules at all are as good as any number: nothing votes.
+    """
+    pose = votes.in_pose
+    children, parents, dim = votes.shape[-3:]
+    got = {"in_caps": children, "out_caps": parents, "out_dim": dim}
+    if pose is not None:
+        got["in_dim"] = pose.shape[-1]
+    for name, size in built_for.items():
+        if name in got and got[name] != size and not (name == "in_caps" and children == 0):
+            what = "pose [..., I, P]" if name == "in_dim" else "votes [..., I, J, D]"
+            shape = tuple(pose.shape if name == "in_dim" and pose is not None else votes.shape)
+            raise ValueError(
+                f"{what} must have {AXES[name]} = {size}, the {name} that this {routing} was built "
+                f"for, got {got[name]} (shape {shape})"
+            )
 
 
 def gradients_only_if(wanted: bool) -> AbstractContextManager[object]:

@@ -121,6 +121,13 @@ class DynamicRouting(Routing[Total, State]):
             self.bias = nn.Parameter(nn.init.xavier_uniform_(torch.empty(out_caps, out_dim)))
         return self
 
+    @property
+    def built_for(self) -> dict[str, int]:
+        if not self.learned_bias:
+            return {}
+        out_caps, out_dim = self.bias.shape
+        return {"out_caps": out_caps, "out_dim": out_dim}
+
     def initial_vote_length(
         self, in_caps: int, out_caps: int, out_dim: int, length: float
     ) -> float:

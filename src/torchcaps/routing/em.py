@@ -141,6 +141,10 @@ class EMRouting(GaussianRouting[State]):
         self.beta_u = nn.Parameter(torch.full((out_caps,), 3.0))
         return self
 
+    @property
+    def built_for(self) -> dict[str, int]:
+        return {"out_caps": len(self.beta_a)}
+
     def first_state(self, centre: Tensor, scale: Tensor) -> State:
         nothing = torch.zeros_like(centre)
         return State(nothing, nothing, nothing[..., 0], centre, scale)

@@ -116,6 +116,11 @@ class Heinsen2019Routing(Routing[Totals, State]):
             self.register_parameter(name, nn.Parameter(torch.zeros(in_caps, out_caps)))
         return self
 
+    @property
+    def built_for(self) -> dict[str, int]:
+        in_caps, out_caps = self.beta_use.shape
+        return {"in_caps": in_caps, "out_caps": out_caps}
+
     def begin(self, tile: Tile) -> State:
         centre, scale = starting_centre(tile)
         nothing = torch.zeros_like(centre)

@@ -121,6 +121,12 @@ class Heinsen2022Routing(Routing[Totals, State]):
         self.head = nn.Linear(D, 1)
         return self
 
+    @property
+    def built_for(self) -> dict[str, int]:
+        (in_dim, out_dim), out_caps = self.F2.shape, len(self.F1)
+        of_children = {} if self.shared else {"in_caps": len(self.W_A)}
+        return {**of_children, "in_dim": in_dim, "out_caps": out_caps, "out_dim": out_dim}
+
     def check_arguments(
         self, votes: Votes | Tensor, activation: Tensor | None, mask: Tensor | None
     ) -> tuple[Votes, Tensor | None]:

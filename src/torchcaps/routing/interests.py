@@ -16,7 +16,7 @@ from torchcaps.functional import (
 )
 from torchcaps.routing.base import Law, Routing
 from torchcaps.routing.tile import Tile
-from torchcaps.types import Capsules, Paper, check_choice, check_number
+from torchcaps.types import Capsules, Paper, check_choice, check_float_tensor, check_number
 from torchcaps.votes import SharedVotes, Votes
 
 __all__ = ["InterestRouting", "InterestVotes"]
@@ -31,6 +31,9 @@ class InterestVotes(Votes):
         logits: b⁰, `[..., I, J]`, constants; default: zeros.
         present: `[..., J]`, False for an output capsule that is to get nothing; default: all are.
 
+    Raises:
+        ValueError: logits or `present` of other numbers of capsules. TypeError: no tensors.
+
     Example:
         >>> from torchcaps.votes import FormedVotes
         >>> present = torch.tensor([[True, True, False]])
@@ -42,6 +45,25 @@ class InterestVotes(Votes):
     votes: Votes
     logits: Tensor | None = None
     present: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        children, parents, _ = self.votes.shape[-3:]
+        if self.logits is not None:
+            check_float_tensor("logits", self.logits)
+            if self.logits.shape[-2:] != (children, parents):
+                raise ValueError(
+                    f"logits must be [..., I, J] = [..., {children}, {parents}], as the votes have "
+                    f"it, got shape {tuple(self.logits.shape)}"
+                )
+        if self.present is not None:
+            if not isinstance(self.present, Tensor) or self.present.dtype != torch.bool:
+                got = getattr(self.present, "dtype", type(self.present).__name__)
+                raise TypeError(f"present must be a bool tensor, got {got}")
+            if self.present.shape[-1:] != (parents,):
+                raise ValueError(
+                    f"present must be [..., J] = [..., {parents}], as the votes have it, got shape "
+                    f"{tuple(self.present.shape)}"
+                )
 
     @property
     def shape(self) -> torch.Size:

@@ -75,6 +75,11 @@ class SelfAttentionRouting(Routing[Total, Total]):
         self.bias = nn.Parameter(torch.zeros(in_caps, out_caps))
         return self
 
+    @property
+    def built_for(self) -> dict[str, int]:
+        in_caps, out_caps = self.bias.shape
+        return {"in_caps": in_caps, "out_caps": out_caps}
+
     def score(self, tile: Tile, state: Total) -> Tensor:
         """V_ij · S_j / √D"""
         unit, length = direction_and_length(state.s)

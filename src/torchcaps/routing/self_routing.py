@@ -72,6 +72,11 @@ class SelfRouting(Routing[Totals, Totals]):
         self.bias = nn.Parameter(torch.zeros(in_caps, out_caps))
         return self
 
+    @property
+    def built_for(self) -> dict[str, int]:
+        in_caps, out_caps, in_dim = self.weight.shape
+        return {"in_caps": in_caps, "in_dim": in_dim, "out_caps": out_caps}
+
     def start(self, tile: Tile) -> Tensor:
         """w_ij · u_i + b_ij"""
         weight, bias = self.weight[tile.indices], self.bias[tile.indices]

@@ -119,6 +119,10 @@ class VariationalRouting(GaussianRouting[State]):
         self.norm_pose = nn.BatchNorm1d(out_caps, affine=False)
         return self
 
+    @property
+    def built_for(self) -> dict[str, int]:
+        return {"out_caps": len(self.beta_a)}
+
     def first_state(self, centre: Tensor, scale: Tensor) -> State:
         unknown = torch.zeros_like(centre)
         one = unknown[..., :1]

@@ -1,7 +1,6 @@
 """The weights of the best epoch, kept beside the checkpoints."""
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import safetensors.torch
 from torch import nn
 
 from torchcaps.errors import InputError
-from torchcaps.storage import write_bytes, write_json
+from torchcaps.storage import check_plain_file, read_json, write_bytes, write_json
 
 __all__ = ["best_epoch", "load_best", "save_best"]
 
@@ -43,8 +42,8 @@ def load_best(folder: Path, model: nn.Module, epoch: int) -> None:
         InputError: they are damaged, or of another epoch.
     """
     try:
-        content = (folder / TENSORS).read_bytes()
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        content = check_plain_file(folder / TENSORS).read_bytes()
+        record = read_json(folder / RECORD)
         whole = record == {"epoch": epoch, "sha256": hashlib.sha256(content).hexdigest()}
     except (OSError, ValueError):
         whole = False

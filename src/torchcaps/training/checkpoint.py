@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from torchcaps.errors import InputError
-from torchcaps.storage import write_bytes, write_json
+from torchcaps.storage import check_plain_file, read_json, write_bytes, write_json
 
 __all__ = ["Checkpoint", "find_checkpoint", "restore", "run_of", "save_checkpoint", "snapshot"]
 
@@ -112,18 +112,20 @@ class _Damaged(Exception):
 def _read(folder: Path, step: int) -> Checkpoint:
     record_path, tensors_path = _record_path(folder, step), _tensors_path(folder, step)
     try:
-        record = json.loads(record_path.read_text(encoding="utf-8"))
+        record = read_json(record_path)
         expected, counters = record["sha256"], record["counters"]
         if record["step"] != step:
             raise ValueError(f"it is of step {record['step']}: give it back its name")
         if record["counters_sha256"] != _digest(counters):
             raise ValueError("its SHA-256 is not the one recorded")
-    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise _Damaged(f"{record_path} is damaged ({type(error).__name__}: {error})") from error
     try:
-        content = tensors_path.read_bytes()
+        content = check_plain_file(tensors_path).read_bytes()
     except OSError as error:
         raise _Damaged(f"{tensors_path} cannot be read ({error.strerror})") from error
+    except InputError as error:
+        raise _Damaged(str(error)) from error
     if hashlib.sha256(content).hexdigest() != expected:
         raise _Damaged(
             f"{tensors_path} is truncated or damaged (its SHA-256 is not the one recorded)"

@@ -247,6 +247,10 @@ def run_to_the_end(run: Run, path: Path | None = None) -> TaskResult:
     """A new run, or one continued from `path`: all steps that are left, and what a run leaves."""
     try:
         return locked_to_the_end(run, path)
+    except RuntimeError as error:
+        if run.sampler.world == 1 or not is_lost_connection(error):
+            raise
+        raise RunStopped(left_alone(run), exit_code=1) from error
     finally:
         run.release()
 
@@ -276,6 +280,21 @@ def locked_to_the_end(run: Run, path: Path | None) -> TaskResult:
             f"whole: see to the disk, then go on with: {run.how_to_resume}",
             exit_code=1,
         ) from error
+
+
+def left_alone(run: Run) -> str:
+    """What a person is told where the other processes do not answer any more."""
+    if not hasattr(run, "folder"):
+        return "another process has ended, or cannot be reached, before the run had a folder"
+    return (
+        f"another process of the run {run.folder.path} has ended, or cannot be reached; its last "
+        f"checkpoint is whole: go on with: {run.how_to_resume}"
+    )
+
+
+def is_lost_connection(error: RuntimeError) -> bool:
+    """Whether torch says of a collective operation that the others do not answer."""
+    return isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
 
 
 def all_epochs(run: Run) -> None:

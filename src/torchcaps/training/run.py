@@ -115,7 +115,11 @@ class Run:
         if isinstance(made[0], Exception):
             raise made[0]
         self.folder = RunFolder(made[0])
-        self._write_facts()
+        try:
+            self._write_facts()
+        except OSError:  # as if nothing had begun: the same command begins it again
+            self.folder.config.unlink(missing_ok=True)
+            raise
 
     def resume(self, folder: RunFolder, path: Path) -> None:
         """Take up a run where a checkpoint left it."""
@@ -127,6 +131,7 @@ class Run:
         if noted:
             self._check_data()
         checkpoint = find_checkpoint(path)
+        self._check_same_step(0 if checkpoint is None else checkpoint.step)
         if checkpoint is not None:
             self._take_up(checkpoint)
         if noted:
@@ -168,6 +173,15 @@ class Run:
             broadcast_object_list(error)
         if error[0] is not None:
             raise error[0]
+
+    def _check_same_step(self, step: int) -> None:
+        """Raise in all processes where they do not see one folder: each reads its checkpoint."""
+        steps = self.accelerator.gather(torch.tensor([step], device=self.device)).tolist()
+        if len(set(steps)) > 1:
+            raise InputError(
+                f"the processes of the run find checkpoints of different steps in "
+                f"{self.folder.path} ({', '.join(map(str, steps))}): let all of them see one folder"
+            )
 
     def _check_config(self, began_with: dict[str, Any]) -> None:
         """Raise where config.json was edited; a run of an older version has not noted it."""

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from torchcaps.errors import InputError
-from torchcaps.storage import is_at
+from torchcaps.storage import is_at, parse_json
 
 __all__ = ["RunLock"]
 
@@ -50,7 +50,8 @@ class RunLock:
             "since": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         }
         os.ftruncate(self.handle, 0)
-        os.pwrite(self.handle, json.dumps(who).encode(), 0)
+        with suppress(OSError):  # on a full disk it holds, and does not say who
+            os.pwrite(self.handle, json.dumps(who).encode(), 0)
         _HELD.add(self)
 
     def release(self) -> None:
@@ -99,8 +100,8 @@ def _take(path: Path) -> int:
 def _held(folder: Path, content: bytes) -> str:
     """What the one who is refused is told."""
     try:
-        who = json.loads(content)
+        who = parse_json(content.decode())
         by = f"process {who['pid']} on {who['host']}, since {who['since']}"
-    except (ValueError, KeyError, TypeError, RecursionError):  # it has not written it yet
+    except (ValueError, KeyError, TypeError):  # it has not written it yet
         by = "another process"
     return f"the run {folder} is being written by {by}: wait for its end, or stop it, and try again"

@@ -1,6 +1,7 @@
 """An experiment that is interrupted, taken up again, or given a folder that is not its own."""
 
 import dataclasses
+import errno
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from reproduction.harness.run import default_folder, reproduce
 from reproduction.harness.training import Trained
 from reproduction.iterations import experiment as iterations
 from tests.small_runs import NAMES
+from torchcaps import storage
 from torchcaps.errors import InputError, RunStopped
 from torchcaps.storage import locked
 from torchcaps.training.run import Run
@@ -169,6 +171,19 @@ def test_folders_and_arguments_that_will_not_do(small, agreement, tmp_path, monk
     assert not (tmp_path / "new").exists()
 
 
+def test_a_first_write_that_fails_leaves_a_folder_to_begin_in(agreement, tmp_path, monkeypatch):
+    def refuse(handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(storage.os, "fsync", refuse)
+        with pytest.raises(OSError, match="No space left on device"):
+            reproduce(agreement, out=out)
+    (out / ".partial-0.json").write_text("{")  # and what a kill leaves
+    assert (reproduce(agreement, out=out)[0] / "report.md").is_file()
+
+
 def test_a_cell_that_another_process_has_is_left_to_it(agreement, tmp_path):
     out = tmp_path / "out"
     computed: list[str] = []
@@ -216,13 +231,16 @@ def test_a_cell_that_another_process_has_just_finished_is_not_computed_again(agr
 def test_only_temporary_files_that_are_nobodys_are_removed(agreement, tmp_path):
     folder, _ = reproduce(agreement, out=tmp_path / "out")
     old, new = folder / "cells" / ".partial-old.json", folder / "cells" / ".partial-new.json"
-    for path in (old, new):
+    for path, hours in ((old, -2), (new, 2)):
         path.write_text("{")
-    os.utime(old, (time.time() - 2 * 3600,) * 2)
+        os.utime(path, (time.time() + hours * 3600,) * 2)
     (folder / "cells" / "capsule-seed0.json").unlink()
-    reproduce(agreement, out=folder)
+    with storage.atomic_path(folder / "cells" / "another.npz") as held:
+        os.utime(held, (0, 0))  # whatever the clock says
+        reproduce(agreement, out=folder)
+        assert held.exists()
     assert not old.exists()
-    assert new.exists()
+    assert not new.exists()
 
 
 def test_the_lock_that_a_kill_left_beside_a_finished_cell_is_removed(agreement, tmp_path):
