@@ -39,6 +39,12 @@ def test_exit_codes(code, err, what):
     assert judged(code, "", err, ["train"])[0] == what
 
 
+def test_memory_is_refused_where_one_asked_for_it_oneself():
+    for option in ("--config", "--model-options"):
+        said = judged(2, "", "torchcaps: too little memory\n", ["train", option, "x"])
+        assert said[0] == "refused"
+
+
 @pytest.mark.parametrize(
     ("values", "what"),
     [
