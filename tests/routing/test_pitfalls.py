@@ -5,13 +5,14 @@ Where a vector file follows a defect, `test_vectors` matches it by putting the d
 here the package as it is must differ from the file, and show the property that the defect loses.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.routing import vector_cases_dense as dense_cases
 from tests.routing import vector_cases_interests as interest_cases
@@ -149,6 +150,29 @@ def test_batch_norms_learn_in_training_alone() -> None:
     seen = routing.norm_pose.running_mean.clone()
     routing(votes)
     assert torch.equal(routing.norm_pose.running_mean, seen)
+
+
+def test_running_statistics_begin_with_the_first_batch() -> None:
+    """Those of torch begin with a variance of 1, which small poses reach after 100 batches."""
+    votes = 1e-3 * torch.randn(256, 6, 3, 4)
+    routing: Any = create_routing("variational").build(6, 4, 3, 4)
+    batches = [votes, votes.flip(0) + 1e-3, *(votes[:7] for _ in range(20))]
+    norm = nn.BatchNorm1d(3, affine=False)
+    for number, batch in enumerate(batches, start=1):
+        norm.momentum = max(0.1, 1 / number)
+        poses = create_routing("variational").build(6, 4, 3, 4).eval()(batch).pose
+        norm(poses.detach() * math.sqrt(1 + norm.eps))
+        in_training = routing(batch)
+        assert routing.norm_pose.num_batches_tracked == number
+        torch.testing.assert_close(routing.norm_pose.running_mean, norm.running_mean)
+        torch.testing.assert_close(
+            routing.norm_pose.running_var, norm.running_var, rtol=1e-4, atol=0
+        )
+        if number == 1:
+            torch.testing.assert_close(
+                in_training.pose, routing.eval()(votes).pose, rtol=0, atol=0.01
+            )
+            routing.train()
 
 
 # --- self-routing, self-attention

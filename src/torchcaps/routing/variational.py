@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from torchcaps.functional import agreement, digamma
 from torchcaps.routing.base import Law
+from torchcaps.routing.batch_norm import BatchNorm
 from torchcaps.routing.moments import (
     SMALLEST,
     GaussianRouting,
@@ -115,8 +116,8 @@ class VariationalRouting(GaussianRouting[State]):
     def build(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int) -> Self:
         self.beta_a = nn.Parameter(torch.zeros(out_caps))
         self.beta_u = nn.Parameter(torch.zeros(out_caps))
-        self.norm_activation = nn.BatchNorm1d(out_caps, affine=False)
-        self.norm_pose = nn.BatchNorm1d(out_caps, affine=False)
+        self.norm_activation = BatchNorm(out_caps)
+        self.norm_pose = BatchNorm(out_caps)
         return self
 
     @property
