@@ -167,3 +167,20 @@ def values_at_hand(tensor: Tensor) -> bool:
     # Of subclasses, those of torch.export among them, nothing is known.
     plain = type(tensor) in (Tensor, nn.Parameter) and not tensor.is_meta
     return plain and not torch._C._are_functorch_transforms_active()
+
+
+def check_bool_tensor(name: str, value: object) -> None:
+    """Raise `TypeError`, naming the argument, unless `value` is a tensor of True and False."""
+    if not isinstance(value, Tensor) or value.dtype != torch.bool:
+        got = getattr(value, "dtype", type(value).__name__)
+        raise TypeError(f"{name} must be a bool tensor (True = counts), got {got}")
+
+
+def check_last_axes(name: str, value: Tensor, letters: str, axes: tuple[int, ...]) -> None:
+    """Raise `ValueError`, naming the argument, unless the last axes have these lengths."""
+    if value.shape[-len(axes) :] != axes:
+        wanted = ", ".join(map(str, axes))
+        raise ValueError(
+            f"{name} must be [..., {letters}] = [..., {wanted}], as the votes have it, got shape "
+            f"{tuple(value.shape)}"
+        )

@@ -29,6 +29,7 @@ from torchcaps.routing.tile import Problem, Tile
 from torchcaps.types import (
     Capsules,
     Paper,
+    check_bool_tensor,
     check_float_tensor,
     check_iterations,
     check_switch,
@@ -377,9 +378,7 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
                     f"got {tuple(activation.shape)}"
                 )
         if mask is not None:
-            if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-                got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-                raise TypeError(f"mask must be a bool tensor (True = counts), got {got}")
+            check_bool_tensor("mask", mask)
             if mask.shape != children:
                 raise ValueError(
                     f"mask must be [..., I] = {tuple(children)}, got {tuple(mask.shape)}"

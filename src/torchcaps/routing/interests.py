@@ -16,7 +16,15 @@ from torchcaps.functional import (
 )
 from torchcaps.routing.base import Law, Routing
 from torchcaps.routing.tile import Tile
-from torchcaps.types import Capsules, Paper, check_choice, check_float_tensor, check_number
+from torchcaps.types import (
+    Capsules,
+    Paper,
+    check_bool_tensor,
+    check_choice,
+    check_float_tensor,
+    check_last_axes,
+    check_number,
+)
 from torchcaps.votes import SharedVotes, Votes
 
 __all__ = ["InterestRouting", "InterestVotes"]
@@ -47,23 +55,13 @@ class InterestVotes(Votes):
     present: Tensor | None = None
 
     def __post_init__(self) -> None:
-        children, parents, _ = self.votes.shape[-3:]
+        capsules = self.votes.shape[-3:-1]
         if self.logits is not None:
             check_float_tensor("logits", self.logits)
-            if self.logits.shape[-2:] != (children, parents):
-                raise ValueError(
-                    f"logits must be [..., I, J] = [..., {children}, {parents}], as the votes have "
-                    f"it, got shape {tuple(self.logits.shape)}"
-                )
+            check_last_axes("logits", self.logits, "I, J", capsules)
         if self.present is not None:
-            if not isinstance(self.present, Tensor) or self.present.dtype != torch.bool:
-                got = getattr(self.present, "dtype", type(self.present).__name__)
-                raise TypeError(f"present must be a bool tensor, got {got}")
-            if self.present.shape[-1:] != (parents,):
-                raise ValueError(
-                    f"present must be [..., J] = [..., {parents}], as the votes have it, got shape "
-                    f"{tuple(self.present.shape)}"
-                )
+            check_bool_tensor("present", self.present)
+            check_last_axes("present", self.present, "J", capsules[1:])
 
     @property
     def shape(self) -> torch.Size:
@@ -158,15 +156,10 @@ class InterestRouting(Routing[Total, State]):
         "Multi-Interest Network with Dynamic Routing for Recommendation at Tmall",
         "CIKM, arXiv 1904.08030",
     )
-    laws = frozenset(
-        {
-            Law.ODD,
-            Law.ROTATION_EQUIVARIANT,
-            Law.LENGTH_IS_ACTIVATION,
-            Law.INPUT_ORDER_IS_FREE,
-            Law.COUPLING_SHARES_ONE_UNIT,
-        }
-    )
+    laws = frozenset({
+        Law.ODD, Law.ROTATION_EQUIVARIANT, Law.LENGTH_IS_ACTIVATION, Law.INPUT_ORDER_IS_FREE,
+        Law.COUPLING_SHARES_ONE_UNIT,
+    })  # fmt: skip
 
     def __init__(
         self,
