@@ -109,8 +109,8 @@ class VariationalRouting(GaussianRouting[State]):
 
     @property
     def laws(self) -> frozenset[Law]:
-        always = {Law.INPUT_ORDER_IS_FREE, Law.INACTIVE_INPUTS_HAVE_NO_INFLUENCE}
-        return frozenset(always | (set() if self.evidence_floor else {Law.COUPLING_SHARES_ONE_UNIT}))
+        laws = {Law.INPUT_ORDER_IS_FREE, Law.INACTIVE_INPUTS_HAVE_NO_INFLUENCE}
+        return frozenset(laws if self.evidence_floor else laws | {Law.COUPLING_SHARES_ONE_UNIT})
 
     def build(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int) -> Self:
         self.beta_a = nn.Parameter(torch.zeros(out_caps))
