@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from torchcaps import create_model, list_models, list_routings
+from torchcaps import create_model, list_models
 from torchcaps.models.registry import takes_argument
 from torchcaps.routing import ROUTINGS
 
@@ -17,10 +17,14 @@ OWN: dict[str, dict[str, Any]] = {
     "deepcaps": {"types": 2},
     "efficient_capsnet": {"conv_channels": [4, 4, 4]},
 }
-# Networks, and routings of one network. ("…_small" is another size of "…".)
+# Networks, and routings of one network, those of the package. ("…_small" is another size of "…".)
 CASES: list[tuple[str, str | None]] = [
     *((n, None) for n in list_models() if n != "capsnet" and not n.endswith("_small")),
-    *(("capsnet", routing) for routing in list_routings()),
+    *(
+        ("capsnet", name)
+        for name, kind in ROUTINGS.items()
+        if kind.__module__.startswith("torchcaps.")
+    ),
 ]
 
 

@@ -52,7 +52,7 @@ class FixedCoupling(Routing[Total, Total]):
         generator = torch.Generator().manual_seed(mix_seed("coupling", self.seed))
         draws = -torch.log1p(-torch.rand(in_caps, out_caps, generator=generator, device="cpu"))
         coupling = draws / draws.sum(dim=-1, keepdim=True)
-        self.register_buffer("coupling", coupling, persistent=False)
+        self.register_buffer("coupling", coupling)
         return self
 
     @property

@@ -1,5 +1,6 @@
 """Trained networks by name: of the package, in folders, and on the Hugging Face Hub."""
 
+import functools
 import re
 import shutil
 from pathlib import Path
@@ -119,6 +120,7 @@ def test_what_does_not_fit_is_found_before_memory_is_taken(
     devices = []
     make = CapsNet.__init__
 
+    @functools.wraps(make)  # whose arguments are looked at
     def watched(self: Any, *arguments: Any, **options: Any) -> None:
         devices.append(torch.empty(0).device.type)
         make(self, *arguments, **options)
