@@ -132,7 +132,8 @@ def busy():
         compile_one()
 
 compile_one()
-threading.Thread(target=busy, daemon=True).start()
+beside = threading.Thread(target=busy)
+beside.start()
 hung = 0
 for _ in range(10):
     child = os.fork()
@@ -141,6 +142,7 @@ for _ in range(10):
         os._exit(compile_one() - 2)
     hung += os.waitpid(child, 0)[1] != 0
 ends.set()
+beside.join()  # at the interpreter's end it could start no more threads
 print(hung)
 """
 ROUTING = """
@@ -160,8 +162,9 @@ def busy():
         torchcaps.dynamic_routing(votes, backend="cpu")
         cpu_threads._pools.clear()  # so that pools are made all the time
 
-for _ in range(2):
-    threading.Thread(target=busy, daemon=True).start()
+beside = [threading.Thread(target=busy) for _ in range(2)]
+for thread in beside:
+    thread.start()
 hung = 0
 for _ in range(20):
     child = os.fork()
@@ -171,6 +174,8 @@ for _ in range(20):
         os._exit(not same)
     hung += os.waitpid(child, 0)[1] != 0
 ends.set()
+for thread in beside:
+    thread.join()
 print(hung)
 """
 
