@@ -569,6 +569,10 @@ OTHERS = {
     "bench: out is a file": (
         lambda at: ["bench", "--out", at.write("o.txt")], "o.txt is a file: name a folder",
     ),
+    "predict: a table as the folder of pictures": (
+        lambda at: ["predict", at.run, at.picture("a.png"), "--out", "x.csv"],
+        "x.csv is the folder for the pictures: name a table of the answers by --to",
+    ),
     "predict: no image": (lambda at: ["predict", at.run], "name at least one image after"),
     "predict: image gone": (lambda at: ["predict", at.run, at.here / "x.png"], "x.png cannot be"),
     "predict: a folder without images": (

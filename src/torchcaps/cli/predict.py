@@ -99,6 +99,11 @@ class Predict:
             raise InputError(f"--threshold must be from 0 (never) to 1, got {self.threshold:g}")
         if self.to is not None:
             check_table(self.to, self.images)
+        if self.out.suffix.lower() in (".csv", ".json", ".jsonl"):
+            raise InputError(
+                f"--out {self.out} is the folder for the pictures: name a table of the answers by "
+                "--to FILE.csv or --to FILE.jsonl"
+            )
 
     def _answers(
         self, model: "Classifier", paths: Sequence[Path], keep_images: bool
