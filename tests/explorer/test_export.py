@@ -259,6 +259,9 @@ def test_metadata_of_any_kind():
     model = tiny()
     model.metadata = {"a": [1], "b": None, "c": float("nan"), "d": 0.5, "e": {"f": 1}, "g": "h"}
     assert page_data(model)["metadata"] == {"d": 0.5, "g": "h"}
+    for limit in (10**400, float("inf"), float("nan"), -1, True, "0.5"):
+        model.metadata = {"threshold": 0.5, "misfit_limit": limit}
+        assert page_data(model)["config"]["misfit_limit"] is None
     others: list[Any] = [None, [], "text"]
     for metadata in others:
         model.metadata = metadata

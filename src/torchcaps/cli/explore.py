@@ -34,8 +34,7 @@ class Explore:
     def run(self) -> None:
         """Write the page, say where, and open it."""
         from torchcaps.cli.checkpoint import load_checkpoint, run_of_model
-        from torchcaps.explorer import SHIPPED, held_out_images, write_explorer
-        from torchcaps.models.folder import find_pretrained
+        from torchcaps.explorer import held_out_images, write_explorer
 
         run = None if self.checkpoint is None else run_of_model(self.checkpoint)
         path = self.out or (Path() if run is None else run.path) / PAGE
@@ -44,7 +43,7 @@ class Explore:
         self._check_out(path)
         name = self.checkpoint or "digits"
         model = load_checkpoint(name)
-        of_package = find_pretrained(name, {}) == SHIPPED
+        of_package = name == "digits" and not Path(name).exists()  # a folder comes first
         if self.out is not None and path.exists() and not is_page(path):
             raise InputError(
                 f"--out {path} is there already and not a page of the explorer: name another file, "

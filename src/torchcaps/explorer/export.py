@@ -3,8 +3,8 @@
 import base64
 import hashlib
 import json
-import math
 import re
+import sys
 from collections.abc import Mapping
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -125,7 +125,8 @@ def single_values(metadata: object) -> dict[str, str | int | float | bool]:
     return {
         str(key): value
         for key, value in metadata.items()
-        if isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
+        if isinstance(value, str)
+        or (isinstance(value, int | float) and abs(value) <= sys.float_info.max)  # false for NaN
     }
 
 
@@ -136,17 +137,20 @@ def threshold(metadata: Mapping[str, str | int | float | bool]) -> float:
         >>> threshold({"threshold": 0.5}), threshold({"threshold": "high"})
         (0.5, 0.0)
     """
-    value = metadata.get("threshold", 0)
-    share = float(value) if is_number(value) else 0.0
+    share = number(metadata, "threshold")
     return share if 0 <= share <= 1 else 0.0
 
 
 def stated_limit(metadata: Mapping[str, str | int | float | bool]) -> float | None:
     """The limit of the misfit that was measured where a network was trained."""
-    value = metadata.get("misfit_limit")
-    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-        return None
-    return float(value)
+    limit = number(metadata, "misfit_limit")
+    return limit if limit > 0 else None
+
+
+def number(metadata: Mapping[str, str | int | float | bool], name: str) -> float:
+    """An entry that is a number; 0 where there is none."""
+    value = metadata.get(name, 0)
+    return float(value) if is_number(value) else 0.0
 
 
 def at_once(metadata: Mapping[str, str | int | float | bool]) -> int:
