@@ -299,6 +299,25 @@ class ModesThatSee(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+@pytest.mark.parametrize("samples", [1, 4, 40])
+def test_backward_may_be_asked_for_twice_and_by_parts(samples: int) -> None:
+    """With very few samples, the votes of forward serve backward too, which overwrites them."""
+    pose, weight = factors((samples, 70, 3, 5, 8))
+    exact = routed(pose.double(), weight.double(), torch.ones(samples, 3, 5).double(), 3)
+    pose.requires_grad_()
+    weight.requires_grad_()
+    out = dynamic_routing(LinearVotes(pose, weight), backend="cpu").pose.sum()
+    for leaves in ((pose, weight), (weight,), (pose,), (pose, weight)):
+        gradients = torch.autograd.grad(out, leaves, retain_graph=True)
+        for leaf, gradient in zip(leaves, gradients):
+            expected = exact[1 if leaf is pose else 2].float()
+            torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-5)
+    with torch.no_grad():
+        weight += 1
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        out.backward()
+
+
 def test_it_compiles_as_one_graph_with_its_backward() -> None:
     pose, weight = factors((2, 70, 3, 5, 6))
     mask = torch.rand(2, 70) < 0.6

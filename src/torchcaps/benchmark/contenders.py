@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from torchcaps.benchmark.shapes import Problem, Shape
-from torchcaps.routing import Routing, create_routing, dynamic_routing
+from torchcaps.routing import Routing, create_routing
 from torchcaps.routing.interests import InterestVotes
 from torchcaps.votes import FormedVotes, Votes, WindowVotes
 
@@ -84,13 +84,11 @@ def _compiled(shape: Shape) -> Callable[..., Tensor]:
 
 def ours(problem: Problem) -> Tensor:
     """As a layer calls it."""
-    if problem.shape.routing == "dynamic":
-        return dynamic_routing(problem.votes, problem.iterations, mask=problem.mask).pose
     return route(problem, problem.votes, "auto")
 
 
 def route(problem: Problem, votes: Votes, backend: str) -> Tensor:
-    """The poses that another algorithm finds."""
+    """The poses that an algorithm of the package finds."""
     windows = problem.shape.windows
     if windows is not None and not isinstance(votes, WindowVotes):
         votes = WindowVotes.of(votes, windows)

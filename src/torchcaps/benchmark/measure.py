@@ -22,13 +22,14 @@ __all__ = [
 Call = Callable[[], object]
 
 
-def seconds(call: Call, device: str) -> float:
-    """How long a call takes, until its last number is there."""
+def seconds(call: Call, device: str, calls: int = 1) -> float:
+    """How long a call takes, until its last number is there: the mean of so many in a row."""
     _wait(device)
     begun = time.perf_counter()
-    call()
+    for _ in range(calls):
+        call()
     _wait(device)
-    return time.perf_counter() - begun
+    return (time.perf_counter() - begun) / calls
 
 
 def processor_seconds(call: Call) -> float:

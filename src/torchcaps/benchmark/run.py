@@ -1,6 +1,7 @@
 """The runner: correctness first, then every contender in turn, then a row each."""
 
 import datetime
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,6 +30,7 @@ __all__ = ["call_contender", "check", "measure"]
 Rows = list[dict[str, Any]]
 SAMPLES_CHECKED = 20  # of a large batch; every sample is routed by itself
 REST = 0.02  # seconds before a call, in which the last one's threads stop spinning
+SHORT = 0.02  # seconds; a shorter call is timed as the mean of as many in a row as take so long
 SLOW = 5.0  # seconds of a call beyond which the first one counts, compilation or not
 DIRECTIONS = ("forward", "forward+backward")
 
@@ -47,8 +49,9 @@ def measure(
     Args:
         shape: the layer.
         device: "cpu" or "cuda".
-        budget: seconds for the rounds, in each of which every contender runs once in both
-            directions, in turn. Never fewer than 3 rounds, nor more than 50.
+        budget: seconds for the rounds, in each of which every contender runs in both directions,
+            in turn: once, or where that takes less than 20 ms, some times in a row. Never fewer
+            than 3 rounds, nor more than 50.
         contenders: names among `CONTENDERS`.
         say, watch: where words go, and what shows the rounds going by.
 
@@ -79,12 +82,13 @@ def measure(
             say(f"{shape.name}: {name} is left out: {str(error).splitlines()[0]}")
             continue
         calls |= both
-    rounds = int(min(50, max(3, budget / sum(once[key] for key in calls))))
+    in_a_row = {key: math.ceil(SHORT / once[key]) for key in calls}
+    rounds = int(min(50, max(3, budget / sum(once[key] * in_a_row[key] for key in calls))))
     times: dict[tuple[str, str], list[float]] = {key: [] for key in calls}
     for _ in watch(range(rounds)):
         for key, call in calls.items():
             time.sleep(REST)
-            times[key].append(seconds(call, device))
+            times[key].append(seconds(call, device, in_a_row[key]))
     asked = routing_of(shape, "auto", torch.float32).call(problem.votes)
     backend = choose_backend("auto", asked)
     for (name, direction), call in calls.items():
@@ -93,6 +97,7 @@ def measure(
         rows.append(
             {
                 **row,
+                "calls": in_a_row[name, direction],
                 "contender": name,
                 "backend": backend if name == "torchcaps" else "",
                 "extra_mib": None if memory is None else round(memory / 2**20, 2),
@@ -175,6 +180,7 @@ def _row(shape: Shape, direction: str, times: list[float], rates: Machine) -> di
         "q25_ms": round(1e3 * low, 4),
         "q75_ms": round(1e3 * high, 4),
         "rounds": len(times),
+        "calls": 1,
         "extra_mib": None,
         "times_torchcaps": None,
         "memory_times_torchcaps": None,

@@ -64,6 +64,7 @@ class Lanes:
 
     def __init__(self, count: int) -> None:
         self.count = count
+        self._numba_type_ = LanesType(count)  # or Numba works it out at every call, 10 µs each
 
 
 class LanesType(types.Type):  # type: ignore[misc]

@@ -39,11 +39,11 @@ def _dynamic_cuda(watched: bool) -> Callable[..., tuple[Tensor, Tensor]]:
 
 
 def _dynamic_cpu(watched: bool) -> Callable[..., tuple[Tensor, Tensor]]:
-    from torchcaps.kernels.dynamic_cpu.op import route, routing_cpu
+    from torchcaps.kernels.dynamic_cpu.op import Route, routing_cpu
 
     # The first call of an op imports torch._dynamo, which takes as long as torch itself, and every
-    # call takes longer than the function: neither is for a program that only predicts.
-    return routing_cpu if watched else route
+    # call takes longer, with backward by 0.1 ms: much for a single image.
+    return routing_cpu if watched else Route.apply
 
 
 class Kernel(NamedTuple):
@@ -253,13 +253,12 @@ def run_kernel(backend: str, call: Call, mask: Tensor | None) -> Capsules:
 
 
 def _watched(*factors: Tensor) -> bool:
-    """Whether autograd, a graph, a profiler, a mode or a subclass of tensors is to see the op."""
+    """Whether a graph, a profiler, a mode or a subclass of tensors is to see the op."""
     return (
         torch.compiler.is_compiling()
         or is_in_torch_dispatch_mode()
         or torch._C._autograd._profiler_enabled()
         or any(type(factor) not in (Tensor, Parameter) for factor in factors)
-        or (torch.is_grad_enabled() and any(factor.requires_grad for factor in factors))
     )
 
 

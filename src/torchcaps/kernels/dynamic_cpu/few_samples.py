@@ -54,6 +54,11 @@ class FewSamples:
         # To read W is most of the work.
         self.run(form_few, blocks, self.w, self.u, self.x, steps=(self.N + 2) * self.w.numel())
 
+    @property
+    def are_small(self) -> bool:
+        """Whether the votes, and all that is held here, are small beside W."""
+        return 4 * self.N <= self.P
+
     def new_empty(self, *leading: int) -> Tensor:
         """[..., N, R, L], not initialised."""
         return self.u.new_empty(*leading, self.N, self.J * self.D, self.lanes.count)

@@ -10,6 +10,8 @@ This file has the ops. What they do for many samples is in blocks.py and loops.p
 few_samples.py and few_loops.py.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -17,7 +19,7 @@ from torchcaps.kernels.autograd import register_derivatives
 from torchcaps.kernels.dynamic_cpu.blocks import Blocks, block_width
 from torchcaps.kernels.dynamic_cpu.few_samples import FewSamples, are_few, register_width
 
-__all__ = ["route", "routing_cpu", "routing_cpu_backward"]
+__all__ = ["Route", "routing_cpu", "routing_cpu_backward"]
 
 
 def route(
@@ -47,9 +49,7 @@ def routing_cpu_backward(
     upstream: Tensor, pose: Tensor, weight: Tensor, history: Tensor, leaky: bool, detach: bool
 ) -> tuple[Tensor, Tensor]:
     """The gradients of pose and weight from that of v^r (`upstream`, `[B, J, D]`)."""
-    blocks = blocks_of(pose, weight)
-    ds = blocks.route_backward(upstream, history, leaky, detach)
-    return blocks.gradients(history[0], ds, leaky, detach)
+    return gradients_of(blocks_of(pose, weight), upstream, history, leaky, detach)
 
 
 def blocks_of(pose: Tensor, weight: Tensor) -> Blocks | FewSamples:
@@ -76,3 +76,43 @@ def _(
 
 
 register_derivatives(routing_cpu, routing_cpu_backward, device="CPU")
+
+
+class Route(torch.autograd.Function):
+    """The same as `routing_cpu`, for calls that nobody but autograd watches: it takes less time.
+
+    Of very few samples the votes, which are small beside W, are kept for backward.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, pose: Tensor, weight: Tensor, iterations: int, leaky: bool, detach: bool
+    ) -> tuple[Tensor, Tensor]:
+        factors = blocks_of(pose, weight)
+        v, history = factors.route(iterations, leaky)
+        ctx.save_for_backward(pose, weight, history)
+        ctx.mark_non_differentiable(history)
+        ctx.set_materialize_grads(False)
+        ctx.options = (leaky, detach)
+        ctx.factors = factors if isinstance(factors, FewSamples) and factors.are_small else None
+        return v, history
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+        if upstream is None:
+            return (None,) * 5
+        pose, weight, history = ctx.saved_tensors
+        if torch.is_grad_enabled():  # for a second derivative, which the op refuses
+            gradients = routing_cpu_backward(upstream, pose, weight, history, *ctx.options)
+        else:
+            factors, ctx.factors = ctx.factors or blocks_of(pose, weight), None
+            gradients = gradients_of(factors, upstream, history, *ctx.options)
+        return (*gradients, None, None, None)
+
+
+def gradients_of(
+    factors: Blocks | FewSamples, upstream: Tensor, history: Tensor, leaky: bool, detach: bool
+) -> tuple[Tensor, Tensor]:
+    """Those of pose and weight, from that of v^r."""
+    ds = factors.route_backward(upstream, history, leaky, detach)
+    return factors.gradients(history[0], ds, leaky, detach)
