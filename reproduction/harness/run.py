@@ -36,7 +36,7 @@ def reproduce(
 
     Args:
         experiment: from `find_experiment`.
-        scale_name: smoke, cpu or paper.
+        scale_name: one of the experiment's.
         seeds: trainings of each kind, in place of the scale's.
         data: what to train on, in place of the scale's.
         data_dir: where the files of the data lie.
@@ -94,6 +94,9 @@ def adapted(
     experiment: Experiment, scale_name: ScaleName, seeds: int | None, data: str | None
 ) -> Scale:
     """A scale of the experiment, with other seeds or data if asked for."""
+    if scale_name not in experiment.scales:
+        known = ", ".join(experiment.scales)
+        raise InputError(f"{experiment.name} has no scale {scale_name!r}: its scales are {known}")
     scale = experiment.scales[scale_name]
     if seeds is not None:
         if seeds < 1:

@@ -7,7 +7,7 @@ from torchcaps.training.config import FIRST_VERSION, TrainConfig
 
 __all__ = ["RATES", "Scale", "ScaleName", "paper_training", "published_training"]
 
-ScaleName = Literal["smoke", "cpu", "paper"]
+ScaleName = Literal["smoke", "cpu", "few", "full", "paper"]
 RATES = (0.001, 0.003, 0.009)  # learning rates that are tried for each network
 
 
@@ -21,6 +21,7 @@ class Scale:
         training: what all trainings share; None where nothing is trained.
         images: training images that are used, drawn once; None for all of them.
         held_out: the same of the held-out images.
+        unused: whether the training images that are not used are looked at in the end, too.
         iterations: the numbers of routing iterations that are compared.
         rates: learning rates that are tried for each network, where they are tuned.
         compared: names of what is compared; empty for all.
@@ -34,6 +35,7 @@ class Scale:
     training: TrainConfig | None = None
     images: int | None = None
     held_out: int | None = None
+    unused: bool = False
     iterations: tuple[int, ...] = ()
     rates: tuple[float, ...] = ()
     compared: tuple[str, ...] = ()

@@ -18,10 +18,12 @@ from torchcaps.data import ImageData, TrainTest, load_data, stratified_split
 from torchcaps.errors import InputError
 from torchcaps.training.config import TrainConfig
 
-__all__ = ["CIFAR10", "MOST_ASIDE", "Workbench"]
+__all__ = ["CIFAR10", "MOST_ASIDE", "MOST_UNUSED", "Workbench"]
 
 CIFAR10 = "cifar10"
 MOST_ASIDE, SHARE_ASIDE = 1000, 1 / 3  # of the training images: for trials of learning rates alone
+
+MOST_UNUSED = 30_000  # training images left out that are looked at in the end
 
 
 class Workbench:
@@ -52,6 +54,13 @@ class Workbench:
         parts = load(self.scale.config.data, self.data_dir)
         counts = (self.scale.images, self.scale.held_out)
         return TrainTest(*(choice(part, count) for part, count in zip(parts, counts)))
+
+    @cached_property
+    def unused(self) -> ImageData:
+        """Of the training images that neither trainings nor trials see, so many."""
+        train = load(self.scale.config.data, self.data_dir).train
+        left = order_of(train)[len(self.whole.train) :]
+        return train.subset(left[:MOST_UNUSED].sort().values)
 
     @cached_property
     def data(self) -> TrainTest:
@@ -142,5 +151,9 @@ def choice(data: ImageData, count: int | None) -> ImageData:
     """So many of the images, always the same ones; all where there are no more."""
     if count is None or count >= len(data):
         return data
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))
-    return data.subset(order[:count].sort().values)
+    return data.subset(order_of(data)[:count].sort().values)
+
+
+def order_of(data: ImageData) -> torch.Tensor:
+    """The order in which images are chosen."""
+    return torch.randperm(len(data), generator=torch.Generator().manual_seed(0))

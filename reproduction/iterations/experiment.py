@@ -31,6 +31,7 @@ from torchcaps.training.metrics import evaluate
 __all__ = ["EXPERIMENT"]
 
 ALL = (1, 2, 3, 4, 5, 7, 10)
+SIX = (1, 2, 3, 5, 7, 10)
 
 
 def cells(scale: Scale) -> Sequence[Cell]:
@@ -51,6 +52,7 @@ def compute(cell: Cell, workbench: Workbench) -> Outcome:
         return Outcome({"test_error": 1 - held_out.accuracy, "images": len(held_out.labels)})
     assert isinstance(model, CapsNet)
     training = evaluate(model, workbench.data.train)
+    unused = evaluate(model, workbench.unused) if workbench.scale.unused else None
     facts = look_at_routing(model, workbench.data.test, workbench.scale.iterations)
     errors = (facts.predictions != workbench.data.test.labels).double().mean(dim=1).tolist()
     row: Row = {
@@ -59,6 +61,7 @@ def compute(cell: Cell, workbench: Workbench) -> Outcome:
         "test_loss": held_out.classification_loss,
         "training_error": 1 - training.accuracy,
         "training_loss": training.classification_loss,
+        **({} if unused is None else {"unused_error": 1 - unused.accuracy}),
         "loss_gap": held_out.classification_loss - training.classification_loss,
         "last_epoch_loss": trained.history[-1]["classification_loss"],
         "entropy": facts.entropy,
@@ -74,6 +77,8 @@ def compute(cell: Cell, workbench: Workbench) -> Outcome:
         "predictions": held_out.predictions.numpy().astype(np.int16),
         "predictions_with": facts.predictions.numpy().astype(np.int16),
     }
+    if unused is not None:
+        arrays["unused_wrong"] = (unused.predictions != unused.labels).numpy()
     return Outcome(row, arrays)
 
 
@@ -91,8 +96,17 @@ def differs(scale: Scale) -> Sequence[str]:
     if config.model == "capsnet_small":
         lines.append(
             "`capsnet_small` has 64 convolution channels and 8 types of primary capsules, the "
-            "paper's network 256 and 32; it is trained for few epochs on a part of the training "
-            "images. What such a training shows of overfitting need not hold of a long one."
+            "paper's network 256 and 32."
+        )
+    if config.epochs is not None and config.epochs < 10:
+        lines.append(
+            "Few epochs on a part of the training images: what such a training shows of "
+            "overfitting need not hold of a long one."
+        )
+    if scale.unused:
+        lines.append(
+            "Few images, seen often and without shifts, so that a network can overfit; it is "
+            "judged on the training images that nobody used, too."
         )
     return lines
 
@@ -106,6 +120,22 @@ SCALES: dict[ScaleName, Scale] = {
         published_training(data="mnist", epochs=3, validation=0.0),
         images=12_000,
         iterations=ALL,
+        rates=RATES,
+    ),
+    "few": Scale(
+        150,
+        10,
+        published_training(data="mnist", epochs=100, max_shift=0, validation=0.0),
+        images=3000,  # of which trials of learning rates take 1,000
+        unused=True,
+        iterations=SIX,
+        rates=RATES,
+    ),
+    "full": Scale(
+        500,
+        5,
+        published_training(data="mnist", epochs=20, validation=0.0),
+        iterations=SIX,
         rates=RATES,
     ),
     "paper": Scale(

@@ -55,7 +55,9 @@ def test_smoke(name, tiny, tmp_path, figures):
 def test_every_scale_has_its_cost():
     text = listing()
     for name, experiment in EXPERIMENTS.items():
-        assert list(experiment.scales) == ["smoke", "cpu", "paper"]
+        assert [name for name in experiment.scales if name not in ("few", "full")] == [
+            "smoke", "cpu", "paper"
+        ]  # fmt: skip
         assert f"{name}: {experiment.shows}\n" in text
         for scale in experiment.scales.values():
             assert cost(experiment, scale) in text

@@ -1,5 +1,6 @@
 """What `iterations` measures, and that its answers follow the numbers."""
 
+import dataclasses
 import json
 import math
 
@@ -11,11 +12,12 @@ from reproduction.harness.cell import Cell
 from reproduction.harness.crossed import Estimate
 from reproduction.harness.experiment import Results
 from reproduction.harness.fixed_coupling import FixedCoupling, with_fixed_coupling
+from reproduction.harness.folder import ExperimentFolder
 from reproduction.harness.routing_facts import look_at_routing
 from reproduction.harness.run import reproduce
 from reproduction.harness.scale import Scale, published_training
 from reproduction.harness.verdict import Difference, judge
-from reproduction.harness.workbench import choice
+from reproduction.harness.workbench import Workbench, choice
 from reproduction.iterations import experiment as iterations
 from reproduction.iterations import report as iterations_report
 from reproduction.iterations import verdicts
@@ -167,6 +169,56 @@ def test_the_report_follows_its_rows(tmp_path):
     again = iterations_report.report(Results(tmp_path, scale, made, only))
     assert again == report
     assert only(made[0]).keys() == {"wrong"}
+
+
+def test_images_that_nobody_used_are_judged_by_themselves(tmp_path):
+    """Of them r = 10 gets 30 of 100 wrong and r = 3 none; of the held-out ones both get one."""
+    kept, made = {}, []
+    for cell, wrong in (("r3", 0), ("r10", 30), ("random", 0)):
+        for seed in range(5):
+            of_unused = np.arange(100) < wrong
+            kept[cell, seed] = {"wrong": np.arange(10) == 4, "unused_wrong": of_unused}
+            numbers = dict.fromkeys(
+                ("test_loss", "training_error", "training_loss", "loss_gap", "entropy",
+                 "to_prediction", "to_prediction_by_length", "seconds_per_step", "test_error",
+                 "test_error_with_3", "test_error_with_10"), 0.1,
+            )  # fmt: skip
+            own = {"iterations": 3, "images": 10, "unused_error": wrong / 100}
+            made.append({"cell": cell, "seed": seed, **numbers, **own})
+    scale = Scale(1, 5, published_training(), iterations=(3, 10), unused=True)
+    arrays = lambda row: iterations_report.slim(kept[row["cell"], row["seed"]])  # noqa: E731
+    body = iterations_report.report(Results(tmp_path, scale, made, arrays)).body
+    held_out, unused = body.split("neither trainings nor trials used", maxsplit=1)
+    assert "| r = 10 minus r = 3 | +0.00 |" in held_out
+    # 30 ± t(0.975, 99) · √(0.3 · 0.7 / 99) points
+    assert "| r = 10 minus r = 3 | +30.00 | 20.86 to 39.14 | < 0.0001 | higher |" in unused
+    assert "| 10 | 30.00 ± 0.00 |" in unused
+    # the claims are about held-out images
+    assert "r = 10 cannot be told apart from r = 3" in report_figures(tmp_path, scale, made, arrays)
+
+
+def report_figures(folder, scale, rows, arrays):
+    return "\n".join(iterations_report.report(Results(folder, scale, rows, arrays)).figures)
+
+
+@pytest.mark.usefixtures("no_run_pictures")
+def test_what_is_unused_was_seen_by_nobody(tiny, tmp_path):
+    experiment = tiny(iterations.EXPERIMENT, epochs=1, rates=(0.01,))
+    scale = dataclasses.replace(experiment.scales["smoke"], images=30, unused=True, iterations=(3,))
+    experiment = dataclasses.replace(experiment, scales={"smoke": scale})
+    folder, _ = reproduce(experiment, out=tmp_path / "out")
+    row = json.loads((folder / "cells/r3-seed0.json").read_text())["row"]
+    with np.load(folder / "cells/r3-seed0.npz") as arrays:
+        wrong = arrays["unused_wrong"]
+    assert len(wrong) == len(tiny_data().train) - 30
+    assert row["unused_error"] == pytest.approx(wrong.mean())
+    bench = Workbench(ExperimentFolder(folder), scale, None, None)
+    used = (*bench.data.train.images, *bench.for_trials.data.test.images)
+    seen = {x.numpy().tobytes() for x in used}
+    assert len(seen) == 30
+    assert not seen & {x.numpy().tobytes() for x in bench.unused.images}
+    assert len(bench.unused) == len(wrong)
+    assert "neither trainings nor trials used" in (folder / "report.md").read_text()
 
 
 def test_what_is_lost_without_routing():
