@@ -3,6 +3,7 @@
 import errno
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import torchcaps
 from torchcaps.kernels import compile_cache
 from torchcaps.kernels.compile_cache import compiled
 
@@ -69,6 +71,33 @@ def test_what_is_damaged_is_compiled_anew_and_that_is_said(
     caplog.clear()
     mended = add_one()
     assert (mended(1), hits(mended), caplog.text) == (2, 1, "")
+
+
+def test_a_change_in_another_file_of_loops_is_noticed(tmp_path: Path) -> None:
+    """Of another package of the same names: what one calls is compiled into the other."""
+    kernels = tmp_path / "torchcaps" / "kernels"
+    shutil.copytree(Path(torchcaps.__file__).parent, tmp_path / "torchcaps")
+    program = (
+        "import numpy as np\n"
+        "from torchcaps.kernels.cpu_vectors import Lanes\n"
+        "from torchcaps.kernels.dynamic_cpu.few_loops import store_totals as loop\n"
+        "ones, s = np.ones((2, 4)), np.empty((2, 4))\n"
+        "loop(Lanes(4), ones, s)\n"
+        "print(s[0, 0], sum(loop.stats.cache_hits.values()))\n"
+    )
+
+    def run() -> str:
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": ""}
+        command = [sys.executable, "-c", program]
+        return subprocess.check_output(command, env=environment, cwd=tmp_path, text=True).strip()
+
+    assert (run(), run()) == ("4.0 0", "4.0 1")
+    vectors = kernels / "cpu_vectors.py"
+    text = vectors.read_text()
+    changed = text.replace("while value.type.count > 1:", "while value.type.count > 2:")
+    assert changed != text
+    vectors.write_text(changed)
+    assert (run(), run()) == ("2.0 0", "2.0 1")
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(add_one, caplog, monkeypatch):

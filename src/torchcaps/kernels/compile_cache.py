@@ -4,10 +4,13 @@ The cache is a help, not a need: what cannot be read from it is compiled anew, a
 written to it is compiled again next time. Either is said once.
 """
 
+import hashlib
 import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -33,7 +36,12 @@ FunctionCache: Any = caching.FunctionCache  # Numba gives it no types
 
 
 class ForgivingCache(FunctionCache):  # type: ignore[misc]
-    """Numba's cache of a function, but for what it raises."""
+    """Numba's cache of a function, but for what it raises, and what makes it out of date."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        # Numba looks at the function's own file alone, but what it calls is compiled into it.
+        self._cache_file._source_stamp = (self._cache_file._source_stamp, sources())
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """What was compiled for this signature, or None."""
@@ -60,6 +68,15 @@ class ForgivingCache(FunctionCache):  # type: ignore[misc]
             _said.add(what)
             why = error or type(error).__name__
             logger.warning("the cache of compiled loops in %s %s (%s)", self.cache_path, what, why)
+
+
+@cache
+def sources() -> str:
+    """What tells these files of kernels from others of the same names."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 if hasattr(os, "register_at_fork"):

@@ -4,8 +4,6 @@ A `Vector` holds the same quantity for `lanes` samples: as many as fill two regi
 machine. LLVM maps it to whatever registers there are, so the loops of kernels say which values
 stay in one, instead of hoping that the compiler finds out. Every operation takes a scalar wherever
 it takes a vector, and means the same number for all samples.
-
-Numba's cache on disk looks at the date of a file of loops alone: after a change here, touch those.
 """
 
 import math
