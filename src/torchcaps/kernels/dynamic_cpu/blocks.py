@@ -9,14 +9,13 @@ from torch.nn.functional import pad
 from torchcaps.kernels.cpu_threads import on_all_threads
 from torchcaps.kernels.cpu_vectors import REGISTER_BYTES, Lanes
 from torchcaps.kernels.dynamic_cpu.loops import (
-    add_pose,
-    add_squash_backward,
     first_iteration,
     iterate,
     iterate_backward,
     pack,
     sweep,
 )
+from torchcaps.kernels.dynamic_cpu.steps import add_pose, add_squash_backward
 
 __all__ = ["Blocks", "block_width"]
 
@@ -33,7 +32,8 @@ def block_width(samples: int, bytes_each: int) -> int:
 class Blocks:
     """The poses and weights of a call as the loops take them: samples in blocks of L, side by side.
 
-    Names as in loops.py. What belongs to the output capsules of every sample is [N, R, L].
+    Names as in steps.py and loops.py. What belongs to the output capsules of every sample is
+    [N, R, L].
     """
 
     def __init__(self, pose: Tensor, weight: Tensor) -> None:

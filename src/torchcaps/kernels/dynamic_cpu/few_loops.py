@@ -5,9 +5,9 @@ of as many input capsules as fill a register. Their votes are formed once a call
 [blocks, N, R, L], since to read all of W costs more than everything else: W is read once, a block
 of L input capsules at a time, and no step is horizontal but the sum over inputs at the very end.
 
-Names as in loops.py, but for L input capsules in a block, and N samples: u [blocks, N, P, L]; what
-belongs to the output capsules of a sample, a, s, ds [N, R, L], is the same in all lanes, so that
-the loops over output capsules there serve here too.
+Names as in steps.py and loops.py, but for L input capsules in a block, and N samples: u
+[blocks, N, P, L]; what belongs to the output capsules of a sample, a, s, ds [N, R, L], is the same
+in all lanes, so that the steps of output capsules serve here too.
 """
 
 import numpy as np
@@ -29,7 +29,7 @@ from torchcaps.kernels.cpu_vectors import (
     total,
     zeros,
 )
-from torchcaps.kernels.dynamic_cpu.loops import (
+from torchcaps.kernels.dynamic_cpu.steps import (
     add_pose,
     add_squash_backward,
     add_weighted,

@@ -7,7 +7,7 @@ dA^t_j = Σ_i db_ij û_ij,  dv^σ = Σ_{τ>σ} dA^τ; then, in one sweep over th
 dû_ij = Σ_t (c^t_ij ds^t_j + db^t_ij A^t_j),  du_i = Σ_j W_ijᵀ dû_ij,  dW_ij = Σ_b dû_ij u_iᵀ.
 
 This file has the ops. What they do for many samples is in blocks.py and loops.py, for a few in
-few_samples.py and few_loops.py.
+few_samples.py and few_loops.py, and what both have in common in steps.py.
 """
 
 from typing import Any

@@ -14,7 +14,7 @@ coupling, where it is constant: 0 for equal shares of 1, and below 0 for the sof
 
 from torchcaps.kernels.compile_cache import compiled
 from torchcaps.kernels.cpu_vectors import claim, fma, load, multiply, store, total, zeros
-from torchcaps.kernels.dynamic_cpu.loops import scratch, softmax, softmax_backward
+from torchcaps.kernels.dynamic_cpu.steps import scratch, softmax, softmax_backward
 from torchcaps.kernels.sweeps_cpu.votes import (
     add_sums,
     add_weight_gradient,
