@@ -17,8 +17,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.saved_for_backward import bytes_kept_for_backward
 from torchcaps import DynamicRouting, LinearVotes, dynamic_routing
 from torchcaps.kernels import dispatch
+from torchcaps.kernels.dynamic_cpu import op
 from torchcaps.kernels.dynamic_cpu.blocks import Blocks
 from torchcaps.kernels.dynamic_cpu.op import routing_cpu, routing_cpu_backward
+from torchcaps.kernels.dynamic_cpu.resident_blocks import are_resident
 from torchcaps.votes import FormedVotes, Votes
 
 DOUBLE = torch.float64
@@ -70,7 +72,11 @@ def routed(
 
 
 def assert_as_exact_as_eager(
-    shape: tuple[int, ...], iterations: int, mask: Tensor | None = None, **options: Any
+    shape: tuple[int, ...],
+    iterations: int,
+    mask: Tensor | None = None,
+    shared: bool = False,
+    **options: Any,
 ) -> None:
     """The kernel's error is at most twice that of eager float32, each result by itself.
 
@@ -81,6 +87,7 @@ def assert_as_exact_as_eager(
     for draw in range(7):
         torch.manual_seed(draw)
         pose, weight = factors(shape)
+        weight = weight[:1] if shared else weight
         upstream = torch.randn(shape[0], shape[2], shape[3])
         arguments = (upstream, iterations, mask)
         exact = routed(pose.double(), weight.double(), *arguments, **options)
@@ -137,17 +144,38 @@ def test_float64_is_float64(shape: tuple[int, ...], leaky: bool, detach: bool) -
         torch.testing.assert_close(found, true, rtol=1e-11, atol=1e-13)
 
 
-@pytest.mark.parametrize("samples", [3, 40])
-@pytest.mark.parametrize("inputs", [1, 7, 150])
+@pytest.mark.parametrize("iterations", [1, 2, 3, 5])
+@pytest.mark.parametrize("option", [None, "leaky", "detach"])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (3, 7, 4, 5, 6),
+        (5, 2, 1, 1, 1),
+        (17, 150, 4, 5, 6),
+        (40, 1, 4, 5, 6),
+        (16, 7, 3, 3, 8),
+        (33, 65, 3, 7, 9),
+        (70, 20, 1, 6, 20),
+        (33, 4, 5, 8, 12),
+    ],
+    ids=str,
+)
 @pytest.mark.usefixtures("poisoned")
-def test_weights_that_the_inputs_share(samples: int, inputs: int) -> None:
-    pose, weight = factors((samples, inputs, 4, 5, 6))
-    upstream = torch.randn(samples, 4, 5)
-    shared = weight[:1]
-    exact = routed(pose.double(), shared.double(), upstream, 3, backend="reference")
-    ours = routed(pose, shared, upstream, 3, backend="cpu")
-    for found, true in zip(ours, exact):
-        torch.testing.assert_close(found, true, rtol=1e-4, atol=1e-5)
+def test_weights_that_the_inputs_share(
+    shape: tuple[int, ...], option: str | None, iterations: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the votes of a block fit into the cache, or are formed anew."""
+    pose, weight = (factor.double() for factor in factors(shape))
+    arguments: Any = (weight[:1], torch.randn(shape[0], *shape[2:4]), iterations)
+    options: dict[str, Any] = {} if option is None else {option: True}
+    exact = routed(pose, *arguments, backend="reference", **options)
+    for resident in (True, False):
+        if not resident:
+            assert are_resident(pose, weight[:1]) == (shape[0] > 4 and shape[1] > 1)
+            monkeypatch.setattr(op, "are_resident", lambda *factors: False)
+        for ours, true in zip(routed(pose, *arguments, backend="cpu", **options), exact):
+            torch.testing.assert_close(ours, true, rtol=1e-11, atol=1e-13)
+        assert_as_exact_as_eager(shape, iterations, shared=True, **options)
 
 
 def test_expanded_weights_are_not_copied_and_have_a_gradient_each() -> None:
@@ -263,8 +291,11 @@ def test_the_same_bits_on_repeat_and_from_many_threads_at_once() -> None:
             assert torch.equal(ours, expected)
 
 
-def test_the_ops_keep_the_rules_of_torch() -> None:
-    pose, weight = (factor.requires_grad_() for factor in factors((2, 70, 3, 5, 6)))
+@pytest.mark.parametrize("samples", [2, 40])
+@pytest.mark.parametrize("shared", [False, True])
+def test_the_ops_keep_the_rules_of_torch(samples: int, shared: bool) -> None:
+    pose, weight = factors((samples, 20, 3, 5, 6))
+    pose, weight = pose.requires_grad_(), (weight[:1] if shared else weight).requires_grad_()
     torch.library.opcheck(routing_cpu, (pose, weight, 3, False, False))
     total, history = routing_cpu(pose.detach(), weight.detach(), 3, True, False)
     arguments = (torch.randn_like(total), pose.detach(), weight.detach(), history, True, False)

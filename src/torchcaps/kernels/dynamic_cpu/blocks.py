@@ -49,6 +49,7 @@ class Blocks:
         if weight.stride(0) == 0:  # expanded over the inputs: one copy serves them all
             weight = weight[:1]
         self.w = weight.reshape(len(weight), self.J * self.D, self.P).contiguous()
+        self.products = self.u[..., 0].numel() * self.J * self.D  # of vectors
 
     def new_empty(self, *leading: int) -> Tensor:
         """[..., N, R, L], not initialised."""
@@ -81,6 +82,13 @@ class Blocks:
             self.settle(add_pose, parts, *then)
             del parts  # before there are new ones
         return self.unpack_outputs(v), history
+
+    def backward(
+        self, upstream: Tensor, history: Tensor, leaky: bool, detach: bool
+    ) -> tuple[Tensor, Tensor]:
+        """The gradients of the poses and of the weights, from that of v^r."""
+        ds = self.route_backward(upstream, history, leaky, detach)
+        return self.gradients(history[0], ds, leaky, detach)
 
     def route_backward(
         self, upstream: Tensor, history: Tensor, leaky: bool, detach: bool
@@ -129,8 +137,7 @@ class Blocks:
     def run(self, loop: Callable[..., None], items: int, *arguments: object) -> None:
         """Call a loop over the votes on all threads."""
         arrays = (x.numpy() if isinstance(x, Tensor) else x for x in (self.w, self.u, *arguments))
-        products = self.u[..., 0].numel() * self.J * self.D
-        on_all_threads(loop, items, self.lanes, *arrays, steps=products)
+        on_all_threads(loop, items, self.lanes, *arrays, steps=self.products)
 
     def settle(self, loop: Callable[..., None], parts: Tensor, *arguments: Tensor) -> None:
         """Call a loop over the output capsules on all threads."""

@@ -71,6 +71,13 @@ class FewSamples:
         self.run(route_few, self.N, self.x, *options, *history, v, steps=steps)
         return v[..., 0].reshape(self.N, self.J, self.D).clone(), history
 
+    def backward(
+        self, upstream: Tensor, history: Tensor, leaky: bool, detach: bool
+    ) -> tuple[Tensor, Tensor]:
+        """The gradients of the poses and of the weights, from that of v^r."""
+        ds = self.route_backward(upstream, history, leaky, detach)
+        return self.gradients(history[0], ds, leaky, detach)
+
     def route_backward(
         self, upstream: Tensor, history: Tensor, leaky: bool, detach: bool
     ) -> Tensor:

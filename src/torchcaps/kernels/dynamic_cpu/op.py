@@ -7,7 +7,8 @@ dA^t_j = Σ_i db_ij û_ij,  dv^σ = Σ_{τ>σ} dA^τ; then, in one sweep over th
 dû_ij = Σ_t (c^t_ij ds^t_j + db^t_ij A^t_j),  du_i = Σ_j W_ijᵀ dû_ij,  dW_ij = Σ_b dû_ij u_iᵀ.
 
 This file has the ops. What they do for many samples is in blocks.py and loops.py, for a few in
-few_samples.py and few_loops.py, and what both have in common in steps.py.
+few_samples.py and few_loops.py, for few input capsules that share W in resident_blocks.py and
+resident_loops.py, and what all have in common in steps.py.
 """
 
 from typing import Any
@@ -18,6 +19,7 @@ from torch import Tensor
 from torchcaps.kernels.autograd import register_derivatives
 from torchcaps.kernels.dynamic_cpu.blocks import Blocks, block_width
 from torchcaps.kernels.dynamic_cpu.few_samples import FewSamples, are_few, register_width
+from torchcaps.kernels.dynamic_cpu.resident_blocks import ResidentBlocks, are_resident
 
 __all__ = ["Route", "routing_cpu", "routing_cpu_backward"]
 
@@ -49,12 +51,14 @@ def routing_cpu_backward(
     upstream: Tensor, pose: Tensor, weight: Tensor, history: Tensor, leaky: bool, detach: bool
 ) -> tuple[Tensor, Tensor]:
     """The gradients of pose and weight from that of v^r (`upstream`, `[B, J, D]`)."""
-    return gradients_of(blocks_of(pose, weight), upstream, history, leaky, detach)
+    return blocks_of(pose, weight).backward(upstream, history, leaky, detach)
 
 
 def blocks_of(pose: Tensor, weight: Tensor) -> Blocks | FewSamples:
     """The factors of a call, as suits their number."""
-    return FewSamples(pose, weight) if are_few(pose, weight) else Blocks(pose, weight)
+    if are_few(pose, weight):
+        return FewSamples(pose, weight)
+    return (ResidentBlocks if are_resident(pose, weight) else Blocks)(pose, weight)
 
 
 @routing_cpu.register_fake
@@ -63,7 +67,8 @@ def _(
 ) -> tuple[Tensor, Tensor]:
     B, (_, J, D, _) = pose.shape[0], weight.shape
     few = are_few(pose, weight)
-    width = register_width(pose) if few else block_width(B, pose.element_size())
+    narrow = few or are_resident(pose, weight)
+    width = register_width(pose) if narrow else block_width(B, pose.element_size())
     blocks = B if few else (B + width - 1) // width
     return pose.new_empty(B, J, D), pose.new_empty(2, iterations, blocks, J * D, width)
 
@@ -106,13 +111,5 @@ class Route(torch.autograd.Function):
             gradients = routing_cpu_backward(upstream, pose, weight, history, *ctx.options)
         else:
             factors, ctx.factors = ctx.factors or blocks_of(pose, weight), None
-            gradients = gradients_of(factors, upstream, history, *ctx.options)
+            gradients = factors.backward(upstream, history, *ctx.options)
         return (*gradients, None, None, None)
-
-
-def gradients_of(
-    factors: Blocks | FewSamples, upstream: Tensor, history: Tensor, leaky: bool, detach: bool
-) -> tuple[Tensor, Tensor]:
-    """Those of pose and weight, from that of v^r."""
-    ds = factors.route_backward(upstream, history, leaky, detach)
-    return factors.gradients(history[0], ds, leaky, detach)
