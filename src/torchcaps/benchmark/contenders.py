@@ -41,6 +41,8 @@ def broadcast(problem: Problem) -> Tensor:
 
 def einsum(problem: Problem) -> Tensor:
     """Written with care: every product an einsum, votes formed without copying W."""
+    if problem.shape.routing == "self_routing":  # which looks at the poses that vote, too
+        return route(problem, problem.votes, "reference")
     if problem.shape.routing != "dynamic":
         return route(problem, formed_votes(problem), "reference")
     factors = (problem.pose, problem.weight)
@@ -90,7 +92,8 @@ def ours(problem: Problem) -> Tensor:
 def route(problem: Problem, votes: Votes, backend: str) -> Tensor:
     """The poses that an algorithm of the package finds."""
     windows = problem.shape.windows
-    if windows is not None and not isinstance(votes, WindowVotes):
+    everywhere = problem.shape.competes_everywhere
+    if windows is not None and everywhere and not isinstance(votes, WindowVotes):
         votes = WindowVotes.of(votes, windows)
     if problem.logits is not None and not isinstance(votes, InterestVotes):
         votes = InterestVotes(votes, problem.logits)
@@ -126,7 +129,8 @@ def routing_of(shape: Shape, backend: str, dtype: torch.dtype) -> Routing[Any, A
     """The routing of a layer, in evaluation, with the parameters that it starts from."""
     key = (shape, backend, dtype)
     if key not in _routings:
-        options = {} if shape.routing == "self_attention" else {"iterations": shape.iterations}
+        once = shape.routing in ("self_attention", "self_routing")
+        options = {} if once else {"iterations": shape.iterations}
         routing = create_routing(shape.routing, **options, backend=backend)
         _routings[key] = routing.build(shape.I, shape.P, shape.J, shape.D).eval().to(dtype)
     return _routings[key]

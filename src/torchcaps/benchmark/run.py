@@ -159,6 +159,8 @@ def _rms(x: Tensor) -> float:
 
 def _lacking(name: str, shape: Shape, device: str) -> str | None:
     """Why a contender cannot run on a shape."""
+    if name == "broadcast" and shape.routing == "self_routing":
+        return "its couplings depend on poses, which votes that are formed do not have"
     there, needed = available_memory(device), bytes_needed(name, shape)
     if there is not None and needed > 0.9 * there:
         return f"it needs some {needed / 2**30:.0f} GiB, of {there / 2**30:.0f} that are free"

@@ -42,7 +42,8 @@ class Problem:
             return InterestVotes(shared, self.logits)
         if windows is None:
             return form(pose, self.weight)
-        return WindowVotes.of(form(windows.gather(pose), self.weight), windows)
+        votes = form(windows.gather(pose), self.weight)
+        return WindowVotes.of(votes, windows) if self.shape.competes_everywhere else votes
 
     @property
     def input_activation(self) -> Tensor | None:
@@ -59,7 +60,8 @@ class Shape:
 
     `shared`: one weight for all input capsules. `masked`: some input capsules are padding.
     `gpu_only`: hours on a CPU. `routing`: by name. `matrices`: poses are matrices. `windows`: of a
-    map, in each of which I input capsules are routed to J; a child competes over all of them.
+    map, in each of which I input capsules are routed to J; a child competes over all of them, or in
+    self-routing in one at a time.
     `one_map`: and one weight for all output capsules too.
     """
 
@@ -78,6 +80,11 @@ class Shape:
     matrices: bool = False
     windows: Windows | None = None
     one_map: bool = False
+
+    @property
+    def competes_everywhere(self) -> bool:
+        """Whether a child competes over all windows that it lies in."""
+        return self.windows is not None and self.routing != "self_routing"
 
     @property
     def places(self) -> int:
@@ -126,7 +133,7 @@ class Shape:
         upstream = normal(B, *grid, self.J, self.D)
         pose, weight, upstream = (x.to(device, dtype) for x in (pose, weight, upstream))
         activation = None
-        if self.routing in GAUSSIAN:
+        if self.routing in (*GAUSSIAN, "self_routing"):
             activation = torch.rand(B, *children, generator=generator).to(device, dtype)
         logits = normal(self.I, self.J).to(device, dtype) if self.one_map else None
         return Problem(self, pose, weight, mask, upstream, activation, logits)
@@ -192,6 +199,10 @@ SHAPES = {
         Shape(
             "variational", "as em_conv", 16, 288, 32, 16, 16, routing="variational", matrices=True,
             windows=MATRIX_CAPSULES,
+        ),
+        Shape(
+            "self_routing", "as em_conv, by linear maps", 16, 288, 32, 16, 16, iterations=1,
+            routing="self_routing", windows=MATRIX_CAPSULES,
         ),
         Shape(
             "attention", "matrix capsules of 10 classes", 128, 1152, 10, 16, 16,

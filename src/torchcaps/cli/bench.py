@@ -18,8 +18,8 @@ A_DAY = 86_400.0
 
 Name = Literal[
     "mnist", "mnist_b1", "mnist_b8", "mnist_b1024", "multimnist", "cifar", "smallnorb", "windows",
-    "interests", "interests_mind", "em_conv", "em_classes", "variational", "attention",
-    "self_attention", "classes1000",
+    "interests", "interests_mind", "em_conv", "em_classes", "variational", "self_routing",
+    "attention", "self_attention", "classes1000",
 ]  # fmt: skip
 
 
