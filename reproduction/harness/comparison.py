@@ -11,7 +11,7 @@ from reproduction.harness.charts import headline, legend_above, series
 from reproduction.harness.crossed import Estimate, crossed_difference, crossed_mean
 from reproduction.harness.experiment import Finding, Results
 from reproduction.harness.markdown import interval, p_value, table
-from reproduction.harness.verdict import RULES, Difference, Judgement
+from reproduction.harness.verdict import RULES, Difference, Judgement, judge
 from torchcaps.training.pictures.style import BLUE, INK, WIDTH, Path, figure
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "draw_errors",
     "error_of",
     "finding_of",
+    "judged_on",
     "judgement_part",
     "judgement_table",
     "plain_table",
@@ -82,6 +83,22 @@ def differences(
         )
         for first, second in pairs
     ]
+
+
+def judged_on(
+    results: Results,
+    networks: Mapping[str, Comparison],
+    pairs: Sequence[tuple[str, str]],
+    samples: Sequence[str],
+) -> list[list[Judgement]]:
+    """Verdicts on the differences of some pairs, for each sample of images.
+
+    p is corrected for all comparisons on all samples. Arguments as of `differences`, and the names
+    of the arrays that say which images of a sample are answered wrongly.
+    """
+    found = [differences(results, networks, pairs, name) for name in samples]
+    judgements = iter(judge([one for of_sample in found for one in of_sample]))
+    return [[next(judgements) for _ in of_sample] for of_sample in found]
 
 
 def answers_differ(

@@ -8,8 +8,8 @@ from reproduction.harness.cell import Arrays, Row
 from reproduction.harness.comparison import (
     INTERVALS,
     Comparison,
-    differences,
     error_of,
+    judged_on,
     judgement_part,
     judgement_table,
 )
@@ -18,7 +18,7 @@ from reproduction.harness.experiment import Finding, Report, Results
 from reproduction.harness.markdown import interval, number, percent, plus_minus, table
 from reproduction.harness.statistics import Summary, summarise
 from reproduction.harness.tuning import trial_part
-from reproduction.harness.verdict import Judgement, judge
+from reproduction.harness.verdict import Judgement
 from reproduction.iterations import verdicts
 from reproduction.iterations.figures import draw_coupling, draw_errors, draw_matrix
 from reproduction.iterations.verdicts import BEST, best_at_three, deciding, overfitting
@@ -81,8 +81,7 @@ def judged_by_kind(
 ) -> list[dict[str, Judgement]]:
     """Every r but 3, and random coupling, beside r = 3, on each sample of images.
 
-    The published difference is that of r = 1 on MNIST, with reconstruction. p is corrected for all
-    comparisons on all samples.
+    The published difference is that of r = 1 on MNIST, with reconstruction.
     """
     published = {"1": 0.29, str(BEST): 0.25} if on_mnist(results) else {}
     networks = {
@@ -93,10 +92,7 @@ def judged_by_kind(
     }
     others = [kind for kind in kinds if kind != str(BEST)]
     pairs = [(cell_of(kind), cell_of(str(BEST))) for kind in others]
-    found = [one for name in samples for one in differences(results, networks, pairs, name)]
-    judgements = judge(found)
-    starts = range(0, len(found), len(others))
-    return [dict(zip(others, judgements[start : start + len(others)])) for start in starts]
+    return [dict(zip(others, judged)) for judged in judged_on(results, networks, pairs, samples)]
 
 
 def unused_part(kinds: Kinds, judged: Mapping[str, Judgement]) -> str:

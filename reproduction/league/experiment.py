@@ -110,7 +110,8 @@ def differs(scale: Scale) -> Sequence[str]:
         "No network draws its image: a decoder would be the same for all of them.",
         tuning_differs(scale),
         "Every routing has its own loss (margin loss for lengths, cross entropy of the log-odds "
-        "for probabilities, likelihood for a distribution) and its default options.",
+        "for probabilities, likelihood for a distribution) and its default options; what two "
+        "routings differ by is what their losses differ by, too.",
         f"Not compared: {reasons}; cluster routing is a layer of its own.",
         "Transformed images are the held-out ones, turned, sheared and stretched by the published "
         "ranges of affNIST on an area of their own size; nothing is trained on them. Images in "

@@ -4,13 +4,19 @@ from collections.abc import Mapping, Sequence
 
 from reproduction.harness.budget import budget_part
 from reproduction.harness.cell import Row
-from reproduction.harness.comparison import Comparison, differences, error_of, judgement_part
+from reproduction.harness.comparison import (
+    Comparison,
+    error_of,
+    judged_on,
+    judgement_part,
+    judgement_table,
+)
 from reproduction.harness.crossed import Estimate
 from reproduction.harness.experiment import Finding, Report, Results
 from reproduction.harness.markdown import interval, number, plus_minus, table
 from reproduction.harness.statistics import summarise
 from reproduction.harness.tuning import trial_part
-from reproduction.harness.verdict import Judgement, judge, too_few
+from reproduction.harness.verdict import Judgement, too_few
 from reproduction.league.entrants import CNN, ENTRANTS, UNIFORM
 from reproduction.league.figures import draw_errors
 
@@ -27,7 +33,11 @@ def report(results: Results) -> Report:
         sorted(((name, results.of(name)) for name in names), key=lambda pair: mean_error(pair[1]))
     )
     known = {name: error_of(results, name) for name in rows}
-    judged = judged_by_name(results, list(rows))
+    grey = all(row["affine_error"] is not None for own in rows.values() for row in own)
+    samples = {"wrong": "", "affine_wrong": " on transformed images"}
+    if not grey:  # images in colour are not transformed
+        del samples["affine_wrong"]
+    judged, *on_transformed = judged_by_name(results, list(rows), list(samples))
     draw_errors(results, list(rows), path=results.folder / "errors.png")
     figures = [
         f"{ENTRANTS[name].label}: {plus_minus(summarise([row['test_error'] for row in own]))} % "
@@ -41,6 +51,7 @@ def report(results: Results) -> Report:
         "interval over seeds and images.",
         "## Beside uniform coupling",
         *judgement_part(list(judged.values())),
+        *(transformed_part(one) for one in on_transformed),
         "## What a step costs",
         cost_table(rows),
         f"Loss and gradients of {results.scale.config.batch_size} images: processor time of all "
@@ -49,15 +60,33 @@ def report(results: Results) -> Report:
         *budget_part({ENTRANTS[name].label: own for name, own in rows.items()}, results.scale),
         *trial_part(results, {name: ENTRANTS[name].label for name in names}),
     ]
-    return Report(figures, "\n\n".join(parts), [finding(judged)])
+    found = [finding(one, where) for one, where in zip([judged, *on_transformed], samples.values())]
+    return Report(figures, "\n\n".join(parts), found)
 
 
-def judged_by_name(results: Results, names: Sequence[str]) -> dict[str, Judgement]:
-    """The error of every network less that of uniform coupling; no paper has the difference."""
+def judged_by_name(
+    results: Results, names: Sequence[str], samples: Sequence[str] = ("wrong",)
+) -> list[dict[str, Judgement]]:
+    """The error of every network less that of uniform coupling, on each sample of images.
+
+    No paper has the difference.
+    """
     networks = {name: Comparison(ENTRANTS[name].label, {}, None) for name in names}
     others = [name for name in names if name != UNIFORM]
     pairs = [(name, UNIFORM) for name in others]
-    return dict(zip(others, judge(differences(results, networks, pairs))))
+    return [dict(zip(others, judged)) for judged in judged_on(results, networks, pairs, samples)]
+
+
+def transformed_part(judged: Mapping[str, Judgement]) -> str:
+    """The same on transformed images, the lowest error first."""
+    ordered = sorted(judged.values(), key=lambda one: one.difference.estimate.mean)
+    return "\n\n".join(
+        [
+            "On transformed images, which nothing was trained on:",
+            judgement_table(ordered),
+            "p is corrected for the comparisons of both tables.",
+        ]
+    )
 
 
 def mean_error(rows: Sequence[Row]) -> float:
@@ -65,14 +94,14 @@ def mean_error(rows: Sequence[Row]) -> float:
     return summarise([row["test_error"] for row in rows]).mean
 
 
-def finding(judged: Mapping[str, Judgement]) -> Finding:
+def finding(judged: Mapping[str, Judgement], where: str = "") -> Finding:
     """Of how many routings it is decided that they err less than uniform coupling."""
     verdicts = [one.verdict for name, one in judged.items() if name != CNN]
     lower, higher = (verdicts.count(word) for word in ("lower", "higher"))
     fewest = min(one.difference.estimate.seeds for one in judged.values())
     undecided = "not decided" if verdicts.count("not decided") else too_few(fewest)
     return Finding(
-        "A routing errs less than uniform coupling on the same network",
+        f"A routing errs less than uniform coupling on the same network{where}",
         "not compared",
         f"lower: {lower} of {len(verdicts)} routings, higher: {higher}, not decided: "
         f"{len(verdicts) - lower - higher}",

@@ -80,12 +80,18 @@ def test_the_finding_counts_routings_and_not_the_cnn(means, seeds, verdict, coun
 
 
 def test_networks_are_judged_by_their_error_less_that_of_uniform_coupling(tmp_path):
-    wrong = {UNIFORM: np.zeros(40), "em": np.arange(40) < 20}
+    """And on transformed images by themselves."""
+    few, many = np.zeros(40), np.arange(40) < 20
+    wrong = {UNIFORM: (few, many), "em": (many, few)}
     rows = [{"cell": name, "seed": seed} for name in wrong for seed in range(5)]
-    arrays = lambda row: {"wrong": wrong[row["cell"]]}  # noqa: E731
+    arrays = lambda row: dict(zip(("wrong", "affine_wrong"), wrong[row["cell"]]))  # noqa: E731
     results = Results(tmp_path, league.SCALES["smoke"], rows, arrays)
-    (one,) = judged_by_name(results, list(wrong)).values()
-    assert (one.difference.estimate.mean, one.verdict) == (0.5, "higher")
+    held_out, transformed = judged_by_name(results, list(wrong), ("wrong", "affine_wrong"))
+    for judged, mean, verdict in ((held_out, 0.5, "higher"), (transformed, -0.5, "lower")):
+        (one,) = judged.values()
+        assert (one.difference.estimate.mean, one.verdict) == (mean, verdict)
+    (alone,) = judged_by_name(results, list(wrong))
+    assert alone["em"].p < held_out["em"].p  # of one comparison, and of two
 
 
 def test_trials_look_at_no_held_out_image_and_train_on_none_that_is_kept_aside(
