@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib.ticker import FuncFormatter
 
 from torchcaps.benchmark.chart import COLOURS, LABELS
 from torchcaps.benchmark.measure import extra_memory, machine_rates, seconds
@@ -39,7 +40,12 @@ GROWS = {
     "J": (2, 8, 32, 128),
     "iterations": (1, 2, 4, 8, 16),
 }
-NAMES = {"B": "samples B", "I": "input capsules I", "J": "output capsules J", "iterations": "r"}
+NAMES = {
+    "B": "samples B",
+    "I": "input capsules I",
+    "J": "output capsules J",
+    "iterations": "iterations r",
+}
 CONTENDERS = ("einsum", "torchcaps")
 QUANTITIES = {"median_ms": "time, ms", "extra_mib": "extra memory, MiB"}
 Rows = Sequence[Mapping[str, Any]]
@@ -94,6 +100,7 @@ def draw(rows: Rows, path: Path) -> None:
                     line = {"color": COLOURS[name], "marker": "o", "label": LABELS[name]}
                     axes.loglog([r[axis] for r in own], [r[quantity] for r in own], **line)
                 axes.set_xticks(GROWS[axis], [str(value) for value in GROWS[axis]], rotation=45)
+                axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
                 axes.minorticks_off()
                 axes.grid(visible=True)
                 if quantity == list(QUANTITIES)[-1]:

@@ -56,7 +56,7 @@ def draw_chart(rows: Rows, *, path: Path) -> None:
         for axes, panel in zip(page.subplots(1, len(PANELS), sharey=True), PANELS):
             draw_panel(axes, rows, shapes, panel)
         worse = [f for p in PANELS for f in slower_than(of_direction(rows, p), p.ratio)]
-        said = f"{len(worse)} of the ratios are below 1: there torchcaps is not the best"
+        said = f"Ratios below 1: {len(worse)}; there torchcaps is not the best"
         if not worse:
             said = "No ratio is below 1"
         page.suptitle(
