@@ -13,6 +13,7 @@ from torchcaps.kernels.cpu_vectors import add_totals, claim, fma, load, store, t
 from torchcaps.kernels.dynamic_cpu.few_loops import new_counter
 from torchcaps.kernels.dynamic_cpu.loops import pose_backward
 from torchcaps.kernels.dynamic_cpu.steps import (
+    add_all,
     add_pose,
     add_squash_backward,
     add_weighted,
@@ -20,7 +21,6 @@ from torchcaps.kernels.dynamic_cpu.steps import (
     scratch,
     softmax,
     softmax_backward,
-    votes_backward,
 )
 
 __all__ = ["route_resident", "route_resident_backward"]
@@ -71,8 +71,8 @@ def route_resident_backward(
     x, u, du = padded(I, R, a), padded(I, P, a), scratch(P, a)
     parts = scratch(chunks * R, a).reshape(chunks, 1, R, L)
     ds = scratch(iterations * R, a).reshape(iterations, 1, R, L)
-    c = scratch(iterations * J, a).reshape(iterations, J, L)
-    g = scratch(iterations * J, a).reshape(iterations, J, L)
+    c = scratch(I * iterations * J, a).reshape(I, iterations, J, L)
+    g = scratch(I * iterations * J, a).reshape(I, iterations, J, L)
     k = claim(counter)
     while k < stop:
         dw[k] = 0
@@ -88,17 +88,28 @@ def route_resident_backward(
             for t in range(0 if detach else last, 0, -1):
                 parts[:] = 0
                 for i in range(I):
-                    dots(lanes, x[i], a[t, n], ds[t, 0], c[0], g[0])
-                    softmax(lanes, c[0], leaky)
-                    softmax_backward(lanes, c[0], g[0])
-                    add_weighted(lanes, g[0], x[i], parts[i // CHUNK, 0])
+                    dots(lanes, x[i], a[t, n], ds[t, 0], c[i, t], g[i, t])
+                    softmax(lanes, c[i, t], leaky)
+                    softmax_backward(lanes, c[i, t], g[i, t])
+                    add_weighted(lanes, g[i, t], x[i], parts[i // CHUNK, 0])
                 add_squash_backward(
                     lanes, parts, s[t - 1, one], dv[one], ds[t - 1], J, new_counter(), J
                 )
             for i in range(I):
+                if detach and last > 0:
+                    dots(lanes, x[i], a[last, n], None, c[i, last], None)
+                    softmax(lanes, c[i, last], leaky)
+                    g[i, last] = 0
                 # Of the votes, dû takes the place.
-                votes_backward(
-                    lanes, None, None, a[:, n], ds[:, 0], uniform, leaky, detach, x[i], c, g, x[i]
+                add_all(
+                    lanes,
+                    a[:, n],
+                    ds[:, 0],
+                    uniform,
+                    max(last, 1) if detach else 1,
+                    c[i],
+                    g[i],
+                    x[i],
                 )
                 pose_backward(lanes, w[0], x[i], du)
                 for m in range(n * L, min((n + 1) * L, d_pose.shape[0])):
@@ -122,8 +133,8 @@ def padded(count, rows, like):
 def take(pose, n, u):
     """u [I, P, L] ← pose [n·L:, I, P], missing samples zero."""
     L = u.shape[2]
-    for m in range(L):
-        for i in range(u.shape[0]):
+    for i in range(u.shape[0]):
+        for m in range(L):
             for p in range(u.shape[1]):
                 u[i, p, m] = pose[n * L + m, i, p] if n * L + m < pose.shape[0] else 0
 

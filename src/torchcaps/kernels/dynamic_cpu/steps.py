@@ -31,6 +31,7 @@ from torchcaps.kernels.cpu_vectors import (
 
 __all__ = [
     "FEW",
+    "add_all",
     "add_pose",
     "add_squash_backward",
     "add_weighted",
@@ -178,7 +179,14 @@ def votes_backward(lanes, w, u, a, ds, uniform, leaky, detach, x, c, g, dx):
             g[t] = 0
         else:
             softmax_backward(lanes, c[t], g[t])
+    add_all(lanes, a, ds, uniform, first, c, g, dx)
+
+
+@compiled
+def add_all(lanes, a, ds, uniform, first, c, g, dx):
+    """dx = uniform · ds^1 + Σ_{t ≥ first} (c^t ds^t + db^t a^t), from c and g = db of [r, J, L]."""
     # Where detached, ds^1 is zero unless it is the last.
+    last = a.shape[0] - 1
     D = dx.shape[0] // c.shape[1]
     for j in range(c.shape[1]):
         whole = (j + 1) * D - D % 4
