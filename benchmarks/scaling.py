@@ -29,6 +29,7 @@ from torchcaps.benchmark.measure import extra_memory, machine_rates, seconds
 from torchcaps.benchmark.rows import append_rows
 from torchcaps.benchmark.run import REST, call_contender
 from torchcaps.benchmark.shapes import SHAPES, Shape
+from torchcaps.cpu_threads import set_threads
 from torchcaps.training.pictures.style import WIDTH, figure
 from torchcaps.training.run_folder import describe_machine
 
@@ -114,6 +115,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
+    set_threads()
     machine, rows = describe_machine(), []
     for axis, values in GROWS.items():
         of_axis = []

@@ -94,9 +94,13 @@ def judged_on(
     """Verdicts on the differences of some pairs, for each sample of images.
 
     p is corrected for all comparisons on all samples. Arguments as of `differences`, and the names
-    of the arrays that say which images of a sample are answered wrongly.
+    of the arrays that say which images of a sample are answered wrongly. What is published is of
+    the first sample.
     """
-    found = [differences(results, networks, pairs, name) for name in samples]
+    first, *others = samples
+    found = [differences(results, networks, pairs, first)]
+    unpublished = {name: one._replace(published=None) for name, one in networks.items()}
+    found += [differences(results, unpublished, pairs, name) for name in others]
     judgements = iter(judge([one for of_sample in found for one in of_sample]))
     return [[next(judgements) for _ in of_sample] for of_sample in found]
 
@@ -150,12 +154,13 @@ def finding_of(judged: Judgement) -> Finding:
     )
 
 
-def judgement_part(judgements: Sequence[Judgement]) -> list[str]:
-    """The table of all comparisons of a report, and the rules."""
+def judgement_part(judgements: Sequence[Judgement], tables: int = 1) -> list[str]:
+    """The table of comparisons of a report, the first of so many, and the rules."""
+    where = "in the table" if tables == 1 else "in this table and that of other images"
     return [
         judgement_table(judgements),
         f"Differences of the errors in percentage points. {INTERVALS} p is corrected for the "
-        f"number of comparisons in the table (Holm). {RULES}",
+        f"number of comparisons {where} (Holm). {RULES}",
     ]
 
 

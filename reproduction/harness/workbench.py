@@ -53,6 +53,11 @@ class Workbench:
         """All training images and held-out ones, as many as the scale says."""
         parts = load(self.scale.config.data, self.data_dir)
         counts = (self.scale.images, self.scale.held_out)
+        if self.scale.unused and len(parts.train) <= (self.scale.images or 0):
+            raise InputError(
+                f"the scale takes {self.scale.images:,} training images and looks at others, and "
+                f"{self.scale.config.data} has {len(parts.train):,}: take data with more"
+            )
         return TrainTest(*(choice(part, count) for part, count in zip(parts, counts)))
 
     @cached_property

@@ -58,7 +58,7 @@ def report(results: Results) -> Report:
         error_table(kinds, known),
         f"Mean ± standard deviation over the seeds. {INTERVALS}",
         "## Differences from r = 3",
-        *judgement_part(list(judged.values())),
+        *judgement_part(list(judged.values()), tables=len(samples)),
         *(unused_part(kinds, one) for one in on_unused),
         "## What routing does",
         "![Entropy of the coupling, and share of input capsules that go to the predicted class]"
@@ -100,11 +100,9 @@ def unused_part(kinds: Kinds, judged: Mapping[str, Judgement]) -> str:
     errors = [[kind, plus_minus(column(rows, "unused_error"))] for kind, rows in kinds.items()]
     return "\n\n".join(
         [
-            "On training images that neither trainings nor trials used, of which there are more "
-            "than test images:",
+            "On training images that neither trainings nor trials used:",
             table(["r", "error, %"], errors),
             judgement_table(list(judged.values())),
-            "p is corrected for the comparisons of both tables.",
         ]
     )
 

@@ -50,7 +50,7 @@ def report(results: Results) -> Report:
         "Errors on held-out images, %; mean ± standard deviation over the seeds, and the 95 % "
         "interval over seeds and images.",
         "## Beside uniform coupling",
-        *judgement_part(list(judged.values())),
+        *judgement_part(list(judged.values()), tables=len(samples)),
         *(transformed_part(one) for one in on_transformed),
         "## What a step costs",
         cost_table(rows),
@@ -84,7 +84,6 @@ def transformed_part(judged: Mapping[str, Judgement]) -> str:
         [
             "On transformed images, which nothing was trained on:",
             judgement_table(ordered),
-            "p is corrected for the comparisons of both tables.",
         ]
     )
 

@@ -77,6 +77,7 @@ def test_a_change_in_another_file_of_loops_is_noticed(tmp_path: Path) -> None:
     """Of another package of the same names: what one calls is compiled into the other."""
     kernels = tmp_path / "torchcaps" / "kernels"
     shutil.copytree(Path(torchcaps.__file__).parent, tmp_path / "torchcaps")
+    (kernels / ".#steps.py").symlink_to("somebody@host.1:2")  # as an editor locks a file
     program = (
         "import numpy as np\n"
         "from torchcaps.kernels.cpu_vectors import Lanes\n"

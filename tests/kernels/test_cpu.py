@@ -13,10 +13,12 @@ import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from tests.saved_for_backward import bytes_kept_for_backward
 from torchcaps import DynamicRouting, LinearVotes, dynamic_routing
-from torchcaps.kernels import dispatch
+from torchcaps.kernels import cpu_threads, dispatch
+from torchcaps.kernels.autograd import is_watched
 from torchcaps.kernels.dynamic_cpu import op
 from torchcaps.kernels.dynamic_cpu.blocks import Blocks
 from torchcaps.kernels.dynamic_cpu.op import routing_cpu, routing_cpu_backward
@@ -314,7 +316,7 @@ def test_the_op_is_seen_by_those_who_look_for_it_and_saved_where_nobody_does() -
     with ModesThatSee() as mode:
         dynamic_routing(votes, backend="cpu")
     assert "torchcaps.routing_cpu.default" in mode.ops
-    assert not dispatch._watched(pose, weight.detach())
+    assert not is_watched(pose, weight.detach())
     torch.testing.assert_close(
         dynamic_routing(LinearVotes(pose, weight.detach()), backend="cpu"), watched, rtol=0, atol=0
     )
@@ -347,6 +349,90 @@ def test_backward_may_be_asked_for_twice_and_by_parts(samples: int) -> None:
         weight += 1
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         out.backward()
+
+
+def test_backward_alone_is_seen_by_those_who_look_for_it() -> None:
+    pose, weight = factors((3, 20, 4, 5, 6))
+    out = dynamic_routing(LinearVotes(pose.requires_grad_(), weight), backend="cpu").pose.sum()
+    with torch.profiler.profile() as profile:
+        out.backward(retain_graph=True)
+    assert "torchcaps::routing_cpu_backward" in {event.name for event in profile.events()}
+    with FlopCounterMode(display=False) as counter:
+        out.backward()
+    assert counter.get_total_flops() > 0
+
+
+@pytest.mark.parametrize("samples", [2, 40])
+@pytest.mark.parametrize("shared", [False, True])
+def test_many_gradients_at_once_are_those_one_by_one(samples: int, shared: bool) -> None:
+    pose, weight = factors((samples, 20, 2, 3, 8))
+    weight = weight[:1] if shared else weight
+
+    def route(pose: Tensor) -> Tensor:
+        return dynamic_routing(LinearVotes(pose, weight), backend="cpu").pose.sum(dim=0)
+
+    jacobian = torch.autograd.functional.jacobian
+    at_once, one_by_one = (jacobian(route, pose, vectorize=way) for way in (True, False))
+    torch.testing.assert_close(at_once, one_by_one)
+
+
+@pytest.mark.parametrize("samples", [1, 2, 9, 40])
+@pytest.mark.parametrize("kind", ["own", "expanded", "shared"])
+def test_backward_takes_what_hooks_have_saved(samples: int, kind: str) -> None:
+    """A copy, of other strides, and not what has become of the tensors since."""
+    pose, weight = factors((samples, 70, 3, 5, 8))
+    if kind != "own":
+        weight = weight[:1]
+    used = weight.expand(70, -1, -1, -1) if kind == "expanded" else weight
+    exact = routed(pose.double(), used.double(), torch.ones(samples, 3, 5).double(), 3)
+    pose.requires_grad_()
+    used.requires_grad_()
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: x.clone(), lambda x: x):
+        out = dynamic_routing(LinearVotes(pose, used), backend="cpu").pose.sum()
+    with torch.no_grad():
+        weight += 1
+    for found, true in zip(torch.autograd.grad(out, (pose, used)), exact[1:]):
+        torch.testing.assert_close(found.double(), true, rtol=1e-4, atol=1e-5)
+
+
+def test_parts_of_conjugates_are_what_they_mean() -> None:
+    pose, weight = factors((3, 20, 4, 5, 6))
+    negative = torch.complex(pose, -pose).conj().imag
+    assert negative.is_neg()
+    leaves = [negative.detach().requires_grad_(), weight.requires_grad_()]
+    upstream = torch._neg_view(torch.ones(3, 4, 5))
+    for backend in ("cpu", "reference"):
+        out = dynamic_routing(LinearVotes(*leaves), backend=backend).pose
+        gradients = [out, *torch.autograd.grad(out, leaves, upstream)]
+        if backend == "cpu":
+            ours = gradients
+    for found, expected in zip(ours, gradients):
+        torch.testing.assert_close(found, expected)
+
+
+def test_resident_blocks_of_many_samples_on_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More blocks than parts of the gradient of W, strided poses, and the same bits."""
+    pose, weight = factors((1100, 3, 2, 3, 4))
+    upstream = torch.randn(1100, 2, 3)
+    exact = routed(pose.double(), weight[:1].double(), upstream, 3, backend="reference")
+    strided = pose.mT.contiguous().mT
+    expanded = pose[:, :1].expand(-1, 3, -1)
+    assert are_resident(pose, weight[:1])
+    alone = routed(pose, weight[:1], upstream, 3, backend="cpu")
+    monkeypatch.setattr(cpu_threads, "WORTH_A_THREAD", 1)
+    torch.set_num_threads(3)
+    try:
+        for given in (pose, strided):
+            for found, same, true in zip(
+                routed(given, weight[:1], upstream, 3, backend="cpu"), alone, exact
+            ):
+                assert torch.equal(found, same)
+                torch.testing.assert_close(found, true, rtol=1e-3, atol=1e-5)
+        of_one = dynamic_routing(LinearVotes(expanded, weight[:1]), backend="cpu").pose
+    finally:
+        torch.set_num_threads(1)
+    copied = LinearVotes(expanded.contiguous(), weight[:1])
+    assert torch.equal(of_one, dynamic_routing(copied, backend="cpu").pose)
 
 
 def test_it_compiles_as_one_graph_with_its_backward() -> None:

@@ -29,6 +29,7 @@ from reproduction.iterations.verdicts import (
 from tests import oracle
 from tests.routing.oracles import dynamic as dynamic_oracle
 from tests.small_runs import tiny_data
+from torchcaps.errors import InputError
 from torchcaps.models import CapsNet, create_model, load_model
 from torchcaps.routing import DynamicRouting, dynamic_routing
 from torchcaps.training.metrics import evaluate
@@ -219,6 +220,15 @@ def test_what_is_unused_was_seen_by_nobody(tiny, tmp_path):
     assert not seen & {x.numpy().tobytes() for x in bench.unused.images}
     assert len(bench.unused) == len(wrong)
     assert "neither trainings nor trials used" in (folder / "report.md").read_text()
+
+
+def test_where_no_image_is_left_that_nobody_used_is_said_before_anything_is_trained(tiny, tmp_path):
+    experiment = tiny(iterations.EXPERIMENT)
+    scale = dataclasses.replace(experiment.scales["smoke"], images=1000, unused=True)
+    experiment = dataclasses.replace(experiment, scales={"smoke": scale}, compute=pytest.fail)
+    with pytest.raises(InputError, match="takes 1,000 training images and looks at others, and"):
+        reproduce(experiment, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_is_lost_without_routing():

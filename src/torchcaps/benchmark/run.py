@@ -50,8 +50,8 @@ def measure(
         shape: the layer.
         device: "cpu" or "cuda".
         budget: seconds for the rounds, in each of which every contender runs in both directions,
-            in turn: once, or where that takes less than 20 ms, some times in a row. Never fewer
-            than 3 rounds, nor more than 50.
+            in turn: once, or on the CPU where that takes less than 20 ms, some times in a row.
+            Never fewer than 3 rounds, nor more than 50.
         contenders: names among `CONTENDERS`.
         say, watch: where words go, and what shows the rounds going by.
 
@@ -82,7 +82,8 @@ def measure(
             say(f"{shape.name}: {name} is left out: {str(error).splitlines()[0]}")
             continue
         calls |= both
-    in_a_row = {key: math.ceil(SHORT / once[key]) for key in calls}
+    # On a GPU calls in a row would overlap.
+    in_a_row = {key: math.ceil(SHORT / once[key]) if device == "cpu" else 1 for key in calls}
     rounds = int(min(50, max(3, budget / sum(once[key] * in_a_row[key] for key in calls))))
     times: dict[tuple[str, str], list[float]] = {key: [] for key in calls}
     for _ in watch(range(rounds)):

@@ -2,10 +2,25 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch._library.custom_ops import CustomOpDef
+from torch.nn import Parameter
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-__all__ = ["register_derivatives"]
+__all__ = ["is_watched", "register_derivatives"]
+
+
+def is_watched(*factors: Tensor) -> bool:
+    """Whether a graph, a profiler, a mode, a transform or a kind of tensors is to see the op."""
+    return (
+        torch.compiler.is_compiling()
+        or is_in_torch_dispatch_mode()
+        or torch._C._autograd._profiler_enabled()
+        or torch._C._are_functorch_transforms_active()
+        or any(type(factor) not in (Tensor, Parameter) for factor in factors)
+        or any(map(torch._C._functorch.is_legacy_batchedtensor, factors))  # many gradients at once
+    )
 
 
 def register_derivatives(forward: CustomOpDef, backward: CustomOpDef, device: str) -> None:

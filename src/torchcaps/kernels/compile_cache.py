@@ -26,7 +26,9 @@ _said: set[str] = set()
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile when first called, and keep the result on disk where that can be written."""
     dispatcher: Any = numba.njit(nogil=True, error_model="numpy")(function)
-    with suppress(RuntimeError):  # no folder to keep it in
+    with suppress(
+        RuntimeError, AttributeError, OSError
+    ):  # no folder to keep it in, or another Numba
         dispatcher._cache = ForgivingCache(function)
     compiled_function: Callable[..., Any] = dispatcher
     return compiled_function
@@ -75,7 +77,8 @@ def sources() -> str:
     """What tells these files of kernels from others of the same names."""
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(path.read_bytes())
+        with suppress(OSError):  # an editor's lock, say
+            digest.update(path.read_bytes())
     return digest.hexdigest()
 
 

@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
-from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
+from torchcaps.kernels.autograd import is_watched
 from torchcaps.kernels.flops import count_flops
 from torchcaps.types import Capsules, is_exporting
 from torchcaps.votes import LinearVotes, MatrixVotes, Votes, WindowVotes
@@ -242,24 +241,15 @@ def run_kernel(backend: str, call: Call, mask: Tensor | None) -> Capsules:
     if mask is not None:
         pose = pose.masked_fill(~mask.unsqueeze(-1), 0)
     flat = pose.reshape(-1, *pose.shape[-2:])
+    flat, weight = flat.resolve_neg(), weight.resolve_neg()  # of what was the part of a conjugate
     options = (call.options[name] for name in ("iterations", "leaky", "detach"))
-    watched = _watched(flat, weight)
+    watched = is_watched(flat, weight)
     op = kernel.load(watched)
     if watched:
         count_flops(kernel.op)
     routed = op(flat, weight, *options)[0]
     pose = routed.view(*pose.shape[:-2], *routed.shape[1:])
     return Capsules(pose, torch.linalg.vector_norm(pose, dim=-1))
-
-
-def _watched(*factors: Tensor) -> bool:
-    """Whether a graph, a profiler, a mode or a subclass of tensors is to see the op."""
-    return (
-        torch.compiler.is_compiling()
-        or is_in_torch_dispatch_mode()
-        or torch._C._autograd._profiler_enabled()
-        or any(type(factor) not in (Tensor, Parameter) for factor in factors)
-    )
 
 
 def _transformed() -> bool:

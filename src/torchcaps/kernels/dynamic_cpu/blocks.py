@@ -110,7 +110,7 @@ class Blocks:
 
     def gradients(self, a: Tensor, ds: Tensor, leaky: bool, detach: bool) -> tuple[Tensor, Tensor]:
         """Those of the poses and of the weights, from A and ds of all iterations."""
-        d_pose = torch.empty(self.samples, self.inputs, self.P, dtype=self.w.dtype)
+        d_pose = self.w.new_empty(self.samples, self.inputs, self.P)
         # Where the inputs share W, parts of its gradient, added up after; else one part an input.
         step = -(-self.inputs // MOST_PARTS) if self.shared else 1
         dw = self.w.new_empty(-(-self.inputs // step), *self.w.shape[1:])

@@ -38,16 +38,21 @@ class FewSamples:
     """Poses `[B, I, P]` and weights `[I, J, D, P]` as the loops take them.
 
     Names as in few_loops.py. What belongs to the output capsules of every sample is [N, R, L], the
-    same in all L places. The votes are formed once, when they are first asked for.
+    same in all L places. The votes are formed once; or u and x, which hold them, are given.
     """
 
-    def __init__(self, pose: Tensor, weight: Tensor) -> None:
+    def __init__(
+        self, pose: Tensor, weight: Tensor, votes: tuple[Tensor, Tensor] | None = None
+    ) -> None:
         self.N, self.inputs, self.P = pose.shape
         self.J, self.D = weight.shape[1:3]
         width = register_width(pose)
         self.lanes = Lanes(width)
         blocks = -(-self.inputs // width)
         self.w = weight.reshape(self.inputs, self.J * self.D, self.P).contiguous()
+        if votes is not None:
+            self.u, self.x = votes
+            return
         self.u = pose.new_empty(blocks, self.N, self.P, width)
         pack_few(pose.numpy(), self.u.numpy())
         self.x = pose.new_empty(blocks, self.N, self.J * self.D, width)
@@ -56,8 +61,8 @@ class FewSamples:
 
     @property
     def are_small(self) -> bool:
-        """Whether the votes, and all that is held here, are small beside W."""
-        return 4 * self.N <= self.P
+        """Whether u and x are small beside W."""
+        return min(self.P, self.J * self.D) >= 4 * self.N
 
     def new_empty(self, *leading: int) -> Tensor:
         """[..., N, R, L], not initialised."""
@@ -92,7 +97,7 @@ class FewSamples:
     def gradients(self, a: Tensor, ds: Tensor, leaky: bool, detach: bool) -> tuple[Tensor, Tensor]:
         """Those of the poses and of the weights, from A and ds of all iterations. Overwrites the
         votes."""
-        d_pose = torch.empty(self.N, self.inputs, self.P, dtype=self.w.dtype)
+        d_pose = self.w.new_empty(self.N, self.inputs, self.P)
         dw = torch.empty_like(self.w)
         options = (self.uniform_coupling(leaky), self.J, leaky, detach, dw, d_pose)
         factors = (self.w, self.u, self.x, a, ds)

@@ -16,10 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchcaps.kernels.autograd import register_derivatives
+from torchcaps.kernels.autograd import is_watched, register_derivatives
 from torchcaps.kernels.dynamic_cpu.blocks import Blocks, block_width
 from torchcaps.kernels.dynamic_cpu.few_samples import FewSamples, are_few, register_width
 from torchcaps.kernels.dynamic_cpu.resident_blocks import ResidentBlocks, are_resident
+from torchcaps.kernels.flops import count_flops
 
 __all__ = ["Route", "routing_cpu", "routing_cpu_backward"]
 
@@ -38,7 +39,7 @@ def route(
         v^r `[B, J, D]`, and what backward needs: A and s of every iteration, `[2, r, N, J·D, L]`
         for N blocks of L samples (or, for few samples, N samples in L places).
     """
-    return blocks_of(pose, weight).route(iterations, leaky)
+    return factors_of(pose, weight).route(iterations, leaky)
 
 
 routing_cpu = torch.library.custom_op(
@@ -51,14 +52,30 @@ def routing_cpu_backward(
     upstream: Tensor, pose: Tensor, weight: Tensor, history: Tensor, leaky: bool, detach: bool
 ) -> tuple[Tensor, Tensor]:
     """The gradients of pose and weight from that of v^r (`upstream`, `[B, J, D]`)."""
-    return blocks_of(pose, weight).backward(upstream, history, leaky, detach)
+    return factors_again(pose, weight, history).backward(upstream, history, leaky, detach)
 
 
-def blocks_of(pose: Tensor, weight: Tensor) -> Blocks | FewSamples:
+Factors = Blocks | FewSamples
+
+
+def factors_of(pose: Tensor, weight: Tensor) -> Factors:
     """The factors of a call, as suits their number."""
     if are_few(pose, weight):
         return FewSamples(pose, weight)
     return (ResidentBlocks if are_resident(pose, weight) else Blocks)(pose, weight)
+
+
+def factors_again(pose: Tensor, weight: Tensor, history: Tensor) -> Factors:
+    """The same for backward, as forward took them.
+
+    That is told from the shape of what forward left: where hooks have saved a copy, expanded
+    weights may be expanded no longer.
+    """
+    _, _, blocks, _, width = history.shape
+    if width == register_width(pose) and blocks == len(pose):
+        return FewSamples(pose, weight)
+    resident = width == register_width(pose) and are_resident(pose, weight)
+    return (ResidentBlocks if resident else Blocks)(pose, weight)
 
 
 @routing_cpu.register_fake
@@ -93,13 +110,15 @@ class Route(torch.autograd.Function):
     def forward(
         ctx: Any, pose: Tensor, weight: Tensor, iterations: int, leaky: bool, detach: bool
     ) -> tuple[Tensor, Tensor]:
-        factors = blocks_of(pose, weight)
+        factors = factors_of(pose, weight)
         v, history = factors.route(iterations, leaky)
         ctx.save_for_backward(pose, weight, history)
         ctx.mark_non_differentiable(history)
         ctx.set_materialize_grads(False)
         ctx.options = (leaky, detach)
-        ctx.factors = factors if isinstance(factors, FewSamples) and factors.are_small else None
+        ctx.votes = []
+        if isinstance(factors, FewSamples) and factors.are_small:
+            ctx.votes.append((factors.u, factors.x))
         return v, history
 
     @staticmethod
@@ -107,9 +126,14 @@ class Route(torch.autograd.Function):
         if upstream is None:
             return (None,) * 5
         pose, weight, history = ctx.saved_tensors
-        if torch.is_grad_enabled():  # for a second derivative, which the op refuses
+        # With gradients enabled a second derivative is wanted, which the op refuses.
+        if torch.is_grad_enabled() or is_watched(upstream):
+            count_flops("routing_cpu")
             gradients = routing_cpu_backward(upstream, pose, weight, history, *ctx.options)
-        else:
-            factors, ctx.factors = ctx.factors or blocks_of(pose, weight), None
-            gradients = factors.backward(upstream, history, *ctx.options)
+            return (*gradients, None, None, None)
+        try:
+            factors: Factors = FewSamples(pose, weight, ctx.votes.pop())
+        except IndexError:  # none were kept, or an earlier backward has overwritten them
+            factors = factors_again(pose, weight, history)
+        gradients = factors.backward(upstream.resolve_neg(), history, *ctx.options)
         return (*gradients, None, None, None)

@@ -1,6 +1,5 @@
 """The factors of a call whose blocks of votes fit into a core's cache, and the sweeps over them."""
 
-import torch
 from torch import Tensor
 
 from torchcaps.kernels.cpu_vectors import Lanes
@@ -29,7 +28,7 @@ class ResidentBlocks(Blocks):
         self.J, self.D = weight.shape[1:3]
         self.lanes = Lanes(register_width(pose))
         self.N = -(-self.samples // self.lanes.count)
-        self.u = pose  # each block is packed when its turn comes
+        self.u = pose.contiguous()  # each block is packed when its turn comes
         self.w = weight.reshape(len(weight), self.J * self.D, self.P).contiguous()
         self.products = self.N * self.inputs * self.P * self.J * self.D
 
@@ -42,7 +41,7 @@ class ResidentBlocks(Blocks):
     def backward(
         self, upstream: Tensor, history: Tensor, leaky: bool, detach: bool
     ) -> tuple[Tensor, Tensor]:
-        d_pose = torch.empty(self.samples, self.inputs, self.P, dtype=self.w.dtype)
+        d_pose = self.w.new_empty(self.samples, self.inputs, self.P)
         step = -(-self.N // MOST_PARTS)
         dw = self.w.new_empty(-(-self.N // step), *self.w.shape[1:])
         options = (self.uniform_coupling(leaky), self.J, leaky, detach, step, dw, d_pose)
