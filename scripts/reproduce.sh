@@ -2,8 +2,8 @@
 # `make reproduce`: every experiment at one scale, then docs/reproduction.md from what they gave.
 #
 #   SCALE           smoke, cpu (default) or paper
-#   TORCHCAPS_DATA  folder with mnist/ (idx files) and cifar10-jpg/ (train/CLASS/*.jpg and
-#                   test/CLASS/*.jpg); without mnist/ the digits are downloaded
+#   TORCHCAPS_DATA  folder with mnist/ and fashion-mnist/ (idx files) and cifar10-jpg/ (train/CLASS/*.jpg
+#                   and test/CLASS/*.jpg); without mnist/ the digits are downloaded
 #   RUNS            where the trainings are kept (default: runs)
 #
 # Interrupted, the same command goes on where it stopped.
@@ -39,6 +39,10 @@ if [[ -n $data && -d $data/cifar10-jpg/train ]]; then
 	reproduce iterations "iterations-$scale-cifar10" "${cifar[@]}"
 else
 	echo "== left out: CIFAR-10 (set TORCHCAPS_DATA to a folder with cifar10-jpg/train/CLASS/*.jpg in it)"
+fi
+
+if [[ -n $data && -d $data/fashion-mnist ]]; then
+	reproduce league "league-$scale-fashion-mnist" --data fashion-mnist --data-dir "$data/fashion-mnist"
 fi
 
 python -m reproduction.publish "${folders[@]}"

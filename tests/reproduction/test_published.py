@@ -280,10 +280,12 @@ def run_all(tmp_path):
 
 def test_everything_is_run_and_published(run_all, tmp_path):
     (tmp_path / "mnist").mkdir()
+    (tmp_path / "fashion-mnist").mkdir()
     (tmp_path / "cifar10-jpg" / "train").mkdir(parents=True)
     done, calls = run_all(TORCHCAPS_DATA=str(tmp_path))
     assert done.returncode == 0, done.stderr
     mnist = f"--data-dir {tmp_path}/mnist"
+    fashion = f"--data fashion-mnist --data-dir {tmp_path}/fashion-mnist"
     cifar = f"--data cifar10 --data-dir {tmp_path}/cifar10-jpg"
     assert calls == [
         f"python -m reproduction first --scale cpu --out kept/first-cpu {mnist}",
@@ -291,8 +293,9 @@ def test_everything_is_run_and_published(run_all, tmp_path):
         f"python -m reproduction iterations --scale cpu --out kept/iterations-cpu {mnist}",
         f"python -m reproduction cifar-loss --scale cpu --out kept/cifar-loss-cpu {cifar}",
         f"python -m reproduction iterations --scale cpu --out kept/iterations-cpu-cifar10 {cifar}",
-        "python -m reproduction.publish kept/first-cpu kept/second-one-cpu "
-        "kept/iterations-cpu kept/cifar-loss-cpu kept/iterations-cpu-cifar10",
+        f"python -m reproduction league --scale cpu --out kept/league-cpu-fashion-mnist {fashion}",
+        "python -m reproduction.publish kept/first-cpu kept/second-one-cpu kept/iterations-cpu "
+        "kept/cifar-loss-cpu kept/iterations-cpu-cifar10 kept/league-cpu-fashion-mnist",
         "python -m reproduction.page",
     ]
 
