@@ -27,7 +27,7 @@ from matplotlib.ticker import FuncFormatter
 from torchcaps.benchmark.chart import COLOURS, LABELS
 from torchcaps.benchmark.measure import extra_memory, machine_rates, seconds
 from torchcaps.benchmark.rows import append_rows
-from torchcaps.benchmark.run import REST, call_contender
+from torchcaps.benchmark.run import REST, SHORT, call_contender
 from torchcaps.benchmark.shapes import SHAPES, Shape
 from torchcaps.cpu_threads import set_threads
 from torchcaps.training.pictures.style import WIDTH, figure
@@ -62,7 +62,7 @@ def measure(axis: str, shape: Shape, rounds: int) -> list[dict[str, Any]]:
     for _ in range(rounds):
         for name, call in calls.items():
             time.sleep(REST)
-            times[name].append(seconds(call, "cpu", math.ceil(REST / once[name])))
+            times[name].append(seconds(call, "cpu", math.ceil(SHORT / once[name])))
     floor = 1e3 * rates.floor(shape.operations(True), shape.traffic(True))
     return [
         {

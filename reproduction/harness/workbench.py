@@ -49,9 +49,14 @@ class Workbench:
         self.progress = progress
 
     @cached_property
+    def parts(self) -> TrainTest:
+        """The data as they lie on disk."""
+        return load(self.scale.config.data, self.data_dir)
+
+    @cached_property
     def whole(self) -> TrainTest:
         """All training images and held-out ones, as many as the scale says."""
-        parts = load(self.scale.config.data, self.data_dir)
+        parts = self.parts
         counts = (self.scale.images, self.scale.held_out)
         if self.scale.unused and len(parts.train) <= (self.scale.images or 0):
             raise InputError(
@@ -63,7 +68,7 @@ class Workbench:
     @cached_property
     def unused(self) -> ImageData:
         """Of the training images that neither trainings nor trials see, so many."""
-        train = load(self.scale.config.data, self.data_dir).train
+        train = self.parts.train
         left = order_of(train)[len(self.whole.train) :]
         return train.subset(left[:MOST_UNUSED].sort().values)
 

@@ -36,8 +36,7 @@ def report(results: Results) -> Report:
     folder = results.folder
     slimmed = dataclasses.replace(results, arrays=lambda row: slim(results.arrays(row)))
     known = {kind: error_of(slimmed, cell_of(kind)) for kind in kinds}
-    seen_by_none = all("unused_error" in row for rows in kinds.values() for row in rows)
-    samples = ("wrong", "unused_wrong") if seen_by_none else ("wrong",)
+    samples = ("wrong", "unused_wrong") if results.scale.unused else ("wrong",)
     judged, *on_unused = judged_by_kind(slimmed, kinds, samples)
     of_r = {r: judged[str(r)] for r in by_r if r != BEST}
     claims = best_at_three(of_r), overfitting(of_r, by_r)

@@ -34,9 +34,7 @@ def report(results: Results) -> Report:
     )
     known = {name: error_of(results, name) for name in rows}
     grey = all(row["affine_error"] is not None for own in rows.values() for row in own)
-    samples = {"wrong": "", "affine_wrong": " on transformed images"}
-    if not grey:  # images in colour are not transformed
-        del samples["affine_wrong"]
+    samples = {"wrong": ""} | ({"affine_wrong": " on transformed images"} if grey else {})
     judged, *on_transformed = judged_by_name(results, list(rows), list(samples))
     draw_errors(results, list(rows), path=results.folder / "errors.png")
     figures = [

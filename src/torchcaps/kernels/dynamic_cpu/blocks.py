@@ -8,6 +8,7 @@ from torch.nn.functional import pad
 
 from torchcaps.kernels.cpu_threads import on_all_threads
 from torchcaps.kernels.cpu_vectors import REGISTER_BYTES, Lanes
+from torchcaps.kernels.dynamic_cpu.factors import Factors
 from torchcaps.kernels.dynamic_cpu.loops import (
     first_iteration,
     iterate,
@@ -29,7 +30,7 @@ def block_width(samples: int, bytes_each: int) -> int:
     return 4 if samples <= 4 else 2 * REGISTER_BYTES // bytes_each
 
 
-class Blocks:
+class Blocks(Factors):
     """The poses and weights of a call as the loops take them: samples in blocks of L, side by side.
 
     Names as in steps.py and loops.py. What belongs to the output capsules of every sample is
@@ -83,13 +84,6 @@ class Blocks:
             del parts  # before there are new ones
         return self.unpack_outputs(v), history
 
-    def backward(
-        self, upstream: Tensor, history: Tensor, leaky: bool, detach: bool
-    ) -> tuple[Tensor, Tensor]:
-        """The gradients of the poses and of the weights, from that of v^r."""
-        ds = self.route_backward(upstream, history, leaky, detach)
-        return self.gradients(history[0], ds, leaky, detach)
-
     def route_backward(
         self, upstream: Tensor, history: Tensor, leaky: bool, detach: bool
     ) -> Tensor:
@@ -122,10 +116,6 @@ class Blocks:
         self.run(sweep, -(-len(dw) // many), a, ds, *options, dw, d_pose)
         dw = dw.sum(dim=0, keepdim=True) if self.shared else dw
         return d_pose, dw.view(-1, self.J, self.D, self.P)
-
-    def uniform_coupling(self, leaky: bool) -> object:
-        """c_ij of the first iteration, a scalar of the votes' dtype."""
-        return self.u.numpy().dtype.type(1 / (self.J + 1 if leaky else self.J))
 
     def sum_by_chunks(self, loop: Callable[..., None], *arguments: object) -> Tensor:
         """Σ_i of what a loop finds, by chunks of input capsules, [chunks, N, R, L]."""

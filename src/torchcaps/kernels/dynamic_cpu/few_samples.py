@@ -7,6 +7,7 @@ from torch import Tensor
 
 from torchcaps.kernels.cpu_threads import on_all_threads
 from torchcaps.kernels.cpu_vectors import Lanes
+from torchcaps.kernels.dynamic_cpu.factors import Factors
 from torchcaps.kernels.dynamic_cpu.few_loops import (
     form_few,
     pack_few,
@@ -34,7 +35,7 @@ def are_few(pose: Tensor, weight: Tensor) -> bool:
     return samples <= FEW and own and votes <= LARGEST
 
 
-class FewSamples:
+class FewSamples(Factors):
     """Poses `[B, I, P]` and weights `[I, J, D, P]` as the loops take them.
 
     Names as in few_loops.py. What belongs to the output capsules of every sample is [N, R, L], the
@@ -76,13 +77,6 @@ class FewSamples:
         self.run(route_few, self.N, self.x, *options, *history, v, steps=steps)
         return v[..., 0].reshape(self.N, self.J, self.D).clone(), history
 
-    def backward(
-        self, upstream: Tensor, history: Tensor, leaky: bool, detach: bool
-    ) -> tuple[Tensor, Tensor]:
-        """The gradients of the poses and of the weights, from that of v^r."""
-        ds = self.route_backward(upstream, history, leaky, detach)
-        return self.gradients(history[0], ds, leaky, detach)
-
     def route_backward(
         self, upstream: Tensor, history: Tensor, leaky: bool, detach: bool
     ) -> Tensor:
@@ -103,10 +97,6 @@ class FewSamples:
         factors = (self.w, self.u, self.x, a, ds)
         self.run(sweep_few, len(self.x), *factors, *options, steps=(self.N + 4) * dw.numel())
         return d_pose, dw.view(-1, self.J, self.D, self.P)
-
-    def uniform_coupling(self, leaky: bool) -> object:
-        """c_ij of the first iteration, a scalar of the votes' dtype."""
-        return self.u.numpy().dtype.type(1 / (self.J + 1 if leaky else self.J))
 
     def run(self, loop: Callable[..., None], items: int, *arguments: object, steps: int) -> None:
         """Call a loop on all threads."""

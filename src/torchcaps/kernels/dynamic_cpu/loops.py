@@ -178,24 +178,7 @@ def sweep(
 def pose_backward(lanes, w, dx, du):
     """du[p] = Σ_r w[r, p] dx[r]"""
     R, P = w.shape
-    eights = P - P % 8
-    for p in range(0, eights, 8):
-        u0 = u1 = u2 = u3 = u4 = u5 = u6 = u7 = zeros(lanes, w)
-        for r in range(R):
-            dxr = load(lanes, dx, r)
-            u0, u1 = fma(w[r, p], dxr, u0), fma(w[r, p + 1], dxr, u1)
-            u2, u3 = fma(w[r, p + 2], dxr, u2), fma(w[r, p + 3], dxr, u3)
-            u4, u5 = fma(w[r, p + 4], dxr, u4), fma(w[r, p + 5], dxr, u5)
-            u6, u7 = fma(w[r, p + 6], dxr, u6), fma(w[r, p + 7], dxr, u7)
-        store(du, p, u0)
-        store(du, p + 1, u1)
-        store(du, p + 2, u2)
-        store(du, p + 3, u3)
-        store(du, p + 4, u4)
-        store(du, p + 5, u5)
-        store(du, p + 6, u6)
-        store(du, p + 7, u7)
-    for p in range(eights, P - P % 4, 4):
+    for p in range(0, P - P % 4, 4):
         u0 = u1 = u2 = u3 = zeros(lanes, w)
         for r in range(R):
             dxr = load(lanes, dx, r)

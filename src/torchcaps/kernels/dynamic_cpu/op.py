@@ -18,6 +18,7 @@ from torch import Tensor
 
 from torchcaps.kernels.autograd import is_watched, register_derivatives
 from torchcaps.kernels.dynamic_cpu.blocks import Blocks, block_width
+from torchcaps.kernels.dynamic_cpu.factors import Factors
 from torchcaps.kernels.dynamic_cpu.few_samples import FewSamples, are_few, register_width
 from torchcaps.kernels.dynamic_cpu.resident_blocks import ResidentBlocks, are_resident
 from torchcaps.kernels.flops import count_flops
@@ -53,9 +54,6 @@ def routing_cpu_backward(
 ) -> tuple[Tensor, Tensor]:
     """The gradients of pose and weight from that of v^r (`upstream`, `[B, J, D]`)."""
     return factors_again(pose, weight, history).backward(upstream, history, leaky, detach)
-
-
-Factors = Blocks | FewSamples
 
 
 def factors_of(pose: Tensor, weight: Tensor) -> Factors:

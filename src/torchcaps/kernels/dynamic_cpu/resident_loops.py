@@ -45,13 +45,12 @@ def route_resident(lanes, w, pose, uniform, J, leaky, a, s, v, counter, stop):
         form(lanes, w[0], u, x)
         for t in range(last + 1):
             parts[:] = 0
+            c[:] = uniform
             for i in range(I):
-                if t == 0:
-                    add_uniform(lanes, uniform, x[i], parts[i // CHUNK, 0])
-                else:
+                if t > 0:
                     dots(lanes, x[i], a[t, n], None, c, None)
                     softmax(lanes, c, leaky)
-                    add_weighted(lanes, c, x[i], parts[i // CHUNK, 0])
+                add_weighted(lanes, c, x[i], parts[i // CHUNK, 0])
             if t < last:
                 add_pose(lanes, parts, a[t, one], s[t, one], a[t + 1, one], J, new_counter(), J)
             else:
@@ -201,10 +200,3 @@ def form(lanes, w, u, x):
             for p in range(P):
                 x0 = fma(w[r, p], load(lanes, ui, p), x0)
             store(xi, r, x0)
-
-
-@compiled
-def add_uniform(lanes, uniform, x, s):
-    """s[r] += uniform · x[r]"""
-    for r in range(x.shape[0]):
-        store(s, r, fma(uniform, load(lanes, x, r), load(lanes, s, r)))
