@@ -24,6 +24,9 @@ class Scale:
         unused: whether the training images that are not used are looked at in the end, too.
         iterations: the numbers of routing iterations that are compared.
         rates: learning rates that are tried for each network, where they are tuned.
+        trial_epochs: epochs of such a trial; None for as many as a training has.
+        aside: training images kept aside for the trials, at most a third of all.
+        learn_aside: whether they are learnt from, too, once the rates are chosen.
         compared: names of what is compared; empty for all.
         network: what is trained, in words, where it is not what `training` names.
         level: accuracy on images kept aside at which networks are compared, where they are so.
@@ -38,6 +41,9 @@ class Scale:
     unused: bool = False
     iterations: tuple[int, ...] = ()
     rates: tuple[float, ...] = ()
+    trial_epochs: int | None = None
+    aside: int = 1000
+    learn_aside: bool = False
     compared: tuple[str, ...] = ()
     network: str | None = None
     level: float | None = None

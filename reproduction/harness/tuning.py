@@ -14,7 +14,7 @@ from reproduction.harness.cell import Cell, Outcome, Row
 from reproduction.harness.experiment import Experiment, Results
 from reproduction.harness.markdown import percent, table
 from reproduction.harness.scale import Scale
-from reproduction.harness.workbench import MOST_ASIDE, Workbench
+from reproduction.harness.workbench import Workbench
 from torchcaps.errors import RunStopped
 
 __all__ = [
@@ -37,6 +37,8 @@ def trial_name(network: str, rate: float) -> str:
 
 def trials(network: str, options: Mapping[str, Any], scale: Scale) -> list[Cell]:
     """The trials of a network, one a learning rate; none where rates are not tuned."""
+    if scale.trial_epochs is not None:
+        options = {**options, "epochs": scale.trial_epochs}
     return [
         Cell(trial_name(network, rate), TRIAL_SEED, {**options, "learning_rate": rate}, network)
         for rate in scale.rates
@@ -130,16 +132,16 @@ def trial_part(results: Results, labels: Mapping[str, str]) -> list[str]:
     ]
 
 
-TUNED = (
-    f"Up to {MOST_ASIDE:,} of the training images, at most a third, are kept aside for the trials "
-    "of learning rates and never trained on. A trial has one seed, which no compared training has."
-)
-
-
 def tuning_differs(scale: Scale) -> str:
     """How learning rates were come by, as a line of what differs from an original."""
     if scale.rates:
-        return TUNED
+        after = "then learnt from" if scale.learn_aside else "never trained on"
+        length = "" if scale.trial_epochs is None else f"{scale.trial_epochs} epochs and "
+        return (
+            f"Up to {scale.aside:,} of the training images, at most a third, are kept aside for "
+            f"the trials of learning rates and {after}. A trial has {length}one seed, which no "
+            "compared training has."
+        )
     return (
         "Learning rates were not tuned for each network: what one errs more than another may be "
         "that its rate fits it worse."

@@ -18,11 +18,10 @@ from torchcaps.data import ImageData, TrainTest, load_data, stratified_split
 from torchcaps.errors import InputError
 from torchcaps.training.config import TrainConfig
 
-__all__ = ["CIFAR10", "MOST_ASIDE", "MOST_UNUSED", "Workbench"]
+__all__ = ["CIFAR10", "MOST_UNUSED", "Workbench"]
 
 CIFAR10 = "cifar10"
-MOST_ASIDE, SHARE_ASIDE = 1000, 1 / 3  # of the training images: for trials of learning rates alone
-
+SHARE_ASIDE = 1 / 3  # of the training images at most: for trials of learning rates
 MOST_UNUSED = 30_000  # training images left out that are looked at in the end
 
 
@@ -76,9 +75,10 @@ class Workbench:
     def data(self) -> TrainTest:
         """The images to learn from and the held-out ones.
 
-        Where learning rates are tuned, the images to learn from are without those kept aside.
+        Where learning rates are tuned, the images to learn from are without those kept aside,
+        unless the scale learns from them once the rates are chosen.
         """
-        if not self.scale.rates:
+        if not self.scale.rates or self.scale.learn_aside:
             return self.whole
         return TrainTest(self._learnt_and_aside.train, self.whole.test)
 
@@ -93,7 +93,9 @@ class Workbench:
     @cached_property
     def _learnt_and_aside(self) -> TrainTest:
         train = self.whole.train
-        return TrainTest(*stratified_split(train, min(SHARE_ASIDE, MOST_ASIDE / len(train))))
+        return TrainTest(
+            *stratified_split(train, min(SHARE_ASIDE, self.scale.aside / len(train)))
+        )
 
     def config_of(self, cell: Cell) -> TrainConfig:
         """The scale's config with the cell's own options, its seed and its run folder."""

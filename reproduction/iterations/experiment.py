@@ -132,11 +132,14 @@ SCALES: dict[ScaleName, Scale] = {
         rates=RATES,
     ),
     "full": Scale(
-        500,
+        220,
         5,
-        published_training(data="mnist", epochs=20, validation=0.0),
+        published_training(data="mnist", epochs=15, validation=0.0),
         iterations=SIX,
         rates=RATES,
+        trial_epochs=4,
+        aside=5000,
+        learn_aside=True,
     ),
     "paper": Scale(
         950,

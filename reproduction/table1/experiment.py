@@ -103,7 +103,15 @@ SCALES: dict[ScaleName, Scale] = {
         images=12_000,
         rates=RATES,
     ),
-    "full": Scale(300, 5, published_training(data="mnist", epochs=20, validation=0.0), rates=RATES),
+    "full": Scale(
+        150,
+        5,
+        published_training(data="mnist", epochs=15, validation=0.0),
+        rates=RATES,
+        trial_epochs=4,
+        aside=5000,
+        learn_aside=True,
+    ),
     "paper": Scale(
         4000,
         5,
