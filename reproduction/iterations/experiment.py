@@ -132,9 +132,9 @@ SCALES: dict[ScaleName, Scale] = {
         rates=RATES,
     ),
     "full": Scale(
-        220,
+        150,
         5,
-        published_training(data="mnist", epochs=15, validation=0.0),
+        published_training(data="mnist", epochs=10, validation=0.0),
         iterations=SIX,
         rates=RATES,
         trial_epochs=4,

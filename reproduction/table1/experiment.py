@@ -104,9 +104,9 @@ SCALES: dict[ScaleName, Scale] = {
         rates=RATES,
     ),
     "full": Scale(
-        150,
+        125,
         5,
-        published_training(data="mnist", epochs=15, validation=0.0),
+        published_training(data="mnist", epochs=10, validation=0.0),
         rates=RATES,
         trial_epochs=4,
         aside=5000,
