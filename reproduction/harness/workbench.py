@@ -93,9 +93,7 @@ class Workbench:
     @cached_property
     def _learnt_and_aside(self) -> TrainTest:
         train = self.whole.train
-        return TrainTest(
-            *stratified_split(train, min(SHARE_ASIDE, self.scale.aside / len(train)))
-        )
+        return TrainTest(*stratified_split(train, min(SHARE_ASIDE, self.scale.aside / len(train))))
 
     def config_of(self, cell: Cell) -> TrainConfig:
         """The scale's config with the cell's own options, its seed and its run folder."""

@@ -99,9 +99,10 @@ def differs(scale: Scale) -> Sequence[str]:
             "paper's network 256 and 32."
         )
     if config.epochs is not None and config.epochs < 10:
+        part = " on a part of the training images" if scale.images else ""
         lines.append(
-            "Few epochs on a part of the training images: what such a training shows of "
-            "overfitting need not hold of a long one."
+            f"Few epochs{part}: what such a training shows of overfitting need not hold of a long "
+            "one."
         )
     if scale.unused:
         lines.append(
@@ -132,9 +133,9 @@ SCALES: dict[ScaleName, Scale] = {
         rates=RATES,
     ),
     "full": Scale(
-        150,
+        125,
         5,
-        published_training(data="mnist", epochs=10, validation=0.0),
+        published_training(data="mnist", epochs=8, validation=0.0),
         iterations=SIX,
         rates=RATES,
         trial_epochs=4,
