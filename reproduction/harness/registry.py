@@ -7,6 +7,7 @@ from reproduction.affine import experiment as affine
 from reproduction.agreement import experiment as agreement
 from reproduction.cifar_loss import experiment as cifar_loss
 from reproduction.dimensions import experiment as dimensions
+from reproduction.efficiency import experiment as efficiency
 from reproduction.harness.experiment import Experiment
 from reproduction.harness.progress import duration
 from reproduction.harness.scale import Scale
@@ -25,7 +26,7 @@ ALL: Sequence[Experiment] = [
     module.EXPERIMENT
     for module in (
         agreement, iterations, routing_logits, cifar_loss, table1, reconstructions, dimensions,
-        mistakes, multimnist, affine, league,
+        mistakes, multimnist, affine, league, efficiency,
     )
 ]  # fmt: skip
 EXPERIMENTS = {experiment.name: experiment for experiment in ALL}

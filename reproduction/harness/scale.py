@@ -5,7 +5,14 @@ from typing import Any, Literal
 
 from torchcaps.training.config import FIRST_VERSION, TrainConfig
 
-__all__ = ["RATES", "Scale", "ScaleName", "paper_training", "published_training"]
+__all__ = [
+    "RATES",
+    "Scale",
+    "ScaleName",
+    "default_training",
+    "paper_training",
+    "published_training",
+]
 
 ScaleName = Literal["smoke", "cpu", "few", "full", "paper"]
 RATES = (0.001, 0.003, 0.009)  # learning rates that are tried for each network
@@ -105,3 +112,19 @@ def published_training(**options: Any) -> TrainConfig:
         ('exponential', 'capsnet')
     """
     return TrainConfig(**{**FIRST_VERSION, **options})
+
+
+def default_training(**options: Any) -> TrainConfig:
+    """The default training of this package, without a decoder, as it stood when the first rows of
+    it were made; but for what is given.
+
+    Example:
+        >>> default_training().model, default_training(epochs=3).epochs
+        ('image_capsnet', 3)
+    """
+    stated: dict[str, Any] = {
+        "model": "image_capsnet", "reconstruct": False, "batch_size": 64, "learning_rate": 0.003,
+        "schedule": "cosine", "warmup": 0.05, "final_learning_rate": 0.01, "clip": 5.0,
+        "max_shift": 2, "validation": 0.0, "precision": "fp32",
+    }  # fmt: skip
+    return TrainConfig(**{**stated, **options})

@@ -133,9 +133,9 @@ SCALES: dict[ScaleName, Scale] = {
         rates=RATES,
     ),
     "full": Scale(
-        125,
+        105,
         5,
-        published_training(data="mnist", epochs=8, validation=0.0),
+        published_training(data="mnist", epochs=6, validation=0.0),
         iterations=SIX,
         rates=RATES,
         trial_epochs=4,

@@ -18,17 +18,16 @@ import torch
 from reproduction.harness.budget import budget_of
 from reproduction.harness.cell import Cell, Outcome, Row
 from reproduction.harness.experiment import Experiment
-from reproduction.harness.scale import RATES, Scale, ScaleName
+from reproduction.harness.scale import RATES, Scale, ScaleName, default_training
+from reproduction.harness.stem_cnn import cnn_beside
 from reproduction.harness.training import to_the_last_step
 from reproduction.harness.tuning import tuned_cells, tuning_differs
 from reproduction.harness.workbench import Workbench
 from reproduction.league.entrants import CNN, ENTRANTS, LEFT_OUT, UNIFORM
 from reproduction.league.report import report
-from reproduction.league.stem_cnn import StemCNN
 from reproduction.league.step_cost import step_cost
 from torchcaps.data import ImageData, affine_images
-from torchcaps.models import Classifier, ImageCapsNet
-from torchcaps.seeding import mix_seed
+from torchcaps.models import Classifier
 from torchcaps.training.build import build_model
 from torchcaps.training.config import TrainConfig
 from torchcaps.training.image_classification import ImageClassification
@@ -87,20 +86,6 @@ def trained(config: TrainConfig, cell: Cell, workbench: Workbench) -> tuple[Clas
     return model.eval(), run
 
 
-def cnn_beside(capsules: Classifier, seed: int) -> StemCNN:
-    """The CNN with the same stem."""
-    assert isinstance(capsules, ImageCapsNet)
-    torch.manual_seed(mix_seed("weights", seed))  # as for every other model
-    return StemCNN(
-        capsules.image_size,
-        capsules.channels,
-        capsules.num_classes,
-        capsules.class_names,
-        mean=capsules.mean,
-        std=capsules.std,
-    )
-
-
 def differs(scale: Scale) -> Sequence[str]:
     """From what the routings were published with."""
     reasons = "; ".join(f"`{name}`: {reason}" for name, reason in LEFT_OUT.items())
@@ -119,24 +104,14 @@ def differs(scale: Scale) -> Sequence[str]:
     ]
 
 
-def training(**options: object) -> TrainConfig:
-    """The default training of this package, as it stood when the rows were made."""
-    stated: dict[str, Any] = {
-        "model": "image_capsnet", "reconstruct": False, "batch_size": 64, "learning_rate": 0.003,
-        "schedule": "cosine", "warmup": 0.05, "final_learning_rate": 0.01, "clip": 5.0,
-        "max_shift": 2, "validation": 0.0, "precision": "fp32",
-    }  # fmt: skip
-    return TrainConfig(**{**stated, **options})
-
-
 SCALES: dict[ScaleName, Scale] = {
     "smoke": Scale(
-        1.5, 1, training(data="mnist5k", epochs=2, batch_size=32), images=600, held_out=400,
+        1.5, 1, default_training(data="mnist5k", epochs=2, batch_size=32), images=600, held_out=400,
         rates=RATES[:2], compared=(CNN, UNIFORM, "em"),
     ),
-    "cpu": Scale(90, 5, training(data="mnist", epochs=8), images=3000, rates=RATES),
+    "cpu": Scale(90, 5, default_training(data="mnist", epochs=8), images=3000, rates=RATES),
     "paper": Scale(
-        400, 5, training(data="mnist", epochs=30), rates=RATES,
+        400, 5, default_training(data="mnist", epochs=30), rates=RATES,
         wanted="which routings err less than uniform coupling when there are many images",
     ),
 }  # fmt: skip

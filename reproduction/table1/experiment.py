@@ -103,9 +103,9 @@ SCALES: dict[ScaleName, Scale] = {
         rates=RATES,
     ),
     "full": Scale(
-        110,
+        90,
         5,
-        published_training(data="mnist", epochs=8, validation=0.0),
+        published_training(data="mnist", epochs=6, validation=0.0),
         rates=RATES,
         trial_epochs=4,
         aside=5000,

@@ -10,11 +10,11 @@ import torch
 from reproduction.harness.crossed import Estimate
 from reproduction.harness.experiment import Report, Results
 from reproduction.harness.run import reproduce
+from reproduction.harness.stem_cnn import StemCNN
 from reproduction.harness.verdict import Difference, judge
 from reproduction.league import experiment as league
 from reproduction.league.entrants import CNN, ENTRANTS, LEFT_OUT, UNIFORM
 from reproduction.league.report import finding, judged_by_name
-from reproduction.league.stem_cnn import StemCNN
 from torchcaps.errors import RunStopped
 from torchcaps.models import ImageCapsNet
 from torchcaps.models.summary import count_parameters

@@ -1,6 +1,7 @@
 """A control without capsules: the default network with dense layers in the place of its classes."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -8,8 +9,9 @@ from torch.nn import functional as F
 
 from torchcaps.models import Classifier, ImageCapsNet, Losses, ModelOutput
 from torchcaps.models.stem import standardise
+from torchcaps.seeding import mix_seed
 
-__all__ = ["StemCNN"]
+__all__ = ["StemCNN", "cnn_beside"]
 
 
 class StemCNN(Classifier):
@@ -19,6 +21,7 @@ class StemCNN(Classifier):
         image_size, channels, num_classes, class_names, mean, std: as in `ImageCapsNet`.
         hidden: width of the dense layer; 160 has as many parameters as the class capsules of 28×28
             pixels and ten classes (370,410 and 368,640).
+        widths: other options of `ImageCapsNet` that its stem and its primary capsules are made by.
 
     Shape:
         images `[B, C, H, W]` in [0, 1] → `ModelOutput`: pose `[B, J, 1]`, the logit of each class;
@@ -38,11 +41,13 @@ class StemCNN(Classifier):
         mean: float | Sequence[float] = 0.0,
         std: float | Sequence[float] = 1.0,
         hidden: int = 160,
+        **widths: Any,
     ) -> None:
         super().__init__(image_size, channels, num_classes, class_names)
         capsules = ImageCapsNet(
-            image_size, channels, num_classes, class_names, mean=mean, std=std, reconstruct=False
-        )
+            image_size, channels, num_classes, class_names, mean=mean, std=std, reconstruct=False,
+            **widths,
+        )  # fmt: skip
         in_caps, in_dim, _, _ = capsules.classes.sizes
         self.stem, self.conv = capsules.stem, capsules.primary.conv
         self.register_buffer("mean", capsules.mean_of_channels)
@@ -62,3 +67,19 @@ class StemCNN(Classifier):
     def loss(self, output: ModelOutput, images: Tensor, labels: Tensor) -> Losses:
         """Cross entropy, averaged over the batch."""
         return Losses.of_classes(F.cross_entropy(output.pose.squeeze(-1).float(), labels))
+
+
+def cnn_beside(capsules: Classifier, seed: int) -> StemCNN:
+    """The CNN with the stem of a capsule network, whose weights start by a seed."""
+    assert isinstance(capsules, ImageCapsNet)
+    torch.manual_seed(mix_seed("weights", seed))  # as for every other model
+    return StemCNN(
+        capsules.image_size,
+        capsules.channels,
+        capsules.num_classes,
+        capsules.class_names,
+        mean=capsules.mean,
+        std=capsules.std,
+        stem_channels=capsules.stem_channels,
+        primary_types=capsules.primary.types,
+    )
