@@ -8,11 +8,13 @@ By Procedure 1 an iteration changes b_ij by the agreement û_ij · v_j. As v_j s
 a constant, not to zero; what tends to zero is the change of v_j, and with it the difference between
 two successive changes of b_ij. So three quantities are measured here, over all pairs (i, j): the
 change of b_ij, the change of that change, and the change of c_ij. The network is trained with r = 3
-and traced for ten iterations.
+and traced for ten iterations. Beside it stands one whose logits are replaced in every iteration,
+b_ij = û_ij · v_j, as some read the procedure: there the change of b_ij does tend to zero.
 """
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +23,7 @@ from reproduction.harness.experiment import Experiment
 from reproduction.harness.scale import Scale, ScaleName, paper_training, published_training
 from reproduction.harness.workbench import Workbench
 from reproduction.routing_logits.changes import QUANTITIES, logit_changes
-from reproduction.routing_logits.report import report
+from reproduction.routing_logits.report import ADDED, REPLACED, report
 from torchcaps.models import CapsNet, Classifier
 from torchcaps.storage import write_json
 from torchcaps.training.config import TrainConfig
@@ -62,21 +64,30 @@ def differs(scale: Scale) -> Sequence[str]:
     return lines
 
 
+def cells(scale: Scale) -> Sequence[Cell]:
+    """Both kinds of logits for each seed."""
+    replaced: dict[str, Any] = {"routing": {"name": "dynamic", "accumulate": False}}
+    kinds: dict[str, dict[str, Any]] = {ADDED: {}, REPLACED: replaced}
+    return [
+        Cell(name, seed, options) for seed in range(scale.seeds) for name, options in kinds.items()
+    ]
+
+
 def training(**options: object) -> TrainConfig:
     """With three iterations, on all the images."""
     return published_training(validation=0.0, iterations=3, **options)
 
 
 SCALES: dict[ScaleName, Scale] = {
-    "smoke": Scale(0.4, 1, training(data="mnist5k", epochs=6), images=2000, held_out=500),
-    "cpu": Scale(12, 3, training(data="mnist", epochs=20), images=12_000),
-    "paper": Scale(60, 1, paper_training(epochs=500, iterations=3)),
+    "smoke": Scale(0.8, 1, training(data="mnist5k", epochs=6), images=2000, held_out=500),
+    "cpu": Scale(24, 3, training(data="mnist", epochs=20), images=12_000),
+    "paper": Scale(120, 1, paper_training(epochs=500, iterations=3)),
 }
 EXPERIMENT = Experiment(
     name="routing-logits",
     about=__doc__,
     scales=SCALES,
-    cells=lambda scale: [Cell("r3", seed) for seed in range(scale.seeds)],
+    cells=cells,
     compute=compute,
     report=report,
     differs=differs,

@@ -11,18 +11,19 @@ from reproduction.harness.charts import headline, legend_above, log_scale
 from reproduction.routing_logits.changes import ITERATIONS, QUANTITIES
 from torchcaps.training.pictures.style import BLUE, INK, WIDTH, WRONG, Path, figure
 
-__all__ = ["PUBLISHED", "draw_changes"]
+__all__ = ["PUBLISHED", "Means", "draw_changes"]
 
 PUBLISHED = {2: 0.007, 5: 1e-5}  # of the change of b
 Means = Mapping[str, npt.NDArray[np.floating[Any]]]
 
 
-def draw_changes(early: Means, late: Means, epochs: int, *, path: Path) -> None:
+def draw_changes(early: Means, late: Means, epochs: int, words: str, *, path: Path) -> None:
     """Draw each quantity by iteration, after the first epoch and after the last.
 
     Args:
         early, late: by quantity, one value an iteration.
         epochs: which is the last.
+        words: what is said of the logits.
         path: the PNG file to write.
     """
     with figure(WIDTH, 3.4, path=path) as page:
@@ -44,4 +45,5 @@ def draw_changes(early: Means, late: Means, epochs: int, *, path: Path) -> None:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.grid(visible=True)
             legend_above(axes)
-        headline(page, "Mean change by each routing iteration")
+        panels[0].set_ylim(bottom=max(panels[0].get_ylim()[0], 1e-9))  # what is below is rounding
+        headline(page, f"Mean change by each routing iteration: {words}")

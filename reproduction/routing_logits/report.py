@@ -8,21 +8,53 @@ import numpy.typing as npt
 from reproduction.harness.experiment import Finding, Report, Results
 from reproduction.harness.markdown import number, table
 from reproduction.routing_logits.changes import IMAGES, ITERATIONS, QUANTITIES
-from reproduction.routing_logits.figures import PUBLISHED, draw_changes
+from reproduction.routing_logits.figures import PUBLISHED, Means, draw_changes
 
-__all__ = ["finding", "log_linear", "report", "sentence"]
+__all__ = ["ADDED", "REPLACED", "finding", "log_linear", "report", "sentence"]
+
+ADDED, REPLACED = "r3", "r3-replaced"
+# By the name of the cells: what is said of the logits, and the picture.
+KINDS = {
+    ADDED: ("logits add up", "changes.png"),
+    REPLACED: ("logits are replaced", "replaced.png"),
+}
 
 
 def report(results: Results) -> Report:
-    """How each quantity falls, early and late."""
-    kept = [results.arrays(row) for row in results.rows]
-    means = {
-        name: np.array([arrays[name] for arrays in kept], np.float64).mean(0) for name in QUANTITIES
-    }
-    early, late = ({name: m[epoch] for name, m in means.items()} for epoch in (1, -1))
-    epochs = len(means["logit"]) - 1
-    draw_changes(early, late, epochs, path=results.folder / "changes.png")
-    figures = [sentence(name, late[name]) for name in QUANTITIES]
+    """How each quantity falls, early and late, for logits that add up and for such that do not."""
+    parts, figures, findings = [], [], []
+    for cell, (words, picture) in KINDS.items():
+        kept = [results.arrays(row) for row in results.of(cell)]
+        means = {
+            name: np.array([arrays[name] for arrays in kept], np.float64).mean(0)
+            for name in QUANTITIES
+        }
+        early, late = ({name: m[epoch] for name, m in means.items()} for epoch in (1, -1))
+        epochs = len(means["logit"]) - 1
+        draw_changes(early, late, epochs, words, path=results.folder / picture)
+        figures += [f"{words}: {sentence(name, late[name])}" for name in QUANTITIES]
+        findings.append(finding(late["logit"], words))
+        parts += [
+            f"![Mean change by each routing iteration, after the first and the last epoch, {words}]"
+            f"({picture})",
+            change_table(early, late, epochs),
+        ]
+    published = ", ".join(f"{value:g} at iteration {t}" for t, value in PUBLISHED.items())
+    said = (
+        f"Trainings: {len(results.of(ADDED))} of each kind; means over them, {IMAGES} training "
+        f"images and all pairs (i, j). Published, for the change of b after 500 epochs: about "
+        f"{published}."
+    )
+    linear = (
+        "A fall is called linear on a logarithmic scale here where a straight line through the "
+        "logarithms from iteration 2 on explains 95 % of their variance, and falls."
+    )
+    first, *others = parts
+    return Report(figures, "\n\n".join([first, said, *others, linear]), findings)
+
+
+def change_table(early: Means, late: Means, epochs: int) -> str:
+    """A line an iteration, each quantity after the first and the last epoch."""
     header = ["iteration"]
     for quantity in QUANTITIES.values():
         header += [f"{quantity.label}, epoch 1", f"epoch {epochs}"]
@@ -35,22 +67,13 @@ def report(results: Results) -> Report:
         ]
         for t in range(1, ITERATIONS)
     ]
-    published = ", ".join(f"{value:g} at iteration {t}" for t, value in PUBLISHED.items())
-    parts = [
-        "![Mean change by each routing iteration, after the first and the last epoch](changes.png)",
-        f"Trainings: {len(kept)}; means over them, {IMAGES} training images and all pairs (i, j). "
-        f"Published, for the change of b after 500 epochs: about {published}.",
-        table(header, lines),
-        "A fall is called linear on a logarithmic scale here where a straight line through the "
-        "logarithms from iteration 2 on explains 95 % of their variance, and falls.",
-    ]
-    return Report(figures, "\n\n".join(parts), [finding(late["logit"])])
+    return table(header, lines)
 
 
-def finding(values: npt.NDArray[np.floating[Any]]) -> Finding:
+def finding(values: npt.NDArray[np.floating[Any]], words: str) -> Finding:
     """The published figure is of the change of b."""
     return Finding(
-        "The change of a routing logit falls about linearly on a logarithmic scale",
+        f"The change of a routing logit falls about linearly on a logarithmic scale ({words})",
         ", ".join(f"{value:g} at iteration {t}" for t, value in PUBLISHED.items()),
         ", ".join(f"{number(values[t - 1])} at iteration {t}" for t in PUBLISHED),
         "as published" if log_linear(values[1:]) else "it does not fall so",

@@ -32,6 +32,34 @@ def test_logit_changes_against_scalar_loops():
     assert found["coupling"] == pytest.approx(moved.tolist(), rel=1e-3, abs=1e-6)
 
 
+def test_replaced_logits_change_by_what_the_output_moves():
+    """b^{t+1} − b^t = û · (v^t − v^{t−1}), by loops that replace b."""
+    torch.manual_seed(2)
+    routing = {"name": "dynamic", "accumulate": False}
+    model = create_model(
+        "capsnet_small", image_size=17, num_classes=3, reconstruct=False, routing=routing
+    ).eval()
+    assert isinstance(model, CapsNet)
+    with torch.no_grad():
+        model.primary.conv.weight.mul_(20)
+        model.classes.weight.mul_(5)
+    data = tiny_data(20).test
+    found = logit_changes(model, data)
+    images, _ = data.batch(torch.arange(len(data)))
+    with torch.no_grad():
+        u_hat = model.classes.votes(model.primary_capsules(images)).materialize().double()
+    logits = [torch.zeros(u_hat.shape[:-1], dtype=torch.float64)]
+    for _ in range(9):
+        s = (logits[-1].softmax(dim=-1).unsqueeze(-1) * u_hat).sum(dim=1)
+        square = s.square().sum(dim=-1, keepdim=True)
+        v = square / (1 + square) * s / square.sqrt()
+        logits.append((u_hat * v.unsqueeze(1)).sum(dim=-1))
+    change = torch.stack(logits).diff(dim=0).abs().mean(dim=(1, 2, 3))
+    assert found["logit"] == pytest.approx(change.tolist(), rel=1e-3, abs=1e-7)
+    assert found["logit"][8] < 0.1 * found["logit"][1]  # v settles
+    assert model.classes.routing.iterations == 3
+
+
 def test_a_fall_that_is_linear_on_a_logarithmic_scale():
     steps = np.arange(8)
     assert routing_logits.log_linear(0.1 * 0.2**steps)
@@ -54,8 +82,8 @@ def test_a_sentence_names_iterations_two_and_five():
 
 def test_the_change_of_b_beside_the_published_one():
     falling = 0.07 * 10.0 ** -np.arange(9)
-    found = routing_logits.finding(falling)
+    found = routing_logits.finding(falling, "logits add up")
     assert found.ours == "0.007 at iteration 2, 7e-06 at iteration 5"
     assert found.published == "0.007 at iteration 2, 1e-05 at iteration 5"
     assert found.verdict == "as published"
-    assert routing_logits.finding(falling[::-1]).verdict == "it does not fall so"
+    assert routing_logits.finding(falling[::-1], "").verdict == "it does not fall so"

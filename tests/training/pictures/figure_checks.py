@@ -28,8 +28,9 @@ def words(figure):
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             low, high = sorted(axis.get_view_interval())
+            rounding = 1e-9 * (high - low)
             for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]:
-                if not low - 1e-9 <= tick.get_loc() <= high + 1e-9:
+                if not low - rounding <= tick.get_loc() <= high + rounding:
                     outside |= {tick.label1, tick.label2}
         if not axes.axison:
             outside |= set(axes.xaxis.findobj(Text)) | set(axes.yaxis.findobj(Text))
