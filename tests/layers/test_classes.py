@@ -17,7 +17,8 @@ def test_it_is_dense_with_the_same_weights_everywhere_and_coordinates(
     routing: str, matrix_poses: bool
 ) -> None:
     layer = ClassCaps(3, 4, 5, 4, (2, 3), routing, matrix_poses=matrix_poses).double()
-    dense = DenseCaps(18, 4, 5, 4, layer.routing, matrix_poses=matrix_poses).double()
+    dense = DenseCaps(18, 4, 5, 4, routing, matrix_poses=matrix_poses).double()
+    dense.routing.load_state_dict(layer.routing.state_dict())
     pose, activation = torch.randn(2, 3, 2, 3, 4, dtype=DOUBLE), torch.rand(2, 3, 2, 3).double()
     mask = torch.rand(2, 3, 2, 3) < 0.7
     votes = layer.votes(pose).materialize()

@@ -11,6 +11,9 @@ from torch import Tensor
 from torchcaps import InterestCaps, LinearVotes, SelfAttentiveInterests, dynamic_routing
 from torchcaps.layers import attend_to_interests
 from torchcaps.layers.interests import starting_logits
+from torchcaps.routing.interests import InterestRouting
+from torchcaps.votes import FormedVotes
+from torchcaps.votes.interests import InterestVotes
 
 B, S, P, K = 4, 7, 6, 3
 LAYERS = {
@@ -209,3 +212,112 @@ def test_other_routings_take_no_logits() -> None:
     logits: Tensor = torch.zeros(S, K)
     with pytest.raises(ValueError, match="dynamic routing takes no logits: leave them out"):
         layer(ITEMS, logits=logits)
+
+
+# --- interests that a user does not have
+
+
+def test_a_leaky_routing_among_some_of_the_interests() -> None:
+    """One more term of the softmax beside those that are present."""
+    layer = InterestCaps(
+        4, 3, maps="interest", number="log2(n)", routing={"name": "dynamic", "leaky": True}
+    )
+    items = torch.randn(2, 5, 4)
+    found = layer(items, torch.tensor([2, 5]))
+    assert (found[0, 1:] == 0).all()  # one interest for two items
+    alone = InterestCaps(4, 1, maps="interest", routing={"name": "dynamic", "leaky": True})
+    with torch.no_grad():
+        alone.weight.copy_(layer.weight[:, :1])
+    torch.testing.assert_close(found[:1, :1], alone(items[:1], torch.tensor([2])))
+
+
+@pytest.mark.parametrize(
+    "routing",
+    [
+        {"name": "dynamic", "coupling": "max_min"},
+        {"name": "dynamic", "coupling": "softmax_times_parents"},
+        {"name": "variational"},
+    ],
+)
+def test_a_coupling_that_counts_absent_interests_is_refused(routing: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="depends on interests that a user does not have, too"):
+        InterestCaps(4, 3, maps="interest", number="log2(n)", routing=routing)
+    InterestCaps(4, 3, maps="interest", routing=routing)
+
+
+def test_no_interest_at_all_gets_nothing() -> None:
+    tensor = torch.randn(2, 5, 3, 4, requires_grad=True)
+    present = torch.tensor([[False] * 3, [True, True, False]])
+    votes = InterestVotes(FormedVotes(tensor), present=present)
+    found = InterestRouting(2, detach=False)(votes)
+    assert (found.pose[0] == 0).all()
+    found.pose.sum().backward()
+    assert tensor.grad is not None
+    assert (tensor.grad[0] == 0).all()
+    assert tensor.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("backend", ["reference", "tiles"])
+def test_logits_are_constants_and_masked_with_their_items(backend: str) -> None:
+    tensor = torch.randn(2, 5, 3, 4, requires_grad=True)
+    logits = torch.randn(2, 5, 3, requires_grad=True)
+    mask = torch.ones(2, 5, dtype=torch.bool)
+    mask[:, 1] = False
+    held = torch.where(mask.unsqueeze(-1), logits, torch.nan)
+    routing = InterestRouting(2, detach=False, backend=backend)
+    found = routing(InterestVotes(FormedVotes(tensor), held), mask=mask)
+    left = [x[:, [0, 2, 3, 4]] for x in (tensor, logits)]
+    torch.testing.assert_close(
+        found.pose, routing(InterestVotes(FormedVotes(left[0]), left[1])).pose
+    )
+    (gradient, none) = torch.autograd.grad(found.pose.sum(), (tensor, logits), allow_unused=True)
+    assert gradient.isfinite().all()
+    assert none is None
+
+
+# --- attention to interests
+
+
+@pytest.mark.parametrize("power", [0, 0.5, 1, 2, 50])
+def test_attention_to_interests_by_scalar_loops(power: float) -> None:
+    torch.manual_seed(0)
+    interests = torch.randn(2, 3, 4, dtype=torch.float64)
+    interests[0, 2] = 0
+    target = torch.randn(2, 4, dtype=torch.float64)
+    found = attend_to_interests(interests, target, power)
+    for b in range(2):
+        fits = [float(interests[b, k] @ target[b]) for k in range(3)]
+        scores = [fit if power == 1 else max(fit, 0.0) ** power for fit in fits]
+        weights = torch.tensor([math.exp(score - max(scores)) for score in scores]).double()
+        torch.testing.assert_close(found[b], (weights / weights.sum()) @ interests[b])
+
+
+@pytest.mark.parametrize("power", [0.5, 50])
+def test_attention_to_interests_is_finite(power: float) -> None:
+    """Also where a user has fewer interests than there are rows, and where the power overflows."""
+    interests = torch.tensor([[[10.0, 0.0], [9.0, 0.0], [0.0, 0.0]], [[0.0, 0.0]] * 3])
+    interests.requires_grad_()
+    target = torch.tensor([[1.0, 0.5], [1.0, 0.5]], requires_grad=True)
+    found = attend_to_interests(interests, target, power)
+    gradients = torch.autograd.grad(found.sum(), (interests, target))
+    assert all(x.isfinite().all() for x in (found, *gradients))
+    if power == 50:
+        torch.testing.assert_close(found[0], torch.tensor([10.0, 0.0]))
+
+
+@pytest.mark.parametrize(
+    ("interests", "target", "power", "message"),
+    [
+        (torch.ones(2, 3, 4), torch.ones(2, 4), -1, "power must be at least 0, got -1"),
+        (torch.ones(2, 3, 4), torch.ones(2, 4), math.nan, "power must be at least 0, got nan"),
+        (torch.ones(1, 3, 4), torch.ones(2, 4), 1, r"interests must be \[B, K, D\] and target"),
+        (torch.ones(2, 3, 4), torch.ones(2, 5), 1, r"interests must be \[B, K, D\] and target"),
+        (torch.ones(2, 3, 4), torch.ones(2, 4).double(), 1, "target is torch.float64 and the"),
+        ([1.0], torch.ones(2, 4), 1, "interests must be a tensor, got list"),
+    ],
+)
+def test_attention_to_interests_refuses(
+    interests: Any, target: Tensor, power: float, message: str
+) -> None:
+    with pytest.raises((ValueError, TypeError), match=message):
+        attend_to_interests(interests, target, power)

@@ -10,8 +10,9 @@ from torch import Tensor
 from tests.routing.test_contract import EVERY, ROWS
 from torchcaps import LinearVotes
 from torchcaps.routing import create_routing
-from torchcaps.routing.interests import InterestRouting, InterestVotes
+from torchcaps.routing.interests import InterestRouting
 from torchcaps.votes import FormedVotes
+from torchcaps.votes.interests import InterestVotes
 
 AXES = {"in_caps": "I", "in_dim": "P", "out_caps": "J", "out_dim": "D"}
 SIZES = {"in_caps": 6, "in_dim": 5, "out_caps": 4, "out_dim": 3}

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from torchcaps.benchmark.shapes import Problem, Shape
 from torchcaps.routing import Routing, create_routing
-from torchcaps.routing.interests import InterestVotes
 from torchcaps.votes import FormedVotes, Votes, WindowVotes
+from torchcaps.votes.interests import InterestVotes
 
 __all__ = ["CONTENDERS", "bytes_needed", "routing_of"]
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from torchcaps.routing.interests import InterestVotes
 from torchcaps.votes import LinearVotes, MatrixVotes, SharedVotes, Votes, Windows, WindowVotes
+from torchcaps.votes.interests import InterestVotes
 
 __all__ = ["SHAPES", "Problem", "Shape"]
 

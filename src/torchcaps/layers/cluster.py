@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from torchcaps.layers.conv import check_pose_map
-from torchcaps.types import Capsules, Paper, check_counts
+from torchcaps.types import Capsules, Paper, check_counts, check_same_dtype
 from torchcaps.votes.convolved import ConvolvedVotes
 from torchcaps.votes.windows import as_pair
 
@@ -108,6 +108,7 @@ class ClusterCaps(nn.Module):
                 f"expected a map of {self.size[0]}×{self.size[1]} capsules, "
                 f"got {pose.shape[-3]}×{pose.shape[-2]}"
             )
+        check_same_dtype("pose", pose, self.weight)
         formed = self.convolved(pose).materialize()
         votes = formed.unflatten(-2, (self.votes, self.sizes[2]))  # [..., F_y, F_x, T, N, C, D]
         total = weighed_by_closeness(votes).movedim(-2, -4)  # [..., C, F_y, F_x, D]

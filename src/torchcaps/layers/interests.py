@@ -1,6 +1,7 @@
 """Several interests of a user, from the items of their history: a layer for recommenders."""
 
 import copy
+import math
 from collections.abc import Mapping
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
@@ -10,10 +11,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from torchcaps.routing.base import Routing
-from torchcaps.routing.interests import InterestVotes
 from torchcaps.routing.registry import create_routing
-from torchcaps.types import check_choice, check_counts, check_float_tensor, check_same_dtype
+from torchcaps.types import (
+    check_choice,
+    check_counts,
+    check_float_tensor,
+    check_number,
+    check_same_dtype,
+)
 from torchcaps.votes import LinearVotes, SharedVotes, Votes
+from torchcaps.votes.interests import InterestVotes
 
 __all__ = ["InterestCaps", "SelfAttentiveInterests", "attend_to_interests", "starting_logits"]
 
@@ -113,6 +120,14 @@ class InterestCaps(nn.Module):
             )
         if self.routing.makes_votes:
             raise ValueError(f"{name} routing makes its votes itself: use routing='interests'")
+        counts_all = (
+            name == "variational" or getattr(self.routing, "coupling", "softmax") != "softmax"
+        )
+        if self.number != "all" and counts_all:
+            raise ValueError(
+                f"the coupling of this {name} routing depends on interests that a user does not "
+                "have, too: use number='all', or routing='interests'"
+            )
         if self.per_item and self.length is None:
             raise ValueError(
                 f"{name} routing learns something for each input capsule: use maps='position', "
@@ -228,6 +243,7 @@ class SelfAttentiveInterests(nn.Module):
         """Items `[B, S, P]`, mask `[B, S]` or lengths `[B]` → interests `[B, K, P]`."""
         length = None if self.position is None else len(self.position)
         counted = as_mask(mask, items, self.inner.in_features, length).unsqueeze(-1)
+        check_same_dtype("items", items, self.inner.weight)
         items = items.masked_fill(~counted, 0)
         placed = items if length is None else items + self.position[: items.shape[1]]
         scores = self.outer(torch.tanh(self.inner(placed)))  # [B, S, K]
@@ -257,12 +273,37 @@ def attend_to_interests(interests: Tensor, target: Tensor, power: float = 1.0) -
         >>> attend_to_interests(interests, torch.tensor([[0.1, 2.0]]), power=torch.inf)
         tensor([[0., 1.]])
     """
+    check_float_tensor("interests", interests)
+    check_float_tensor("target", target)
+    if interests.dim() != 3 or target.shape != (len(interests), interests.shape[2]):
+        raise ValueError(
+            f"interests must be [B, K, D] and target [B, D], got shapes {tuple(interests.shape)} "
+            f"and {tuple(target.shape)}"
+        )
+    check_same_dtype("target", target, interests)
+    if power != math.inf:
+        check_number("power", power, least=0)
     fit = torch.einsum("bkd,bd->bk", interests, target)
-    if power == torch.inf:
+    if power == math.inf:
         return interests[torch.arange(len(fit), device=fit.device), fit.argmax(dim=1)]
-    if power != 1:
-        fit = fit.clamp(min=0) ** power
-    return torch.einsum("bk,bkd->bd", torch.softmax(fit, dim=1), interests)
+    scores = fit if power == 1 else raised(fit, power)
+    return torch.einsum("bk,bkd->bd", torch.softmax(scores, dim=1), interests)
+
+
+def raised(fit: Tensor, power: float) -> Tensor:
+    """max(fit, 0)^power, less the largest of a row, `[B, K]`: what overflows is then at least 0.
+
+    The slope of a power below 1 is infinite at 0; here it is 0.
+    """
+    if power == 0:
+        return torch.zeros_like(fit)
+    positive = fit > 0
+    exponent = power * torch.where(positive, fit, torch.ones_like(fit)).log()
+    exponent = exponent.masked_fill(~positive, -torch.inf)
+    top = exponent.detach().amax(dim=1, keepdim=True)
+    top = torch.where(top > -torch.inf, top, torch.zeros_like(top))  # nothing fits
+    largest = top.exp().clamp(max=torch.finfo(fit.dtype).max)
+    return largest * torch.expm1(exponent - top)
 
 
 def starting_logits(
@@ -279,7 +320,11 @@ def starting_logits(
     Example:
         >>> torch.equal(starting_logits(50, 4)[:7, :2], starting_logits(7, 2))
         True
+
+    Raises:
+        ValueError, TypeError: a length or a number of interests below 1.
     """
+    length, interests = check_counts(length=length, interests=interests)
     s = torch.arange(length, device=device).unsqueeze(1)
     k = torch.arange(interests, device=device)
     x = (s * 0x9E3779B + k * 0x85EBCA7 + (seed % 2**32 + 1) * 0x27D4EB2F) & 0xFFFFFFFF

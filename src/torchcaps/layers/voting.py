@@ -52,7 +52,13 @@ class VotingLayer(nn.Module):
         check_switch("matrix_poses", matrix_poses)
         self.sizes = sizes
         self.form: type[WeightedVotes] = MatrixVotes if matrix_poses else LinearVotes
-        self.routing = create_routing(routing).build(*sizes)
+        self.routing = create_routing(routing)
+        if any(True for _ in self.routing.parameters()):
+            raise ValueError(
+                f"this {type(self.routing).__name__} has its parameters already, from another "
+                "layer or from build(): give every layer a routing of its own, or its name"
+            )
+        self.routing.build(*sizes)
         if self.routing.makes_votes:
             if bias:
                 raise ValueError(

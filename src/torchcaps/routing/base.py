@@ -13,7 +13,7 @@ them, with all votes at once (the readable reference, also its trace), by tiles 
 import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Self, TypeVar, cast
@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from torchcaps.kernels.dispatch import Call, check_backend, choose_backend, has_op, run_kernel
-from torchcaps.routing.packed import PackedVotes, are_ordinary, route_packed
-from torchcaps.routing.sweep import Method, route_by_tiles
+from torchcaps.routing.packed import PackedVotes, route_packed
+from torchcaps.routing.sweep import Method, are_ordinary, route_by_tiles
 from torchcaps.routing.tile import Problem, Tile
 from torchcaps.types import (
     Capsules,
@@ -129,6 +129,7 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
     needs_pose: ClassVar[bool] = False
     makes_votes: ClassVar[bool] = False
     by_tiles: ClassVar[bool] = True  # False where a line looks at other children or samples
+    widens: ClassVar[bool] = False  # its first state depends on the largest vote: `widen`
     class_loss: ClassVar[str] = "margin"
     option_names: ClassVar[tuple[str, ...]] = ()
     fused: ClassVar[bool] = False  # the table of kernels has it; true of this very class alone
@@ -169,6 +170,11 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
         """How often it goes over all votes: the last t of `settle`."""
         return self.iterations
 
+    @property
+    def detached_sweeps(self) -> int:
+        """How many of them have no gradient with `detach`: all but the last."""
+        return self.sweeps - 1
+
     def build(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int) -> Self:
         """Make what is learned, for these numbers; layers call it. Default: nothing is.
 
@@ -188,6 +194,10 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
     def begin(self, tile: Tile) -> StateT:
         """The state before the first iteration, from the first tile; a constant in backward."""
         return cast(StateT, ())
+
+    def widen(self, state: StateT, other: StateT) -> StateT:
+        """Where `widens`: the state before the first iteration that suits two tiles."""
+        raise NotImplementedError
 
     def view(self, tile: Tile, state: StateT) -> Tile:
         """What is scored and gathered in an iteration: votes about a centre, for one."""
@@ -292,7 +302,7 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
         votes, activation = self.check_arguments(votes, activation, mask)
         if narrow := self.narrow_tensors(votes):
             return self.with_tensors(narrow, lambda same: same.trace(votes, activation, mask))
-        with no_autocast(votes.device):
+        with no_autocast(votes.device), unchanged_statistics(self):
             steps = list(self.steps(Problem.of(votes, activation, mask)))
             capsules = [self.finish(cast(StateT, step.state)) for step in steps]
         logits, coupling = [s.logits for s in steps], [s.coupling for s in steps]
@@ -305,7 +315,7 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
         tile = problem.tile(slice(None) if problem.votes.shape[-3] else slice(0))
         state = self.begin(tile.detach())
         for t in range(1, self.sweeps + 1):
-            with gradients_only_if(t == self.sweeps or not self.detach):
+            with gradients_only_if(t > self.detached_sweeps or not self.detach):
                 logits, coupling, statistics = self.iterate(tile, state, t)
                 state = self.settle(statistics, state, t)
             yield Step(logits, coupling, state)
@@ -356,6 +366,13 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
                 "layer, or call build(in_caps, in_dim, out_caps, out_dim)"
             )
         votes = as_votes(votes)
+        computed_in = torch.promote_types(votes.dtype, torch.float32)
+        for name, parameter in self.named_parameters():
+            if torch.promote_types(parameter.dtype, computed_in) != computed_in:
+                raise TypeError(
+                    f"votes are {votes.dtype} and {name} of {type(self).__name__} is "
+                    f"{parameter.dtype}: convert the votes, or the routing with its .float()"
+                )
         if self.training and votes.dtype == torch.float64:
             for name, statistic in self.named_buffers():
                 if statistic.dtype == torch.float32:
@@ -446,6 +463,18 @@ def check_sizes(votes: Votes, built_for: dict[str, int], routing: str) -> None:
 def gradients_only_if(wanted: bool) -> AbstractContextManager[object]:
     """A context in which no gradients are recorded, unless they are wanted."""
     return nullcontext() if wanted else torch.no_grad()
+
+
+@contextmanager
+def unchanged_statistics(module: nn.Module) -> Iterator[None]:
+    """A context after which running statistics are what they were: to look is not to train."""
+    kept = [(buffer, buffer.clone()) for buffer in module.buffers()] if module.training else []
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, before in kept:
+                buffer.copy_(before)
 
 
 def no_autocast(device: torch.device) -> AbstractContextManager[object]:

@@ -31,8 +31,13 @@ class BatchNorm(nn.BatchNorm1d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise; in training by the batch, which the running statistics learn from."""
-        if not self.training:
-            return super().forward(input)
+        if not self.training or input.numel() == 0:  # no sample, nothing to learn
+            return input if input.numel() == 0 else super().forward(input)
+        if input.numel() == input.shape[1]:
+            raise ValueError(
+                "in training, batch normalisation takes the mean and variance of a batch, and this "
+                "has one number for each capsule: take a batch of more samples, or call eval()"
+            )
         normalised = functional.batch_norm(input, None, None, training=True, eps=self.eps)
         self.learn(input.detach())
         return normalised

@@ -10,8 +10,9 @@ from torchcaps.functional import SQUASHES, agreement, constant_if_huge, weighted
 from torchcaps.routing.base import Law, Routing, RoutingTrace
 from torchcaps.routing.tile import Tile
 from torchcaps.types import Capsules, Paper, check_choice, check_number, check_switch
-from torchcaps.votes import Votes
+from torchcaps.votes import MapVotes, Votes, WindowVotes
 
+SMALLEST_SCALE = 1e-12  # of the logits: with 0 every coupling would be 1/J
 LONGEST_VOTE = 2.0  # times √D, of votes before training: longer ones decide couplings at once
 
 __all__ = ["DynamicRouting", "dynamic_routing", "dynamic_routing_trace"]
@@ -41,8 +42,9 @@ class DynamicRouting(Routing[Total, State]):
 
     Args:
         iterations: r ≥ 1. With r = 1 every c_ij stays 1/J.
-        leaky: the softmax has one more term with logit 0, so that an input capsule may send its
-            coupling nowhere (the authors' code, for CIFAR-10).
+        leaky: the softmax has one more term with logit 0 (where a child competes over several
+            positions, one at each), so that an input capsule may send its coupling nowhere (the
+            authors' code, for CIFAR-10).
         squash: "squash" (Eq 1), "half", "soft" or "direction" (a unit vector); see `SQUASHES`.
         coupling: "softmax"; "max_min", (b_ij − min_k b_ik) / (max_k b_ik − min_k b_ik), and 1 where
             all b_ik are equal; or "softmax_times_parents", J times the softmax.
@@ -95,7 +97,7 @@ class DynamicRouting(Routing[Total, State]):
             check_switch(name, value)
         check_choice("squash", squash, tuple(SQUASHES))
         check_choice("coupling", coupling, ("softmax", "max_min", "softmax_times_parents"))
-        check_number("scale", scale, least=0)
+        check_number("scale", scale, least=SMALLEST_SCALE)
         if leaky and coupling == "max_min":
             raise ValueError("leaky adds a term to a softmax, and max_min has none: choose one")
         self.leaky = leaky
@@ -178,6 +180,11 @@ class DynamicRouting(Routing[Total, State]):
     def couple(self, tile: Tile, logits: Tensor) -> Tensor:
         """c_ij = softmax_j b_ij (line 4)"""
         if self.coupling == "max_min":
+            if isinstance(tile.source, (WindowVotes, MapVotes)):
+                raise ValueError(
+                    "coupling='max_min' compares the parents at one position, and here a child "
+                    "competes over several: take competition='window', or another coupling"
+                )
             return max_min(logits)
         if self.leaky:
             none_of_them = logits.new_zeros(*logits.shape[:-1], 1)

@@ -56,8 +56,9 @@ class EMRouting(GaussianRouting[State]):
     Args:
         iterations: r ≥ 1.
         final_lambda: λ ≥ 0, the inverse temperature (0.01 in the paper). Default: what makes the
-            λ_t of the last iteration lambda_scale · J / Σ_i a_i (or lambda_scale · J, where the sum
-            is below 1), so that z does not grow with the number of active children.
+            λ_t of the last iteration lambda_scale · J / Σ_j m_j (or lambda_scale · J, where the sum
+            is below 1), so that z does not grow with the number of active children. Σ_j m_j is
+            Σ_i a_i where the couplings of a child sum to 1, and J times that where each is 1.
         variance_floor: added to every variance, at least 1e-12; without it one child gives
             infinite density.
         mean_momentum: ρ in [0, 1]: μ is (1 − ρ) of the mean above and ρ of the μ before it, which
@@ -188,7 +189,7 @@ class EMRouting(GaussianRouting[State]):
         return State(mean, variance, logit, mean, scale)
 
     def inverse_temperature(self, m: Tensor, t: int) -> Tensor | float:
-        """λ_t, from the masses `[..., J, 1]`: together they are Σ_i a_i."""
+        """λ_t, from the masses `[..., J, 1]`."""
         if self.final_lambda is not None:
             return self.final_lambda * self.warm(t)
         active = m.sum(dim=-2).clamp(min=1)  # [..., 1]

@@ -85,6 +85,11 @@ class GroupEquivariantRouting(Routing[Totals, State]):
         """The first mean, r more, and the activation."""
         return self.iterations + 2
 
+    @property
+    def detached_sweeps(self) -> int:
+        """All but the last mean, and the activation."""
+        return self.iterations
+
     def build(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int) -> Self:
         self.alpha = nn.Parameter(torch.ones(1))
         self.beta = nn.Parameter(torch.ones(1))

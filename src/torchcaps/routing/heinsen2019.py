@@ -16,6 +16,7 @@ from torchcaps.routing.moments import (
     spread_about,
     starting_centre,
     weighted_total,
+    widest,
 )
 from torchcaps.routing.tile import Tile
 from torchcaps.types import Capsules, Paper, check_choice, check_switch
@@ -79,6 +80,7 @@ class Heinsen2019Routing(Routing[Totals, State]):
         "Heinsen", 2019, "An Algorithm for Routing Capsules in All Domains", "arXiv 1911.00792"
     )
     class_loss = "log_odds"
+    widens = True
 
     beta_use: nn.Parameter
     beta_ignore: nn.Parameter
@@ -125,6 +127,10 @@ class Heinsen2019Routing(Routing[Totals, State]):
         centre, scale = starting_centre(tile)
         nothing = torch.zeros_like(centre)
         return State(nothing, nothing, nothing[..., 0], centre, scale)
+
+    def widen(self, state: State, other: State) -> State:
+        found: State = widest(state, other)
+        return found
 
     def view(self, tile: Tile, state: State) -> Tile:
         return about(tile, state.centre, state.scale)

@@ -1,6 +1,5 @@
 """Interests of a user from what they have looked at: routing as recommenders have it."""
 
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -16,91 +15,11 @@ from torchcaps.functional import (
 )
 from torchcaps.routing.base import Law, Routing
 from torchcaps.routing.tile import Tile
-from torchcaps.types import (
-    Capsules,
-    Paper,
-    check_bool_tensor,
-    check_choice,
-    check_float_tensor,
-    check_last_axes,
-    check_number,
-)
-from torchcaps.votes import SharedVotes, Votes
+from torchcaps.types import Capsules, Paper, check_choice, check_number
+from torchcaps.votes import SharedVotes
+from torchcaps.votes.interests import InterestVotes
 
-__all__ = ["InterestRouting", "InterestVotes"]
-
-
-@dataclass(frozen=True)
-class InterestVotes(Votes):
-    """Votes with the logits that routing starts from, and with output capsules that are left out.
-
-    Args:
-        votes: in any form, `[..., I, J, D]`.
-        logits: b⁰, `[..., I, J]`, constants; default: zeros.
-        present: `[..., J]`, False for an output capsule that is to get nothing; default: all are.
-
-    Raises:
-        ValueError: logits or `present` of other numbers of capsules. TypeError: no tensors.
-
-    Example:
-        >>> from torchcaps.votes import FormedVotes
-        >>> present = torch.tensor([[True, True, False]])
-        >>> votes = InterestVotes(FormedVotes(torch.randn(1, 5, 3, 8)), present=present)
-        >>> InterestRouting(3)(votes).activation[0, 2].item()
-        0.0
-    """
-
-    votes: Votes
-    logits: Tensor | None = None
-    present: Tensor | None = None
-
-    def __post_init__(self) -> None:
-        capsules = self.votes.shape[-3:-1]
-        if self.logits is not None:
-            check_float_tensor("logits", self.logits)
-            check_last_axes("logits", self.logits, "I, J", capsules)
-        if self.present is not None:
-            check_bool_tensor("present", self.present)
-            check_last_axes("present", self.present, "J", capsules[1:])
-
-    @property
-    def shape(self) -> torch.Size:
-        return self.votes.shape
-
-    @property
-    def factors(self) -> tuple[Tensor, ...]:
-        return self.votes.factors
-
-    @property
-    def in_pose(self) -> Tensor | None:
-        return self.votes.in_pose
-
-    @property
-    def formed(self) -> bool:
-        return self.votes.formed
-
-    @property
-    def biased(self) -> bool:
-        return self.votes.biased
-
-    def with_factors(self, *factors: Tensor) -> "InterestVotes":
-        return replace(self, votes=self.votes.with_factors(*factors))
-
-    def select(self, inputs: slice) -> "InterestVotes":
-        logits = None if self.logits is None else self.logits[..., inputs, :]
-        return replace(self, votes=self.votes.select(inputs), logits=logits)
-
-    def materialize(self) -> Tensor:
-        return self.votes.materialize()
-
-    def masked(self, mask: Tensor) -> "InterestVotes":
-        return replace(self, votes=self.votes.masked(mask))
-
-    def compete(self, scores: Tensor) -> Tensor:
-        """The softmax over the output capsules that are present."""
-        if self.present is not None:
-            scores = scores.masked_fill(~self.present.unsqueeze(-2), -torch.inf)
-        return self.votes.compete(scores)
+__all__ = ["InterestRouting"]
 
 
 class Total(NamedTuple):
@@ -189,7 +108,7 @@ class InterestRouting(Routing[Total, State]):
         given = tile.source.logits if isinstance(tile.source, InterestVotes) else None
         if given is None:
             return super().start(tile)
-        logits = given.to(tile.votes.dtype).expand(tile.votes.shape[:-1])
+        logits = given.detach().to(tile.votes.dtype).expand(tile.votes.shape[:-1])
         return self.scale * logits if self.update == "residual" else logits
 
     def score(self, tile: Tile, state: State) -> Tensor:

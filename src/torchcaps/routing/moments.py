@@ -26,6 +26,7 @@ __all__ = [
     "spread_about",
     "starting_centre",
     "weighted_total",
+    "widest",
 ]
 
 ORDINARY = 1e6  # votes up to this size are taken as they are; squares of larger ones could overflow
@@ -47,9 +48,14 @@ class GaussianRouting(Routing[Moments, StateT]):
     A subclass states `first_state`, `density`, and `first_share`, the coupling that it starts from.
     """
 
+    widens = True
+
     def begin(self, tile: Tile) -> StateT:
-        """Sums are taken about the mean of the first tile's votes."""
+        """Sums are taken about the mean of the tile's votes."""
         return self.first_state(*starting_centre(tile))
+
+    def widen(self, state: Any, other: Any) -> Any:
+        return widest(state, other)
 
     def begin_packed(self, votes: PackedVotes) -> StateT:
         centre = votes.mean_vote()
@@ -78,15 +84,23 @@ class GaussianRouting(Routing[Moments, StateT]):
 
 
 def starting_centre(tile: Tile) -> tuple[Tensor, Tensor]:
-    """The mean of the tile's votes `[..., J, D]`, and their size `[..., J, 1]` where that is above
-    what is ordinary (1 elsewhere)."""
-    votes = tile.votes
-    counted = votes.new_ones(votes.shape[:-2]) if tile.mask is None else tile.mask
-    count = counted.sum(dim=-1).clamp(min=1)[..., None, None]
-    centre = votes.sum(dim=-3) / count
+    """The mean of the tile's votes `[..., J, D]`, weighted by activation as the sums are, and their
+    size `[..., J, 1]` where that is above what is ordinary (1 elsewhere)."""
+    votes, weight = tile.votes, tile.activation.clamp(min=0)
+    total = weight.sum(dim=-1)[..., None, None]
+    total = torch.where(total > 0, total, torch.ones_like(total))
+    centre = (weight[..., None, None] * votes).sum(dim=-3) / total
     sizes = [votes.abs().amax(dim=-1), torch.zeros_like(centre[..., 0]).unsqueeze(-2)]
     size = torch.cat(sizes, dim=-2).amax(dim=-2).unsqueeze(-1)  # 0 where there is no child
     return centre, torch.where(size > ORDINARY, size, torch.ones_like(size))
+
+
+def widest(state: Any, other: Any) -> Any:
+    """A state before the first iteration, with the larger one of two scales, and the other centre
+    where no child was active."""
+    unseen = (state.centre == 0).all(dim=-1, keepdim=True)
+    centre = torch.where(unseen, other.centre, state.centre)
+    return state._replace(centre=centre, scale=torch.maximum(state.scale, other.scale))
 
 
 def about(tile: Tile, centre: Tensor, scale: Tensor) -> Tile:

@@ -23,10 +23,7 @@ from torchcaps.votes import LinearVotes, MatrixVotes, Votes, WindowVotes
 if TYPE_CHECKING:
     from torchcaps.routing.base import Routing
 
-__all__ = ["SHARED", "PackedVotes", "are_ordinary", "route_packed", "unpacked_state"]
-
-LARGEST = 1e6  # size of votes up to which no square of them, or product with a sum, overflows
-CENTRED_ON = 32  # input capsules whose mean vote sums are taken about at first
+__all__ = ["SHARED", "PackedVotes", "route_packed", "unpacked_state"]
 
 
 @dataclass(frozen=True)
@@ -101,12 +98,13 @@ class PackedVotes:
 
     @torch.no_grad()
     def mean_vote(self) -> Tensor:
-        """The mean vote of some of the input capsules, `[N, L, F, J, D]`."""
-        some = self.u[:, :, :CENTRED_ON].unflatten(3, (self.form.rows, -1))
-        J, _ = self.outputs
-        w = self.w[:CENTRED_ON].unflatten(1, (J, -1))
-        total = torch.einsum("xfirml,ijnm->xlfjrn", some, w).flatten(-2)
-        mean: Tensor = total / some.shape[2]
+        """The mean vote, weighted by activation, `[N, L, F, J, D]`: one product of matrices."""
+        weight = self.activation.clamp(min=0)
+        pose = (self.u * weight.unsqueeze(3)).unflatten(3, (self.form.rows, -1))
+        w = self.w.unflatten(1, (self.form.outputs, -1))
+        total = torch.einsum("xfirml,ijnm->xlfjrn", pose, w).flatten(-2)
+        mass = weight.sum(dim=2).mT[..., None, None]  # [N, L, F, 1, 1]
+        mean: Tensor = total / torch.where(mass > 0, mass, torch.ones_like(mass))
         return mean
 
     def nothing(self) -> Tensor:
@@ -123,7 +121,7 @@ def route_packed(routing: "Routing[Any, Any]", problem: Problem) -> tuple[Tensor
     state = routing.begin_packed(votes)
     for t in range(1, routing.sweeps + 1):
         with torch.set_grad_enabled(
-            torch.is_grad_enabled() and (t == routing.sweeps or not routing.detach)
+            torch.is_grad_enabled() and (t > routing.detached_sweeps or not routing.detach)
         ):
             state = routing.settle(routing.sweep_packed(votes, state, t), state, t)
     samples = leading.numel() // votes.u.shape[1]
@@ -131,24 +129,10 @@ def route_packed(routing: "Routing[Any, Any]", problem: Problem) -> tuple[Tensor
     return as_type(type(state), parts)
 
 
-def are_ordinary(votes: Votes) -> bool:
-    """Whether no vote can be so large that its square, or its product with a sum, overflows."""
-    pose, weight = weighted_votes(votes).factors[:2]
-    if pose.numel() == 0 or weight.numel() == 0:
-        return True
-    largest = pose.detach().abs().amax() * weight.detach().abs().amax() * weight.shape[-1]
-    return bool(largest <= LARGEST)  # no NaN is
-
-
-def weighted_votes(votes: Votes) -> Votes:
-    """The votes that windows are of."""
-    return votes.votes if isinstance(votes, WindowVotes) else votes
-
-
 def pack(problem: Problem, *, through: bool) -> PackedVotes:
     """The votes of a problem, packed, in float32 or wider."""
     source = problem.votes.to(problem.dtype)
-    inner = weighted_votes(source)
+    inner = source.votes if isinstance(source, WindowVotes) else source
     assert isinstance(inner, (LinearVotes, MatrixVotes))
     pose, weight = inner.pose, inner.weight
     if isinstance(inner, MatrixVotes):

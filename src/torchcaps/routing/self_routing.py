@@ -13,7 +13,7 @@ from torchcaps.types import Capsules, Paper
 
 __all__ = ["SelfRouting"]
 
-LEAST = 1e-6  # what a sum of activations is taken for where it is below: they may all be 0
+LEAST = 1e-6  # a sum by which slopes are divided: by smaller ones they could overflow
 
 
 class Totals(NamedTuple):
@@ -26,12 +26,14 @@ class Totals(NamedTuple):
 class SelfRouting(Routing[Totals, Totals]):
     """Every input capsule routes itself, by a linear map of its pose; no iterations, no agreement.
 
-    c_ij = softmax_j (w_ij · u_i + b_ij),  a_j = Σ_i a_i c_ij / Σ_i a_i,
+    c_ij = softmax_j (w_ij · u_i + b_ij),  a_j = Σ_i a_i c_ij / Σ_k Σ_i a_i c_ik,
     pose_j = Σ_i a_i c_ij V_ij / Σ_i a_i c_ij
 
-    The activations of the output capsules sum to 1, so that those of the classes are a
-    distribution (the authors' loss is the log-likelihood, −ln a_y). They are 0 where no input
-    capsule is active. The couplings depend on poses, which formed votes do not have.
+    The denominator of a_j is Σ_i a_i where the couplings of each input capsule sum to 1 (in a
+    convolution whose children compete over all windows: what of them comes to this window). So the
+    activations of the output capsules sum to 1, and those of the classes are a distribution (the
+    authors' loss is the log-likelihood, −ln a_y). They are 0 where no input capsule is active. The
+    couplings depend on poses, which formed votes do not have.
 
     Args:
         backend: as for every `Routing`.
@@ -97,6 +99,12 @@ class SelfRouting(Routing[Totals, Totals]):
 
     def finish(self, state: Totals) -> Capsules:
         mass, votes = state
-        active = mass.sum(dim=-2, keepdim=True)  # Σ_i a_i, since couplings sum to 1
-        activation = (mass / active.clamp(min=LEAST)).squeeze(-1)
-        return Capsules(votes / mass.clamp(min=LEAST), activation)
+        active = mass.sum(dim=-2, keepdim=True)
+        return Capsules(divided(votes, mass), divided(mass, active).squeeze(-1))
+
+
+def divided(x: Tensor, mass: Tensor) -> Tensor:
+    """x / mass, and 0 where nothing is active; its slopes are those of x / max(mass, `LEAST`)."""
+    sloping = x / mass.clamp(min=LEAST)
+    exact = x.detach() / torch.where(mass > 0, mass, torch.ones_like(mass)).detach()
+    return sloping + (exact - sloping.detach())

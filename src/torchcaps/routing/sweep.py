@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from torchcaps.routing.tile import Problem
-from torchcaps.votes import Votes
+from torchcaps.votes import LinearVotes, MatrixVotes, Votes, WindowVotes
 
 if TYPE_CHECKING:
     from torchcaps.routing.base import Routing
 
-__all__ = ["route_by_tiles", "tiles"]
+__all__ = ["are_ordinary", "route_by_tiles", "tiles"]
 
+LARGEST = 1e6  # size of votes up to which no square of them, or product with a sum, overflows
 TILE_BYTES = 2**21  # of votes in a tile: they stay in a core's cache while they are used
 Parts = tuple[Tensor, ...]
 
@@ -44,6 +45,18 @@ def tiles(votes: Votes, itemsize: int) -> Iterator[slice]:
     length = max(1, TILE_BYTES // max(1, together * bytes_each)) * together
     for start in range(0, max(1, inputs), length):
         yield slice(start, min(start + length, inputs))
+
+
+def are_ordinary(votes: Votes) -> bool:
+    """Whether it is plain from the factors that no vote is so large that its square, or its product
+    with a sum, overflows."""
+    inner = votes.votes if isinstance(votes, WindowVotes) else votes
+    if not isinstance(inner, (LinearVotes, MatrixVotes)):
+        return False
+    if any(factor.numel() == 0 for factor in inner.factors):
+        return True
+    pose, weight, *bias = (factor.detach().abs().amax().double() for factor in inner.factors)
+    return bool(pose * weight * inner.weight.shape[-1] + sum(bias) <= LARGEST)  # no NaN is
 
 
 class Sweeps:
@@ -87,7 +100,7 @@ class Sweeps:
     def forward(self, tensors: Sequence[Tensor]) -> list[tuple[Parts, Parts]]:
         """The statistics and the state of every iteration; before them, none and θ⁰."""
         problem, learned = self.split(tensors)
-        state = self.routing.begin(problem.select(self.tiles[0]).tile(self.tiles[0]))
+        state = self.first_state(problem)
         kept: list[tuple[Parts, Parts]] = [((), state)]
         for t in range(1, self.routing.sweeps + 1):
             statistics: Parts = ()
@@ -102,13 +115,33 @@ class Sweeps:
         self.state_type = type(state)
         return kept
 
+    def first_state(self, problem: Problem) -> Parts:
+        """θ⁰, from capsules of all parts: the first ones may all be masked, or small. Where these
+        say too little, from all tiles."""
+        votes, routing = problem.votes, self.routing
+        some = self.tiles[0]
+        if votes.together == 1:
+            some = slice(0, votes.shape[-3], len(self.tiles))
+        tile = problem.select(some).tile(some)
+        state: Parts = routing.begin(tile)
+        active = (tile.activation > 0).any(dim=-1)
+        if routing.widens and not (are_ordinary(votes) and bool(active.all())):
+            for inputs in self.tiles:
+                other = routing.begin(problem.select(inputs).tile(inputs))
+                state = routing.widen(state, other)
+        return state
+
     def backward(
         self, tensors: Sequence[Tensor], kept: list[tuple[Parts, Parts]], of_state: Sequence[Tensor]
     ) -> Sequence[Tensor]:
         """The gradients of the tensors from those of the last state."""
-        totals = [torch.zeros_like(tensor) for tensor in tensors]
+        # In half precision a sum over many tiles would lose what each of them adds.
+        totals = [
+            torch.zeros_like(tensor, dtype=torch.promote_types(tensor.dtype, torch.float32))
+            for tensor in tensors
+        ]
         last = self.routing.sweeps
-        first = last if self.routing.detach else 1
+        first = self.routing.detached_sweeps + 1 if self.routing.detach else 1
         upstream: dict[int, Parts] = {}  # S̄^t
         for t in range(last, first - 1, -1):
             statistics, before = kept[t][0], kept[t - 1][1]
@@ -118,7 +151,7 @@ class Sweeps:
             if t > first:
                 self.add_state_gradient(tensors, before, t, upstream[t], of_state)
         self.add_gradients(tensors, [state for _, state in kept], upstream, totals)
-        return totals
+        return [total.to(tensor.dtype) for total, tensor in zip(totals, tensors)]
 
     def settle_backward(
         self,

@@ -124,8 +124,7 @@ class VariationalRouting(GaussianRouting[State]):
         return {"out_caps": len(self.beta_a)}
 
     def first_state(self, centre: Tensor, scale: Tensor) -> State:
-        unknown = torch.zeros_like(centre)
-        one = unknown[..., :1]
+        unknown, one = torch.zeros_like(centre), torch.zeros_like(centre[..., :1])
         return State(unknown, self.full(unknown), one, one, one, centre, scale)
 
     def score(self, tile: Tile, state: State) -> Tensor:
@@ -144,8 +143,7 @@ class VariationalRouting(GaussianRouting[State]):
         D = state.mean.shape[-1]
         kappa = state.nu - D
         constant = state.log_share + 0.5 * state.log_precision - 0.5 * D * math.log(2 * math.pi)
-        full = self.covariance == "full"
-        precision = state.spread if full else 0.5 * state.nu / state.spread
+        precision = state.spread if self.covariance == "full" else 0.5 * state.nu / state.spread
         return (constant - 0.5 * D / kappa).squeeze(-1), precision
 
     def couple(self, tile: Tile, logits: Tensor) -> Tensor:
@@ -196,8 +194,11 @@ class VariationalRouting(GaussianRouting[State]):
         cross = outer(shift, first)
         scatter = second - cross - cross.mT + m.unsqueeze(-1) * outer(shift, shift)
         Q = scatter + outer(relative, relative)
+        # What rounding leaves is of the size of the sum, or of terms that cancel.
         total = Q.diagonal(dim1=-2, dim2=-1).sum(dim=-1, keepdim=True)
-        least = ROUNDING * torch.finfo(Q.dtype).eps * total.detach()
+        terms = second.diagonal(dim1=-2, dim2=-1).sum(dim=-1, keepdim=True)
+        size = torch.where(terms > ROUNDING * total, terms, total)
+        least = ROUNDING * torch.finfo(Q.dtype).eps * size.detach()
         factor = torch.linalg.cholesky(Q + torch.diag_embed((prior + least).expand_as(mean)))
         log_diagonal = factor.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1, keepdim=True)
         return factor, 2 * log_diagonal + log_scale

@@ -2,6 +2,7 @@
 
 from torchcaps.votes.base import FormedVotes, Votes, WrappedVotes, as_votes
 from torchcaps.votes.convolved import ConvolvedVotes, MapVotes
+from torchcaps.votes.interests import InterestVotes
 from torchcaps.votes.pose import PoseVotes
 from torchcaps.votes.shared import SharedVotes
 from torchcaps.votes.weighted import LinearVotes, MatrixVotes, WeightedVotes
@@ -10,6 +11,7 @@ from torchcaps.votes.windows import Windows, WindowVotes
 __all__ = [
     "ConvolvedVotes",
     "FormedVotes",
+    "InterestVotes",
     "LinearVotes",
     "MapVotes",
     "MatrixVotes",

@@ -13,7 +13,14 @@ from torch import Tensor
 
 from torchcaps.types import check_float_tensor
 
-__all__ = ["FormedVotes", "Votes", "WrappedVotes", "as_votes", "softmax_over_parents"]
+__all__ = [
+    "FormedVotes",
+    "Votes",
+    "WrappedVotes",
+    "as_votes",
+    "check_votes",
+    "softmax_over_parents",
+]
 
 
 class Votes(ABC):
@@ -148,6 +155,9 @@ class WrappedVotes(Votes):
 
     votes: Votes
 
+    def __post_init__(self) -> None:
+        check_votes(self.votes)
+
     @property
     def shape(self) -> torch.Size:
         return self.votes.shape
@@ -183,6 +193,14 @@ class WrappedVotes(Votes):
 
     def masked(self, mask: Tensor) -> Self:
         return replace(self, votes=self.votes.masked(mask))
+
+
+def check_votes(votes: object) -> None:
+    """Raise `TypeError` unless these are `Votes`."""
+    if not isinstance(votes, Votes):
+        raise TypeError(
+            f"votes must be Votes, such as FormedVotes(tensor), got {type(votes).__name__}"
+        )
 
 
 def as_votes(votes: object) -> Votes:

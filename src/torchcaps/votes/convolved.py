@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from torchcaps.types import check_float_tensor
 from torchcaps.votes.base import Votes, WrappedVotes, softmax_over_parents
+from torchcaps.votes.windows import as_pair
 
 __all__ = ["ConvolvedVotes", "MapVotes"]
 
@@ -49,6 +50,10 @@ class ConvolvedVotes(Votes):
     def __post_init__(self) -> None:
         check_float_tensor("pose", self.pose)
         check_float_tensor("weight", self.weight)
+        if self.bias is not None:
+            check_float_tensor("bias", self.bias)
+        object.__setattr__(self, "stride", as_pair("stride", self.stride))
+        object.__setattr__(self, "padding", as_pair("padding", self.padding, least=0))
         if self.pose.dim() < 4:
             raise ValueError(f"pose must be [..., T, H, W, P], got shape {tuple(self.pose.shape)}")
         types, dim = self.pose.shape[-4], self.pose.shape[-1]

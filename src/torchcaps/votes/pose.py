@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from torchcaps.types import check_counts, check_float_tensor
 from torchcaps.votes.base import Votes
 
 __all__ = ["PoseVotes"]
@@ -32,6 +33,10 @@ class PoseVotes(Votes):
     out_caps: int
     out_dim: int
     count: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        check_float_tensor("pose", self.pose)
+        check_counts(out_caps=self.out_caps, out_dim=self.out_dim)
 
     @property
     def shape(self) -> torch.Size:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from torchcaps.plain_numbers import is_whole
 from torchcaps.votes.base import Votes, WrappedVotes, as_votes
 
 __all__ = ["WindowVotes", "Windows", "as_pair"]
@@ -86,11 +87,12 @@ def as_pair(name: str, value: object, *, least: int = 1) -> tuple[int, int]:
     if len(pair) != 2:
         raise ValueError(f"{name} must be a whole number or two of them (y, x), got {value!r}")
     for number in pair:
-        if isinstance(number, bool) or not isinstance(number, int):
+        if not is_whole(number):
             raise TypeError(f"{name} must be an int or two of them (y, x), got {value!r}")
         if number < least:
             raise ValueError(f"{name} must be at least {least}, got {value!r}")
-    return pair
+    y, x = map(int, pair)
+    return y, x
 
 
 class Parents(NamedTuple):
@@ -167,14 +169,12 @@ class WindowVotes(WrappedVotes):
     holds it, whatever the stride. Votes in windows without this are the votes alone: then a child
     gives 1 to each of the positions, up to ⌈K / stride⌉² in all.
 
+    Made by `WindowVotes.of`.
+
     Args:
         votes: `[..., F_y, F_x, T·K, J, D]`, in any form; children in the order of
             `Windows.gather`.
-        windows: of the map.
-        parents: made from the windows, unless given.
-
-    Raises:
-        ValueError: votes that are not of these windows.
+        parents: which windows see each position of the map.
 
     Reference: Hinton, Sabour, Frosst (2018), *Matrix capsules with EM routing*, ICLR, §4 (the
     competition between capsules at different positions).
@@ -191,7 +191,11 @@ class WindowVotes(WrappedVotes):
 
     @classmethod
     def of(cls, votes: Votes | Tensor, windows: Windows) -> "WindowVotes":
-        """Votes of these windows."""
+        """Votes of these windows.
+
+        Raises:
+            ValueError: votes that are not of these windows.
+        """
         votes = as_votes(votes)
         shape, cells = votes.shape, windows.cells
         if len(shape) < 5 or shape[-5:-3] != windows.grid or shape[-3] % cells:

@@ -1,0 +1,233 @@
+"""Sums that keep their digits: outliers, masks, tiles, half precision, and calls of no samples."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from torchcaps import ConvCaps, DenseCaps, LinearVotes, MatrixVotes
+from torchcaps.routing import (
+    DynamicRouting,
+    EMRouting,
+    Routing,
+    create_routing,
+    sweep,
+)
+from torchcaps.routing.batch_norm import BatchNorm
+from torchcaps.votes import FormedVotes, Votes
+
+DOUBLE = torch.float64
+
+
+@pytest.fixture
+def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiles of a few input capsules each."""
+    monkeypatch.setattr(sweep, "TILE_BYTES", 2**11)
+
+
+def built(name: str, votes: Votes, **options: object) -> Routing[Any, Any]:
+    """In evaluation, for these votes."""
+    children, parents, dim = votes.shape[-3:]
+    P = dim if votes.in_pose is None else votes.in_pose.shape[-1]
+    return create_routing(name, **options).build(children, P, parents, dim).eval()
+
+
+def error(found: Tensor, exact: Tensor) -> float:
+    """The largest, beside 1 or the largest number."""
+    return ((found.double() - exact).abs().max() / exact.abs().max().clamp(min=1)).item()
+
+
+def factors(inputs: int = 96) -> tuple[Tensor, Tensor]:
+    """u and W of votes about 20 that spread by some hundredths."""
+    torch.manual_seed(0)
+    weight = 0.02 * torch.randn(inputs, 3, 16, 8)
+    weight[..., 0] += 20 * torch.randn(1, 3, 16)
+    pose = 0.1 * torch.randn(8, inputs, 8)
+    pose[..., 0] = 1
+    return pose, weight
+
+
+@pytest.mark.parametrize("name", ["em", "variational", "heinsen2019"])
+@pytest.mark.parametrize("offset", [100, 1000])
+def test_an_outlier_that_is_not_active_takes_no_digits(name: str, offset: float) -> None:
+    torch.manual_seed(0)
+    votes = 0.3 * torch.randn(2, 1, 3, 16) + 0.05 * torch.randn(2, 8, 3, 16)
+    votes[:, 0] += offset * torch.randn(2, 3, 16)
+    activation = torch.rand(2, 8)
+    activation[:, 0] = 0
+    routing = built(name, FormedVotes(votes))
+    found = routing(votes, activation)
+    exact = copy.deepcopy(routing).double()(votes.double(), activation.double())
+    assert error(found.pose, exact.pose) < 1e-5
+    assert error(found.activation, exact.activation) < 1e-4
+
+
+@pytest.mark.parametrize("backend", ["reference", "tiles", "cpu"])
+@pytest.mark.usefixtures("small_tiles")
+def test_masked_capsules_in_front_take_no_digits(backend: str) -> None:
+    """Sums are taken about a mean of those that count, wherever they are."""
+    pose, weight = factors()
+    mask = torch.ones(8, 96, dtype=torch.bool)
+    mask[:, :40] = False
+    routing = built("em", LinearVotes(pose, weight), backend=backend)
+    found = routing(LinearVotes(pose, weight), mask=mask)
+    exact = EMRouting(backend="reference").build(96, 8, 3, 16).double()
+    expected = exact(LinearVotes(pose.double(), weight.double()), mask=mask)
+    assert error(found.pose, expected.pose) < 1e-5
+    assert error(found.activation, expected.activation) < 1e-3
+
+
+@pytest.mark.parametrize("size", [1e4, 1e6])
+def test_a_full_covariance_bears_one_large_child(size: float) -> None:
+    for seed in range(6):
+        torch.manual_seed(seed)
+        votes = torch.randn(4, 8, 3, 16)
+        votes[:, 0] *= size
+        routing = built("variational", FormedVotes(votes), covariance="full")
+        assert all(part.isfinite().all() for part in routing(votes))
+
+
+@pytest.mark.parametrize("name", ["em", "variational", "heinsen2019"])
+@pytest.mark.usefixtures("small_tiles")
+def test_huge_votes_beyond_the_first_tile(name: str) -> None:
+    torch.manual_seed(0)
+    pose, weight = torch.randn(2, 70, 4), torch.randn(70, 3, 5, 4)
+    pose[:, 40:] *= 1e30
+    found = {}
+    for backend in ("tiles", "reference"):
+        leaf = pose.clone().requires_grad_()
+        capsules = built(name, LinearVotes(pose, weight), backend=backend)(
+            LinearVotes(leaf, weight)
+        )
+        capsules.activation.sum().backward()
+        assert leaf.grad is not None
+        assert leaf.grad.isfinite().all()
+        found[backend] = capsules
+    for tiled, whole in zip(found["tiles"], found["reference"]):
+        assert error(tiled / whole.abs().max(), whole.double() / whole.abs().max()) < 1e-4
+
+
+@pytest.mark.parametrize("name", ["em", "variational", "self_attention"])
+def test_a_huge_bias_is_not_for_the_kernel_of_sums(name: str) -> None:
+    torch.manual_seed(0)
+    votes = LinearVotes(torch.randn(3, 6, 4), torch.randn(6, 3, 5, 4), 1e25 * torch.randn(3, 5))
+    capsules = built(name, votes, backend="cpu")(votes)
+    assert all(part.isfinite().all() for part in capsules)
+    expected = built(name, votes, backend="reference")(votes)
+    torch.testing.assert_close(capsules, expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["attention", "em", "kde"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.usefixtures("small_tiles")
+def test_tiles_add_up_gradients_in_float32(name: str, dtype: torch.dtype) -> None:
+    """Those of what all input capsules share come from hundreds of tiles."""
+    torch.manual_seed(0)
+    pose, weight, bias = torch.randn(4, 600, 4), 0.3 * torch.randn(1, 3, 5, 4), torch.randn(3, 5)
+    upstream = torch.randn(4, 3, 5)
+    found = {}
+    for backend in ("tiles", "reference"):
+        leaves = [x.to(dtype).requires_grad_() for x in (pose, weight, bias)]
+        votes = LinearVotes(*leaves)
+        routed = built(name, votes, backend=backend)(votes).pose
+        found[backend] = torch.autograd.grad((routed.float() * upstream).sum(), leaves)
+    for tiled, whole in zip(found["tiles"], found["reference"]):
+        assert tiled.dtype == dtype
+        assert error(tiled / whole.abs().max(), whole.double() / whole.abs().max()) < 0.01
+
+
+@pytest.mark.parametrize("backend", ["reference", "tiles"])
+@pytest.mark.usefixtures("small_tiles")
+def test_a_detached_group_equivariant_routing_still_learns_its_last_mean(backend: str) -> None:
+    """v^r = direction(Σ_i w_i V_i) with the w of the last iteration as constants."""
+    torch.manual_seed(0)
+    votes = torch.randn(2, 30, 3, 4, dtype=DOUBLE, requires_grad=True)
+    upstream = torch.randn(2, 3, 4, dtype=DOUBLE)
+    options = {"iterations": 2, "detach": True, "backend": backend}
+    routing = create_routing("group_equivariant", **options).build(30, 4, 3, 4).double()
+    (found,) = torch.autograd.grad((routing(votes).pose * upstream).sum(), votes)
+    unit = votes / votes.norm(dim=-1, keepdim=True)
+    v = unit.sum(dim=1)
+    for _ in range(2):
+        v = v / v.norm(dim=-1, keepdim=True)
+        w = (1 + (unit * v.unsqueeze(1)).sum(dim=-1, keepdim=True)) / 2
+        v = (w.detach() * unit).sum(dim=1)
+    v = v / v.norm(dim=-1, keepdim=True)
+    (expected,) = torch.autograd.grad((v * upstream).sum(), votes)
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_parent_of_little_mass_has_the_mean_of_its_votes() -> None:
+    torch.manual_seed(0)
+    votes = LinearVotes(torch.randn(2, 6, 4, dtype=DOUBLE), torch.randn(6, 3, 5, 4, dtype=DOUBLE))
+    routing = create_routing("self_routing").build(6, 4, 3, 5).double()
+    weight, bias = routing.get_parameter("weight"), routing.get_parameter("bias")
+    with torch.no_grad():
+        bias[:, 0] = -60  # nobody chooses the first parent
+    activation = torch.rand(2, 6, dtype=DOUBLE)
+    logits = torch.einsum("bip,ijp->bij", votes.pose, weight) + bias
+    w = activation.unsqueeze(-1) * torch.softmax(logits, dim=-1)
+    expected = torch.einsum("bij,bijd->bjd", w, votes.materialize()) / w.sum(dim=1)[..., None]
+    assert w[..., 0].max() < 1e-20
+    torch.testing.assert_close(routing(votes, activation).pose, expected)
+    none = routing(votes, torch.zeros_like(activation))
+    assert (none.pose == 0).all()
+    assert (none.activation == 0).all()
+
+
+def test_no_samples_leave_running_statistics_alone() -> None:
+    norm = BatchNorm(3)
+    norm(torch.randn(8, 3))
+    before = copy.deepcopy(norm.state_dict())
+    assert norm(torch.empty(0, 3)).shape == (0, 3)
+    torch.testing.assert_close(norm.state_dict(), before)
+    with pytest.raises(ValueError, match=r"one number for each capsule: take a batch of more"):
+        norm(torch.randn(1, 3))
+
+
+def test_a_trace_leaves_running_statistics_alone() -> None:
+    routing = create_routing("variational").build(6, 5, 3, 5).train()
+    votes = torch.randn(8, 6, 3, 5)
+    routing(votes)
+    before = copy.deepcopy(routing.state_dict())
+    trace = routing.trace(votes)
+    torch.testing.assert_close(routing.state_dict(), before)
+    torch.testing.assert_close(trace.pose[-1], routing(votes).pose)
+
+
+@pytest.mark.parametrize("name", ["em", "variational", "heinsen2022", "attention", "self_routing"])
+def test_parameters_wider_than_the_votes_are_refused(name: str) -> None:
+    votes = LinearVotes(torch.randn(2, 6, 4), torch.randn(6, 3, 5, 4))
+    routing = built(name, votes).double()
+    with pytest.raises(TypeError, match=r"votes are torch.float32 and \w+.* is torch.float64: con"):
+        routing(votes)
+
+
+def test_a_routing_belongs_to_one_layer() -> None:
+    routing = EMRouting(2)
+    DenseCaps(6, 4, 3, 5, routing)
+    with pytest.raises(
+        ValueError, match="EMRouting has its parameters already, from another layer"
+    ):
+        DenseCaps(8, 4, 2, 5, routing)
+    shared = DynamicRouting(2)  # learns nothing
+    assert DenseCaps(6, 4, 3, 5, shared).routing is DenseCaps(8, 4, 2, 5, shared).routing
+
+
+def test_max_min_does_not_compete_over_positions() -> None:
+    layer = ConvCaps(2, 4, 3, 4, 3, routing={"name": "dynamic", "coupling": "max_min"})
+    with pytest.raises(ValueError, match="coupling='max_min' compares the parents at one position"):
+        layer(torch.randn(1, 2, 5, 5, 4))
+
+
+def test_matrix_votes_with_masks_and_activations_about_their_mean() -> None:
+    """The kernel of sums on votes whose first samples are not active at all."""
+    torch.manual_seed(0)
+    votes = MatrixVotes(torch.randn(3, 40, 16), torch.randn(40, 3, 4, 4))
+    activation = torch.rand(3, 40)
+    activation[0] = 0
+    found = built("em", votes, backend="cpu")(votes, activation)
+    expected = built("em", votes, backend="reference")(votes, activation)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
