@@ -79,7 +79,7 @@ def test_16_bit_grey_with_a_transparent_value_is_scaled_too(tmp_path):
 
 def test_32_bit_grey_that_may_mean_8_bits_is_refused(tmp_path):
     Image.fromarray(np.array([[0, 255]], np.int32)).save(tmp_path / "a.tif")
-    with pytest.raises(InputError, match=r"a\.tif holds integers of 32 bits from 0 to 255, which"):
+    with pytest.raises(InputError, match=r"a\.tif holds integers from 0 to 255 that may"):
         read_image(tmp_path / "a.tif")
     Image.fromarray(np.array([[0, 65535]], np.int32)).save(tmp_path / "a.tif")
     assert read_image(tmp_path / "a.tif").flatten().tolist() == [0, 255]

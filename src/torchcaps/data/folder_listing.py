@@ -133,13 +133,21 @@ def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
     """Folders and files in a folder, hidden ones and systems' leavings aside, in natural order."""
     try:
         with os.scandir(folder) as entries:
-            is_folder = {entry.name: entry.is_dir() for entry in entries}
+            is_folder = {entry.name: _is_folder(entry) for entry in entries}
     except OSError as error:
         raise InputError(f"folder {folder} cannot be read: {error.strerror or error}") from error
     seen = [name for name in is_folder if not name.startswith(".") and name.lower() not in JUNK]
     seen.sort(key=_natural)
     folders = [folder / name for name in seen if is_folder[name]]
     return folders, [folder / name for name in seen if not is_folder[name]]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        why = error.strerror or error
+        raise InputError(f"{entry.path} cannot be read: {why}; mend or remove it") from error
 
 
 def _natural(name: str) -> tuple[list[tuple[int, int, str]], str]:

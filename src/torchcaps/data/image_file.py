@@ -129,8 +129,8 @@ def _to_bytes(values: npt.NDArray[Any], what: str) -> Pixels:
     low, high = values.min(), values.max()
     if values.dtype.kind == "i" and low >= 0 and 0 < high <= 255:
         raise InputError(
-            f"{what} holds integers of 32 bits from {low} to {high}, which may be meant as 8 bits "
-            "or as 16: convert it to an 8-bit PNG"
+            f"{what} holds integers from {low} to {high} that may be meant as 8 bits or as 16: "
+            "convert it to an 8-bit PNG"
         )
     if values.dtype.kind == "f" and low >= 0 and high <= 1:
         return np.asarray(np.rint(values * 255), np.uint8)
@@ -168,11 +168,11 @@ def _opened(path: Path) -> Iterator[Image]:
             f"{path} {'is empty' if empty else 'is not an image that pillow can read'}; expected "
             f"{', '.join(FORMATS)}: replace or remove it"
         ) from error
-    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
     # Decoders let out errors of any kind (SyntaxError, struct.error, IndexError, …) when a file is
     # damaged, so nothing narrower would do.
     except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None:  # it could not be opened
+            raise InputError(f"{path} cannot be read: {error.strerror}") from error
         raise InputError(
             f"{path} is truncated or damaged ({error or type(error).__name__}); "
             "replace or remove it"
