@@ -52,9 +52,9 @@ def find_images(named: Iterable[Path], leave_out: Path | None = None) -> FoundIm
     """
     paths: dict[Path, None] = {}
     others = 0
-    left_out = None
-    if leave_out is not None and leave_out.is_dir():
-        left_out = os.path.realpath(leave_out)
+    left_out = None if leave_out is None else os.path.realpath(leave_out)
+    if left_out is not None and not os.path.isdir(left_out):
+        left_out = None
     for path, without in _expanded(named, left_out):
         if not path.is_dir():
             paths[path] = None
