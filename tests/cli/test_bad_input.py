@@ -192,7 +192,7 @@ TRAIN = {
     "empty folder": (lambda at: ["--data", at.here], "has no class folders"),
     "mixed sizes": (
         lambda at: ["--data", at.classes("ant", "bee", other=20)],
-        "images differ in size",
+        "(height×width); give --image-size (image_size in Python), for example 28",
     ),
     "empty class": (lambda at: ["--data", at.classes("ant", "bee", empty="cow")], "cow has no"),
     "no image": (lambda at: folder_with(at, "bee/5.png"), "5.png is not an image"),
@@ -643,7 +643,26 @@ OTHERS = {
     "predict: far too large": (lambda at: ["predict", at.run, bomb(at)], "has more pixels"),
     "predict: out is a file": (
         lambda at: ["predict", at.run, at.picture("a.png"), "--out", at.write("o.txt")],
-        "o.txt: File exists",
+        "o.txt is no folder: name another place",
+    ),
+    "predict: out below a file": (
+        lambda at: [
+            "predict", at.run, at.picture("a.png"), "--out", at.write("o.txt") / "a" / "b",
+        ],
+        "o.txt is no folder: name another place",
+    ),
+    "predict: a table below a file": (
+        lambda at: [
+            "predict", at.run, at.picture("a.png"), "--to", at.write("o.txt") / "a" / "b.csv",
+        ],
+        "o.txt is no folder: name another place",
+    ),
+    "predict: images below the folder of a user": (
+        lambda at: ["predict", at.run, "~/no such folder/*.png"],
+        f"{Path.home()}/no such folder/*.png matches no file",
+    ),
+    "predict: a pattern that begins as a user does": (
+        lambda at: ["predict", at.run, "~nobody*.png"], "~nobody*.png matches no file",
     ),
 }  # fmt: skip
 

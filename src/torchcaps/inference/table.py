@@ -14,7 +14,7 @@ from torchcaps.errors import InputError
 from torchcaps.inference.answers import Answer
 from torchcaps.storage import atomic_path, check_plain_file
 
-__all__ = ["as_json", "check_table", "open_table"]
+__all__ = ["as_json", "check_folder", "check_table", "open_table"]
 
 Write = Callable[[Answer], None]
 SUFFIXES = (".csv", ".jsonl")
@@ -30,8 +30,8 @@ def check_table(path: Path, inputs: Sequence[Path] = ()) -> None:
     """Raise unless a table can be written here.
 
     Raises:
-        InputError: another suffix than .csv and .jsonl, no plain file, one of the inputs, or a file
-            that is not such a table.
+        InputError: another suffix than .csv and .jsonl, no plain file, one of the inputs, below a
+            file, or a file that is not such a table.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"--to {path} must end with .csv (a table) or .jsonl (JSON lines)")
@@ -41,11 +41,23 @@ def check_table(path: Path, inputs: Sequence[Path] = ()) -> None:
         raise InputError(f"--to {error}") from error
     if any(os.path.realpath(named) == real for named in inputs):
         raise InputError(f"--to {path} is one of the images: name another file")
+    check_folder(path.parent, f"--to {path}")
     if path.exists() and not is_table(path):
         raise InputError(
             f"--to {path} is there already and not a table of answers: name another file, or "
             "remove it"
         )
+
+
+def check_folder(folder: Path, option: str) -> None:
+    """Raise where something that is no folder is in its place, or above it.
+
+    Raises:
+        InputError: so it is; the message begins with `option`.
+    """
+    there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not there.is_dir():
+        raise InputError(f"{option}: {there} is no folder: name another place")
 
 
 def is_table(path: Path) -> bool:
