@@ -21,7 +21,9 @@ from torchcaps.errors import InputError
 from torchcaps.storage import as_utf8, one_at_a_time, read_json, write_json, write_text
 from torchcaps.training.config import TrainConfig, config_to_dict
 
-__all__ = ["RunFolder", "describe_machine"]
+__all__ = ["RUNS", "RunFolder", "check_outside", "describe_machine"]
+
+RUNS = Path("runs")  # in which a run lies that is not told where
 
 
 class RunFolder:
@@ -52,7 +54,7 @@ class RunFolder:
         path = config.out
         if path is None:
             now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-            path = Path("runs") / f"{name}-{now}-{os.getpid()}"
+            path = RUNS / f"{name}-{now}-{os.getpid()}"
         folder = cls(path)
         if as_utf8(str(path)) != str(path):
             raise InputError(
@@ -127,7 +129,11 @@ class RunFolder:
 
 
 def check_outside(path: Path, data: str) -> None:
-    """Raise where a run would lie among its own data, of which its pictures would be images."""
+    """Raise where a run would lie among its own data, of which its pictures would be images.
+
+    Raises:
+        InputError: so it would.
+    """
     folder = Path(os.path.expanduser(data))
     if data in dataset_names() or not folder.is_dir():
         return
