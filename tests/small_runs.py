@@ -45,7 +45,7 @@ def write_npz(path: Path, data: TrainTest) -> Path:
     return path
 
 
-def tiny_config(out: Path, **options: Any) -> TrainConfig:
+def tiny_config(out: Path | None, **options: Any) -> TrainConfig:
     """Two epochs of five steps, with a checkpoint after every second step."""
     defaults: dict[str, Any] = {
         "model": "capsnet_small",  # without batch normalisation: the same in two processes

@@ -169,6 +169,14 @@ TRAIN = {
     "idx of wrong magic": (lambda at: at.idx(magic=77), "begins with the bytes 00 00 00 4d"),
     "idx with fewer labels": (lambda at: at.idx(labels=3), "holds 4 images but train-labels"),
     "no idx files": (lambda at: ["--data", "mnist", "--data-dir", at.here], "mnist is not in /"),
+    "data dir of the digits that come along": (
+        lambda at: ["--data", "mnist5k", "--data-dir", at.here],
+        "input is for the files of mnist and fashion-mnist alone, and --data is mnist5k: leave it",
+    ),
+    "data dir of a file": (
+        lambda at: ["--data", at.data, "--data-dir", "nope"],
+        "--data-dir nope is for the files of mnist and fashion-mnist alone, and --data is /",
+    ),
     "no folder of idx files": (
         lambda at: ["--data", "mnist", "--data-dir", at.here / "gone"],
         "gone is not a folder",
@@ -184,7 +192,7 @@ TRAIN = {
     "empty folder": (lambda at: ["--data", at.here], "has no class folders"),
     "mixed sizes": (
         lambda at: ["--data", at.classes("ant", "bee", other=20)],
-        "images differ in size",
+        "(height×width); give --image-size (image_size in Python), for example 28",
     ),
     "empty class": (lambda at: ["--data", at.classes("ant", "bee", empty="cow")], "cow has no"),
     "no image": (lambda at: folder_with(at, "bee/5.png"), "5.png is not an image"),
@@ -268,6 +276,10 @@ TRAIN = {
         "~nosuchuser/pictures does not exist",
     ),
     "out below a file": (lambda at: ["--out", at.write("a.txt") / "run"], "a.txt"),
+    "out among the images": (
+        lambda at: ["--data", at.classes("ant", "bee"), "--out", at.here / "folder/ant/run"],
+        "folder, the folder of its images: name a folder elsewhere with --out",
+    ),
     "out holds a run": (lambda at: ["--out", at.run], "already holds a run: continue it with"),
     # --config
     "config gone": (lambda at: ["--config", at.here / "c.json"], "c.json does not exist"),
@@ -544,6 +556,10 @@ OTHERS = {
         lambda at: ["eval", at.run, "--data", "mnist5k"],
         "mnist5k has the classes 0, 1, 2, 3, … (10), the model ant, bee, cow (3)",
     ),
+    "eval: data dir of a file": (
+        lambda at: ["eval", at.run, "--data", at.data, "--data-dir", "nope"],
+        "--data-dir nope is for the files of mnist and fashion-mnist alone",
+    ),
     "eval: data gone": (lambda at: ["eval", at.run, "--data", at.here / "x.npz"], "x.npz does not"),
     "eval: data not named": (
         lambda at: ["eval", at.copy("run/model")],
@@ -627,7 +643,26 @@ OTHERS = {
     "predict: far too large": (lambda at: ["predict", at.run, bomb(at)], "has more pixels"),
     "predict: out is a file": (
         lambda at: ["predict", at.run, at.picture("a.png"), "--out", at.write("o.txt")],
-        "o.txt: File exists",
+        "o.txt is no folder: name another place",
+    ),
+    "predict: out below a file": (
+        lambda at: [
+            "predict", at.run, at.picture("a.png"), "--out", at.write("o.txt") / "a" / "b",
+        ],
+        "o.txt is no folder: name another place",
+    ),
+    "predict: a table below a file": (
+        lambda at: [
+            "predict", at.run, at.picture("a.png"), "--to", at.write("o.txt") / "a" / "b.csv",
+        ],
+        "o.txt is no folder: name another place",
+    ),
+    "predict: images below the folder of a user": (
+        lambda at: ["predict", at.run, "~/no such folder/*.png"],
+        f"{Path.home()}/no such folder/*.png matches no file",
+    ),
+    "predict: a pattern that begins as a user does": (
+        lambda at: ["predict", at.run, "~nobody*.png"], "~nobody*.png matches no file",
     ),
 }  # fmt: skip
 

@@ -4,9 +4,11 @@ import json
 import re
 
 import onnx
+import pytest
 import torch
 
 from tests.small_runs import NAMES
+from torchcaps.export import is_export
 from torchcaps.export.pt2_file import METADATA
 
 COMPARED = (
@@ -55,6 +57,19 @@ def test_mistakes_are_answered_in_one_sentence(torchcaps, run, tmp_path):
         assert "Traceback" not in answer.err
         assert answer.err.count("\n") == 1
     assert torchcaps("export", run, "--to", "tflite").code == 2
+
+
+@pytest.mark.parametrize("to", ["onnx", "pt2"])
+def test_another_file_is_not_replaced_and_an_earlier_export_is(torchcaps, run, tmp_path, to):
+    out = tmp_path / f"a.{to}"
+    out.write_bytes(b"precious")
+    answer = torchcaps("export", run, "--to", to, "--out", out)
+    assert answer.code == 2
+    assert f"{out} is there already and not a file that `torchcaps export` wrote" in answer.err
+    assert out.read_bytes() == b"precious"
+    out.write_bytes(b"")
+    assert torchcaps("export", run, "--to", to, "--out", out).code == 0
+    assert is_export(out, to)
 
 
 def test_an_unfinished_run_is_refused(torchcaps, unfinished):

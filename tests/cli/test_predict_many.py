@@ -221,3 +221,33 @@ def test_names_that_are_not_utf8(torchcaps, trained, tmp_path):
     (line,) = (tmp_path / "a.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(line)["image"] == str(path)
     assert rows(tmp_path / "a.csv")[0]["image"].endswith("/\\udcff0.png")
+
+
+def test_line_breaks_in_names_are_quoted(torchcaps, trained, tmp_path):
+    for name in ("a\rb.png", "a\nb.png", "a\r\nb.png", "a,b.png"):
+        save(tmp_path / "new" / name)
+    answer = torchcaps("predict", trained / "run", tmp_path / "new", "--to", tmp_path / "a.csv")
+    assert answer.code == 0
+    names = [Path(row["image"]).name for row in rows(tmp_path / "a.csv")]
+    assert names == ["a\nb.png", "a\r\nb.png", "a\rb.png", "a,b.png"]
+    assert b'.png",' in (tmp_path / "a.csv").read_bytes()
+    assert not (tmp_path / "a.csv").read_bytes().endswith(b"\r\n")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_another_file_is_not_replaced_and_an_earlier_table_is(torchcaps, trained, tmp_path, suffix):
+    table, image = tmp_path / f"a.{suffix}", save(tmp_path / "0.png")
+    for theirs in ("image,class\na.png,cat\n", '{"image": "a.png", "class": "cat"}\n'):
+        table.write_text(theirs)
+        answer = torchcaps("predict", trained / "run", image, "--to", table)
+        assert answer.code == 2
+        assert f"--to {table} is there already and not a table of answers" in answer.err
+        assert table.read_text() == theirs
+    table.write_text("")
+    broken = tmp_path / "!.png"  # so that the first line is one of an error
+    broken.touch()
+    for _ in range(2):
+        answer = torchcaps("predict", trained / "run", broken, image, "--to", table)
+        assert answer.code == 1
+    assert torchcaps("predict", trained / "run", image, "--to", table).code == 0
+    assert torchcaps("predict", trained / "run", image, "--to", table).code == 0

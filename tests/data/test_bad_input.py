@@ -461,6 +461,21 @@ def test_a_link_in_a_circle(tmp_path):
         load_data(str(tmp_path))
 
 
+@pytest.mark.parametrize("name", ["cat/9.png", "cow"])
+def test_a_link_to_itself_is_named(tmp_path, name):
+    for folder in ("cat", "dog"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / name).symlink_to(tmp_path / name)
+    with pytest.raises(InputError, match=f"^{tmp_path / name} cannot be read: Too many"):
+        load_data(str(tmp_path))
+
+
+def test_an_image_that_is_a_link_to_itself(tmp_path):
+    (tmp_path / "a.png").symlink_to("a.png")
+    with pytest.raises(InputError, match=r"a\.png cannot be read: Too many levels of symbolic"):
+        read_image(tmp_path / "a.png")
+
+
 def test_a_dangling_link(tmp_path):
     for name, content in FOUR.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)

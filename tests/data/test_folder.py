@@ -48,6 +48,17 @@ def test_test_is_preferred_to_val(tmp_path, write_images):
     assert len(load_data(str(tmp_path)).test) == 2
 
 
+def test_folders_beside_train_and_test_are_passed_over_and_that_is_said(
+    tmp_path, write_images, caplog
+):
+    parts = classes("train/") | classes("val/", 3) | classes("test/", 1) | classes("extra/")
+    write_images(tmp_path, parts)
+    load_data(str(tmp_path))
+    assert [record.message for record in caplog.records] == [
+        f"{tmp_path}: of its folders train/, test/ are read; passed over: extra/, val/"
+    ]
+
+
 @pytest.mark.parametrize("prefix", ["", "train/"])
 def test_without_a_test_part_a_fifth_of_each_class_is_taken(tmp_path, write_images, prefix):
     write_images(tmp_path, classes(prefix, 10))
@@ -88,6 +99,14 @@ def test_deeper_folders_hidden_files_and_junk(tmp_path, write_images):
     (tmp_path / "README.md").write_text("about the data")
     listing = scan(tmp_path)
     assert [len(files) for files in listing.train] == [5, 4]
+
+
+@pytest.mark.parametrize("place", ["run", "cat/run", "runs/run"])
+def test_the_pictures_of_a_run_are_not_data(tmp_path, write_images, place):
+    write_images(tmp_path, classes() | {f"{place}/confusion.png": grey(0, (9, 9))})
+    for name in ("config.json", "run.json"):
+        (tmp_path / place / name).touch()
+    assert [len(files) for files in scan(tmp_path).train] == [5, 5]
 
 
 def test_other_files_in_class_folders_are_passed_over_and_that_is_said(

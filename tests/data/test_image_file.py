@@ -8,7 +8,9 @@ import torch
 from PIL import Image
 
 from torchcaps.data import read_image
+from torchcaps.data.image_file import image_shape
 from torchcaps.data.optional import MissingPackage
+from torchcaps.errors import InputError
 
 RNG = np.random.default_rng(0)
 COLOURS = RNG.integers(0, 256, (7, 5, 3), dtype=np.uint8)
@@ -69,6 +71,26 @@ def test_16_bit_grey_is_scaled(tmp_path):
     assert read_image(tmp_path / "a.png").flatten().tolist() == [0, 0, 1, 2, 128, 255]
 
 
+def test_16_bit_grey_with_a_transparent_value_is_scaled_too(tmp_path):
+    values = np.array([[0, 386, 32768, 65535]], np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.png", transparency=386)
+    assert read_image(tmp_path / "a.png").flatten().tolist() == [0, 255, 128, 255]
+
+
+def test_32_bit_grey_that_may_mean_8_bits_is_refused(tmp_path):
+    Image.fromarray(np.array([[0, 255]], np.int32)).save(tmp_path / "a.tif")
+    with pytest.raises(InputError, match=r"a\.tif holds integers from 0 to 255 that may"):
+        read_image(tmp_path / "a.tif")
+    Image.fromarray(np.array([[0, 65535]], np.int32)).save(tmp_path / "a.tif")
+    assert read_image(tmp_path / "a.tif").flatten().tolist() == [0, 255]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_lab_is_turned_to_rgb(tmp_path, channels):
+    Image.new("LAB", (2, 2), (255, 128, 128)).save(tmp_path / "a.tif")  # white
+    assert read_image(tmp_path / "a.tif", channels=channels).min() > 250
+
+
 def test_float_grey_between_0_and_1_is_scaled(tmp_path):
     Image.fromarray(np.array([[0, 0.5, 1]], np.float32)).save(tmp_path / "a.tif")
     assert read_image(tmp_path / "a.tif").flatten().tolist() == [0, 128, 255]
@@ -87,6 +109,14 @@ def test_exif_orientation_is_applied(tmp_path, suffix, compression):
     assert pixels.shape == (1, 8, 16)
     assert pixels[0, :, 10:].min() > 200
     assert pixels[0, :, :6].max() < 50
+
+
+@pytest.mark.parametrize("orientation", [0, 1, 5, 8, 9])
+def test_the_shape_told_beforehand_is_that_of_the_pixels(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation  # 0 and 9 mean nothing
+    Image.new("L", (8, 16)).save(tmp_path / "a.jpg", exif=exif)
+    assert image_shape(tmp_path / "a.jpg") == read_image(tmp_path / "a.jpg").shape
 
 
 def test_one_bit_and_cmyk(tmp_path):

@@ -76,3 +76,24 @@ def test_a_folder_without_images(tmp_path):
     made(tmp_path, "a.txt")
     with pytest.raises(InputError, match=r"holds no images; expected \.bmp .* in it or in"):
         find_images([tmp_path])
+
+
+def test_a_link_in_a_circle_is_one_file_that_cannot_be_read(tmp_path):
+    made(tmp_path, "a.png", "z.png")
+    (tmp_path / "self.png").symlink_to("self.png")
+    assert names(find_images([tmp_path]), tmp_path) == ["a.png", "self.png", "z.png"]
+
+
+def test_what_is_left_out_is_so_of_folders_and_patterns_unless_it_is_named(tmp_path):
+    made(tmp_path, "a.png", "drawn/b.png", "drawn/deep/c.png")
+    drawn = tmp_path / "drawn"
+    for named in (tmp_path, tmp_path / "**/*.png", tmp_path / "**"):
+        assert names(find_images([named], drawn), tmp_path) == ["a.png"]
+    for named in (drawn, drawn / "**/*.png", tmp_path / "./drawn"):
+        found = find_images([named], drawn)
+        assert names(found, tmp_path) == ["drawn/b.png", "drawn/deep/c.png"]
+    (tmp_path / "a.png").unlink()
+    said = f"outside {drawn}, which is left out unless it is named itself"
+    for named in (tmp_path, tmp_path / "**/*.png"):
+        with pytest.raises(InputError, match=said):
+            find_images([named], drawn)

@@ -46,6 +46,16 @@ def test_of_two_runs_that_begin_at_once_in_one_folder_one_is_refused(tmp_path, m
     assert sorted(map(str, answers)) == sorted([str(tmp_path / "run"), refused, refused])
 
 
+@pytest.mark.parametrize("data", [".", "link"])
+def test_a_run_does_not_begin_among_its_own_images(tmp_path, monkeypatch, data):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path)
+    said = f"the run would lie in runs/tiny-.*, within {re.escape(data)}, the folder of its images"
+    with pytest.raises(InputError, match=said):
+        RunFolder.create(tiny_config(None, data=data), "tiny")
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_link_among_what_is_tidied_is_removed_and_not_followed(tmp_path):
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "file").touch()

@@ -127,6 +127,8 @@ def expand_paths(command: Any) -> None:
             more folders are in each other than Python makes.
     """
     for name, value in vars(command).items():
+        if isinstance(value, list):  # of images
+            setattr(command, name, [expand_where_it_can_be(entry) for entry in value])
         if not isinstance(value, Path):
             continue
         if len(value.parts) > DEEPEST:
@@ -143,6 +145,15 @@ def expand_paths(command: Any) -> None:
                 f"--{name.replace('_', '-')} {value} names the folder of a user, and there is none "
                 f"called {value.parts[0][1:]}: for a folder of that name write ./{value}"
             ) from error
+
+
+def expand_where_it_can_be(path: Any) -> Any:
+    """As `expand_paths` does; a file of that name comes first, and ~*.png is a pattern, no user."""
+    if not isinstance(path, Path) or os.path.lexists(path):
+        return path
+    with suppress(RuntimeError):
+        return path.expanduser()
+    return path
 
 
 def is_other_process() -> bool:

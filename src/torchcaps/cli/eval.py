@@ -1,6 +1,7 @@
 """`torchcaps eval`."""
 
 import json
+import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -73,7 +74,9 @@ class Eval:
         from torchcaps.training.build import IN_MEMORY, describe_data
 
         name, data_dir, began_with, in_memory = self.data, self.data_dir, None, None
-        if name is None:
+        if name is not None:
+            check_data_dir(name, data_dir)
+        else:
             run = run_of_model(self.checkpoint)
             if run is None:
                 raise InputError(
@@ -186,6 +189,19 @@ def check_range(option: str, value: int, most: int | None = None) -> None:
         raise InputError(f"--{option} must be at least 1, got {value}")
     if most is not None and value > most:
         raise InputError(f"--{option} must be at most {most}, got {value}")
+
+
+def check_data_dir(data: str, data_dir: Path | None) -> None:
+    """Raise where --data-dir is given beside data that have no files in it."""
+    from torchcaps.data.mnist import FAMILY
+
+    if data_dir is None or data in FAMILY:
+        return
+    if data == "mnist5k" or os.path.exists(os.path.expanduser(data)):
+        raise InputError(
+            f"--data-dir {data_dir} is for the files of {' and '.join(FAMILY)} alone, and --data "
+            f"is {data}: leave it out"
+        )
 
 
 def _channels(channels: int) -> int | None:

@@ -70,7 +70,7 @@ class Predict:
         import torch
 
         from torchcaps.cli.checkpoint import load_checkpoint
-        from torchcaps.inference import find_images
+        from torchcaps.inference import check_folder, find_images
 
         self._check()
         set_threads(self.threads)
@@ -81,6 +81,8 @@ class Predict:
         few = len(found.paths) <= FEW and not any(map(os.path.isdir, self.images))
         few = few and set(found.paths) <= set(self.images) and self.to is None
         report = Report(model, found.paths, few, self)
+        if report.drawn:
+            check_folder(self.out, f"--out {self.out}")
         report.take(self._answers(model, found.paths, report.drawn))
         report.end(found.others)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from torchcaps.cli.eval import check_data_dir
 from torchcaps.errors import InputError
 from torchcaps.routing.registry import list_routings
 from torchcaps.storage import parse_json
@@ -104,6 +105,8 @@ class Train(TrainConfig):
 
     def options(self) -> TrainConfig:
         """The options alone, as config.json holds them."""
+        if self.config is None:
+            check_data_dir(self.data, self.data_dir)
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(TrainConfig)}
         values["routing"] = json_option("routing", self.routing, '{"name": "em", "iterations": 3}')
         if self.model_options is not None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torchcaps.data.folder_listing import Listing, scan
 from torchcaps.data.image_file import image_shape, read_pixels
 from torchcaps.data.image_files import ImageFiles
-from torchcaps.data.image_options import check_channels, check_size
+from torchcaps.data.image_options import check_channels, check_size, size_advice
 from torchcaps.data.images import ImageData
 from torchcaps.data.memory_check import TooLarge, check_fits
 from torchcaps.data.optional import require
@@ -173,7 +173,7 @@ class _ColourError(Exception):
 def _differ(one: Path, its_size: tuple[int, ...], other: Path, size: tuple[int, ...]) -> InputError:
     return InputError(
         f"images differ in size: {one} is {_text(its_size)} and {other} is {_text(size)} "
-        "(height×width); give --image-size (image_size in Python)"
+        f"(height×width); {size_advice(its_size, size)}"
     )
 
 

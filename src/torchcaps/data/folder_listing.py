@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from torchcaps.errors import InputError
+from torchcaps.models.folder import is_run
 
 __all__ = ["Listing", "scan"]
 
@@ -34,7 +35,8 @@ class Listing(NamedTuple):
 def scan(root: Path) -> Listing:
     """List the image files of each class, in a fixed order.
 
-    Classes are sorted with numbers in numeric order ("2" before "10"), files by their path.
+    Classes are sorted with numbers in numeric order ("2" before "10"), files by their path. Runs of
+    this package are passed over.
 
     Raises:
         InputError: the folder is missing or unreadable; it has fewer than two classes, images
@@ -59,6 +61,13 @@ def scan(root: Path) -> Listing:
     names, train_files = _classes(train, _class_folders(train))
     if test is None:
         return Listing(names, train_files, None)
+    if others := [folder for folder in folders if folder not in parts]:
+        logger.warning(
+            "%s: of its folders %s are read; passed over: %s",
+            root,
+            _names([train, test]),
+            _names(others),
+        )
     test_names, test_files = _classes(test, _class_folders(test))
     if names != test_names:
         odd = sorted(set(names) ^ set(test_names), key=_natural)
@@ -130,16 +139,31 @@ def _walk(folder: Path, above: frozenset[Path], visits: Counter[Path]) -> Iterat
 
 
 def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Folders and files in a folder, hidden ones and systems' leavings aside, in natural order."""
+    """Folders and files in a folder, in natural order; hidden ones, leavings and runs aside."""
     try:
         with os.scandir(folder) as entries:
-            is_folder = {entry.name: entry.is_dir() for entry in entries}
+            is_folder = {entry.name: _is_folder(entry) for entry in entries}
     except OSError as error:
         raise InputError(f"folder {folder} cannot be read: {error.strerror or error}") from error
     seen = [name for name in is_folder if not name.startswith(".") and name.lower() not in JUNK]
     seen.sort(key=_natural)
     folders = [folder / name for name in seen if is_folder[name]]
+    folders = [folder for folder in folders if not _holds_runs(folder)]
     return folders, [folder / name for name in seen if not is_folder[name]]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        why = error.strerror or error
+        raise InputError(f"{entry.path} cannot be read: {why}; mend or remove it") from error
+
+
+def _holds_runs(folder: Path) -> bool:
+    """Whether it is a training run, whose pictures are not data, or the folder where runs lie."""
+    inside = folder.glob("*/run.json") if folder.name == "runs" else ()
+    return is_run(folder) or any(is_run(file.parent) for file in inside)
 
 
 def _natural(name: str) -> tuple[list[tuple[int, int, str]], str]:

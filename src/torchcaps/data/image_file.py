@@ -28,7 +28,7 @@ Pixels = npt.NDArray[np.uint8]
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 GREY_MODES = {"1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N", "I", "F"}
 ORIENTATION = 0x0112  # the EXIF tag
-TURNED = 5  # from this value of it on, rows and columns are exchanged
+TURNED = range(5, 9)  # values of it that exchange rows and columns
 
 
 def read_image(
@@ -40,7 +40,7 @@ def read_image(
 
     EXIF orientation is applied; transparent parts become white, the paper on which drawings with
     transparency are made to be seen (on black, black ink would vanish); 16-bit grey is scaled to 8
-    bits; of an animation or a many-page TIFF the first picture is taken.
+    bits; colours of LAB become RGB; of an animation or a many-page TIFF the first picture is taken.
 
     Args:
         path: a PNG, JPEG, BMP, GIF, WebP or TIFF file.
@@ -82,7 +82,7 @@ def image_shape(path: Path) -> tuple[int, int, int]:
     """(channels, height, width) that `read_pixels` gives, from what stands before the pixels."""
     with _opened(path) as image:
         width, height = image.size
-        if image.getexif().get(ORIENTATION, 1) >= TURNED:
+        if image.getexif().get(ORIENTATION, 1) in TURNED:
             width, height = height, width
         return (1 if image.mode in GREY_MODES else 3), height, width
 
@@ -97,11 +97,13 @@ def to_pixels(
     if image.getexif().get(ORIENTATION, 1) != 1:
         image = ImageOps.exif_transpose(image)
     grey = image.mode in GREY_MODES
-    if image.has_transparency_data:
+    if grey and image.mode not in ("1", "L", "LA", "La"):
+        image = pil.fromarray(_deep_grey(image, what))  # pillow would clip it at 255
+    elif image.has_transparency_data:
         image = image.convert("RGBA")
         image = pil.alpha_composite(pil.new("RGBA", image.size, "white"), image)
-    elif grey and image.mode not in ("1", "L"):
-        image = pil.fromarray(_to_bytes(np.asarray(image), what))
+    elif image.mode == "LAB":
+        image = image.convert("RGB")  # the only step from there that pillow knows
     if channels is None:
         channels = 1 if grey else 3
     mode = "L" if channels == 1 else "RGB"
@@ -113,9 +115,23 @@ def to_pixels(
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
 
 
+def _deep_grey(image: Image, what: str) -> Pixels:
+    """Grey of more than 8 bits, its transparent value as white."""
+    values = np.asarray(image)
+    pixels = _to_bytes(values, what)
+    if isinstance(transparent := image.info.get("transparency"), int):
+        pixels[values == transparent] = 255
+    return pixels
+
+
 def _to_bytes(values: npt.NDArray[Any], what: str) -> Pixels:
     """Grey of 16 bits, or floats in [0, 1], as uint8."""
     low, high = values.min(), values.max()
+    if values.dtype.kind == "i" and low >= 0 and 0 < high <= 255:
+        raise InputError(
+            f"{what} holds integers from {low} to {high} that may be meant as 8 bits or as 16: "
+            "convert it to an 8-bit PNG"
+        )
     if values.dtype.kind == "f" and low >= 0 and high <= 1:
         return np.asarray(np.rint(values * 255), np.uint8)
     if values.dtype.kind in "ui" and low >= 0 and high <= 65535:
@@ -152,11 +168,11 @@ def _opened(path: Path) -> Iterator[Image]:
             f"{path} {'is empty' if empty else 'is not an image that pillow can read'}; expected "
             f"{', '.join(FORMATS)}: replace or remove it"
         ) from error
-    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
     # Decoders let out errors of any kind (SyntaxError, struct.error, IndexError, …) when a file is
     # damaged, so nothing narrower would do.
     except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None:  # it could not be opened
+            raise InputError(f"{path} cannot be read: {error.strerror}") from error
         raise InputError(
             f"{path} is truncated or damaged ({error or type(error).__name__}); "
             "replace or remove it"

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from torchcaps.data.image_file import Pixels, read_pixels
+from torchcaps.data.image_options import size_advice
 from torchcaps.data.images import ImageData, as_float, check_labels, checked_names
 from torchcaps.data.memory_check import check_fits
 from torchcaps.data.thread_pool import in_threads
@@ -115,8 +116,8 @@ class ImageFiles(ImageData):
         if pixels.shape != self.shape:
             raise InputError(
                 f"{self.files[index]} is {pixels.shape[1]}×{pixels.shape[2]}, and other images of "
-                f"{self.root} are {height}×{width} (height×width); give --image-size (image_size "
-                "in Python)"
+                f"{self.root} are {height}×{width} (height×width); "
+                f"{size_advice((height, width), pixels.shape[1:])}"
             )
         return pixels
 

@@ -4,9 +4,10 @@ import operator
 
 from torchcaps.errors import InputError
 
-__all__ = ["check_channel_count", "check_channels", "check_size"]
+__all__ = ["check_channel_count", "check_channels", "check_size", "size_advice"]
 
 LARGEST_SIDE = 8192
+USUAL_SIDES = (28, 32, 64, 128)
 
 
 def check_size(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
@@ -68,3 +69,15 @@ def check_channel_count(channels: int | None) -> int | None:
     if count < 1:
         raise InputError(f"channels is {channels!r}; expected a whole number from 1")
     return count
+
+
+def size_advice(*sizes: tuple[int, ...]) -> str:
+    """What to do where images differ in size, with a usual size to try: the largest that fits.
+
+    Example:
+        >>> size_advice((480, 640), (70, 90))
+        'give --image-size (image_size in Python), for example 64'
+    """
+    smallest = min(side for size in sizes for side in size)
+    example = max((side for side in USUAL_SIDES if side <= smallest), default=USUAL_SIDES[0])
+    return f"give --image-size (image_size in Python), for example {example}"

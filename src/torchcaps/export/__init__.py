@@ -2,6 +2,6 @@
 
 from torchcaps.export.check import Comparison
 from torchcaps.export.program import export_program
-from torchcaps.export.write import FORMATS, export_model
+from torchcaps.export.write import FORMATS, export_model, is_export
 
-__all__ = ["FORMATS", "Comparison", "export_model", "export_program"]
+__all__ = ["FORMATS", "Comparison", "export_model", "export_program", "is_export"]

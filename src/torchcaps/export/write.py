@@ -1,6 +1,7 @@
 """From a model to a file that was tried before anybody sees it."""
 
 import copy
+import mmap
 import os
 from pathlib import Path
 
@@ -12,14 +13,16 @@ from torchcaps.export.check import Comparison, compare
 from torchcaps.export.metadata import describe, describe_as_text
 from torchcaps.export.onnx_file import check_packages, read_onnx, write_onnx
 from torchcaps.export.program import export_program
-from torchcaps.export.pt2_file import read_pt2, write_pt2
+from torchcaps.export.pt2_file import METADATA, read_pt2, write_pt2
 from torchcaps.models import Classifier
 from torchcaps.storage import atomic_path
 
-__all__ = ["FORMATS", "export_model"]
+__all__ = ["FORMATS", "export_model", "is_export"]
 
 # Format → how its files' names end.
 FORMATS = {"onnx": ".onnx", "pt2": ".pt2"}
+# What every file of a format holds, as it stands: a key of its metadata, the name of an extra file.
+MARKS = {"onnx": b"torchcaps_version", "pt2": METADATA.encode()}
 
 
 def export_model(
@@ -83,3 +86,11 @@ def export_model(
             write_pt2(program, temporary, describe(plain))
             run = read_pt2(temporary)
         return compare(run, plain, images.to("cpu", torch.float32))
+
+
+def is_export(path: Path, to: str) -> bool:
+    """Whether a file is empty or one that `export_model` wrote, by what it says of itself."""
+    if path.stat().st_size == 0:
+        return True
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(MARKS[to]) >= 0

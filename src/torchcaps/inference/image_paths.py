@@ -3,6 +3,7 @@
 import glob
 import os
 from collections.abc import Iterable, Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,8 +35,8 @@ def find_images(named: Iterable[Path], leave_out: Path | None = None) -> FoundIm
 
     Args:
         named: files, folders, and patterns such as `photos/**/*.jpg` for shells that expand none.
-        leave_out: a folder whose files are not taken from the folders around it, where pictures of
-            earlier answers lie.
+        leave_out: a folder whose files are not taken from the folders around it, nor by patterns,
+            where pictures of earlier answers lie; they are where it is named itself.
 
     Raises:
         InputError: a folder without images, or a pattern that nothing matches.
@@ -52,16 +53,18 @@ def find_images(named: Iterable[Path], leave_out: Path | None = None) -> FoundIm
     paths: dict[Path, None] = {}
     others = 0
     left_out = None if leave_out is None else os.path.realpath(leave_out)
-    for path in _expanded(named):
+    if left_out is not None and not os.path.isdir(left_out):
+        left_out = None
+    for path, without in _expanded(named, left_out):
         if not path.is_dir():
             paths[path] = None
             continue
-        files = list(_walk(path, left_out, set()))
+        files = list(_walk(path, without, set()))
         images = [file for file in files if is_image(file) or file.is_dir()]
         if not images:
             raise InputError(
-                f"{path} holds no images; expected {' '.join(sorted(IMAGE_SUFFIXES))} in it or in "
-                "its folders"
+                f"{path} holds no images{_outside(without, path)}; expected "
+                f"{' '.join(sorted(IMAGE_SUFFIXES))} in it or in its folders"
             )
         others += len(files) - len(images)
         paths.update(dict.fromkeys(images))
@@ -73,15 +76,39 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES
 
 
-def _expanded(named: Iterable[Path]) -> Iterator[Path]:
+def _expanded(named: Iterable[Path], left_out: str | None) -> Iterator[tuple[Path, str | None]]:
+    """Files and folders, each with what is to be left out: nothing, where that itself is named."""
     for path in named:
-        if os.path.lexists(path) or not glob.has_magic(str(path)):
-            yield path
+        is_pattern = not os.path.lexists(path) and glob.has_magic(str(path))
+        fixed = _before_magic(path) if is_pattern else path
+        without = None if _lies_in(fixed, left_out) else left_out
+        if not is_pattern:
+            yield path, without
             continue
-        matches = sorted(glob.glob(str(path), recursive=True))
-        if not matches:
-            raise InputError(f"{path} matches no file: name files, folders, or another pattern")
-        yield from map(Path, matches)
+        matches = map(Path, sorted(glob.glob(str(path), recursive=True)))
+        taken = [m for m in matches if not _lies_in(m if m.is_dir() else m.parent, without)]
+        if not taken:
+            raise InputError(
+                f"{path} matches no file{_outside(without, fixed)}: name files, folders, or "
+                "another pattern"
+            )
+        yield from ((match, without) for match in taken)
+
+
+def _before_magic(pattern: Path) -> Path:
+    """The folder in which a pattern looks."""
+    return Path(*takewhile(lambda part: not glob.has_magic(part), pattern.parts))
+
+
+def _lies_in(path: Path, folder: str | None) -> bool:
+    return folder is not None and Path(os.path.realpath(path)).is_relative_to(folder)
+
+
+def _outside(left_out: str | None, path: Path) -> str:
+    """What a message says of a folder that was left out around here."""
+    if left_out is None or not _lies_in(Path(left_out), os.path.realpath(path)):
+        return ""
+    return f" outside {left_out}, which is left out unless it is named itself"
 
 
 def _walk(folder: Path, left_out: str | None, seen: set[str]) -> Iterator[Path]:
@@ -92,7 +119,7 @@ def _walk(folder: Path, left_out: str | None, seen: set[str]) -> Iterator[Path]:
     seen.add(real)
     try:
         with os.scandir(folder) as entries:
-            kinds = {entry.name: (entry.is_dir(), entry.is_file()) for entry in entries}
+            kinds = {entry.name: _kind(entry) for entry in entries}
     except OSError:
         yield folder
         return
@@ -104,3 +131,11 @@ def _walk(folder: Path, left_out: str | None, seen: set[str]) -> Iterator[Path]:
             yield from _walk(folder / name, left_out, seen)
         elif is_file or os.path.islink(folder / name):  # a link to nothing is a broken file
             yield folder / name
+
+
+def _kind(entry: os.DirEntry[str]) -> tuple[bool, bool]:
+    """Whether it is a folder, and whether a file: what cannot be told fails when it is read."""
+    try:
+        return entry.is_dir(), entry.is_file()
+    except OSError:  # a link in a circle
+        return False, True

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,18 +14,24 @@ from torchcaps.errors import InputError
 from torchcaps.inference.answers import Answer
 from torchcaps.storage import atomic_path, check_plain_file
 
-__all__ = ["as_json", "check_table", "open_table"]
+__all__ = ["as_json", "check_folder", "check_table", "open_table"]
 
 Write = Callable[[Answer], None]
 SUFFIXES = (".csv", ".jsonl")
+LONGEST = 1 << 20  # bytes of a first line that are looked at
 COLUMNS = ("image", "class", "nearest", "activation", "inverted", "error")
+
+# How a table begins, and so tells itself from other people's.
+FIRST_ROW = re.compile(",".join(COLUMNS).encode())
+FIRST_LINE = re.compile(rb'\{"image": ".*", "class": (null|".*"), "(nearest|error)": ')
 
 
 def check_table(path: Path, inputs: Sequence[Path] = ()) -> None:
     """Raise unless a table can be written here.
 
     Raises:
-        InputError: another suffix than .csv and .jsonl, no plain file, or one of the inputs.
+        InputError: another suffix than .csv and .jsonl, no plain file, one of the inputs, below a
+            file, or a file that is not such a table.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"--to {path} must end with .csv (a table) or .jsonl (JSON lines)")
@@ -34,6 +41,31 @@ def check_table(path: Path, inputs: Sequence[Path] = ()) -> None:
         raise InputError(f"--to {error}") from error
     if any(os.path.realpath(named) == real for named in inputs):
         raise InputError(f"--to {path} is one of the images: name another file")
+    check_folder(path.parent, f"--to {path}")
+    if path.exists() and not is_table(path):
+        raise InputError(
+            f"--to {path} is there already and not a table of answers: name another file, or "
+            "remove it"
+        )
+
+
+def check_folder(folder: Path, option: str) -> None:
+    """Raise where something that is no folder is in its place, or above it.
+
+    Raises:
+        InputError: so it is; the message begins with `option`.
+    """
+    there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not there.is_dir():
+        raise InputError(f"{option}: {there} is no folder: name another place")
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file is empty or begins as the tables that `open_table` writes."""
+    with path.open("rb") as file:
+        first = file.readline(LONGEST)
+    csv_file = path.suffix.lower() == ".csv"
+    return not first or bool((FIRST_ROW if csv_file else FIRST_LINE).match(first))
 
 
 @contextmanager
@@ -91,8 +123,20 @@ def _json_writer(file: IO[str], class_names: Sequence[str]) -> Write:
     return write
 
 
+class UnixLines:
+    """Writes lines that end in "\\r\\n" as lines that end in "\\n"."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self.file = file
+
+    def write(self, line: str) -> int:
+        """One whole line."""
+        return self.file.write(line.removesuffix("\r\n") + "\n")
+
+
 def _csv_writer(file: IO[str], class_names: Sequence[str]) -> Write:
-    writer = csv.writer(file, lineterminator="\n")
+    # Before Python 3.13 a line break within a value is quoted only if the end of lines holds it.
+    writer = csv.writer(UnixLines(file), lineterminator="\r\n")
     writer.writerow([*COLUMNS, *(f"activation: {name}" for name in class_names)])
 
     def write(answer: Answer) -> None:

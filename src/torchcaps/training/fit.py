@@ -9,6 +9,7 @@ from torchcaps.models import Classifier
 from torchcaps.training.callback import Callback
 from torchcaps.training.config import TrainConfig
 from torchcaps.training.loop import RunResult, train
+from torchcaps.training.run_folder import RUNS, check_outside
 
 __all__ = ["fit"]
 
@@ -53,8 +54,10 @@ def fit(
         named["model"] = model
     if isinstance(options.get("out"), str):
         options["out"] = Path(options["out"])
+    config = TrainConfig(**named, **options)
+    check_outside(config.out or RUNS, config.data)  # before large data are read
     return train(
-        TrainConfig(**named, **options),
+        config,
         data if isinstance(data, TrainTest) else None,
         model if isinstance(model, Classifier) else None,
         callbacks=callbacks,

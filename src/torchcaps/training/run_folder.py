@@ -16,11 +16,14 @@ from typing import Any
 import torch
 
 import torchcaps
+from torchcaps.data import dataset_names
 from torchcaps.errors import InputError
 from torchcaps.storage import as_utf8, one_at_a_time, read_json, write_json, write_text
 from torchcaps.training.config import TrainConfig, config_to_dict
 
-__all__ = ["RunFolder", "describe_machine"]
+__all__ = ["RUNS", "RunFolder", "check_outside", "describe_machine"]
+
+RUNS = Path("runs")  # in which a run lies that is not told where
 
 
 class RunFolder:
@@ -45,12 +48,13 @@ class RunFolder:
         """A new folder, where the config asks for it or NAME-… under runs/, with its config.json.
 
         Raises:
-            InputError: there is a run in it already, or it is a file.
+            InputError: there is a run in it already, it is a file, or it lies among the images that
+                are trained on.
         """
         path = config.out
         if path is None:
             now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-            path = Path("runs") / f"{name}-{now}-{os.getpid()}"
+            path = RUNS / f"{name}-{now}-{os.getpid()}"
         folder = cls(path)
         if as_utf8(str(path)) != str(path):
             raise InputError(
@@ -59,6 +63,7 @@ class RunFolder:
             )
         if os.path.lexists(path) and not path.is_dir():
             raise InputError(f"--out {path} is a file: name a folder")
+        check_outside(path, config.data)
         path.mkdir(parents=True, exist_ok=True)
         with one_at_a_time(path):  # of two runs that begin at once, one is the first
             if folder.config.exists():
@@ -121,6 +126,22 @@ class RunFolder:
         writer.writeheader()
         writer.writerows(history)
         write_text(self.metrics, text.getvalue())
+
+
+def check_outside(path: Path, data: str) -> None:
+    """Raise where a run would lie among its own data, of which its pictures would be images.
+
+    Raises:
+        InputError: so it would.
+    """
+    folder = Path(os.path.expanduser(data))
+    if data in dataset_names() or not folder.is_dir():
+        return
+    if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+        raise InputError(
+            f"the run would lie in {path}, within {data}, the folder of its images: name a folder "
+            "elsewhere with --out"
+        )
 
 
 def describe_machine() -> dict[str, Any]:
