@@ -219,6 +219,30 @@ TRAIN = {
         lambda at: ["--model-options", '{"pose_dim": []}'],
         "--model-options do not fit image_capsnet: pose_dim must be an int, got []",
     ),
+    "a negative width": (
+        lambda at: ["--model-options", '{"decoder_hidden": [-3]}'],
+        "image_capsnet: decoder_hidden must be positive whole numbers, got [-3]",
+    ),
+    "a width of 0": (
+        lambda at: ["--model", "capsnet_small", "--model-options", '{"decoder_hidden": [0]}'],
+        "capsnet_small: decoder_hidden must be positive whole numbers, got [0]",
+    ),
+    "padding of another type": (
+        lambda at: ["--model", "em_capsnet_small", "--model-options", '{"padding": true}'],
+        "em_capsnet_small: padding must be a whole number from 0, got True",
+    ),
+    "dropout NaN": (
+        lambda at: ["--model", "baseline_cnn", "--model-options", '{"dropout": NaN}'],
+        "baseline_cnn: dropout must be at least 0, at most 1, got nan",
+    ),
+    "a routing that contradicts the network": (
+        lambda at: ["--model", "capsnet", "--routing", '{"name": "deepcaps", "joint_norm": true}'],
+        "--routing cannot be used with a CapsNet: joint_norm squashes the poses of a map together",
+    ),
+    "batches of one image": (
+        lambda at: ["--model", "variational_capsnet", "--batch-size", 1],
+        "--batch-size 1 is too small for a VariationalCapsNet, which normalises over the images",
+    ),
     "negative batch": (lambda at: ["--batch-size", -4], "--batch-size must be at least 1, got -4"),
     "learning rate 0": (lambda at: ["--learning-rate", 0], "--learning-rate must be a positive"),
     "learning rate NaN": (lambda at: ["--learning-rate", "nan"], "at most 1e+30, got nan"),
