@@ -10,7 +10,7 @@ try:
     import scipy  # noqa: F401  the statistics of every report need it
     import tyro
 
-    from torchcaps.cli import exit_after
+    from torchcaps.cli import exit_after, expand_paths
     from torchcaps.cli.eval import check_range
 except ModuleNotFoundError as error:
     print(
@@ -83,7 +83,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     wait_briefly()
 
     def command() -> None:
-        tyro.cli(Reproduce, prog="python -m reproduction", args=arguments).run()
+        asked = tyro.cli(Reproduce, prog="python -m reproduction", args=arguments)
+        expand_paths(asked)
+        asked.run()
 
     exit_after(command, "reproduction", keep_going=True)
 

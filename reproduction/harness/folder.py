@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -56,7 +57,7 @@ class ExperimentFolder:
         Raises:
             InputError: it holds another one or other things, or is a file.
         """
-        if self.path.is_file():
+        if os.path.lexists(self.path) and not self.path.is_dir():
             raise InputError(f"--out {self.path} is a file: name a folder")
         facts = {"experiment": experiment, "scale": scale_name, "settings": settings(scale)}
         self._expected = json.loads(json.dumps(facts))

@@ -155,6 +155,13 @@ def half(path):
     return content[: len(content) // 2]
 
 
+def of_letters(here):
+    """A model of six classes."""
+    model = create_model("capsnet_small", image_size=17, num_classes=6, class_names=list("abcdef"))
+    model.save_pretrained(here / "letters")
+    return here / "letters"
+
+
 def without(folder, *names):
     for name in names:
         (folder / name).unlink()
@@ -194,7 +201,11 @@ TRAIN = {
         lambda at: ["--image-size", 16, "--model", "capsnet_small"],
         "images of 16×16 are too small for two 9×9 convolutions: the smallest that works is 17×17",
     ),
-    "a class too small to split": (lambda at: ["--validation", 0.001], "class 'ant' has 32 images"),
+    "a class too small to split": (
+        lambda at: ["--validation", 0.001],
+        "tiny: class 'ant' has 32 images: a fraction of 0.001 would take 0 of them; add "
+        "images to the class, or take another --validation",
+    ),
     # options
     "rotation": (lambda at: ["--max-rotation", 200], "--max-rotation must be degrees from 0 to"),
     "jitter": (lambda at: ["--jitter", "nan"], "--jitter must be a fraction from 0 to 1, got nan"),
@@ -305,6 +316,41 @@ TRAIN = {
     ),
     "config no JSON": (lambda at: ["--config", at.write("c.json")], "c.json is not valid JSON"),
     "config a list": (lambda at: ["--config", at.write("c.json", "[]")], "must hold an object"),
+    "config in one's own folder": (
+        lambda at: [f"--config={Path('~')}/no such file.json"],
+        f"{Path.home()}/no such file.json does not exist: name the config.json",
+    ),
+    "config with a field twice": (
+        lambda at: ["--config", at.write("c.json", '{"epochs": 3, "seed": 1, "epochs": 4}')],
+        "c.json is not valid JSON (it has 'epochs' twice)",
+    ),
+    "the last config counts": (
+        lambda at: ["--config", at.run / "config.json", "--config", at.here / "gone.json"],
+        "gone.json does not exist",
+    ),
+    "routing without a name": (
+        lambda at: ["--routing", '{"nam": "em"}'],
+        'the routing {"nam": "em"} has no "name": write an object such as {"name": "em", "iter',
+    ),
+    "labels in a column": (
+        lambda at: ["--data", at.npz(images=NOISE, labels=LABELS[:, None] % 2)],
+        "a.npz: labels has shape [30, 1]; expected integers [N], one class number per image: take "
+        ".ravel()",
+    ),
+    "class numbers in a column": (
+        lambda at: ["--data", at.npz(images=NOISE, labels=LABELS[:, None])],
+        "one class number per image (of one column take .ravel())",
+    ),
+    "a class of one image": (
+        lambda at: ["--data", at.npz(images=NOISE, labels=np.arange(30) // 29)],
+        "a: class '1' has 1 image: a fraction of 0.2 would take 1 of them; add images to the "
+        "class, or bring test images of your own (test_images and test_labels)",
+    ),
+    "a class folder of one image": (
+        lambda at: folder_with(at, "cow/1.png", at.picture("1.png").read_bytes()),
+        "folder: class 'cow' has 1 image: a fraction of 0.2 would take 1 of them; add images to "
+        "the class, or bring test images of your own (the folders train and test)",
+    ),
     "config that is a pipe": (
         lambda at: ["--config", pipe(at.here / "c.json")],
         "c.json is a pipe: name a plain file",
@@ -651,7 +697,22 @@ OTHERS = {
     "predict: far too large": (lambda at: ["predict", at.run, bomb(at)], "has more pixels"),
     "predict: out is a file": (
         lambda at: ["predict", at.run, at.picture("a.png"), "--out", at.write("o.txt")],
-        "o.txt: File exists",
+        "o.txt is a file: name a folder for the pictures",
+    ),
+    "predict: a pattern in one's own folder": (
+        lambda at: ["predict", at.run, "~/no such folder/*.png"],
+        f"{Path.home()}/no such folder/*.png matches no file",
+    ),
+    "predict: an image of nobody": (
+        lambda at: ["predict", at.run, "~nosuchuser/a.png"], "~nosuchuser/a.png cannot be",
+    ),
+    "eval: other classes behind the same ones": (
+        lambda at: [
+            "eval", of_letters(at.here),
+            "--data", at.npz(images=NOISE, labels=np.arange(30) % 6,
+                             class_names=np.array(list("abcdxf"))),
+        ],
+        "(6), the model a, b, c, d, … (6); class 5 is 'x' there and 'e' in the model: name data",
     ),
 }  # fmt: skip
 

@@ -15,7 +15,7 @@ from torchcaps.cli.streams import one_line, safe_streams
 from torchcaps.cpu_threads import wait_briefly
 from torchcaps.errors import InputError, RunStopped, SomeFailed
 
-__all__ = ["exit_after", "main"]
+__all__ = ["exit_after", "expand_paths", "expanded", "main"]
 
 # Folders in each other: Python makes them by calling itself, a thousand times at most.
 DEEPEST = 500
@@ -127,22 +127,41 @@ def expand_paths(command: Any) -> None:
             more folders are in each other than Python makes.
     """
     for name, value in vars(command).items():
-        if not isinstance(value, Path):
-            continue
-        if len(value.parts) > DEEPEST:
-            raise InputError(
-                f"--{name.replace('_', '-')} names {len(value.parts):,} folders in each other; "
-                f"expected at most {DEEPEST}: take a shorter path"
-            )
-        if not str(value).startswith("~"):
-            continue
-        try:
-            setattr(command, name, value.expanduser())
-        except RuntimeError as error:
-            raise InputError(
-                f"--{name.replace('_', '-')} {value} names the folder of a user, and there is none "
-                f"called {value.parts[0][1:]}: for a folder of that name write ./{value}"
-            ) from error
+        if isinstance(value, Path):
+            setattr(command, name, expanded(name, value))
+        elif isinstance(value, list):
+            setattr(command, name, [named_by_user(entry) for entry in value])
+
+
+def named_by_user(entry: Any) -> Any:
+    """A path among several as `expand_paths` does it, unless a file is called so: ~$notes.png.
+
+    What it cannot expand it leaves, to be answered as a file that is not there.
+    """
+    named = isinstance(entry, Path) and not os.path.lexists(entry)
+    return Path(os.path.expanduser(entry)) if named else entry
+
+
+def expanded(name: str, path: Path) -> Path:
+    """The path of an option of this name, as `expand_paths` does it.
+
+    Example:
+        >>> expanded("out", Path("runs/a")).as_posix()
+        'runs/a'
+    """
+    option = f"--{name.replace('_', '-')}"
+    if len(path.parts) > DEEPEST:
+        raise InputError(
+            f"{option} names {len(path.parts):,} folders in each other; expected at most "
+            f"{DEEPEST}: take a shorter path"
+        )
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise InputError(
+            f"{option} {path} names the folder of a user, and there is none called "
+            f"{path.parts[0][1:]}: for a folder of that name write ./{path}"
+        ) from error
 
 
 def is_other_process() -> bool:

@@ -136,6 +136,8 @@ class Report:
         self.options, self.few, self.names = options, few, model.class_names
         self.least = model.threshold if options.threshold is None else options.threshold
         self.drawn = options.pictures == "yes" or (options.pictures == "auto" and few)
+        if self.drawn and os.path.lexists(options.out) and not options.out.is_dir():
+            raise InputError(f"--out {options.out} is a file: name a folder for the pictures")
         # Never drawn over: what is looked at, and what has been drawn.
         self.taken = {os.path.realpath(path) for path in paths} if self.drawn else set()
         self.counts: Counter[str] = Counter()
