@@ -639,6 +639,10 @@ OTHERS = {
     "bench: out is a file": (
         lambda at: ["bench", "--out", at.write("o.txt")], "o.txt is a file: name a folder",
     ),
+    "bench: a table of other columns": (
+        lambda at: ["bench", "--out", at.write("b/routing.csv", "a,b\n").parent],
+        "routing.csv has other columns than these results: move it away, or name another folder",
+    ),
     "predict: a table as the folder of pictures": (
         lambda at: ["predict", at.run, at.picture("a.png"), "--out", "x.csv"],
         "x.csv is the folder for the pictures: name a table of the answers by --to",
