@@ -10,8 +10,9 @@ try:
     import scipy  # noqa: F401  the statistics of every report need it
     import tyro
 
-    from torchcaps.cli import exit_after, expand_paths
+    from torchcaps.cli import exit_after
     from torchcaps.cli.eval import check_range
+    from torchcaps.cli.paths import expand_paths
 except ModuleNotFoundError as error:
     print(
         f"reproduction: {str(error.name).split('.')[0]} is not installed: call {sys.executable} -m "

@@ -7,18 +7,15 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 from torchcaps import __version__
+from torchcaps.cli.paths import expand_paths
 from torchcaps.cli.streams import one_line, safe_streams
 from torchcaps.cpu_threads import wait_briefly
 from torchcaps.errors import InputError, RunStopped, SomeFailed
 
-__all__ = ["exit_after", "expand_paths", "expanded", "main"]
-
-# Folders in each other: Python makes them by calling itself, a thousand times at most.
-DEEPEST = 500
+__all__ = ["exit_after", "main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -117,51 +114,6 @@ def check_no_nul(arguments: Sequence[str]) -> None:
     for argument in arguments:
         if "\0" in argument:
             raise InputError(f"{argument!a} holds a character that no name of a file can have")
-
-
-def expand_paths(command: Any) -> None:
-    """Put folders of users in the place of ~ and ~name, as a shell does where it sees them.
-
-    Raises:
-        InputError: there is no such user (without this a folder of that name would be made), or
-            more folders are in each other than Python makes.
-    """
-    for name, value in vars(command).items():
-        if isinstance(value, Path):
-            setattr(command, name, expanded(name, value))
-        elif isinstance(value, list):
-            setattr(command, name, [named_by_user(entry) for entry in value])
-
-
-def named_by_user(entry: Any) -> Any:
-    """A path among several as `expand_paths` does it, unless a file is called so: ~$notes.png.
-
-    What it cannot expand it leaves, to be answered as a file that is not there.
-    """
-    named = isinstance(entry, Path) and not os.path.lexists(entry)
-    return Path(os.path.expanduser(entry)) if named else entry
-
-
-def expanded(name: str, path: Path) -> Path:
-    """The path of an option of this name, as `expand_paths` does it.
-
-    Example:
-        >>> expanded("out", Path("runs/a")).as_posix()
-        'runs/a'
-    """
-    option = f"--{name.replace('_', '-')}"
-    if len(path.parts) > DEEPEST:
-        raise InputError(
-            f"{option} names {len(path.parts):,} folders in each other; expected at most "
-            f"{DEEPEST}: take a shorter path"
-        )
-    try:
-        return path.expanduser()
-    except RuntimeError as error:
-        raise InputError(
-            f"{option} {path} names the folder of a user, and there is none called "
-            f"{path.parts[0][1:]}: for a folder of that name write ./{path}"
-        ) from error
 
 
 def is_other_process() -> bool:

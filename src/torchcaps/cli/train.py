@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from torchcaps.cli.paths import expanded
 from torchcaps.errors import InputError
 from torchcaps.routing.registry import list_routings
 from torchcaps.storage import parse_json
@@ -175,8 +176,6 @@ def train_defaults(arguments: Sequence[str]) -> Train:
     Raises:
         InputError: there is no such file, or it is not such a config.
     """
-    from torchcaps.cli import expanded
-
     path = None
     for position, argument in enumerate(arguments):
         name, _, value = argument.partition("=")
