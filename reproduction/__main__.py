@@ -12,6 +12,7 @@ try:
 
     from torchcaps.cli import exit_after
     from torchcaps.cli.eval import check_range
+    from torchcaps.cli.paths import expand_paths
 except ModuleNotFoundError as error:
     print(
         f"reproduction: {str(error.name).split('.')[0]} is not installed: call {sys.executable} -m "
@@ -83,7 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     wait_briefly()
 
     def command() -> None:
-        tyro.cli(Reproduce, prog="python -m reproduction", args=arguments).run()
+        asked = tyro.cli(Reproduce, prog="python -m reproduction", args=arguments)
+        expand_paths(asked)
+        asked.run()
 
     exit_after(command, "reproduction", keep_going=True)
 

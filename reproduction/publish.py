@@ -8,7 +8,6 @@ arrays what the report needs, results.csv, report.md and the pictures. It is pub
 """
 
 import dataclasses
-import json
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from reproduction.harness.cell import Cell, Row
+from reproduction.harness.cell import Arrays, Cell, Row
 from reproduction.harness.experiment import Experiment, Report, Results
 from reproduction.harness.folder import ExperimentFolder
 from reproduction.harness.registry import EXPERIMENTS, find_experiment
@@ -82,15 +81,19 @@ def read(path: Path) -> Published:
     """
     if not (path / "experiment.json").is_file():
         raise InputError(f"{path} holds no experiment.json: name a folder of an experiment")
-    facts = json.loads((path / "experiment.json").read_text(encoding="utf-8"))
-    experiment = find_experiment(facts["experiment"])
-    scale_name: ScaleName = facts["scale"]
-    scale, trained_on = experiment.scales[scale_name], facts["settings"].get("data")
-    data = None if scale.training is None or trained_on == scale.training.data else trained_on
-    # Rows of before rates were tuned for each network are still to be read, and say so.
-    rates = tuple(facts["settings"].get("rates", ()))
-    scale = dataclasses.replace(adapted(experiment, scale_name, None, data), rates=rates)
     folder = ExperimentFolder(path)
+    facts = folder.read_facts()
+    scale_name: ScaleName = facts["scale"]
+    trained_on, rates = (facts["settings"].get(name) for name in ("data", "rates"))
+    try:
+        experiment = find_experiment(facts["experiment"])
+        scale = adapted(experiment, scale_name, None, None)
+        data = None if scale.training is None or trained_on == scale.training.data else trained_on
+        scale = adapted(experiment, scale_name, None, data)
+    except InputError as error:
+        raise InputError(f"{folder.facts}: {error}") from error
+    # Rows of before rates were tuned for each network are still to be read, and say so.
+    scale = dataclasses.replace(scale, rates=tuple(rates) if isinstance(rates, list) else ())
     folder.check(experiment.name, scale_name, scale)
     seeds = finished_seeds(experiment, scale, folder)
     if not seeds:
@@ -120,27 +123,38 @@ def publish(path: Path, results: Path) -> Path:
     name = default_folder(source.experiment.name, source.scale_name, source.data).name
     target, partial = results / name, results / f".partial-{name}"
     shutil.rmtree(partial, ignore_errors=True)
+    try:
+        write_slim(source, path, partial)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    shutil.rmtree(target, ignore_errors=True)
+    partial.rename(target)
+    return target
+
+
+def write_slim(source: Published, path: Path, partial: Path) -> None:
+    """Write the folder that is published; whatever is wrong with the one it is made of is named."""
+
+    def slim(row: Row) -> Arrays:
+        return source.experiment.slim(source.folder.arrays(row))
+
     (partial / "cells").mkdir(parents=True)
     shutil.copy(source.folder.facts, partial)
     for cell in source.cells:
         shutil.copy(source.folder.cells / f"{cell.key}.json", partial / "cells")
         if (source.folder.cells / f"{cell.key}.npz").exists():
-            arrays = source.folder.arrays({"cell": cell.name, "seed": cell.seed})
+            arrays = dict(slim({"cell": cell.name, "seed": cell.seed}))
             with atomic_path(partial / "cells" / f"{cell.key}.npz") as file:
-                slim = dict(source.experiment.slim(arrays))
-                np.savez_compressed(file, allow_pickle=False, **slim)
+                np.savez_compressed(file, allow_pickle=False, **arrays)
     size = sum(file.stat().st_size for file in partial.glob("cells/*.npz"))
     if size > MOST_BYTES:
-        shutil.rmtree(partial)
         raise InputError(
             f"the arrays of {path} take {size:,} bytes, more than {MOST_BYTES:,}: let the "
             f"`slim` of {source.experiment.name} keep less of them"
         )
-    copied = dataclasses.replace(source, folder=ExperimentFolder(partial))
-    write_up(copied.folder, copied.experiment, copied.scale_name, copied.scale, copied.rows)
-    shutil.rmtree(target, ignore_errors=True)
-    partial.rename(target)
-    return target
+    copied = ExperimentFolder(partial)
+    write_up(copied, source.experiment, source.scale_name, source.scale, source.rows, slim)
 
 
 def all_published(results: Path) -> Iterator[Published]:

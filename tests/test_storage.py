@@ -130,7 +130,7 @@ def test_long_names_and_names_that_are_not_utf8(tmp_path):
     assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == value
 
 
-@pytest.mark.parametrize("text", ["{", "[" * 100_000, "9" * 5000, "\xff", ""])
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, "9" * 5000, "\xff", "", '{"a": 1, "a": 2}'])
 def test_whatever_is_no_json_is_a_value_error(tmp_path, text):
     (tmp_path / "a.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(ValueError):

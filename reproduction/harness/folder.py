@@ -3,10 +3,12 @@
 import csv
 import io
 import json
+import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,22 @@ __all__ = ["ExperimentFolder"]
 
 # Where a thing lies and on how many threads it runs is not what is computed.
 NOT_SETTINGS = {"data_dir", "out", "threads", "seed", "tensorboard"}
+Fields = Mapping[str, type | tuple[type, ...]]
+# What must be in experiment.json, in what it says of the data, and in the file of a cell.
+FACTS: Fields = {"experiment": str, "scale": str, "settings": dict, "data": (dict, type(None))}
+OF_DATA: Fields = {"name": str, "train": int, "test": int, "image": list}
+RECORD: Fields = {"row": dict, "machine": dict}
+
+
+class Kept(dict[str, Any]):
+    """What a file of a cell holds; a name that it lacks says that the file is damaged."""
+
+    def __init__(self, values: Mapping[str, Any], damaged: Callable[[str], InputError]) -> None:
+        super().__init__(values)
+        self.damaged = damaged
+
+    def __missing__(self, name: str) -> Any:
+        raise self.damaged(f"it lacks {name!r}")
 
 
 class ExperimentFolder:
@@ -56,7 +74,7 @@ class ExperimentFolder:
         Raises:
             InputError: it holds another one or other things, or is a file.
         """
-        if self.path.is_file():
+        if os.path.lexists(self.path) and not self.path.is_dir():
             raise InputError(f"--out {self.path} is a file: name a folder")
         facts = {"experiment": experiment, "scale": scale_name, "settings": settings(scale)}
         self._expected = json.loads(json.dumps(facts))
@@ -79,16 +97,16 @@ class ExperimentFolder:
         """
         data = json.loads(json.dumps(data))
         if self.facts.exists():
-            before = self._read(self.facts)["data"]
+            before = self.read_facts()["data"]
             if before != data:
+                had = "" if before is None else f" ({before['name']}, {before['train']} training "
                 raise InputError(
-                    f"the data are not those that the experiment in {self.path} began with "
-                    f"({before['name']}, {before['train']} training images): bring them back, or "
-                    "name another folder with --out"
+                    f"the data are not those that the experiment in {self.path} began with"
+                    f"{had and had + 'images)'}: bring them back, or name another folder with --out"
                 )
         self.path.mkdir(parents=True, exist_ok=True)
-        for partial in [*self.path.glob(".partial-*"), *self.cells.glob(".partial-*")]:
-            remove_abandoned(partial)  # unless another process is at it
+        for left in [*self.path.glob(".partial-*"), *self.cells.glob(".partial-*")]:
+            remove_abandoned(left)  # unless another process is at it
         write_json(self.facts, self._expected | {"data": data})
         self.cells.mkdir(exist_ok=True)
 
@@ -118,20 +136,26 @@ class ExperimentFolder:
         path = self.cells / f"{cell.key}.json"
         if not path.exists():
             return None
-        record = self._read(path)
-        return {"cell": cell.name, "seed": cell.seed, **record["row"], **record["machine"]}
+        record = read_record(path, RECORD)
+        values = {"cell": cell.name, "seed": cell.seed, **record["row"], **record["machine"]}
+        return Kept(values, partial(damaged, path))
 
     def arrays(self, row: Row) -> Arrays:
         """The arrays of a finished cell."""
         path = self.cells / f"{Cell(row['cell'], row['seed']).key}.npz"
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                return {name: file[name] for name in file.files}
-        except (OSError, ValueError, EOFError) as error:
-            raise InputError(
-                f"{path} cannot be read ({error}): remove {path.with_suffix('.json').name} beside "
+
+        def unreadable(why: object) -> InputError:
+            return InputError(
+                f"{path} cannot be read ({why}): remove {path.with_suffix('.json').name} beside "
                 "it, so that the cell is computed again"
-            ) from error
+            )
+
+        try:
+            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+                return Kept({name: file[name] for name in file.files}, unreadable)
+        # Damaged archives make zipfile, zlib and numpy raise errors of many kinds.
+        except Exception as error:
+            raise unreadable(error) from error
 
     def keep(self, cell: Cell, outcome: Outcome) -> None:
         """Write down a finished cell; its JSON file comes last, and says that it is finished."""
@@ -154,7 +178,7 @@ class ExperimentFolder:
         write_text(self.path / "results.csv", text.getvalue())
 
     def _check_same(self, facts: dict[str, Any]) -> None:
-        there = self._read(self.facts)
+        there = self.read_facts()
         for name in ("experiment", "scale"):
             if there[name] != facts[name]:
                 raise InputError(
@@ -172,21 +196,42 @@ class ExperimentFolder:
                     f"{now}: name another folder with --out"
                 )
 
-    def _read(self, path: Path) -> dict[str, Any]:
-        try:
-            record: dict[str, Any] = read_json(path)
-            wanted = (
-                {"experiment", "scale", "settings", "data"}
-                if path == self.facts
-                else {"row", "machine"}
-            )
-            if lacking := wanted - set(record):
-                raise KeyError(f"it lacks {', '.join(sorted(lacking))}")
-        except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{path} is damaged ({error}): restore it, or remove it to do its work again"
-            ) from error
-        return record
+    def read_facts(self) -> dict[str, Any]:
+        """What experiment.json says.
+
+        Raises:
+            InputError: it cannot be read, or is damaged.
+        """
+        facts = read_record(self.facts, FACTS)
+        if facts["data"] is not None:
+            check_fields(self.facts, facts["data"], OF_DATA)
+        return facts
+
+
+def read_record(path: Path, fields: Fields) -> dict[str, Any]:
+    """The object of these fields that a file holds as JSON."""
+    try:
+        record: dict[str, Any] = read_json(path)
+    except (OSError, ValueError) as error:
+        raise damaged(path, error) from error
+    check_fields(path, record, fields)
+    return record
+
+
+def check_fields(path: Path, record: Any, fields: Fields) -> None:
+    """Raise unless a record is an object with these fields, each of its type."""
+    if not isinstance(record, dict):
+        raise damaged(path, "it holds no object")
+    for name, kind in fields.items():
+        if name not in record:
+            raise damaged(path, f"it lacks {name!r}")
+        if not isinstance(record[name], kind):
+            raise damaged(path, f"its {name} is {record[name]!r:.40}")
+
+
+def damaged(path: Path, why: object) -> InputError:
+    """What is said of a file of JSON that is not as it was written."""
+    return InputError(f"{path} is damaged ({why}): restore it, or remove it to do its work again")
 
 
 def is_partial(path: Path) -> bool:

@@ -1,7 +1,6 @@
 """The report of an experiment as a Markdown file: claim, figures, tables, setup, differences."""
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,7 +50,7 @@ def write_report(
     report: Report,
 ) -> None:
     """Write report.md."""
-    data = json.loads(folder.facts.read_text(encoding="utf-8"))["data"]
+    data = folder.read_facts()["data"]
     differs = [f"- {line}" for line in experiment.differs(scale)]
     parts = [
         f"# {experiment.name}: {experiment.shows}",

@@ -2,12 +2,12 @@
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError
 
-from reproduction.harness.cell import Cell, Outcome, Row
+from reproduction.harness.cell import Arrays, Cell, Outcome, Row
 from reproduction.harness.experiment import Experiment, Report, Results
 from reproduction.harness.folder import ExperimentFolder
 from reproduction.harness.progress import ExperimentProgress
@@ -59,6 +59,8 @@ def reproduce(
     with ExperimentProgress(len(cells), len(cells) - len(left)) as progress:
         workbench = Workbench(folder, scale, data_dir, progress)
         if left:  # what is wrong with the data is said before anything is written
+            if scale.training is not None:
+                workbench.check()
             folder.begin(None if scale.training is None else describe_data(workbench.whole))
         for cell in left:
             with folder.claimed(cell) as mine:
@@ -82,10 +84,14 @@ def write_up(
     scale_name: str,
     scale: Scale,
     rows: Sequence[Row],
+    arrays: Callable[[Row], Arrays] | None = None,
 ) -> Report:
-    """Write results.csv, pictures and report.md from the rows of finished cells."""
+    """Write results.csv, pictures and report.md from the rows of finished cells.
+
+    Their arrays lie in the folder, unless they are to be had elsewhere.
+    """
     folder.write_results(rows)
-    report = report_of(experiment, Results(folder.path, scale, rows, folder.arrays))
+    report = report_of(experiment, Results(folder.path, scale, rows, arrays or folder.arrays))
     write_report(folder, experiment, scale_name, scale, rows, report)
     return report
 

@@ -64,6 +64,25 @@ class Workbench:
             )
         return TrainTest(*(choice(part, count) for part, count in zip(parts, counts)))
 
+    def check(self) -> None:
+        """Raise where no cell could be trained on the data, before a folder is begun.
+
+        Raises:
+            InputError: images of several classes, too few images, or a class that is too small.
+        """
+        name = self.scale.config.data
+        if self.whole.train.multi_label:
+            raise InputError(
+                f"{name} has images of several classes, and every experiment tells one class an "
+                "image: name other data with --data"
+            )
+        images, batch = len(self.data.train), self.scale.config.batch_size
+        if images < batch:
+            raise InputError(
+                f"{name} has {images} images to train on, and the experiment trains on batches of "
+                f"{batch}: name data with more, or take another --scale"
+            )
+
     @cached_property
     def unused(self) -> ImageData:
         """Of the training images that neither trainings nor trials see, so many."""
@@ -93,7 +112,9 @@ class Workbench:
     @cached_property
     def _learnt_and_aside(self) -> TrainTest:
         train = self.whole.train
-        return TrainTest(*stratified_split(train, min(SHARE_ASIDE, self.scale.aside / len(train))))
+        share = min(SHARE_ASIDE, self.scale.aside / len(train))
+        advice = "name other data with --data"
+        return TrainTest(*stratified_split(train, share, advice=advice))
 
     def config_of(self, cell: Cell) -> TrainConfig:
         """The scale's config with the cell's own options, its seed and its run folder."""

@@ -96,8 +96,8 @@ def read_json(path: Path) -> Any:
     Raises:
         InputError: something is there that is not a plain file.
         OSError: it cannot be read.
-        ValueError: it is not JSON in UTF-8, is nested too deeply, or has a number of thousands of
-            digits.
+        ValueError: it is not JSON in UTF-8, is nested too deeply, names a field twice, or has a
+            number of thousands of digits.
     """
     return parse_json(check_plain_file(path).read_text(encoding="utf-8"))
 
@@ -106,7 +106,8 @@ def parse_json(text: str) -> Any:
     """What a text says as JSON.
 
     Raises:
-        ValueError: it is not JSON, is nested too deeply, or has a number of thousands of digits.
+        ValueError: it is not JSON, is nested too deeply, names a field twice, or has a number of
+            thousands of digits.
 
     Example:
         >>> parse_json("[" * 100_000)
@@ -115,9 +116,19 @@ def parse_json(text: str) -> Any:
         ValueError: it is nested too deeply
     """
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_each_once)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object, of which JSON would else silently take the last of two fields of one name."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"it has {twice!r} twice")
+    return found
 
 
 def _kind(mode: int) -> str:

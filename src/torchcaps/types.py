@@ -80,12 +80,16 @@ def check_counts(*, most: int = MOST, **counts: Any) -> tuple[int, ...]:
     return tuple(plain)
 
 
-def check_several(name: str, values: Any, many: int) -> list[int]:
-    """So many values as a list of plain ints; raise, naming the argument, unless all are ≥ 1."""
-    listed = list(values) if isinstance(values, Iterable) else []
-    if len(listed) != many or not all(is_whole(value) and 1 <= value <= MOST for value in listed):
-        number = {2: "two", 3: "three", 4: "four"}[many]
-        raise ValueError(f"{name} must be {number} positive whole numbers, got {values!r}")
+def check_several(name: str, values: Any, many: int | None = None) -> list[int]:
+    """So many values as a list of plain ints; raise, naming the argument, unless all are ≥ 1.
+
+    None takes any number of them.
+    """
+    listed: list[Any] = list(values) if isinstance(values, Iterable) else [None]
+    wrong = many is not None and len(listed) != many
+    if wrong or not all(is_whole(value) and 1 <= value <= MOST for value in listed):
+        number = {None: "", 2: "two ", 3: "three ", 4: "four "}[many]
+        raise ValueError(f"{name} must be {number}positive whole numbers, got {values!r}")
     return [int(value) for value in listed]
 
 

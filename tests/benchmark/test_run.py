@@ -135,3 +135,28 @@ def test_rows_are_added_to_those_that_are_there(tmp_path):
     with pytest.raises(InputError, match="has other columns than these results"):
         append_rows(path, [{"a": 3}])
     assert len(path.read_text().splitlines()) == 3
+    path.write_text(path.read_text().rstrip())
+    append_rows(path, [{"a": 3, "b": 4}])
+    assert read_rows(path)[1:] == [{"a": 2, "b": "x, y"}, {"a": 3, "b": 4}]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a,b\n1,2\n3", r"is damaged \(row 2 has 1 cells in 2 columns\): remove that row"),
+        (b"a,b\n1,2,3\n", r"is damaged \(row 1 has 3 cells in 2 columns\)"),
+        (b"a,b\n\xe9,2\n", "is no table in UTF-8"),
+        (b"a,b,c\n", "has other columns than these results"),
+    ],
+)
+def test_a_damaged_table_stays_as_it_is(tmp_path, content, message):
+    path = tmp_path / "rows.csv"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        append_rows(path, [{"a": 1, "b": None}])
+    assert path.read_bytes() == content
+
+
+def test_the_columns_are_known_before_anything_is_measured():
+    rows = run.measure(SMALL, budget=1e-9, contenders=("torchcaps",))
+    assert list(rows[0]) == run.columns_of_rows()

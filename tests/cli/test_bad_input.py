@@ -155,6 +155,13 @@ def half(path):
     return content[: len(content) // 2]
 
 
+def of_letters(here):
+    """A model of six classes."""
+    model = create_model("capsnet_small", image_size=17, num_classes=6, class_names=list("abcdef"))
+    model.save_pretrained(here / "letters")
+    return here / "letters"
+
+
 def without(folder, *names):
     for name in names:
         (folder / name).unlink()
@@ -202,7 +209,11 @@ TRAIN = {
         lambda at: ["--image-size", 16, "--model", "capsnet_small"],
         "images of 16×16 are too small for two 9×9 convolutions: the smallest that works is 17×17",
     ),
-    "a class too small to split": (lambda at: ["--validation", 0.001], "class 'ant' has 32 images"),
+    "a class too small to split": (
+        lambda at: ["--validation", 0.001],
+        "tiny: class 'ant' has 32 images: a fraction of 0.001 would take 0 of them; add "
+        "images to the class, or take another --validation",
+    ),
     # options
     "rotation": (lambda at: ["--max-rotation", 200], "--max-rotation must be degrees from 0 to"),
     "jitter": (lambda at: ["--jitter", "nan"], "--jitter must be a fraction from 0 to 1, got nan"),
@@ -226,6 +237,30 @@ TRAIN = {
     "an option of the network that is of no type that it has": (
         lambda at: ["--model-options", '{"pose_dim": []}'],
         "--model-options do not fit image_capsnet: pose_dim must be an int, got []",
+    ),
+    "a negative width": (
+        lambda at: ["--model-options", '{"decoder_hidden": [-3]}'],
+        "image_capsnet: decoder_hidden must be positive whole numbers, got [-3]",
+    ),
+    "a width of 0": (
+        lambda at: ["--model", "capsnet_small", "--model-options", '{"decoder_hidden": [0]}'],
+        "capsnet_small: decoder_hidden must be positive whole numbers, got [0]",
+    ),
+    "padding of another type": (
+        lambda at: ["--model", "em_capsnet_small", "--model-options", '{"padding": true}'],
+        "em_capsnet_small: padding must be a whole number from 0, got True",
+    ),
+    "dropout NaN": (
+        lambda at: ["--model", "baseline_cnn", "--model-options", '{"dropout": NaN}'],
+        "baseline_cnn: dropout must be at least 0, at most 1, got nan",
+    ),
+    "a routing that contradicts the network": (
+        lambda at: ["--model", "capsnet", "--routing", '{"name": "deepcaps", "joint_norm": true}'],
+        "--routing cannot be used with a CapsNet: joint_norm squashes the poses of a map together",
+    ),
+    "batches of one image": (
+        lambda at: ["--model", "variational_capsnet", "--batch-size", 1],
+        "--batch-size 1 is too small for a VariationalCapsNet, which normalises over the images",
     ),
     "negative batch": (lambda at: ["--batch-size", -4], "--batch-size must be at least 1, got -4"),
     "learning rate 0": (lambda at: ["--learning-rate", 0], "--learning-rate must be a positive"),
@@ -293,6 +328,41 @@ TRAIN = {
     ),
     "config no JSON": (lambda at: ["--config", at.write("c.json")], "c.json is not valid JSON"),
     "config a list": (lambda at: ["--config", at.write("c.json", "[]")], "must hold an object"),
+    "config in one's own folder": (
+        lambda at: [f"--config={Path('~')}/no such file.json"],
+        f"{Path.home()}/no such file.json does not exist: name the config.json",
+    ),
+    "config with a field twice": (
+        lambda at: ["--config", at.write("c.json", '{"epochs": 3, "seed": 1, "epochs": 4}')],
+        "c.json is not valid JSON (it has 'epochs' twice)",
+    ),
+    "the last config counts": (
+        lambda at: ["--config", at.run / "config.json", "--config", at.here / "gone.json"],
+        "gone.json does not exist",
+    ),
+    "routing without a name": (
+        lambda at: ["--routing", '{"nam": "em"}'],
+        'the routing {"nam": "em"} has no "name": write an object such as {"name": "em", "iter',
+    ),
+    "labels in a column": (
+        lambda at: ["--data", at.npz(images=NOISE, labels=LABELS[:, None] % 2)],
+        "a.npz: labels has shape [30, 1]; expected integers [N], one class number per image: take "
+        ".ravel()",
+    ),
+    "class numbers in a column": (
+        lambda at: ["--data", at.npz(images=NOISE, labels=LABELS[:, None])],
+        "one class number per image (of one column take .ravel())",
+    ),
+    "a class of one image": (
+        lambda at: ["--data", at.npz(images=NOISE, labels=np.arange(30) // 29)],
+        "a: class '1' has 1 image: a fraction of 0.2 would take 1 of them; add images to the "
+        "class, or bring test images of your own (test_images and test_labels)",
+    ),
+    "a class folder of one image": (
+        lambda at: folder_with(at, "cow/1.png", at.picture("1.png").read_bytes()),
+        "folder: class 'cow' has 1 image: a fraction of 0.2 would take 1 of them; add images to "
+        "the class, or bring test images of your own (the folders train and test)",
+    ),
     "config that is a pipe": (
         lambda at: ["--config", pipe(at.here / "c.json")],
         "c.json is a pipe: name a plain file",
@@ -585,6 +655,10 @@ OTHERS = {
     "bench: out is a file": (
         lambda at: ["bench", "--out", at.write("o.txt")], "o.txt is a file: name a folder",
     ),
+    "bench: a table of other columns": (
+        lambda at: ["bench", "--out", at.write("b/routing.csv", "a,b\n").parent],
+        "routing.csv has other columns than these results: move it away, or name another folder",
+    ),
     "predict: a table as the folder of pictures": (
         lambda at: ["predict", at.run, at.picture("a.png"), "--out", "x.csv"],
         "x.csv is the folder for the pictures: name a table of the answers by --to",
@@ -663,6 +737,17 @@ OTHERS = {
     ),
     "predict: a pattern that begins as a user does": (
         lambda at: ["predict", at.run, "~nobody*.png"], "~nobody*.png matches no file",
+    ),
+    "predict: an image of nobody": (
+        lambda at: ["predict", at.run, "~nosuchuser/a.png"], "~nosuchuser/a.png cannot be",
+    ),
+    "eval: other classes behind the same ones": (
+        lambda at: [
+            "eval", of_letters(at.here),
+            "--data", at.npz(images=NOISE, labels=np.arange(30) % 6,
+                             class_names=np.array(list("abcdxf"))),
+        ],
+        "(6), the model a, b, c, d, … (6); class 5 is 'x' there and 'e' in the model: name data",
     ),
 }  # fmt: skip
 

@@ -74,6 +74,11 @@ MISTAKES: dict[str, tuple[list[Any], str]] = {
     "no seed": (["iterations", "--seeds", 0], "--seeds must be at least 1, got 0"),
     "threads": (["agreement", "--threads", 10**12], "--threads must be at most 1024"),
     "folder of other things": (["agreement", "--out", "full"], "full holds other things: name a"),
+    "a device": (["agreement", "--out", "/dev/null"], "--out /dev/null is a file: name a folder"),
+    "out of nobody": (
+        ["agreement", "--out", "~nosuchuser/out"],
+        "--out ~nosuchuser/out names the folder of a user, and there is none called nosuchuser",
+    ),
     "data gone": (
         ["iterations", "--data", "cifar10", "--out", "out"],
         "cifar10 is not downloaded: name the folder",

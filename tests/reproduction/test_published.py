@@ -221,6 +221,40 @@ def test_a_folder_that_holds_none(tmp_path):
         published.publish(tmp_path, tmp_path / "results")
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "experiment.json is damaged"),
+        (b"{}", "experiment.json is damaged .it lacks 'experiment'"),
+        (b"\xff", "experiment.json is damaged"),
+        ({"scale": "big"}, "experiment.json: toy has no scale 'big': its scales are"),
+        ({"experiment": "toi"}, "experiment.json: no experiment is called 'toi'"),
+        ({"settings": None}, "experiment.json is damaged .its settings is None"),
+    ],
+)
+def test_a_damaged_folder_is_not_published(finish, tmp_path, content, message):
+    run = finish(TWO_SEEDS)
+    path = run / "experiment.json"
+    if isinstance(content, dict):
+        content = json.dumps(json.loads(path.read_text()) | content).encode()
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        published.publish(run, tmp_path / "results")
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: cut(path)])
+def test_arrays_that_cannot_be_read_are_named_where_they_lie(finish, tmp_path, damage):
+    run, results = finish(TWO_SEEDS), tmp_path / "results"
+    damage(run / "cells" / "b-seed1.npz")
+    with pytest.raises(InputError, match=re.escape(f"{run}/cells/b-seed1.npz cannot be read")):
+        published.publish(run, results)
+    assert not list(results.iterdir())
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-40])
+
+
 def test_a_part_of_the_page(finish, tmp_path, monkeypatch):
     monkeypatch.setattr(page, "EXPERIMENTS", {"toy": toy()})
     results = tmp_path / "results"

@@ -38,7 +38,7 @@ def test_names_dicts_and_routings_are_taken() -> None:
     [
         ("dynamc", "no routing is called 'dynamc': did you mean dynamic"),
         ("", "no routing is called ''"),
-        ({"iterations": 3}, "no routing is called None"),
+        ({"iterations": 3}, "the routing .*iterations.* has no .name.: write an"),
         ({"name": 3}, "no routing is called 3"),
         ({"name": "em", "iteration": 3}, "em routing has no option 'iteration': did you mean iter"),
         ({"name": "em", "leaky": True}, "em routing has no option 'leaky': .*it has iterations"),

@@ -8,12 +8,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.small_runs import tiny_config, tiny_data
+from tests.small_runs import NAMES, tiny_config, tiny_data
 from torchcaps.cli import main
 from torchcaps.errors import InputError
 from torchcaps.models import CapsNet, ImageCapsNet, create_model, load_model
+from torchcaps.routing import DynamicRouting
 from torchcaps.training.best_weights import best_epoch
 from torchcaps.training.callback import Callback
+from torchcaps.training.config import TrainConfig
 from torchcaps.training.find_rate import find_learning_rate
 from torchcaps.training.fit import fit
 from torchcaps.training.loop import images_and_model, resume, train
@@ -180,6 +182,31 @@ def test_weights_that_fit_are_taken(tmp_path, capsys):
         images_and_model(replace(begun, reconstruct=False), data, None)
     with pytest.raises(InputError, match="leave out --model"):
         images_and_model(tiny_config(tmp_path, init=tmp_path / "first"), data, None)
+
+
+def test_a_network_with_another_s_weights_is_called_what_it_is_and_tried(tmp_path):
+    model = create_model("variational_capsnet", image_size=17, num_classes=3, class_names=NAMES)
+    model.save_pretrained(tmp_path / "saved")
+    config = TrainConfig(init=tmp_path / "saved")
+    task, begun = images_and_model(config, tiny_data(), None)
+    assert task.describe(begun).startswith("VariationalCapsNet (")
+    with pytest.raises(InputError, match="--batch-size 1 is too small for a VariationalCapsNet"):
+        images_and_model(replace(config, batch_size=1), tiny_data(), None)
+
+
+def test_a_routing_that_looks_at_its_numbers_is_not_tried(tmp_path, monkeypatch):
+    """Before the first step there are none to look at."""
+    check, looked = DynamicRouting.check_arguments, []
+
+    def look(self, votes, activation, mask):
+        looked.append(votes.pose.sum().item())
+        return check(self, votes, activation, mask)
+
+    monkeypatch.setattr(DynamicRouting, "check_arguments", look)
+    _, model = images_and_model(tiny_config(tmp_path), tiny_data(), None)
+    assert not looked
+    model(torch.rand(2, 1, 17, 17))
+    assert looked
 
 
 # --- a learning rate is searched for

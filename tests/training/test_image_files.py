@@ -1,10 +1,12 @@
 """Folders whose images stay in their files train the same network as folders in memory."""
 
+import multiprocessing
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,10 +15,13 @@ from PIL import Image
 
 from tests.small_runs import NAMES, tiny_config, tiny_data, weights_of
 from torchcaps.data import ImageFiles, channel_statistics, image_kind, load_data, memory_check
-from torchcaps.errors import InputError
+from torchcaps.errors import InputError, RunStopped
 from torchcaps.training.build import describe_data
-from torchcaps.training.loop import resume, train
+from torchcaps.training.callback import Callback
+from torchcaps.training.find_rate import find_learning_rate
+from torchcaps.training.loop import images_and_model, resume, train
 from torchcaps.training.read_ahead import ReadAhead
+from torchcaps.training.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +139,37 @@ def test_workers_outlive_the_signal_that_the_run_answers(folder: Path) -> None:
         os.kill(process.pid, signal.SIGINT)
     for step in range(1, 20):
         assert ahead.batch(step)[1].tolist() == [step, step + 1]
+
+
+class Killer(Callback):
+    """Kills the processes that read images, as the system does where memory runs out."""
+
+    def on_step(self, run: Run) -> None:
+        if run.step == 3:
+            for process in multiprocessing.active_children():
+                process.kill()
+            time.sleep(30)  # until their end is told
+
+
+def test_a_killed_worker_ends_the_run_with_how_to_go_on(folder: Path, tmp_path: Path) -> None:
+    config = tiny_config(tmp_path / "run", **options(folder, in_memory="no"))
+    with pytest.raises(RunStopped, match=r"was killed.*go on with: torchcaps train --resume /"):
+        train(config, callbacks=[Killer()])
+    assert resume(tmp_path / "run").held_out is not None
+
+
+def test_a_search_for_a_rate_tells_of_a_killed_worker(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config(tmp_path / "run", **options(folder, in_memory="no"))
+    task, model = images_and_model(config, None, None)
+
+    def killed(run: Run) -> None:
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+
+    monkeypatch.setattr(Run, "do_step", killed)
+    with pytest.raises(InputError, match=r"was killed.*with fewer --workers"):
+        find_learning_rate(config, task, model)
 
 
 def test_a_process_that_has_workers_ends_in_silence(folder: Path) -> None:

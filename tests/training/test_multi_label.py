@@ -168,6 +168,10 @@ def test_a_run_learns_is_continued_and_measured_again(reconstruct, tmp_path, cap
     with pytest.raises(SystemExit):
         main(["eval", str(folder)])
     assert "every label is right in" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as done:
+        main(["explore", str(folder), "--no-open"])
+    assert done.value.code == 0
+    assert '"labels":[]' in (folder / "explorer.html").read_text().replace(" ", "")
 
 
 @pytest.mark.parametrize(

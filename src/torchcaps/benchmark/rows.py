@@ -7,30 +7,51 @@ from pathlib import Path
 from typing import Any
 
 from torchcaps.errors import InputError
-from torchcaps.storage import write_text
+from torchcaps.storage import check_plain_file, write_text
 
-__all__ = ["append_rows", "read_rows"]
+__all__ = ["append_rows", "check_rows", "read_rows"]
 
 
 def append_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Add rows to a file, atomically; a new one gets a header.
 
     Raises:
-        InputError: the file there has other columns.
+        InputError: the file there has other columns, or is damaged.
     """
     columns = list(rows[0])
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=columns, lineterminator="\n")
-    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    before = check_rows(path, columns)
     if not before:
         writer.writeheader()
-    elif next(csv.reader(io.StringIO(before)), []) != columns:
-        raise InputError(
-            f"{path} has other columns than these results: move it away, or name another folder"
-        )
+    elif not before.endswith("\n"):  # as some editors leave it
+        before += "\n"
     writer.writerows(rows)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, before + text.getvalue())
+
+
+def check_rows(path: Path, columns: Sequence[str]) -> str:
+    """What is in a file, if rows of these columns can be added to it; nothing where there is none.
+
+    Raises:
+        InputError: it has other columns, or is damaged.
+    """
+    advice = "move it away, or name another folder"
+    try:
+        text = check_plain_file(path).read_text(encoding="utf-8") if path.exists() else ""
+        header, *rows = list(csv.reader(io.StringIO(text))) if text else [columns]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} is no table in UTF-8 ({error}): {advice}") from error
+    if list(header) != list(columns):
+        raise InputError(f"{path} has other columns than these results: {advice}")
+    for number, row in enumerate(rows, 1):
+        if row and len(row) != len(columns):
+            raise InputError(
+                f"{path} is damaged (row {number} has {len(row)} cells in {len(columns)} columns): "
+                f"remove that row, {advice}"
+            )
+    return text
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ from torchcaps.benchmark.shapes import Problem, Shape
 from torchcaps.errors import RunStopped
 from torchcaps.kernels.dispatch import choose_backend
 
-__all__ = ["call_contender", "check", "measure"]
+__all__ = ["call_contender", "check", "columns_of_rows", "measure"]
 
 Rows = list[dict[str, Any]]
 SAMPLES_CHECKED = 20  # of a large batch; every sample is routed by itself
@@ -192,6 +192,17 @@ def _row(shape: Shape, direction: str, times: list[float], rates: Machine) -> di
         "gflops_matmul": round(rates.operations / 1e9, 1),
         "gbytes_copy": round(rates.bytes / 1e9, 1),
     }
+
+
+def columns_of_rows() -> list[str]:
+    """The columns of what `measure` gives, in order, before anything is measured.
+
+    Example:
+        >>> columns_of_rows()[:4]
+        ['date', 'shape', 'B', 'I']
+    """
+    some = Shape("none", "none", 1, 1, 1, 1, 1)
+    return list(_row(some, "forward", [1.0, 1.0], Machine(1, 1)))
 
 
 def _with_ratios(rows: Rows) -> Iterator[dict[str, Any]]:

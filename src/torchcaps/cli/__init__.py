@@ -7,18 +7,15 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 from torchcaps import __version__
+from torchcaps.cli.paths import expand_paths
 from torchcaps.cli.streams import one_line, safe_streams
 from torchcaps.cpu_threads import wait_briefly
 from torchcaps.errors import InputError, RunStopped, SomeFailed
 
 __all__ = ["exit_after", "main"]
-
-# Folders in each other: Python makes them by calling itself, a thousand times at most.
-DEEPEST = 500
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -117,43 +114,6 @@ def check_no_nul(arguments: Sequence[str]) -> None:
     for argument in arguments:
         if "\0" in argument:
             raise InputError(f"{argument!a} holds a character that no name of a file can have")
-
-
-def expand_paths(command: Any) -> None:
-    """Put folders of users in the place of ~ and ~name, as a shell does where it sees them.
-
-    Raises:
-        InputError: there is no such user (without this a folder of that name would be made), or
-            more folders are in each other than Python makes.
-    """
-    for name, value in vars(command).items():
-        if isinstance(value, list):  # of images
-            setattr(command, name, [expand_where_it_can_be(entry) for entry in value])
-        if not isinstance(value, Path):
-            continue
-        if len(value.parts) > DEEPEST:
-            raise InputError(
-                f"--{name.replace('_', '-')} names {len(value.parts):,} folders in each other; "
-                f"expected at most {DEEPEST}: take a shorter path"
-            )
-        if not str(value).startswith("~"):
-            continue
-        try:
-            setattr(command, name, value.expanduser())
-        except RuntimeError as error:
-            raise InputError(
-                f"--{name.replace('_', '-')} {value} names the folder of a user, and there is none "
-                f"called {value.parts[0][1:]}: for a folder of that name write ./{value}"
-            ) from error
-
-
-def expand_where_it_can_be(path: Any) -> Any:
-    """As `expand_paths` does; a file of that name comes first, and ~*.png is a pattern, no user."""
-    if not isinstance(path, Path) or os.path.lexists(path):
-        return path
-    with suppress(RuntimeError):
-        return path.expanduser()
-    return path
 
 
 def is_other_process() -> bool:

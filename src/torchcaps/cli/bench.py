@@ -42,7 +42,8 @@ class Bench:
         """Measure, print, and write."""
         import torch
 
-        from torchcaps.benchmark.run import measure
+        from torchcaps.benchmark.rows import check_rows
+        from torchcaps.benchmark.run import columns_of_rows, measure
         from torchcaps.benchmark.shapes import SHAPES
         from torchcaps.training.progress import watched
         from torchcaps.training.run_folder import describe_machine
@@ -57,11 +58,13 @@ class Bench:
         device = self._device(torch.cuda.is_available())
         names = self.shapes or [n for n, s in SHAPES.items() if device == "cuda" or not s.gpu_only]
         folder = self._folder()
+        machine = describe_machine()
+        check_rows(folder / "routing.csv", [*columns_of_rows(), *machine])
         for name in names:
             watch = partial(watched, description=f"measuring {name}")
             measured = measure(SHAPES[name], device=device, budget=self.budget, watch=watch)
             print(as_text(measured), flush=True)
-            self._write(folder, [row | describe_machine() for row in measured])
+            self._write(folder, [row | machine for row in measured])
         print(f"rows and chart: {folder}")
 
     def _device(self, there_is_a_gpu: bool) -> str:

@@ -105,9 +105,11 @@ class Eval:
                 "name data like those it was trained on"
             )
         if data.class_names != model.class_names:
+            there, here = _listed(data.class_names), _listed(model.class_names)
+            first = _first_other(data.class_names, model.class_names) if there == here else ""
             raise InputError(
-                f"{name} has the classes {_listed(data.class_names)}, the model "
-                f"{_listed(model.class_names)}: name data with the model's classes"
+                f"{name} has the classes {there}, the model {here}{first}: name data with the "
+                "model's classes"
             )
         return name, data
 
@@ -207,6 +209,12 @@ def check_data_dir(data: str, data_dir: Path | None) -> None:
 def _channels(channels: int) -> int | None:
     """What `load_data` can convert to; other numbers of channels stay as they are."""
     return channels if channels in (1, 3) else None
+
+
+def _first_other(there: tuple[str, ...], here: tuple[str, ...]) -> str:
+    """Of names of which the first are the same, which differ."""
+    number = next(k for k, (one, other) in enumerate(zip(there, here), 1) if one != other)
+    return f"; class {number} is {there[number - 1]!r} there and {here[number - 1]!r} in the model"
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from torchcaps.cli.eval import check_data_dir
+from torchcaps.cli.paths import expanded
 from torchcaps.errors import InputError
 from torchcaps.routing.registry import list_routings
 from torchcaps.storage import parse_json
@@ -171,10 +172,14 @@ def page_of(result: "RunResult") -> str:
 
 
 def train_defaults(arguments: Sequence[str]) -> Train:
-    """What `train` starts from: its defaults, or the file after --config.
+    """What `train` starts from: its defaults, or the file after the last --config.
 
     The options are parsed over it, so it must be read before them.
+
+    Raises:
+        InputError: there is no such file, or it is not such a config.
     """
+    path = None
     for position, argument in enumerate(arguments):
         name, _, value = argument.partition("=")
         if name != "--config" or "train" not in arguments[:position]:
@@ -182,10 +187,11 @@ def train_defaults(arguments: Sequence[str]) -> Train:
         if not value and position + 1 < len(arguments):
             value = arguments[position + 1]
         if value:
-            options = dataclasses.replace(read_train_config(Path(value)), out=None)
-            values = vars(options)
-            for name in ("routing", "model_options"):
-                if isinstance(values[name], dict):
-                    values[name] = json.dumps(values[name])
-            return Train(**values, config=Path(value))
-    return Train()
+            path = expanded("config", Path(value))
+    if path is None:
+        return Train()
+    values = vars(dataclasses.replace(read_train_config(path), out=None))
+    for name in ("routing", "model_options"):
+        if isinstance(values[name], dict):
+            values[name] = json.dumps(values[name])
+    return Train(**values, config=path)

@@ -66,7 +66,7 @@ def load_folder(
     """
     size, channels = check_size(image_size), check_channels(channels)
     require("PIL.Image", "pillow", "Reading image files")
-    names, train, test = _with_test(scan(root))
+    names, train, test = _with_test(root, scan(root))
     files = list(chain(*train, *test))
     labels = torch.cat([_labels(train), _labels(test)])
     name = root.resolve().name
@@ -88,7 +88,7 @@ def load_folder(
     )
 
 
-def _with_test(listing: Listing) -> tuple[tuple[str, ...], Files, Files]:
+def _with_test(root: Path, listing: Listing) -> tuple[tuple[str, ...], Files, Files]:
     """Split off a test part, where there is none, before anything is read."""
     names, train, test = listing
     if test is not None:
@@ -97,7 +97,15 @@ def _with_test(listing: Listing) -> tuple[tuple[str, ...], Files, Files]:
     files = list(chain(*train))
     rest, part = (
         [[files[i] for i in chosen[labels[chosen] == k].tolist()] for k in range(len(names))]
-        for chosen in stratified_indices(labels, TEST_FRACTION, 0, names, at_least_one=True)
+        for chosen in stratified_indices(
+            labels,
+            TEST_FRACTION,
+            0,
+            names,
+            root,
+            at_least_one=True,
+            advice="bring test images of your own (the folders train and test)",
+        )
     )
     return names, rest, part
 

@@ -64,7 +64,8 @@ def load_npz(
 
     train = resize(_part(path, arrays, "", names, channels), size, channels)
     if not has_test:
-        return TrainTest(*stratified_split(train, TEST_FRACTION, at_least_one=True))
+        advice = "bring test images of your own (test_images and test_labels)"
+        return TrainTest(*stratified_split(train, TEST_FRACTION, at_least_one=True, advice=advice))
     test = resize(_part(path, arrays, "test_", names, channels), size, channels)
     if train.images.shape[1:] != test.images.shape[1:] or train.images.dtype != test.images.dtype:
         raise InputError(
@@ -207,10 +208,12 @@ def _labels(array: np.ndarray[Any, Any], what: str) -> Tensor:
             raise InputError(
                 f"{what} [N, {array.shape[1]}] holds {low if low < 0 else high}; expected 0 and 1, "
                 "whether each class is there, or integers [N], one class number per image"
+                f"{_as_a_row(array)}"
             )
         return torch.from_numpy(array.astype(np.int64))
     if array.ndim != 1 or array.dtype.kind not in "ui" or len(array) == 0:
         hint = " (of one-hot labels take .argmax(1))" if array.ndim == 2 else ""
+        hint = _as_a_row(array) or hint
         raise InputError(
             f"{what} is {array.dtype} of shape {list(array.shape)}; expected integers [N], one "
             f"class number per image, or integers [N, K] of 0 and 1{hint}"
@@ -219,6 +222,11 @@ def _labels(array: np.ndarray[Any, Any], what: str) -> Tensor:
         wrong = array.min() if array.min() < 0 else array.max()
         raise InputError(f"{what} holds {wrong}; expected class numbers from 0")
     return torch.from_numpy(array.astype(np.int64))
+
+
+def _as_a_row(array: np.ndarray[Any, Any]) -> str:
+    """What to do with labels that are class numbers, one below the other."""
+    return " (of one column take .ravel())" if array.shape[1:] == (1,) else ""
 
 
 def _one_hot(array: np.ndarray[Any, Any]) -> bool:
@@ -233,6 +241,12 @@ def _class_names(path: Path, arrays: Arrays, label_keys: list[str]) -> tuple[str
         shapes = " but ".join(f"{k} {list(part.shape)}" for k, part in zip(label_keys, parts))
         raise InputError(f"{path}: {shapes}; expected one kind of labels, of as many classes")
     labels = torch.cat(parts)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        raise InputError(
+            f"{path}: {label_keys[0]} has shape {list(arrays[label_keys[0]].shape)}; expected "
+            "integers [N], one class number per image: take .ravel(), or for images that show "
+            "several classes [N, K] of 0 and 1, with two classes at least"
+        )
     if labels.ndim == 2:
         return _names_of_columns(path, arrays, labels.shape[1])
     present = torch.unique(labels).tolist()

@@ -28,7 +28,12 @@ class TrainTest(NamedTuple):
 
 
 def stratified_split(
-    data: ImageData, fraction: float, seed: int = 0, *, at_least_one: bool = False
+    data: ImageData,
+    fraction: float,
+    seed: int = 0,
+    *,
+    at_least_one: bool = False,
+    advice: str = "change the fraction",
 ) -> tuple[ImageData, ImageData]:
     """Split off `round(fraction * n)` of the n images of each class, at random.
 
@@ -38,6 +43,8 @@ def stratified_split(
         seed: which random choice. The same seed gives the same choice, whatever the state of
             torch's global generator, which is neither read nor moved.
         at_least_one: a class of 2 to 10 images gives one where the fraction would take none.
+        advice: what else can be done about a class that is too small, where the fraction is not
+            the caller's.
 
     Returns:
         (rest, part), each in the original order of the images.
@@ -55,7 +62,9 @@ def stratified_split(
         (8, [0, 1])
     """
     groups, names = strata(data)
-    rest, part = stratified_indices(groups, fraction, seed, names, at_least_one=at_least_one)
+    rest, part = stratified_indices(
+        groups, fraction, seed, names, data.name, at_least_one=at_least_one, advice=advice
+    )
     return data.subset(rest), data.subset(part)
 
 
@@ -69,7 +78,13 @@ def split_off_validation(data: ImageData, fraction: float) -> tuple[ImageData, I
     groups, names = strata(data)
     alone = torch.bincount(groups, minlength=len(names))[groups] == 1
     rest, part = stratified_indices(
-        groups.masked_fill(alone, -1), fraction, 0, names, at_least_one=True
+        groups.masked_fill(alone, -1),
+        fraction,
+        0,
+        names,
+        data.name,
+        at_least_one=True,
+        advice="take another --validation",
     )
     return (data.subset(rest), data.subset(part)) if len(part) else (data, None)
 
@@ -94,10 +109,15 @@ def stratified_indices(
     fraction: float,
     seed: int,
     class_names: tuple[str, ...],
+    source: object,
     *,
     at_least_one: bool = False,
+    advice: str,
 ) -> tuple[Tensor, Tensor]:
-    """As `stratified_split`, on labels [N] alone: the positions of (rest, part), ascending."""
+    """As `stratified_split`, on labels [N] alone: the positions of (rest, part), ascending.
+
+    `source` is what a message calls the data.
+    """
     if not 0 < fraction < 1:  # also false for NaN
         raise InputError(f"fraction is {fraction}; expected more than 0 and less than 1")
     generator = torch.Generator().manual_seed(seed)
@@ -112,8 +132,8 @@ def stratified_indices(
             taken = max(taken, 1)
         if not 0 < taken < n:
             raise InputError(
-                f"class {name!r} has {n} image{'s' if n > 1 else ''}: a fraction of {fraction:g} "
-                f"would take {taken} of them; add images to the class or change the fraction"
+                f"{source}: class {name!r} has {n} image{'s' if n > 1 else ''}: a fraction of "
+                f"{fraction:g} would take {taken} of them; add images to the class, or {advice}"
             )
         in_part[members[torch.randperm(n, generator=generator)[:taken]]] = True
     return (~in_part).nonzero().flatten(), in_part.nonzero().flatten()

@@ -32,11 +32,14 @@ def held_out_images(model: Classifier, run: RunFolder | None = None) -> ImageDat
 
 
 def images_of_run(run: RunFolder) -> ImageData | None:
-    """None where the data are gone, or are no longer those that the run began with."""
+    """None where the data are gone, or are no longer those that the run began with.
+
+    Nor are there any where an image has several classes: the page tells right from wrong by one.
+    """
     try:
         parts = load_data_of(read_train_config(run.config))
         if describe_data(parts)["sha256"] != run.read_data_facts()["sha256"]:
             return None
     except (InputError, OSError):
         return None
-    return parts.test
+    return None if parts.test.multi_label else parts.test

@@ -12,7 +12,7 @@ from torchcaps.models.capsule_classifier import CapsuleClassifier
 from torchcaps.models.decoder import Decoder
 from torchcaps.models.loss_scale import LossScale, find_loss_scale
 from torchcaps.routing.base import Routing
-from torchcaps.types import Paper, check_counts
+from torchcaps.types import Paper, check_counts, check_several
 
 __all__ = ["CapsNet"]
 
@@ -105,6 +105,7 @@ class CapsNet(CapsuleClassifier):
                 f"images of {height}×{width} are too small for two {kernel_size}×{kernel_size} "
                 f"convolutions: the smallest that works is {smallest}×{smallest}"
             )
+        decoder_hidden = check_several("decoder_hidden", decoder_hidden)
         self.loss_scale = find_loss_scale(loss_scale)
         self.conv = nn.Conv2d(self.channels, conv_channels, kernel_size, conv_stride)
         self.primary = self.primary_kind(

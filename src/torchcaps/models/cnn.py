@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from torchcaps.models.classifier import Classifier, Losses, ModelOutput
-from torchcaps.types import Paper
+from torchcaps.types import Paper, check_number, check_several
 
 __all__ = ["BaselineCNN"]
 
@@ -28,6 +28,9 @@ class BaselineCNN(Classifier):
         images `[B, C, H, W]` in [0, 1] → `ModelOutput`: pose `[B, J, 1]`, the logit of each class
         (a one-dimensional pose); activation `[B, J]`, its softmax; reconstruction None. Labels are
         not looked at.
+
+    Raises:
+        ValueError, TypeError: an option out of range, or of another type.
 
     Parameters: 35,445,522 for 28×28 grey images and ten classes.
 
@@ -59,13 +62,15 @@ class BaselineCNN(Classifier):
             raise ValueError(
                 f"label_smoothing must be from 0 up to, not including, 1, got {label_smoothing!r}"
             )
+        check_number("dropout", dropout, least=0, most=1)
         self.label_smoothing = float(label_smoothing)
         layers: list[nn.Module] = []
-        widths = [channels, *conv_channels]
+        widths = [channels, *check_several("conv_channels", conv_channels)]
         for width_in, width_out in pairwise(widths):
             layers += [nn.Conv2d(width_in, width_out, 5, padding=2), nn.ReLU()]
         layers.append(nn.Flatten())
-        widths = [widths[-1] * self.image_size[0] * self.image_size[1], *hidden]
+        flat = widths[-1] * self.image_size[0] * self.image_size[1]
+        widths = [flat, *check_several("hidden", hidden)]
         for width_in, width_out in pairwise(widths):
             layers += [nn.Linear(width_in, width_out), nn.ReLU()]
         self.layers = nn.Sequential(

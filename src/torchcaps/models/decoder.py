@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from torchcaps.losses import class_targets
+from torchcaps.types import check_several
 
 __all__ = ["Decoder"]
 
@@ -23,6 +24,9 @@ class Decoder(nn.Module):
         pose_dim: D.
         image_shape: (channels, height, width).
         hidden: widths of the hidden layers.
+
+    Raises:
+        ValueError: a width that is no positive whole number.
 
     Reference: Sabour, Frosst, Hinton (2017), §4.1 and Fig 2.
 
@@ -41,7 +45,7 @@ class Decoder(nn.Module):
     ) -> None:
         super().__init__()
         self.image_shape = tuple(image_shape)
-        widths = [num_classes * pose_dim, *hidden]
+        widths = [num_classes * pose_dim, *check_several("hidden", hidden)]
         layers: list[nn.Module] = []
         for width_in, width_out in pairwise(widths):
             layers += [nn.Linear(width_in, width_out), nn.ReLU()]

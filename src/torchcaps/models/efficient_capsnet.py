@@ -91,7 +91,7 @@ class EfficientCapsNet(CapsuleClassifier):
                 f"images of {height}×{width} are too small for the four convolutions: the smallest "
                 f"that works is {SMALLEST}×{SMALLEST}"
             )
-        self.decoder_hidden = list(decoder_hidden)
+        self.decoder_hidden = check_several("decoder_hidden", decoder_hidden)
         self.stem = convolutions([self.channels, *self.conv_channels, primary_types * primary_dim])
         for kernel, stride in KERNELS:
             height, width = (convolved_size(side, kernel, stride) for side in (height, width))
@@ -111,7 +111,7 @@ class EfficientCapsNet(CapsuleClassifier):
             loss_scale = LossScale(1.0, False, round(0.392 / math.prod(shape), 8))
         self.loss_scale = find_loss_scale(loss_scale)
         self.decoder = (
-            Decoder(self.num_classes, pose_dim, shape, decoder_hidden) if reconstruct else None
+            Decoder(self.num_classes, pose_dim, shape, self.decoder_hidden) if reconstruct else None
         )
 
     @property

@@ -109,6 +109,7 @@ class ImageCapsNet(CapsuleClassifier):
         )
         self.standardise_by(mean, std)
         self.stem_channels = check_several("stem_channels", stem_channels, 3)
+        decoder_hidden = check_several("decoder_hidden", decoder_hidden)
         plan = self.plan(halvings, kernel_size)
         self.halvings = plan.halvings
         self.stem = Stem(self.channels, kernel_size, self.stem_channels, plan)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torchcaps.layers import ClassCaps, ConvCaps, PrimaryCapsMap
 from torchcaps.models.classifier import ModelOutput
 from torchcaps.models.routed_classifier import RoutedClassifier
+from torchcaps.plain_numbers import is_whole
 from torchcaps.routing.base import Routing
 from torchcaps.routing.registry import create_routing, routing_config
 from torchcaps.types import check_counts
@@ -55,9 +56,11 @@ class MatrixCapsNet(RoutedClassifier, tags=["capsule-network", "matrix-capsules"
         )
         if len(types) != 2:
             raise ValueError(f"types must be two numbers, one for each ConvCaps, got {types!r}")
-        self.padding = padding
+        if not is_whole(padding) or padding < 0:
+            raise ValueError(f"padding must be a whole number from 0, got {padding!r}")
+        self.padding = int(padding)
         self.stem = nn.Sequential(
-            nn.Conv2d(self.channels, conv_channels, 5, 2, padding, bias=self.stem_bias),
+            nn.Conv2d(self.channels, conv_channels, 5, 2, self.padding, bias=self.stem_bias),
             nn.BatchNorm2d(conv_channels),
             nn.ReLU(),
         )

@@ -116,7 +116,12 @@ def create_routing(
         option: plain_number(value) if is_number(value) else value
         for option, value in {**routing, **options}.items()
     }
-    name = given.pop("name", None)
+    if "name" not in given:
+        raise InputError(
+            f'the routing {json.dumps(given, default=str)} has no "name": write an object such as '
+            '{"name": "em", "iterations": 3}'
+        )
+    name = given.pop("name")
     kind = find_routing(name)
     known = inspect.signature(kind).parameters
     for option in given:

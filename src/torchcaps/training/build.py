@@ -18,6 +18,8 @@ from torchcaps.routing.registry import create_routing
 from torchcaps.seeding import mix_seed
 from torchcaps.training.config import TrainConfig
 from torchcaps.training.fine_tuning import begin_from
+from torchcaps.training.first_step import check_step
+from torchcaps.training.small_sets import fit_to_size
 
 __all__ = [
     "IN_MEMORY",
@@ -59,18 +61,20 @@ def build_model(config: TrainConfig, data: ImageData) -> Classifier:
         shape["reconstruct"] = data.channels == 1
     try:
         with torch.device("meta"):
-            check_weights_fit(create_model(config.model, **{**shape, **model_options(config)}))
+            trial = create_model(config.model, **{**shape, **model_options(config)})
         options = model_options(config)
-        torch.manual_seed(mix_seed("weights", config.seed))
-        return create_model(config.model, **{**shape, **options})
     except InputError:
         raise
     except ValueError as error:
         raise InputError(f"{data.name} does not fit {config.model}: {error}") from error
-    except TypeError as error:
+    except (TypeError, RuntimeError) as error:
         if not config.model_options:
             raise
         raise InputError(f"--model-options do not fit {config.model}: {error}") from error
+    check_weights_fit(trial)
+    check_step(trial, fit_to_size(config, len(data))[0])
+    torch.manual_seed(mix_seed("weights", config.seed))
+    return create_model(config.model, **{**shape, **options})
 
 
 def begun_model(folder: Path, config: TrainConfig, data: ImageData) -> Classifier:
@@ -86,6 +90,9 @@ def begun_model(folder: Path, config: TrainConfig, data: ImageData) -> Classifie
         )
     torch.manual_seed(mix_seed("weights", config.seed))
     model, anew = begin_from(folder, data)
+    with torch.device("meta"):
+        trial = type(model)(**model.config)
+    check_step(trial, fit_to_size(config, len(data))[0])
     print(f"beginning with the weights of {folder}; drawn anew: {', '.join(anew) or 'none'}")
     return model
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from torchcaps.errors import InputError
 from torchcaps.training.config import TrainConfig
+from torchcaps.training.read_ahead import is_lost_reader
 from torchcaps.training.run import Run
 from torchcaps.training.task import Model, Task
 
@@ -81,7 +82,15 @@ def find_learning_rate(
     mean = 0.0
     for step in range(steps):
         rate = run.learning_rate(step)
-        loss = float(run.do_step().loss.detach())
+        try:
+            loss = float(run.do_step().loss.detach())
+        except RuntimeError as error:
+            if not is_lost_reader(error):
+                raise
+            raise InputError(
+                "a process that read images was killed, as where memory runs out: search again "
+                "with fewer --workers"
+            ) from error
         mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
         smooth = mean / (1 - SMOOTHING ** (step + 1))
         if not math.isfinite(smooth) or (losses and smooth > DIVERGED * min(losses)):

@@ -25,6 +25,7 @@ from torchcaps.training.interrupt import StopRequest
 from torchcaps.training.metrics import Evaluation
 from torchcaps.training.multi_label import MultiLabelClassification
 from torchcaps.training.progress import TrainingProgress, say
+from torchcaps.training.read_ahead import is_lost_reader
 from torchcaps.training.run import OtherModel, Run, apply_settings
 from torchcaps.training.run_folder import RunFolder
 from torchcaps.training.task import HeldOut, Model, Task
@@ -198,7 +199,10 @@ def images_and_model(
     kind = MultiLabelClassification if data.train.multi_label else ImageClassification
     task = kind.from_config(config, data)
     if model is None:
-        return task, build_model(config, task.training)
+        model = build_model(config, task.training)
+        if config.init is not None:  # its network is not the one that `config.model` names
+            task.model_name = type(model).__name__
+        return task, model
     check_fits(model, task.training)
     task.model_name = type(model).__name__
     return task, model
@@ -248,6 +252,12 @@ def run_to_the_end(run: Run, path: Path | None = None) -> TaskResult:
     try:
         return locked_to_the_end(run, path)
     except RuntimeError as error:
+        if is_lost_reader(error):
+            raise RunStopped(
+                f"a process that read images for the run {run.folder.path} was killed, as where "
+                f"memory runs out; its last checkpoint is whole: go on with: {run.how_to_resume}",
+                exit_code=1,
+            ) from error
         if run.sampler.world == 1 or not is_lost_connection(error):
             raise
         raise RunStopped(left_alone(run), exit_code=1) from error

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchcaps.data.image_files import ImageFiles
 from torchcaps.errors import InputError
 
-__all__ = ["ReadAhead"]
+__all__ = ["ReadAhead", "is_lost_reader"]
 
 MOST_WORKERS = 4  # where nobody says how many: as many read JPEGs as fast as one GPU trains
 Pixels = npt.NDArray[np.uint8]
@@ -84,6 +84,18 @@ class ReadAhead:
             # Where the process ends before this object: torch would first wait for 5 seconds.
             atexit.register(_close, weakref.ref(self))
         return batches
+
+
+def is_lost_reader(error: RuntimeError) -> bool:
+    """Whether torch says that a process which reads images has ended.
+
+    Its handler of the signal raises wherever the run is by then, not where images are asked for.
+
+    Example:
+        >>> is_lost_reader(RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "))
+        True
+    """
+    return str(error).startswith("DataLoader worker")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import io
 import json
 import os
 import re
@@ -255,7 +256,13 @@ def test_the_lock_that_a_kill_left_beside_a_finished_cell_is_removed(agreement, 
     assert held.exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"row": {}}', b"\xff"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"[]", b'{"row": {}}', b"\xff", b"null", b'{"row": 5, "machine": {}}',
+        b'{"row": {}, "machine": null}',
+    ],
+)  # fmt: skip
 def test_a_damaged_cell_is_named(agreement, tmp_path, content):
     folder, _ = reproduce(agreement, out=tmp_path / "out")
     path = folder / "cells" / "capsule-seed0.json"
@@ -266,10 +273,77 @@ def test_a_damaged_cell_is_named(agreement, tmp_path, content):
     reproduce(agreement, out=folder)
 
 
-def test_damaged_arrays_are_named(tiny, tmp_path):
+def test_what_a_cell_lacks_is_named(tiny, tmp_path):
     agreement = tiny(EXPERIMENTS["agreement"])
     folder, _ = reproduce(agreement, out=tmp_path / "out")
-    (folder / "cells" / "capsule-seed0.npz").write_bytes(b"PK")
+    path = folder / "cells" / "capsule-seed0.json"
+    path.write_text('{"row": {}, "machine": {}}')
+    with pytest.raises(InputError, match=re.escape(f"{path} is damaged (it lacks 'largest")):
+        reproduce(agreement, out=folder)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"settings": 5}, {"settings": "abc"}, {"settings": None}, {"scale": 3}, {"experiment": []},
+        {"data": {}}, {"data": 3},
+    ],
+)  # fmt: skip
+def test_a_damaged_experiment_is_named(agreement, tmp_path, wrong):
+    folder, _ = reproduce(agreement, out=tmp_path / "out")
+    path = folder / "experiment.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | wrong))
+    with pytest.raises(InputError, match=re.escape(f"{path} is damaged (it")):
+        reproduce(agreement, out=folder)
+
+
+def test_data_that_the_folder_does_not_name(tiny, no_run_pictures, tmp_path):
+    experiment = tiny(EXPERIMENTS["routing-logits"])
+    folder, _ = reproduce(experiment, out=tmp_path / "out")
+    path = folder / "experiment.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"data": None}))
+    with pytest.raises(InputError, match=r"began with: bring them back, or name another folder"):
+        reproduce(experiment, out=folder, seeds=2)
+
+
+def test_data_that_no_cell_can_be_trained_on(small, tmp_path):
+    images, labels = np.zeros((40, 17, 17), np.uint8), np.arange(40) % 2
+    wrong = {
+        r"has images of several classes, and every": np.stack([labels, labels * 0 + 1], 1),
+        r"has 12 images to train on, and the experiment trains on batches of 16": labels[:16],
+    }
+    for message, some in wrong.items():
+        np.savez(tmp_path / "a.npz", images=images[: len(some)], labels=some)
+        with pytest.raises(InputError, match=message):
+            reproduce(small, out=tmp_path / "out", data=str(tmp_path / "a.npz"))
+    tuned = dataclasses.replace(small.scales["smoke"], rates=(0.001, 0.002))
+    small = dataclasses.replace(small, scales={"smoke": tuned})
+    np.savez(tmp_path / "a.npz", images=images, labels=[*labels[:38].tolist(), 2, 2])
+    with pytest.raises(InputError, match=r"a: class '2' has 1 image: .*or name other data with"):
+        reproduce(small, out=tmp_path / "out", data=str(tmp_path / "a.npz"))
+    assert not (tmp_path / "out").exists()
+
+
+def without_votes(content):
+    with np.load(io.BytesIO(content)) as arrays:
+        kept = {name: arrays[name] for name in arrays.files if name != "votes"}
+    file = io.BytesIO()
+    np.savez(file, **kept)
+    return file.getvalue()
+
+
+def flipped(content):
+    spoilt = bytearray(content)
+    spoilt[60] ^= 255  # in what is compressed
+    return bytes(spoilt)
+
+
+@pytest.mark.parametrize("damage", [lambda c: b"PK", lambda c: c[:-40], flipped, without_votes])
+def test_damaged_arrays_are_named(tiny, tmp_path, damage):
+    agreement = tiny(EXPERIMENTS["agreement"])
+    folder, _ = reproduce(agreement, out=tmp_path / "out")
+    path = folder / "cells" / "capsule-seed0.npz"
+    path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(InputError, match=r"capsule-seed0.npz cannot be read .*: remove capsule-se"):
         reproduce(agreement, out=folder)
 

@@ -13,13 +13,15 @@ from reproduction.harness.registry import EXPERIMENTS
 from reproduction.harness.run import reproduce
 from reproduction.harness.scale import Scale
 from reproduction.harness.tuning import trial_part, tuned_cells, tuning_differs
-from reproduction.harness.workbench import MOST_ASIDE, Workbench
+from reproduction.harness.workbench import Workbench
 from tests.small_runs import tiny_data
 from torchcaps.errors import InputError, RunStopped
 from torchcaps.training.config import TrainConfig
 
 NETWORKS: dict[str, dict[str, Any]] = {"a": {"iterations": 1}, "b": {"learning_rate": 0.5}}
-COMPARED = ("affine", "cifar-loss", "iterations", "league", "mistakes", "multimnist", "table1")
+COMPARED = (
+    "affine", "cifar-loss", "efficiency", "iterations", "league", "mistakes", "multimnist", "table1",
+)  # fmt: skip
 
 
 def test_every_experiment_that_compares_networks_tries_as_many_rates_for_each():
@@ -111,17 +113,38 @@ def test_a_trial_sees_no_held_out_image_and_no_training_sees_those_kept_aside(to
     assert not held_out & (learnt | aside)
 
 
-def test_at_most_a_thousand_images_are_kept_aside(toy):
-    scale = toy.experiment.scales["smoke"]
+@pytest.mark.parametrize("aside", [100, 1000])
+def test_so_many_images_are_kept_aside(toy, aside):
+    scale = dataclasses.replace(toy.experiment.scales["smoke"], aside=aside)
     bench = Workbench(None, scale, None, None)
-    whole = tiny_data(9 * MOST_ASIDE)
+    whole = tiny_data(9 * aside)
     bench.whole = whole
-    assert len(bench.for_trials.data.test) == pytest.approx(MOST_ASIDE, abs=2)
+    assert len(bench.for_trials.data.test) == pytest.approx(aside, abs=2)
     assert len(bench.data.train) + len(bench.for_trials.data.test) == len(whole.train)
     assert bench.data.test is whole.test
     plain = Workbench(None, dataclasses.replace(scale, rates=()), None, None)
     plain.whole = whole
     assert plain.data is whole
+
+
+def test_what_was_kept_aside_may_be_learnt_once_the_rates_are_chosen(toy):
+    scale = dataclasses.replace(toy.experiment.scales["smoke"], aside=20, learn_aside=True)
+    bench = Workbench(None, scale, None, None)
+    bench.whole = tiny_data(90)
+    assert bench.data is bench.whole
+    trial = bench.for_trials.data
+    assert len(trial.train) + len(trial.test) == len(bench.whole.train)
+    learnt = {image.numpy().tobytes() for image in trial.train.images}
+    assert not any(image.numpy().tobytes() in learnt for image in trial.test.images)
+    assert "20 of the training images" in tuning_differs(scale)
+    assert "then learnt from" in tuning_differs(scale)
+
+
+def test_a_trial_may_be_shorter_than_a_training():
+    scale = Scale(1, 2, TrainConfig(epochs=9), rates=(0.1, 0.2), trial_epochs=3)
+    cells = tuned_cells({"a": {"iterations": 1}}, scale)
+    assert [cell.options.get("epochs") for cell in cells] == [3, 3, None, None]
+    assert "A trial has 3 epochs and one seed" in tuning_differs(scale)
 
 
 def test_a_rate_at_which_training_diverges_is_the_worst(toy):
