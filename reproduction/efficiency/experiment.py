@@ -102,7 +102,7 @@ SCALES: dict[ScaleName, Scale] = {
         default_training(data="mnist5k", epochs=2, batch_size=32),
         images=300,
         held_out=200,
-        rates=RATES[:1],
+        rates=RATES[:2],
         compared=points((40,), (0.25,)),
     ),
     "cpu": Scale(

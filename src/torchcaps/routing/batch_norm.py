@@ -35,8 +35,8 @@ class BatchNorm(nn.BatchNorm1d):
             return input if input.numel() == 0 else super().forward(input)
         if input.numel() == input.shape[1]:
             raise ValueError(
-                "in training, batch normalisation takes the mean and variance of a batch, and this "
-                "has one number for each capsule: take a batch of more samples, or call eval()"
+                "in training, batch normalisation needs more than 1 value per channel, and this "
+                "batch has one: take more samples, or call eval()"
             )
         normalised = functional.batch_norm(input, None, None, training=True, eps=self.eps)
         self.learn(input.detach())

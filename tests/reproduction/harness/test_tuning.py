@@ -20,7 +20,8 @@ from torchcaps.training.config import TrainConfig
 
 NETWORKS: dict[str, dict[str, Any]] = {"a": {"iterations": 1}, "b": {"learning_rate": 0.5}}
 COMPARED = (
-    "affine", "cifar-loss", "efficiency", "iterations", "league", "mistakes", "multimnist", "table1",
+    "affine", "cifar-loss", "efficiency", "iterations", "league", "mistakes", "multimnist",
+    "table1",
 )  # fmt: skip
 
 
@@ -64,7 +65,7 @@ def toy(tmp_path, monkeypatch):
             raise RunStopped("the loss is not finite", exit_code=1)
         return Outcome({"test_error": error, "images": len(workbench.data.test), "more": 1})
 
-    scale = Scale(1, 1, TrainConfig(data="tiny", epochs=1), rates=(0.1, 0.2))
+    scale = Scale(1, 1, TrainConfig(data="tiny", epochs=1, batch_size=8), rates=(0.1, 0.2))
     experiment = Experiment(
         name="toy", about="Toy.", scales={"smoke": scale},
         cells=lambda scale: tuned_cells(NETWORKS, scale), compute=compute,
