@@ -47,6 +47,11 @@ the batch (*costs accuracy*); the error of table1 (*higher*). The trainings are 
 ones, at one learning rate that suited r = 3, and what they did not keep is not counted: images in
 the gaps between losses and in the error of drawings, and which overlapping pairs share a digit."""
 
+COMPUTE = """\
+Trials of learning rates are trainings too. Where a row does not say how many images it saw, they
+are its epochs times all training images. The hours are those of the trainings in brackets, which
+recorded them, mostly on one core beside other work; a dash: none did."""
+
 Reports = Sequence[tuple[Published, Report]]
 
 
@@ -67,6 +72,7 @@ def page(results: Path, link: str = "../results") -> str:
         for one, report in own:
             parts += part(one, report, f"{link}/{one.folder.path.name}")
         parts += still_open(experiment, [one for one, _ in own])
+    parts += ["## Compute", compute_table([one for one, _ in reports]), COMPUTE]
     return "\n\n".join(parts) + "\n"
 
 
@@ -88,6 +94,23 @@ def summary(reports: Reports) -> str:
             lines.append([name, "", experiment.shows, "", "", "", "open"])
     header = ["experiment", "on", "claim", "published", "ours", "ours is of", "verdict"]
     return table(header, lines).replace("--:", "---")
+
+
+def compute_table(published: Sequence[Published]) -> str:
+    """What the trainings of each experiment took, a line each."""
+    body = []
+    for one in published:
+        if one.scale.training is None:
+            continue
+        own = (one.scale.config.epochs or 0) * one.facts["data"]["train"]
+        seen = sum(row.get("images_seen") or own for row in one.rows)
+        times = [
+            row["training_seconds"] for row in one.rows if row.get("training_seconds") is not None
+        ]
+        hours = f"{sum(times) / 3600:.1f} ({len(times)})" if times else "–"
+        body.append([one.experiment.name, setting(one), len(one.rows), f"{seen / 1e6:.1f}", hours])
+    header = ["", "on", "trainings", "images seen, millions", "hours on the clock"]
+    return table(header, body)
 
 
 def without_claim(experiment: Experiment, report: Report) -> Finding:
