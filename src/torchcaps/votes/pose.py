@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from torchcaps.types import check_counts, check_float_tensor
+from torchcaps.types import check_counts, check_float_tensor, is_exporting
 from torchcaps.votes.base import Votes
 
 __all__ = ["PoseVotes"]
@@ -36,7 +36,8 @@ class PoseVotes(Votes):
 
     def __post_init__(self) -> None:
         check_float_tensor("pose", self.pose)
-        check_counts(out_caps=self.out_caps, out_dim=self.out_dim)
+        if not is_exporting():  # a traced program's sizes are tensors
+            check_counts(out_caps=self.out_caps, out_dim=self.out_dim)
 
     @property
     def shape(self) -> torch.Size:

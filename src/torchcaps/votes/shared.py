@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from torchcaps.types import check_counts, check_float_tensor
+from torchcaps.types import check_counts, check_float_tensor, is_exporting
 from torchcaps.votes.base import Votes
 
 __all__ = ["SharedVotes"]
@@ -34,7 +34,8 @@ class SharedVotes(Votes):
         check_float_tensor("votes", self.tensor)
         if self.tensor.dim() < 2:
             raise ValueError(f"votes must be [..., I, D], got shape {tuple(self.tensor.shape)}")
-        check_counts(out_caps=self.out_caps)
+        if not is_exporting():  # a traced program's sizes are tensors
+            check_counts(out_caps=self.out_caps)
 
     @property
     def shape(self) -> torch.Size:

@@ -30,6 +30,7 @@ from torchcaps.kernels.cpu_vectors import (
     zeros,
 )
 from torchcaps.kernels.dynamic_cpu.steps import (
+    MANY,
     add_pose,
     add_squash_backward,
     add_weighted,
@@ -186,6 +187,7 @@ def sweep_few(lanes, w, u, x, a, ds, uniform, J, leaky, detach, dw, d_pose, coun
     c = scratch(iterations * J, u).reshape(iterations, J, L)
     g = scratch(iterations * J, u).reshape(iterations, J, L)
     dx, du = scratch(R, u), scratch(N * P, u).reshape(N, P, L)
+    part = scratch(N * P, u).reshape(N, P, L)
     k = claim(counter)
     while k < stop:
         for n in range(N):
@@ -196,7 +198,10 @@ def sweep_few(lanes, w, u, x, a, ds, uniform, J, leaky, detach, dw, d_pose, coun
         du[:] = 0
         # One after the other: with W and dW at once, sixteen lines each would fight for places in
         # the cache.
-        pose_backward_few(lanes, w, x[k], k * L, du)
+        for begin in range(0, R, MANY):
+            part[:] = 0
+            pose_backward_few(lanes, w, x[k], k * L, begin, min(R, begin + MANY), part)
+            du += part
         weight_backward_few(lanes, x[k], u[k], k * L, dw)
         for n in range(N):
             for m in range(min(L, d_pose.shape[1] - k * L)):
@@ -206,11 +211,11 @@ def sweep_few(lanes, w, u, x, a, ds, uniform, J, leaky, detach, dw, d_pose, coun
 
 
 @compiled
-def pose_backward_few(lanes, w, dx, i, du):
-    """du[n] += Σ_r w[i:i + L, r] dx[n, r]"""
+def pose_backward_few(lanes, w, dx, i, begin, end, du):
+    """du[n] += Σ_r w[i:i + L, r] dx[n, r], with r from begin to end"""
     N, P = du.shape[:2]
     eights = P - P % 8
-    for r in range(w.shape[1]):
+    for r in range(begin, end):
         for p in range(0, eights, 8):
             columns = load_eight_columns(lanes, w, i, r, p)
             for n in range(N):

@@ -12,9 +12,9 @@ Numba's cache breaks them.)
 """
 
 from torchcaps.kernels.compile_cache import compiled
-from torchcaps.kernels.cpu_vectors import add_totals, claim, fma, load, store, total, zeros
+from torchcaps.kernels.cpu_vectors import add, add_totals, claim, fma, load, store, total, zeros
 from torchcaps.kernels.dynamic_cpu.steps import (
-    FEW,
+    MANY,
     add_weighted,
     form_votes,
     scratch,
@@ -24,6 +24,9 @@ from torchcaps.kernels.dynamic_cpu.steps import (
 )
 
 __all__ = ["first_iteration", "iterate", "iterate_backward", "pack", "sweep"]
+
+
+AT_ONCE = 16  # terms of a sum of votes that is taken without them
 
 
 @compiled
@@ -50,7 +53,7 @@ def first_iteration(lanes, w, u, uniform, step, s, counter, stop):
     """
     I, N, P, _ = u.shape
     own = 1 if w.shape[0] > 1 else 0
-    few = max(1, FEW // P)
+    few = max(1, AT_ONCE // P)
     item = claim(counter)
     while item < stop:
         k, n = item // N, item % N
@@ -179,22 +182,28 @@ def pose_backward(lanes, w, dx, du):
     """du[p] = Σ_r w[r, p] dx[r]"""
     R, P = w.shape
     for p in range(0, P - P % 4, 4):
-        u0 = u1 = u2 = u3 = zeros(lanes, w)
-        for r in range(R):
-            dxr = load(lanes, dx, r)
-            u0 = fma(w[r, p], dxr, u0)
-            u1 = fma(w[r, p + 1], dxr, u1)
-            u2 = fma(w[r, p + 2], dxr, u2)
-            u3 = fma(w[r, p + 3], dxr, u3)
-        store(du, p, u0)
-        store(du, p + 1, u1)
-        store(du, p + 2, u2)
-        store(du, p + 3, u3)
+        s0 = s1 = s2 = s3 = zeros(lanes, w)
+        for begin in range(0, R, MANY):
+            u0 = u1 = u2 = u3 = zeros(lanes, w)
+            for r in range(begin, min(R, begin + MANY)):
+                dxr = load(lanes, dx, r)
+                u0 = fma(w[r, p], dxr, u0)
+                u1 = fma(w[r, p + 1], dxr, u1)
+                u2 = fma(w[r, p + 2], dxr, u2)
+                u3 = fma(w[r, p + 3], dxr, u3)
+            s0, s1, s2, s3 = add(s0, u0), add(s1, u1), add(s2, u2), add(s3, u3)
+        store(du, p, s0)
+        store(du, p + 1, s1)
+        store(du, p + 2, s2)
+        store(du, p + 3, s3)
     for p in range(P - P % 4, P):
-        u0 = zeros(lanes, w)
-        for r in range(R):
-            u0 = fma(w[r, p], load(lanes, dx, r), u0)
-        store(du, p, u0)
+        s0 = zeros(lanes, w)
+        for begin in range(0, R, MANY):
+            u0 = zeros(lanes, w)
+            for r in range(begin, min(R, begin + MANY)):
+                u0 = fma(w[r, p], load(lanes, dx, r), u0)
+            s0 = add(s0, u0)
+        store(du, p, s0)
 
 
 @compiled

@@ -31,6 +31,7 @@ from torchcaps.kernels.cpu_vectors import (
 
 __all__ = [
     "FEW",
+    "MANY",
     "add_all",
     "add_pose",
     "add_squash_backward",
@@ -44,6 +45,7 @@ __all__ = [
 ]
 
 FEW = 32  # terms of a sum taken one after the other; longer ones would lose digits
+MANY = 128  # the same of products, where to begin anew costs more
 
 
 @compiled
