@@ -18,7 +18,6 @@ __all__ = [
     "Votes",
     "WrappedVotes",
     "as_votes",
-    "check_votes",
     "softmax_over_parents",
 ]
 
@@ -151,12 +150,19 @@ class FormedVotes(Votes):
 
 @dataclass(frozen=True)
 class WrappedVotes(Votes):
-    """Other votes, with another competition: a kind overrides `compete` and `evidence`."""
+    """Other votes, with another competition: a kind overrides `compete` and `evidence`.
+
+    Raises:
+        TypeError: no `Votes`.
+    """
 
     votes: Votes
 
     def __post_init__(self) -> None:
-        check_votes(self.votes)
+        if not isinstance(self.votes, Votes):
+            raise TypeError(
+                f"votes must be Votes, such as FormedVotes(tensor), got {type(self.votes).__name__}"
+            )
 
     @property
     def shape(self) -> torch.Size:
@@ -193,14 +199,6 @@ class WrappedVotes(Votes):
 
     def masked(self, mask: Tensor) -> Self:
         return replace(self, votes=self.votes.masked(mask))
-
-
-def check_votes(votes: object) -> None:
-    """Raise `TypeError` unless these are `Votes`."""
-    if not isinstance(votes, Votes):
-        raise TypeError(
-            f"votes must be Votes, such as FormedVotes(tensor), got {type(votes).__name__}"
-        )
 
 
 def as_votes(votes: object) -> Votes:

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from torchcaps.types import check_bool_tensor, check_float_tensor, check_last_axes
-from torchcaps.votes.base import Votes, check_votes
+from torchcaps.votes.base import WrappedVotes
 
 __all__ = ["InterestVotes"]
 
 
 @dataclass(frozen=True)
-class InterestVotes(Votes):
+class InterestVotes(WrappedVotes):
     """Votes with the logits that routing starts from, and with output capsules that are left out.
 
     Args:
@@ -32,12 +32,11 @@ class InterestVotes(Votes):
         0.0
     """
 
-    votes: Votes
     logits: Tensor | None = None
     present: Tensor | None = None
 
     def __post_init__(self) -> None:
-        check_votes(self.votes)
+        super().__post_init__()
         capsules = self.votes.shape[-3:-1]
         if self.logits is not None:
             check_float_tensor("logits", self.logits)
@@ -46,35 +45,9 @@ class InterestVotes(Votes):
             check_bool_tensor("present", self.present)
             check_last_axes("present", self.present, "J", capsules[1:])
 
-    @property
-    def shape(self) -> torch.Size:
-        return self.votes.shape
-
-    @property
-    def factors(self) -> tuple[Tensor, ...]:
-        return self.votes.factors
-
-    @property
-    def in_pose(self) -> Tensor | None:
-        return self.votes.in_pose
-
-    @property
-    def formed(self) -> bool:
-        return self.votes.formed
-
-    @property
-    def biased(self) -> bool:
-        return self.votes.biased
-
-    def with_factors(self, *factors: Tensor) -> "InterestVotes":
-        return replace(self, votes=self.votes.with_factors(*factors))
-
     def select(self, inputs: slice) -> "InterestVotes":
         logits = None if self.logits is None else self.logits[..., inputs, :]
         return replace(self, votes=self.votes.select(inputs), logits=logits)
-
-    def materialize(self) -> Tensor:
-        return self.votes.materialize()
 
     def masked(self, mask: Tensor) -> "InterestVotes":
         logits = self.logits
