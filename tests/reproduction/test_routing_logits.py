@@ -11,18 +11,25 @@ from tests.small_runs import tiny_data
 from torchcaps.models import CapsNet, create_model
 
 
-def test_logit_changes_against_scalar_loops():
+def measured(routing):
+    """What is measured of a network of loud capsules, its votes in float64, and the network."""
     torch.manual_seed(1)
-    model = create_model("capsnet_small", image_size=17, num_classes=3, reconstruct=False).eval()
+    model = create_model(
+        "capsnet_small", image_size=17, num_classes=3, reconstruct=False, routing=routing
+    ).eval()
     assert isinstance(model, CapsNet)
     with torch.no_grad():
         model.primary.conv.weight.mul_(20)
         model.classes.weight.mul_(5)
-    data = tiny_data(20).test
-    found = logit_changes(model, data)
-    images, _ = data.batch(torch.arange(len(data)))
-    with torch.no_grad():
-        u_hat = model.classes.votes(model.primary_capsules(images)).materialize().double().numpy()
+        data = tiny_data(20).test
+        images, _ = data.batch(torch.arange(len(data)))
+        votes = model.classes.votes(model.primary_capsules(images)).materialize().double()
+    return logit_changes(model, data), votes, model
+
+
+def test_logit_changes_against_scalar_loops():
+    found, votes, _ = measured("dynamic")
+    u_hat = votes.numpy()
     trace = dynamic_oracle.procedure_1(u_hat, 10)
     change = np.array([np.einsum("bijd,bjd->bij", u_hat, v) for v in trace["v"][:-1]])
     assert found["logit"] == pytest.approx(np.abs(change).mean((1, 2, 3)).tolist(), rel=1e-4)
@@ -34,20 +41,7 @@ def test_logit_changes_against_scalar_loops():
 
 def test_replaced_logits_change_by_what_the_output_moves():
     """b^{t+1} − b^t = û · (v^t − v^{t−1}), by loops that replace b."""
-    torch.manual_seed(2)
-    routing = {"name": "dynamic", "accumulate": False}
-    model = create_model(
-        "capsnet_small", image_size=17, num_classes=3, reconstruct=False, routing=routing
-    ).eval()
-    assert isinstance(model, CapsNet)
-    with torch.no_grad():
-        model.primary.conv.weight.mul_(20)
-        model.classes.weight.mul_(5)
-    data = tiny_data(20).test
-    found = logit_changes(model, data)
-    images, _ = data.batch(torch.arange(len(data)))
-    with torch.no_grad():
-        u_hat = model.classes.votes(model.primary_capsules(images)).materialize().double()
+    found, u_hat, model = measured({"name": "dynamic", "accumulate": False})
     logits = [torch.zeros(u_hat.shape[:-1], dtype=torch.float64)]
     for _ in range(9):
         s = (logits[-1].softmax(dim=-1).unsqueeze(-1) * u_hat).sum(dim=1)

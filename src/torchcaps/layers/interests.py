@@ -291,9 +291,10 @@ def attend_to_interests(interests: Tensor, target: Tensor, power: float = 1.0) -
 
 
 def raised(fit: Tensor, power: float) -> Tensor:
-    """max(fit, 0)^power, less the largest of a row, `[B, K]`: what overflows is then at least 0.
+    """max(fit, 0)^power less the largest of its row, `[B, K]`, which a softmax does not notice.
 
-    The slope of a power below 1 is infinite at 0; here it is 0.
+    So the largest is 0 where its power would overflow. The slope of a power below 1, which is
+    infinite at 0, is 0 there.
     """
     if power == 0:
         return torch.zeros_like(fit)
@@ -317,12 +318,12 @@ def starting_logits(
     Returns:
         `[length, interests]`, float64.
 
+    Raises:
+        ValueError, TypeError: a length or a number of interests below 1.
+
     Example:
         >>> torch.equal(starting_logits(50, 4)[:7, :2], starting_logits(7, 2))
         True
-
-    Raises:
-        ValueError, TypeError: a length or a number of interests below 1.
     """
     length, interests = check_counts(length=length, interests=interests)
     s = torch.arange(length, device=device).unsqueeze(1)

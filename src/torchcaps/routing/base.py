@@ -192,7 +192,8 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
         return {}
 
     def begin(self, tile: Tile) -> StateT:
-        """The state before the first iteration, from the first tile; a constant in backward."""
+        """The state before the first iteration, from some of the input capsules; a constant in
+        backward."""
         return cast(StateT, ())
 
     def widen(self, state: StateT, other: StateT) -> StateT:
@@ -335,14 +336,22 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
         operation of torch's.
 
         Running statistics are among them in evaluation alone; in training they would be lost.
+
+        Raises:
+            TypeError: something learned has more bits than it is computed in.
         """
         wanted = torch.promote_types(votes.dtype, torch.float32)
         buffers = () if self.training else self.named_buffers()
-        return {
-            name: tensor.to(wanted)
-            for name, tensor in (*self.named_parameters(), *buffers)
-            if tensor.is_floating_point() and tensor.dtype.itemsize < wanted.itemsize
-        }
+        narrow = {}
+        for name, tensor in (*self.named_parameters(), *buffers):
+            if tensor.is_floating_point() and tensor.dtype.itemsize > wanted.itemsize:
+                raise TypeError(
+                    f"votes are {votes.dtype} and {name} of {type(self).__name__} is "
+                    f"{tensor.dtype}: convert the votes, or the routing with its .float()"
+                )
+            if tensor.is_floating_point() and tensor.dtype.itemsize < wanted.itemsize:
+                narrow[name] = tensor.to(wanted)
+        return narrow
 
     def with_tensors(self, tensors: dict[str, Tensor], do: Callable[[Self], ResultT]) -> ResultT:
         """What `do` gives for this routing with these tensors in the place of its own."""
@@ -366,13 +375,6 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
                 "layer, or call build(in_caps, in_dim, out_caps, out_dim)"
             )
         votes = as_votes(votes)
-        computed_in = torch.promote_types(votes.dtype, torch.float32)
-        for name, parameter in self.named_parameters():
-            if torch.promote_types(parameter.dtype, computed_in) != computed_in:
-                raise TypeError(
-                    f"votes are {votes.dtype} and {name} of {type(self).__name__} is "
-                    f"{parameter.dtype}: convert the votes, or the routing with its .float()"
-                )
         if self.training and votes.dtype == torch.float64:
             for name, statistic in self.named_buffers():
                 if statistic.dtype == torch.float32:

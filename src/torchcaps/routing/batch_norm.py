@@ -31,8 +31,10 @@ class BatchNorm(nn.BatchNorm1d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise; in training by the batch, which the running statistics learn from."""
-        if not self.training or input.numel() == 0:  # no sample, nothing to learn
-            return input if input.numel() == 0 else super().forward(input)
+        if input.numel() == 0:  # no sample, nothing to learn
+            return input
+        if not self.training:
+            return super().forward(input)
         if input.numel() == input.shape[1]:
             raise ValueError(
                 "in training, batch normalisation needs more than 1 value per channel, and this "

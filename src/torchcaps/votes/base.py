@@ -13,13 +13,7 @@ from torch import Tensor
 
 from torchcaps.types import check_float_tensor
 
-__all__ = [
-    "FormedVotes",
-    "Votes",
-    "WrappedVotes",
-    "as_votes",
-    "softmax_over_parents",
-]
+__all__ = ["FormedVotes", "Votes", "WrappedVotes", "as_votes", "softmax_over_parents"]
 
 
 class Votes(ABC):
