@@ -321,3 +321,10 @@ def test_attention_to_interests_refuses(
 ) -> None:
     with pytest.raises((ValueError, TypeError), match=message):
         attend_to_interests(interests, target, power)
+
+
+def test_evidence_is_that_of_the_interests_that_are_present() -> None:
+    present = torch.tensor([[True, False, True]])
+    scores = torch.randn(1, 5, 3)
+    found = InterestVotes(FormedVotes(torch.randn(1, 5, 3, 4)), present=present).evidence(scores)
+    torch.testing.assert_close(found, torch.logsumexp(scores[..., [0, 2]], dim=-1))
