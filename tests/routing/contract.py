@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -148,7 +149,8 @@ def equal_votes_and_single_capsules_are_finite(make: Make) -> None:
 
 
 def nothing_comes_of_nothing(make: Make) -> None:
-    """An empty batch, and no input capsules at all."""
+    """An empty batch, no input capsules at all, no output capsules; votes without a component are
+    refused."""
     u, W, a = factors(batch=0)
     routing = make()
     routing.backend = "auto"
@@ -158,6 +160,17 @@ def nothing_comes_of_nothing(make: Make) -> None:
     routing.backend = "auto"
     if not routing.needs_pose:
         assert all(bool(part.isfinite().all()) for part in routing(none))
+    for inputs in (0, I):
+        if not routing.makes_votes and (inputs or not routing.needs_pose):
+            without = make(in_caps=I, out_caps=0)
+            without.backend = "auto"
+            u, W, a = factors(inputs, outputs=0)
+            pose, activation, *_ = results(without, [u, W], a)
+            assert (pose.shape[:-1], activation.shape) == ((3, 0), (3, 0))
+            assert without.trace(LinearVotes(u, W), a).coupling.shape[-2:] == (inputs, 0)
+    u, W, a = factors(dim=0)
+    with pytest.raises(ValueError, match="votes .* must have at least one component"):
+        make()(LinearVotes(u, W), a)
 
 
 def the_order_of_the_outputs_is_carried_through(make: Make) -> None:

@@ -382,6 +382,10 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
                         f"votes are torch.float64 and {name} of {type(self).__name__} is "
                         "torch.float32: convert the votes, or the routing with its .double()"
                     )
+        if votes.shape[-1] == 0:
+            raise ValueError(
+                f"votes [..., I, J, D] must have at least one component, got {tuple(votes.shape)}"
+            )
         check_sizes(votes, self.built_for, type(self).__name__)
         children = votes.shape[:-2]
         if self.needs_pose and votes.in_pose is None:

@@ -221,6 +221,8 @@ def max_min(logits: Tensor) -> Tensor:
         tensor([[0.0000, 0.2500, 1.0000],
                 [1.0000, 1.0000, 1.0000]])
     """
+    if logits.shape[-1] == 0:
+        return logits
     least, most = logits.amin(dim=-1, keepdim=True), logits.amax(dim=-1, keepdim=True)
     extent = most - least
     equal = extent < torch.finfo(extent.dtype).tiny

@@ -131,6 +131,5 @@ def spread_about(mean: Tensor, statistics: Moments, centre: Tensor, scale: Tenso
 
 def constant_if_too_large(logits: Tensor, scale: Tensor) -> Tensor:
     """The logits, without a gradient where squares of the votes overflow: theirs would too."""
-    largest = scale.amax(dim=-2, keepdim=True)  # [..., 1, 1]
-    too_large = largest > math.sqrt(torch.finfo(largest.dtype).max)
-    return torch.where(too_large, logits.detach(), logits)
+    too_large = scale > math.sqrt(torch.finfo(scale.dtype).max)
+    return torch.where(too_large.any(dim=-2, keepdim=True), logits.detach(), logits)

@@ -154,7 +154,7 @@ class VariationalRouting(GaussianRouting[State]):
 
     def couple_first(self, tile: Tile, logits: Tensor) -> Tensor:
         """1/J, at each position that sees a child, where positions compete (as published)."""
-        return torch.full_like(logits, 1 / logits.shape[-1])
+        return torch.full_like(logits, 1 / max(1, logits.shape[-1]))
 
     def gather(self, tile: Tile, coupling: Tensor, state: State) -> Moments:
         found = moments(tile, coupling)
@@ -209,9 +209,9 @@ class VariationalRouting(GaussianRouting[State]):
         )
         cost = (state.log_share.exp() * entropy).squeeze(-1) + self.beta_u
         logit, mean = self.beta_a - cost, state.mean
-        J, D = mean.shape[-2:]
-        logit = self.norm_activation(logit.reshape(-1, J)).reshape(logit.shape)
-        pose = self.norm_pose(mean.reshape(-1, J, D)).reshape(mean.shape)
+        samples = logit.unsqueeze(0).flatten(0, -2), mean.unsqueeze(0).flatten(0, -3)
+        logit = self.norm_activation(samples[0]).reshape(logit.shape)
+        pose = self.norm_pose(samples[1]).reshape(mean.shape)
         return Capsules(pose, torch.sigmoid(logit))
 
     def full(self, x: Tensor) -> Tensor:
