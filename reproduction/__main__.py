@@ -36,10 +36,11 @@ class Reproduce:
     """The experiment; --list names all."""
     list: bool = False
     """Say what experiments there are, and what each costs at every scale."""
-    scale: Literal["smoke", "cpu", "few", "full", "paper"] = "smoke"
+    scale: Literal["smoke", "cpu", "few", "full", "large", "paper"] = "smoke"
     """smoke (under a minute, digits of the package), cpu (two cores, about an hour), paper (the
     original setup, for a GPU), and where the experiment has them few (few images for so long that a
-    network could overfit) and full (all images, a small network: hours on two cores)."""
+    network could overfit), full (all images, small networks: hours on two cores) and large (the
+    paper's network for a few epochs)."""
     seeds: int | None = None
     """Trainings of each kind; default: as --list says."""
     data: str | None = None

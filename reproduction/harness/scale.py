@@ -14,7 +14,7 @@ __all__ = [
     "published_training",
 ]
 
-ScaleName = Literal["smoke", "cpu", "few", "full", "paper"]
+ScaleName = Literal["smoke", "cpu", "few", "full", "large", "paper"]
 RATES = (0.001, 0.003, 0.009)  # learning rates that are tried for each network
 
 

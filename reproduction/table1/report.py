@@ -13,11 +13,12 @@ from reproduction.harness.comparison import (
 from reproduction.harness.crossed import Estimate
 from reproduction.harness.experiment import Finding, Report, Results
 from reproduction.harness.markdown import interval, plus_minus, table
+from reproduction.harness.scale import Scale
 from reproduction.harness.statistics import summarise
 from reproduction.harness.tuning import trial_part
 from reproduction.harness.verdict import LEAST_SEEDS, judge, too_few
 
-__all__ = ["BEST", "COMPARISONS", "reached", "report"]
+__all__ = ["BEST", "COMPARISONS", "compared", "reached", "report"]
 
 COMPARISONS = {
     "cnn": Comparison("baseline CNN", {"model": "baseline_cnn", "learning_rate": 0.001}, 0.39),
@@ -36,12 +37,14 @@ PAIRS = [("r1-reconstruction", BEST), ("r3", BEST), ("cnn", BEST)]
 
 def report(results: Results) -> Report:
     """Ours beside the published, and the differences that the table is read for."""
-    rows = {name: results.of(name) for name in COMPARISONS}
+    networks = compared(results.scale)
+    rows = {name: results.of(name) for name in networks}
     errors = {name: [row["test_error"] for row in own] for name, own in rows.items()}
-    known = {name: error_of(results, name) for name in COMPARISONS}
-    judged = judge(differences(results, COMPARISONS, PAIRS))
+    known = {name: error_of(results, name) for name in networks}
+    pairs = [pair for pair in PAIRS if networks.keys() >= set(pair)]
+    judged = judge(differences(results, networks, pairs))
     draw_errors(
-        COMPARISONS, errors, known,
+        networks, errors, known,
         title="Test error on MNIST after the last epoch; published: mean ± spread",
         measured="test error, %", path=results.folder / "errors.png",
     )  # fmt: skip
@@ -53,7 +56,7 @@ def report(results: Results) -> Report:
             interval(known[name], least=0),
             f"{1000 * min(row['seconds_per_step'] for row in rows[name]):.0f}",
         ]
-        for name, one in COMPARISONS.items()
+        for name, one in networks.items()
     ]
     header = ["", "published, %", "ours, %", "95 % interval", "quickest training step, ms"]
     best = (
@@ -64,13 +67,12 @@ def report(results: Results) -> Report:
         f"{COMPARISONS[BEST].label}: {best[0]} (published {best[1]})",
         *map(said_of, judged),
     ]
-    labels = {name: one.label for name, one in COMPARISONS.items()}
+    labels = {name: one.label for name, one in networks.items()}
     parts = [
         "![Test error of every line, with the published one](errors.png)",
         table(header, lines),
         "Mean ± standard deviation over the seeds; last epoch; intervals over seeds and images.",
-        "## Differences",
-        *judgement_part(judged),
+        *(["## Differences", *judgement_part(judged)] if judged else []),
         *budget_part({labels[name]: own for name, own in rows.items()}, results.scale),
         *trial_part(results, labels),
     ]
@@ -82,6 +84,11 @@ def report(results: Results) -> Report:
         *map(finding_of, judged),
     ]  # fmt: skip
     return Report(figures, "\n\n".join(parts), findings)
+
+
+def compared(scale: Scale) -> dict[str, Comparison]:
+    """The networks of a scale."""
+    return {name: COMPARISONS[name] for name in scale.compared or COMPARISONS}
 
 
 def reached(ours: Estimate) -> str:

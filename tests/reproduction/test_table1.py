@@ -1,11 +1,14 @@
 """Table 1: errors beside the published ones, and the small baseline."""
 
+import dataclasses
 import math
 
 import pytest
 import torch
 
 from reproduction.harness.crossed import Estimate
+from reproduction.harness.registry import EXPERIMENTS
+from reproduction.harness.run import reproduce
 from reproduction.table1 import report as table1
 from reproduction.table1.experiment import shrunk_cnn
 from torchcaps.models import BaselineCNN
@@ -34,3 +37,19 @@ def test_the_small_baseline_has_weights_of_the_seed():
 )
 def test_where_the_published_error_lies(estimate, answer):
     assert table1.reached(estimate) == answer
+
+
+@pytest.mark.usefixtures("no_run_pictures")
+def test_the_papers_network_is_trained_alone(tiny, tmp_path):
+    large = EXPERIMENTS["table1"].scales["large"]
+    assert (large.config.model, large.images, large.compared) == ("capsnet", None, (table1.BEST,))
+    experiment = tiny(EXPERIMENTS["table1"])
+    alone = dataclasses.replace(experiment.scales["smoke"], compared=large.compared)
+    experiment = dataclasses.replace(experiment, scales={"smoke": alone})
+    folder, lines = reproduce(experiment, "smoke", out=tmp_path / "out")
+    (line,) = lines
+    assert line.startswith("CapsNet, r = 3, reconstruction: ")
+    text = (folder / "report.md").read_text()
+    assert "nothing is compared" in text
+    assert "## Differences" not in text
+    assert "| baseline CNN" not in text
