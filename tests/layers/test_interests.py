@@ -10,7 +10,7 @@ from torch import Tensor
 
 from torchcaps import InterestCaps, LinearVotes, SelfAttentiveInterests, dynamic_routing
 from torchcaps.layers import attend_to_interests
-from torchcaps.layers.interests import starting_logits
+from torchcaps.layers.interest_logits import starting_logits
 from torchcaps.routing.interests import InterestRouting
 from torchcaps.votes import FormedVotes
 from torchcaps.votes.interests import InterestVotes

@@ -169,7 +169,7 @@ def nothing_comes_of_nothing(make: Make) -> None:
             assert (pose.shape[:-1], activation.shape) == ((3, 0), (3, 0))
             assert without.trace(LinearVotes(u, W), a).coupling.shape[-2:] == (inputs, 0)
     u, W, a = factors(dim=0)
-    with pytest.raises(ValueError, match="votes .* must have at least one component"):
+    with pytest.raises(ValueError, match=r"votes .* must have at least one component"):
         make()(LinearVotes(u, W), a)
 
 

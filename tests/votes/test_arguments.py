@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from torchcaps import ConvCaps
-from torchcaps.layers.interests import starting_logits
+from torchcaps.layers.interest_logits import starting_logits
 from torchcaps.votes import ConvolvedVotes, MapVotes, PoseVotes, SharedVotes
 from torchcaps.votes.interests import InterestVotes
 

@@ -6,9 +6,11 @@ from torchcaps.layers.concurrent import route_concurrently
 from torchcaps.layers.conv import ConvCaps
 from torchcaps.layers.convolved import ConvolvedCaps, DeconvCaps
 from torchcaps.layers.dense import DenseCaps
-from torchcaps.layers.interests import InterestCaps, SelfAttentiveInterests, attend_to_interests
+from torchcaps.layers.interest_attention import attend_to_interests
+from torchcaps.layers.interests import InterestCaps
 from torchcaps.layers.primary import PrimaryCaps, WholeMapCaps
 from torchcaps.layers.primary_map import PrimaryCapsMap
+from torchcaps.layers.self_attentive_interests import SelfAttentiveInterests
 
 __all__ = [
     "ClassCaps",

@@ -1,7 +1,6 @@
 """Several interests of a user, from the items of their history: a layer for recommenders."""
 
 import copy
-import math
 from collections.abc import Mapping
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
@@ -10,19 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from torchcaps.layers.interest_logits import starting_logits
+from torchcaps.layers.item_mask import as_mask
 from torchcaps.routing.base import Routing
 from torchcaps.routing.registry import create_routing
-from torchcaps.types import (
-    check_choice,
-    check_counts,
-    check_float_tensor,
-    check_number,
-    check_same_dtype,
-)
+from torchcaps.types import check_choice, check_counts, check_float_tensor, check_same_dtype
 from torchcaps.votes import LinearVotes, SharedVotes, Votes
 from torchcaps.votes.interests import InterestVotes
 
-__all__ = ["InterestCaps", "SelfAttentiveInterests", "attend_to_interests", "starting_logits"]
+__all__ = ["InterestCaps"]
 
 NUMBERS = ("all", "log2(1+n)", "log2(n)", "ln(n)")
 
@@ -198,146 +193,6 @@ class InterestCaps(nn.Module):
         return f"{dim} → {interests}×{out_dim}, {options}"
 
 
-class SelfAttentiveInterests(nn.Module):
-    """K interests of each user, by attention over the items; no routing.
-
-    H = tanh((e_s + position_s) W1 + b1),  A = softmax_s(H W2 + b2),  v_k = Σ_s A_sk e_s
-
-    Args:
-        dim: P, components of an item and of an interest.
-        interests: K.
-        hidden: width of H; default: 4 · dim.
-        length: the largest S; with it, positions have embeddings of their own. Default: none.
-
-    Shape:
-        items `[B, S, P]`, mask or lengths as for `InterestCaps` → interests `[B, K, P]`. The
-        values are items without position. A user without items gets zeros.
-
-    Reference: Cen and others (2020), *Controllable Multi-Interest Framework for Recommendation*,
-    KDD (ComiRec-SA).
-
-    Example:
-        >>> SelfAttentiveInterests(16, 4)(torch.randn(2, 50, 16), torch.tensor([50, 3])).shape
-        torch.Size([2, 4, 16])
-    """
-
-    def __init__(
-        self, dim: int, interests: int, hidden: int | None = None, length: int | None = None
-    ) -> None:
-        super().__init__()
-        dim, interests, hidden = check_counts(
-            dim=dim, interests=interests, hidden=4 * dim if hidden is None else hidden
-        )
-        self.inner = nn.Linear(dim, hidden)
-        self.outer = nn.Linear(hidden, interests)
-        self.register_parameter("position", None)
-        if length is not None:
-            (length,) = check_counts(length=length)
-            self.position = nn.Parameter(0.1 * torch.randn(length, dim))
-
-    if TYPE_CHECKING:
-
-        def __call__(self, items: Tensor, mask: Tensor | None = None) -> Tensor: ...
-
-    def forward(self, items: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Items `[B, S, P]`, mask `[B, S]` or lengths `[B]` → interests `[B, K, P]`."""
-        length = None if self.position is None else len(self.position)
-        counted = as_mask(mask, items, self.inner.in_features, length).unsqueeze(-1)
-        check_same_dtype("items", items, self.inner.weight)
-        items = items.masked_fill(~counted, 0)
-        placed = items if length is None else items + self.position[: items.shape[1]]
-        scores = self.outer(torch.tanh(self.inner(placed)))  # [B, S, K]
-        scores = scores.masked_fill(~counted, torch.finfo(scores.dtype).min)
-        attention = torch.softmax(scores, dim=1) * counted
-        return torch.einsum("bsk,bsp->bkp", attention, items)
-
-
-def attend_to_interests(interests: Tensor, target: Tensor, power: float = 1.0) -> Tensor:
-    """The interests as one vector, weighted by how they fit a target item.
-
-    Σ_k softmax_k((v_k · e)^power) v_k
-
-    Args:
-        interests: v, `[B, K, D]`.
-        target: e, `[B, D]`.
-        power: at least 0; `math.inf` takes the interest that fits best, as ComiRec does. Scalar
-            products below 0 count as 0 where power is not 1.
-
-    Returns:
-        `[B, D]`.
-
-    Reference: Li and others (2019), MIND, label-aware attention.
-
-    Example:
-        >>> interests = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
-        >>> attend_to_interests(interests, torch.tensor([[0.1, 2.0]]), power=torch.inf)
-        tensor([[0., 1.]])
-    """
-    check_float_tensor("interests", interests)
-    check_float_tensor("target", target)
-    if interests.dim() != 3 or target.shape != (len(interests), interests.shape[2]):
-        raise ValueError(
-            f"interests must be [B, K, D] and target [B, D], got shapes {tuple(interests.shape)} "
-            f"and {tuple(target.shape)}"
-        )
-    check_same_dtype("target", target, interests)
-    if power != math.inf:
-        check_number("power", power, least=0)
-    fit = torch.einsum("bkd,bd->bk", interests, target)
-    if power == math.inf:
-        return interests[torch.arange(len(fit), device=fit.device), fit.argmax(dim=1)]
-    scores = fit if power == 1 else raised(fit, power)
-    return torch.einsum("bk,bkd->bd", torch.softmax(scores, dim=1), interests)
-
-
-def raised(fit: Tensor, power: float) -> Tensor:
-    """max(fit, 0)^power less the largest of its row, `[B, K]`, which a softmax does not notice.
-
-    So the largest is 0 where its power would overflow. The slope of a power below 1, which is
-    infinite at 0, is 0 there.
-    """
-    if power == 0:
-        return torch.zeros_like(fit)
-    positive = fit > 0
-    exponent = power * torch.where(positive, fit, torch.ones_like(fit)).log()
-    exponent = exponent.masked_fill(~positive, -torch.inf)
-    top = exponent.detach().amax(dim=1, keepdim=True)
-    top = torch.where(top > -torch.inf, top, torch.zeros_like(top))  # nothing fits
-    largest = top.exp().clamp(max=torch.finfo(fit.dtype).max)
-    return largest * torch.expm1(exponent - top)
-
-
-def starting_logits(
-    length: int, interests: int, seed: int = 0, *, device: torch.device | str = "cpu"
-) -> Tensor:
-    """What sets interests with one map apart: b⁰_sk ~ N(0, 1), drawn from seed, s and k alone.
-
-    Each number is a hash of (seed, s, k), taken as a normal deviate: the same on every machine, for
-    every length and number of interests.
-
-    Returns:
-        `[length, interests]`, float64.
-
-    Raises:
-        ValueError, TypeError: a length or a number of interests below 1.
-
-    Example:
-        >>> torch.equal(starting_logits(50, 4)[:7, :2], starting_logits(7, 2))
-        True
-    """
-    length, interests = check_counts(length=length, interests=interests)
-    s = torch.arange(length, device=device).unsqueeze(1)
-    k = torch.arange(interests, device=device)
-    x = (s * 0x9E3779B + k * 0x85EBCA7 + (seed % 2**32 + 1) * 0x27D4EB2F) & 0xFFFFFFFF
-    for _ in range(2):  # the 32-bit hash of C. Wellons' hash-prospector ("lowbias32")
-        x = ((x ^ (x >> 16)) * 0x7FEB352D) & 0xFFFFFFFF
-        x = ((x ^ (x >> 15)) * 0x46A64D37) & 0xFFFFFFFF
-        x = x ^ (x >> 16)
-    uniform = (x.double() + 0.5) / 2**32
-    normal: Tensor = torch.special.ndtri(uniform)
-    return normal
-
-
 def learns_for_each_child(routing: Routing[Any, Any]) -> bool:
     """Whether the shape of anything that it learns depends on the number of input capsules."""
     shapes = []
@@ -345,35 +200,3 @@ def learns_for_each_child(routing: Routing[Any, Any]) -> bool:
         built = copy.deepcopy(routing).build(in_caps, 5, 5, 5)
         shapes.append([parameter.shape for parameter in built.parameters()])
     return shapes[0] != shapes[1]
-
-
-def as_mask(given: Tensor | None, items: Tensor, dim: int, most: int | None) -> Tensor:
-    """A mask `[B, S]` of a mask, of lengths `[B]`, or of None, for items `[B, S, dim]`.
-
-    Raises:
-        ValueError, TypeError: something else, or other items; more of them than `most`.
-    """
-    check_float_tensor("items", items)
-    if items.dim() != 3 or items.shape[2] != dim:
-        raise ValueError(f"items must be [B, S, {dim}] (dim), got shape {tuple(items.shape)}")
-    batch, length = items.shape[:2]
-    if most is not None and length > most:
-        raise ValueError(f"items has {length} positions, and the layer is for length {most}")
-    if given is None:
-        return torch.ones(batch, length, dtype=torch.bool, device=items.device)
-    if not isinstance(given, Tensor):
-        raise TypeError(f"mask must be a tensor, got {type(given).__name__}")
-    kind = given.dtype
-    if kind == torch.bool and given.shape == (batch, length):
-        return given
-    if given.shape != (batch,) or kind == torch.bool or kind.is_floating_point or kind.is_complex:
-        raise ValueError(
-            f"mask must be bool [B, S] = ({batch}, {length}), or whole lengths [B] = ({batch},), "
-            f"got {kind} of shape {tuple(given.shape)}"
-        )
-    # On a GPU, or within a compiled graph, looking at the values would mean waiting for them.
-    looking = given.device.type == "cpu" and not torch.compiler.is_compiling() and batch
-    if looking and (given.min() < 0 or given.max() > length):
-        low, high = int(given.min()), int(given.max())
-        raise ValueError(f"lengths must be 0 to {length}, got {low} to {high}")
-    return torch.arange(length, device=items.device) < given.unsqueeze(-1)
