@@ -18,11 +18,11 @@ from torchcaps.losses import class_targets, reconstruction_loss
 from torchcaps.models import CapsNet
 from torchcaps.models.classifier import Losses, ModelOutput
 from torchcaps.routing import DynamicRouting, EMRouting, Tile, register_routing
-from torchcaps.routing.base import Step
 from torchcaps.routing.dynamic import State
 from torchcaps.routing.em import State as Gaussians
 from torchcaps.routing.moments import Moments
 from torchcaps.routing.tile import Problem
+from torchcaps.routing.trace import Step
 from torchcaps.types import Capsules
 from torchcaps.votes import LinearVotes
 

@@ -121,7 +121,7 @@ SCALES: dict[ScaleName, Scale] = {
         35,
         2,
         published_training(
-            data="mnist", model="capsnet", learning_rate=0.001, epochs=3, validation=0.0
+            data="mnist", model="capsnet", learning_rate=0.001, epochs=5, validation=0.0
         ),
         compared=(BEST,),
     ),

@@ -9,7 +9,7 @@ from torch import Tensor
 from torchcaps.models.pretrained import Pretrained
 from torchcaps.models.summary import Summary, count_parameters, routing_note, summarise
 from torchcaps.models.trace import trace_layers
-from torchcaps.routing.base import RoutingTrace
+from torchcaps.routing.trace import RoutingTrace
 from torchcaps.types import (
     Capsules,
     check_counts,

@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from torchcaps.routing.base import Routing, RoutingTrace
+from torchcaps.routing.base import Routing
+from torchcaps.routing.trace import RoutingTrace
 from torchcaps.types import Capsules
 
 __all__ = ["trace_layers"]

@@ -7,10 +7,11 @@ from torchcaps.lazy import lazy_names
 if TYPE_CHECKING:
     from torchcaps.routing.ar_capsnet import ARCapsNetRouting
     from torchcaps.routing.attention import AttentionRouting
-    from torchcaps.routing.base import Law, Routing, RoutingTrace
+    from torchcaps.routing.base import Routing
     from torchcaps.routing.deepcaps import DeepCapsRouting
     from torchcaps.routing.dynamic import DynamicRouting, dynamic_routing, dynamic_routing_trace
     from torchcaps.routing.em import EMRouting
+    from torchcaps.routing.law import Law
     from torchcaps.routing.locally_constrained import LocallyConstrainedRouting
     from torchcaps.routing.registry import (
         ROUTINGS,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
         routing_config,
     )
     from torchcaps.routing.tile import Tile
+    from torchcaps.routing.trace import RoutingTrace
 
 __all__ = [
     "ROUTINGS",
@@ -46,7 +48,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "torchcaps.routing.ar_capsnet": ["ARCapsNetRouting"],
         "torchcaps.routing.attention": ["AttentionRouting"],
-        "torchcaps.routing.base": ["Law", "Routing", "RoutingTrace"],
+        "torchcaps.routing.base": ["Routing"],
         "torchcaps.routing.deepcaps": ["DeepCapsRouting"],
         "torchcaps.routing.dynamic": [
             "DynamicRouting",
@@ -54,6 +56,7 @@ __getattr__, __dir__ = lazy_names(
             "dynamic_routing_trace",
         ],
         "torchcaps.routing.em": ["EMRouting"],
+        "torchcaps.routing.law": ["Law"],
         "torchcaps.routing.locally_constrained": ["LocallyConstrainedRouting"],
         "torchcaps.routing.registry": [
             "ROUTINGS",
@@ -63,5 +66,6 @@ __getattr__, __dir__ = lazy_names(
             "routing_config",
         ],
         "torchcaps.routing.tile": ["Tile"],
+        "torchcaps.routing.trace": ["RoutingTrace"],
     },
 )

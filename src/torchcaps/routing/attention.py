@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from torchcaps.functional import agreement, of_ordinary_size, weighted_sum
-from torchcaps.routing.base import Law, Routing
+from torchcaps.routing.base import Routing
+from torchcaps.routing.law import Law
 from torchcaps.routing.packed import PackedVotes
 from torchcaps.routing.tile import Tile
 from torchcaps.types import Capsules, Paper, check_switch

@@ -13,75 +13,29 @@ them, with all votes at once (the readable reference, also its trace), by tiles 
 import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
-from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from torchcaps.kernels.dispatch import Call, check_backend, choose_backend, has_op, run_kernel
+from torchcaps.routing.arguments import check_children, check_sizes
+from torchcaps.routing.contexts import gradients_only_if, no_autocast, unchanged_statistics
+from torchcaps.routing.law import Law
 from torchcaps.routing.packed import PackedVotes, route_packed
 from torchcaps.routing.sweep import Method, are_ordinary, route_by_tiles
 from torchcaps.routing.tile import Problem, Tile
-from torchcaps.types import (
-    Capsules,
-    Paper,
-    check_bool_tensor,
-    check_float_tensor,
-    check_iterations,
-    check_switch,
-    exportable,
-)
+from torchcaps.routing.trace import RoutingTrace, Step
+from torchcaps.types import Capsules, Paper, check_iterations, check_switch
 from torchcaps.votes import Votes, as_votes
 
-__all__ = ["Law", "Routing", "RoutingTrace"]
+__all__ = ["Routing"]
 
 # Tensors `[..., J, ·]` of the output capsules; named tuples read best.
 StatisticsT = TypeVar("StatisticsT", bound=tuple[Tensor, ...])
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
 ResultT = TypeVar("ResultT")
-AXES = {"in_caps": "I", "in_dim": "P", "out_caps": "J", "out_dim": "D"}
-
-
-class Law(Enum):
-    """What holds for an algorithm beyond what holds for all; the tests hold it to its own."""
-
-    ODD = "opposite votes give opposite poses"
-    ROTATION_EQUIVARIANT = "votes that are all rotated give poses that are rotated likewise"
-    LENGTH_IS_ACTIVATION = "the activation is the length of the pose"
-    INPUT_ORDER_IS_FREE = "the order of the input capsules does not matter"
-    COUPLING_SHARES_ONE_UNIT = "the couplings of an input capsule sum to 1"
-    INACTIVE_INPUTS_HAVE_NO_INFLUENCE = "an input capsule with activation 0 changes nothing"
-
-
-@exportable
-class RoutingTrace(NamedTuple):
-    """What routing did, iteration by iteration (the first axis, r of them).
-
-    Attributes:
-        logits: what the coupling was made from, `[r, ..., I, J]`: in dynamic routing b, zero in the
-            first iteration.
-        coupling: R (in dynamic routing c), `[r, ..., I, J]`; 0 for masked input capsules.
-        pose: `[r, ..., J, D]`; the last one is what routing returns.
-        activation: `[r, ..., J]`, likewise.
-    """
-
-    logits: Tensor
-    coupling: Tensor
-    pose: Tensor
-    activation: Tensor
-
-
-@dataclass(frozen=True)
-class Step:
-    """One iteration: logits and coupling `[..., I, J]`, and the state that it led to."""
-
-    logits: Tensor
-    coupling: Tensor
-    state: tuple[Tensor, ...]
 
 
 class Routing(nn.Module, Generic[StatisticsT, StateT]):
@@ -382,30 +336,13 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
                         f"votes are torch.float64 and {name} of {type(self).__name__} is "
                         "torch.float32: convert the votes, or the routing with its .double()"
                     )
-        if votes.shape[-1] == 0:
-            raise ValueError(
-                f"votes [..., I, J, D] must have at least one component, got {tuple(votes.shape)}"
-            )
         check_sizes(votes, self.built_for, type(self).__name__)
-        children = votes.shape[:-2]
         if self.needs_pose and votes.in_pose is None:
             raise ValueError(
                 f"{type(self).__name__} needs the poses of the input capsules, and these votes are "
                 "formed already: pass LinearVotes(pose, weight)"
             )
-        if activation is not None:
-            check_float_tensor("activation", activation)
-            if activation.shape != children:
-                raise ValueError(
-                    f"activation must be [..., I] = {tuple(children)}, "
-                    f"got {tuple(activation.shape)}"
-                )
-        if mask is not None:
-            check_bool_tensor("mask", mask)
-            if mask.shape != children:
-                raise ValueError(
-                    f"mask must be [..., I] = {tuple(children)}, got {tuple(mask.shape)}"
-                )
+        check_children(votes, activation, mask)
         return votes, activation
 
     # --- how a layer that votes for this routing begins, and learns
@@ -444,49 +381,3 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
     def extra_repr(self) -> str:
         shown = [f"{name}={value!r}" for name, value in self.options().items()]
         return ", ".join([*shown, f"backend={self.backend!r}"])
-
-
-def check_sizes(votes: Votes, built_for: dict[str, int], routing: str) -> None:
-    """Raise `ValueError` unless votes have the numbers that a routing was built for.
-
-    No input capsules at all are as good as any number: nothing votes.
-    """
-    pose = votes.in_pose
-    children, parents, dim = votes.shape[-3:]
-    got = {"in_caps": children, "out_caps": parents, "out_dim": dim}
-    if pose is not None:
-        got["in_dim"] = pose.shape[-1]
-    for name, size in built_for.items():
-        if name in got and got[name] != size and not (name == "in_caps" and children == 0):
-            what = "pose [..., I, P]" if name == "in_dim" else "votes [..., I, J, D]"
-            shape = tuple(pose.shape if name == "in_dim" and pose is not None else votes.shape)
-            raise ValueError(
-                f"{what} must have {AXES[name]} = {size}, the {name} that this {routing} was built "
-                f"for, got {got[name]} (shape {shape})"
-            )
-
-
-def gradients_only_if(wanted: bool) -> AbstractContextManager[object]:
-    """A context in which no gradients are recorded, unless they are wanted."""
-    return nullcontext() if wanted else torch.no_grad()
-
-
-@contextmanager
-def unchanged_statistics(module: nn.Module) -> Iterator[None]:
-    """A context after which running statistics are what they were: to look is not to train."""
-    kept = [(buffer, buffer.clone()) for buffer in module.buffers()] if module.training else []
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for buffer, before in kept:
-                buffer.copy_(before)
-
-
-def no_autocast(device: torch.device) -> AbstractContextManager[object]:
-    """A context in which sums are not taken in half precision."""
-    if not torch.amp.is_autocast_available(device.type):
-        return nullcontext()
-    if not torch.is_autocast_enabled(device.type):  # one context less in exported programs
-        return nullcontext()
-    return torch.autocast(device.type, enabled=False)

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from torchcaps.functional import SQUASHES, agreement, constant_if_huge, weighted_sum
-from torchcaps.routing.base import Law, Routing, RoutingTrace
+from torchcaps.routing.base import Routing
+from torchcaps.routing.law import Law
 from torchcaps.routing.tile import Tile
+from torchcaps.routing.trace import RoutingTrace
 from torchcaps.types import Capsules, Paper, check_choice, check_number, check_switch
 from torchcaps.votes import MapVotes, Votes, WindowVotes
 

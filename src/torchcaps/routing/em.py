@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from torchcaps.functional import agreement, log_sigmoid
-from torchcaps.routing.base import Law
+from torchcaps.routing.law import Law
 from torchcaps.routing.moments import (
     SMALLEST,
     GaussianRouting,

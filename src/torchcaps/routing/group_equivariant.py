@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from torchcaps.functional import agreement, direction, weighted_sum
-from torchcaps.routing.base import Law, Routing
+from torchcaps.routing.base import Routing
+from torchcaps.routing.law import Law
 from torchcaps.routing.tile import Tile
 from torchcaps.types import Capsules, Paper
 

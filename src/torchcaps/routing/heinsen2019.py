@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from torchcaps.functional import agreement, log_sigmoid
-from torchcaps.routing.base import Law, Routing
+from torchcaps.routing.base import Routing
+from torchcaps.routing.law import Law
 from torchcaps.routing.moments import (
     SMALLEST,
     Moments,

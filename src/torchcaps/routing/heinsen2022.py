@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from torchcaps.functional import direction_and_length, log_sigmoid, of_ordinary_size
-from torchcaps.routing.base import Law, Routing
+from torchcaps.routing.base import Routing
+from torchcaps.routing.law import Law
 from torchcaps.routing.tile import Tile
 from torchcaps.types import Capsules, Paper, check_switch
 from torchcaps.votes import PoseVotes, Votes

@@ -13,7 +13,8 @@ from torchcaps.functional import (
     hypotenuse,
     weighted_sum,
 )
-from torchcaps.routing.base import Law, Routing
+from torchcaps.routing.base import Routing
+from torchcaps.routing.law import Law
 from torchcaps.routing.tile import Tile
 from torchcaps.types import Capsules, Paper, check_choice, check_number
 from torchcaps.votes import SharedVotes

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from torchcaps.functional import agreement, half_squash, weighted_sum
-from torchcaps.routing.base import Law, Routing
+from torchcaps.routing.base import Routing
+from torchcaps.routing.law import Law
 from torchcaps.routing.tile import Tile
 from torchcaps.types import Capsules, Paper
 

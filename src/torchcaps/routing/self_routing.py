@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from torchcaps.functional import weighted_sum
-from torchcaps.routing.base import Law, Routing
+from torchcaps.routing.base import Routing
+from torchcaps.routing.law import Law
 from torchcaps.routing.packed import PackedVotes, unpacked_state
 from torchcaps.routing.tile import Tile
 from torchcaps.types import Capsules, Paper

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from torchcaps.functional import agreement, digamma
-from torchcaps.routing.base import Law
 from torchcaps.routing.batch_norm import BatchNorm
+from torchcaps.routing.law import Law
 from torchcaps.routing.moments import (
     SMALLEST,
     GaussianRouting,
