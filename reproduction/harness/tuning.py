@@ -7,7 +7,7 @@ trains the network for the comparison; the held-out images are not within its re
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reproduction.harness.cell import Cell, Outcome, Row
@@ -119,17 +119,28 @@ def trial_part(results: Results, labels: Mapping[str, str]) -> list[str]:
     rates = results.scale.rates
     if not rates:
         return []
-    body = []
+    body, edges = [], []
     for name, label in labels.items():
         tried = [row for rate in rates for row in results.of(trial_name(name, rate))]
         chosen = results.of(name)[0]["learning_rate"]
         body.append([label, *(percent(row["aside_error"]) for row in tried), f"{chosen:g}"])
+        if chosen in (min(rates), max(rates)):
+            edges.append(label)
     return [
         "## The trials",
         table(["", *(f"{rate:g}" for rate in rates), "chosen"], body),
         "Errors on training images kept aside, %; the network is trained at the rate with the "
         "lowest.",
+        *([at_an_edge(edges)] if edges else []),
     ]
+
+
+def at_an_edge(labels: Sequence[str]) -> str:
+    """What is said of networks whose best rate has no worse one on both sides."""
+    return (
+        "Best at the lowest or the highest of the rates tried, so that a better one may lie beyond "
+        f"it: {'; '.join(labels)}."
+    )
 
 
 def tuning_differs(scale: Scale) -> str:

@@ -118,7 +118,7 @@ SCALES: dict[ScaleName, Scale] = {
         learn_aside=True,
     ),
     "large": Scale(
-        35,
+        45,
         2,
         published_training(
             data="mnist", model="capsnet", learning_rate=0.001, epochs=5, validation=0.0

@@ -30,6 +30,8 @@ def test_every_experiment_that_compares_networks_tries_as_many_rates_for_each():
         for scale in EXPERIMENTS[name].scales.values():
             cells = EXPERIMENTS[name].cells(scale)
             networks = {cell.network for cell in cells if cell.trial_of is None}
+            if len(networks) == 1:  # nothing is compared
+                continue
             assert len(scale.rates) >= 2
             for network in networks:
                 tried = [c.options["learning_rate"] for c in cells if c.trial_of == network]
@@ -94,6 +96,17 @@ def test_the_best_rate_is_taken_and_recorded(toy):
     text = (folder / "report.md").read_text()
     assert "| A | 30.00 | 20.00 | 0.2 |" in text
     assert "| B | 25.00 | 25.00 | 0.1 |" in text
+    assert "so that a better one may lie beyond it: A; B." in text
+
+
+def test_a_rate_at_an_edge_of_those_tried_is_named(toy):
+    toy.errors |= {("a", 0.05): 0.4, ("b", 0.05): 0.4, ("b", 0.1): 0.3}
+    toy.errors |= {("a", 0.1): 0.1}
+    scale = dataclasses.replace(toy.experiment.scales["smoke"], rates=(0.05, 0.1, 0.2))
+    experiment = dataclasses.replace(toy.experiment, scales={"smoke": scale})
+    folder, _ = reproduce(experiment, out=toy.out)
+    text = (folder / "report.md").read_text()
+    assert "so that a better one may lie beyond it: B." in text
 
 
 def test_a_trial_sees_no_held_out_image_and_no_training_sees_those_kept_aside(toy):
