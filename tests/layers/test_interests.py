@@ -288,8 +288,22 @@ def test_attention_to_interests_by_scalar_loops(power: float) -> None:
     for b in range(2):
         fits = [float(interests[b, k] @ target[b]) for k in range(3)]
         scores = [fit if power == 1 else max(fit, 0.0) ** power for fit in fits]
-        weights = torch.tensor([math.exp(score - max(scores)) for score in scores]).double()
-        torch.testing.assert_close(found[b], (weights / weights.sum()) @ interests[b])
+        there = [k for k in range(3) if interests[b, k].any()]
+        weights = {k: math.exp(scores[k] - max(scores)) for k in there}
+        expected = sum(weights[k] * interests[b, k] for k in there) / sum(weights.values())
+        torch.testing.assert_close(found[b], expected)
+
+
+@pytest.mark.parametrize("power", [0, 0.5, 1, 2, math.inf])
+def test_absent_interests_get_no_attention(power: float) -> None:
+    """As a layer gives them, zeros; even where those that are there fit badly."""
+    caps = InterestCaps(16, 4, number="log2(1+n)")
+    interests = caps(torch.randn(1, 30, 16), torch.tensor([3]))
+    target = -(interests[:, 0] + interests[:, 1])
+    found = attend_to_interests(interests, target, power)
+    torch.testing.assert_close(found, attend_to_interests(interests[:, :2], target, power))
+    nobody = attend_to_interests(torch.zeros(1, 4, 16), target, power)
+    assert torch.equal(nobody, torch.zeros(1, 16))
 
 
 @pytest.mark.parametrize("power", [0.5, 50])

@@ -6,7 +6,13 @@ from torch.nn import functional as F
 
 from torchcaps import create_model
 from torchcaps.losses import margin_loss
-from torchcaps.models.class_losses import CLASS_LOSSES, likelihood_loss, log_odds_loss
+from torchcaps.models.class_losses import (
+    CLASS_LOSSES,
+    SEVERAL_CLASSES,
+    likelihood_loss,
+    log_odds_loss,
+    presence_loss,
+)
 from torchcaps.routing import ROUTINGS, create_routing
 from torchcaps.votes import LinearVotes
 
@@ -42,6 +48,26 @@ def test_losses_take_targets_and_stay_finite(loss):
         loss(a[0], LABELS)
     with pytest.raises(TypeError, match="activation"):
         loss(a.detach().long(), LABELS)
+    with pytest.raises(ValueError, match="activation must not be empty"):
+        loss(a[:0].detach(), LABELS[:0])
+
+
+def test_presence_of_sigmoids_is_the_usual_binary_cross_entropy():
+    z = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
+    there = torch.tensor([[0, 0, 0], [1, 1, 1], [1, 0, 1], [0, 1, 0]])
+    ours = presence_loss(torch.sigmoid(z), there)
+    each = F.binary_cross_entropy_with_logits(z, there.double(), reduction="none")
+    torch.testing.assert_close(ours, each.sum(dim=1).mean())
+    theirs = each.sum(dim=1).mean()
+    torch.testing.assert_close(*(torch.autograd.grad(x, z)[0] for x in (ours, theirs)))
+
+
+@pytest.mark.parametrize("loss", SEVERAL_CLASSES.values(), ids=SEVERAL_CLASSES)
+def test_all_absent_and_all_present_are_told_apart(loss):
+    low, high = torch.full((1, 3), 0.01), torch.full((1, 3), 0.99)
+    none, every = torch.zeros(1, 3), torch.ones(1, 3)
+    assert loss(low, none) < loss(high, none)
+    assert loss(high, every) < loss(low, every)
 
 
 @pytest.mark.parametrize("a", [1e-9, 1e-5])
@@ -83,3 +109,17 @@ def test_the_default_networks_take_the_loss_of_their_routing(model, routing, los
     torch.testing.assert_close(
         network.loss(output, images, LABELS).total, loss(output.activation, LABELS)
     )
+
+
+def test_labels_of_several_classes_need_activations_that_share_nothing():
+    shape = {"image_size": 24, "num_classes": 3, "reconstruct": False}
+    images, labels = torch.rand(4, 1, 24, 24), torch.tensor([[0, 1, 1]] * 4)
+    network = create_model("capsnet_small", routing="em", **shape)
+    output = network(images)
+    torch.testing.assert_close(
+        network.loss(output, images, labels).total, presence_loss(output.activation, labels)
+    )
+    network = create_model("capsnet_small", routing="self_routing", **shape)
+    assert not network.finds_several
+    with pytest.raises(ValueError, match="labels must be .* self_routing routing finds one class"):
+        network.loss(network(images), images, labels)

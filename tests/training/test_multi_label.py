@@ -89,6 +89,23 @@ def test_every_class_is_in_both_parts():
         assert abs(float(share) - 0.2) < 0.06
 
 
+@pytest.mark.parametrize("fraction", [0.05, 0.2, 0.5, 0.99])
+def test_images_whose_classes_come_together_once_are_split(fraction):
+    """Person is in all 30 images, and in one of them alone; one image shows nothing."""
+    labels = torch.zeros(31, 3, dtype=torch.int64)
+    labels[:30, 0] = 1
+    labels[:14, 1] = labels[14:29, 2] = 1
+    images = torch.arange(31).view(-1, 1, 1, 1).expand(-1, 1, 4, 4).to(torch.uint8)
+    data = ImageData(images, labels, ("person", "dog", "cat"), "people")
+    rest, part = stratified_split(data, fraction)
+    seen = [int(image[0, 0, 0]) for half in (rest, part) for image in half.images]
+    assert sorted(seen) == list(range(31))
+    assert bool(rest.labels.any(dim=0).all())
+    lonely = ImageData(images[28:31], labels[28:31], data.class_names, "lonely")
+    with pytest.raises(InputError, match="lonely: .* would take none of its 3 images; add images"):
+        stratified_split(lonely, 0.5)
+
+
 IMAGES = np.zeros((10, 6, 7), np.uint8)
 FLAGS = np.arange(20).reshape(10, 2) % 3 % 2
 
@@ -174,11 +191,31 @@ def test_a_run_learns_is_continued_and_measured_again(reconstruct, tmp_path, cap
     assert '"labels":[]' in (folder / "explorer.html").read_text().replace(" ", "")
 
 
+def test_probabilities_learn_to_be_all_absent_and_all_present(tmp_path):
+    """Where activations are no lengths, each class is asked for by itself, too."""
+    result = train(
+        tiny_config(
+            tmp_path / "run", epochs=12, model="image_capsnet", reconstruct=False, augment="none",
+            learning_rate=0.01, routing="attention",
+            model_options={"stem_channels": [4, 8, 8], "primary_types": 4},
+        ),
+        several(),
+    )  # fmt: skip
+    answers = result.held_out
+    for count in (0, 3):
+        chosen = answers.labels.sum(dim=1) == count
+        assert chosen.any()
+        right = (answers.predictions == answers.labels.bool()).all(dim=1)
+        assert right[chosen].double().mean() > 0.5
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"balance": True}, "--balance shows every class equally often, but images of several"),
-        ({"model": "baseline_cnn"}, "baseline_cnn finds one class an image, but those of several"),
+        ({"model": "baseline_cnn"}, "BaselineCNN finds one class an image, but those of several"),
+        ({"model": "em_capsnet_small"}, "EMCapsNet with em routing finds one class an image"),
+        ({"model": "capsnet_small", "routing": "self_routing"}, "with self_routing routing finds"),
     ],
 )
 def test_what_needs_one_class_an_image_is_refused(options, message, tmp_path):

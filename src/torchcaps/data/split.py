@@ -51,7 +51,8 @@ def stratified_split(
 
     Raises:
         InputError: `fraction` is outside (0, 1), or a class is so small that the rest or the part
-            would have none of it.
+            would have none of it. Images with several classes are split by the rarest of each;
+            they are refused only where the part would have no image at all.
 
     Example:
         >>> import torch
@@ -63,7 +64,14 @@ def stratified_split(
     """
     groups, names = strata(data)
     rest, part = stratified_indices(
-        groups, fraction, seed, names, data.name, at_least_one=at_least_one, advice=advice
+        groups,
+        fraction,
+        seed,
+        names,
+        data.name,
+        at_least_one=at_least_one or data.multi_label,
+        advice=advice,
+        strict=not data.multi_label,  # there groups only spread the classes evenly
     )
     return data.subset(rest), data.subset(part)
 
@@ -113,10 +121,12 @@ def stratified_indices(
     *,
     at_least_one: bool = False,
     advice: str,
+    strict: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """As `stratified_split`, on labels [N] alone: the positions of (rest, part), ascending.
 
-    `source` is what a message calls the data.
+    `source` is what a message calls the data. Unless it is strict, the rest keeps all of a class
+    that is too small.
     """
     if not 0 < fraction < 1:  # also false for NaN
         raise InputError(f"fraction is {fraction}; expected more than 0 and less than 1")
@@ -130,10 +140,17 @@ def stratified_indices(
         taken = round(fraction * n)
         if at_least_one and n <= SMALL_CLASS:
             taken = max(taken, 1)
-        if not 0 < taken < n:
+        if not strict:
+            taken = min(taken, n - 1)
+        elif not 0 < taken < n:
             raise InputError(
                 f"{source}: class {name!r} has {n} image{'s' if n > 1 else ''}: a fraction of "
                 f"{fraction:g} would take {taken} of them; add images to the class, or {advice}"
             )
         in_part[members[torch.randperm(n, generator=generator)[:taken]]] = True
+    if not strict and not in_part.any():
+        raise InputError(
+            f"{source}: a fraction of {fraction:g} would take none of its {len(labels)} images; "
+            f"add images, or {advice}"
+        )
     return (~in_part).nonzero().flatten(), in_part.nonzero().flatten()

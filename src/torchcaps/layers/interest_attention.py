@@ -15,6 +15,9 @@ def attend_to_interests(interests: Tensor, target: Tensor, power: float = 1.0) -
 
     Σ_k softmax_k((v_k · e)^power) v_k
 
+    over the interests that are there: one of zeros, as `InterestCaps(number=…)` gives beyond a
+    user's own, is absent.
+
     Args:
         interests: v, `[B, K, D]`.
         target: e, `[B, D]`.
@@ -22,7 +25,7 @@ def attend_to_interests(interests: Tensor, target: Tensor, power: float = 1.0) -
             products below 0 count as 0 where power is not 1.
 
     Returns:
-        `[B, D]`.
+        `[B, D]`; zeros for a user without interests.
 
     Reference: Li and others (2019), MIND, label-aware attention.
 
@@ -42,9 +45,12 @@ def attend_to_interests(interests: Tensor, target: Tensor, power: float = 1.0) -
     if power != math.inf:
         check_number("power", power, least=0)
     fit = torch.einsum("bkd,bd->bk", interests, target)
+    absent = ~interests.bool().any(dim=-1)
     if power == math.inf:
-        return interests[torch.arange(len(fit), device=fit.device), fit.argmax(dim=1)]
+        best = fit.masked_fill(absent, -math.inf).argmax(dim=1)
+        return interests[torch.arange(len(fit), device=fit.device), best]
     scores = fit if power == 1 else raised(fit, power)
+    scores = scores.masked_fill(absent, torch.finfo(scores.dtype).min)
     return torch.einsum("bk,bkd->bd", torch.softmax(scores, dim=1), interests)
 
 

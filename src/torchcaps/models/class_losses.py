@@ -6,10 +6,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from torchcaps.losses import class_targets, margin_loss
+from torchcaps.losses import check_not_empty, class_targets, margin_loss
 from torchcaps.types import check_float_tensor
 
-__all__ = ["CLASS_LOSSES", "likelihood_loss", "log_odds_loss"]
+__all__ = [
+    "CLASS_LOSSES",
+    "SEVERAL_CLASSES",
+    "likelihood_loss",
+    "log_odds_loss",
+    "presence_loss",
+]
 
 LEAST = 1e-7  # of a probability, and of what it lacks to 1, whose logarithm is taken
 LEAST_LIKELY = 1e-12  # of one in a distribution; below, there is no gradient
@@ -19,11 +25,12 @@ def log_odds_loss(activation: Tensor, labels: Tensor) -> Tensor:
     """Cross entropy of the softmax of the log-odds ln(a / (1 − a)), averaged over the batch.
 
     For activations a = σ(z) this is the usual cross entropy of z. It asks for no value of an
-    activation, only that the right one is larger.
+    activation, only that the right one is larger: so it is for one class an image (for several
+    see `presence_loss`).
 
     Args:
         activation: a_k, `[B, J]` in [0, 1].
-        labels: class indices `[B]`, or targets `[B, J]`.
+        labels: class indices `[B]`, or how likely each class is, `[B, J]`.
 
     Returns:
         A scalar, float32 or wider.
@@ -38,6 +45,26 @@ def log_odds_loss(activation: Tensor, labels: Tensor) -> Tensor:
     a, targets = checked(activation, labels)
     a = a.clamp(LEAST, 1 - LEAST)
     return F.cross_entropy(a.log() - torch.log1p(-a), targets)
+
+
+def presence_loss(activation: Tensor, targets: Tensor) -> Tensor:
+    """Ask of every class by itself whether it is there: the binary cross entropy.
+
+    −Σ_k (T_k ln a_k + (1 − T_k) ln(1 − a_k)), averaged over the batch.
+
+    Args:
+        activation: a_k, `[B, J]` in [0, 1].
+        targets: T_k, `[B, J]` in [0, 1], any number of classes present (or class indices `[B]`).
+
+    Returns, raises: as `log_odds_loss`.
+
+    Example:
+        >>> presence_loss(torch.tensor([[0.5, 0.5]]), torch.tensor([[1, 1]]))  # 2 ln 2
+        tensor(1.3863)
+    """
+    a, there = checked(activation, targets)
+    a = a.clamp(LEAST, 1 - LEAST)
+    return -(there * a.log() + (1 - there) * torch.log1p(-a)).sum(dim=1).mean()
 
 
 def likelihood_loss(activation: Tensor, labels: Tensor) -> Tensor:
@@ -58,6 +85,7 @@ def checked(activation: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     check_float_tensor("activation", activation)
     if activation.dim() != 2:
         raise ValueError(f"activation must be [B, J], got shape {tuple(activation.shape)}")
+    check_not_empty("activation", activation.shape)
     a = activation.to(torch.promote_types(activation.dtype, torch.float32))
     return a, class_targets(labels, activation.shape).to(a.dtype)
 
@@ -66,4 +94,9 @@ CLASS_LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "margin": margin_loss,
     "log_odds": log_odds_loss,
     "likelihood": likelihood_loss,
+}
+# Where an image has any number of classes: what takes one share from another cannot tell.
+SEVERAL_CLASSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "margin": margin_loss,
+    "log_odds": presence_loss,
 }

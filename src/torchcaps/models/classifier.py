@@ -142,6 +142,11 @@ class Classifier(Pretrained, pipeline_tag="image-classification"):
         """The loss of an output that was computed with these images *and* labels."""
         raise NotImplementedError
 
+    @property
+    def finds_several(self) -> bool:
+        """Whether its loss takes labels `[B, J]`, any number of classes in an image."""
+        return False
+
     @torch.no_grad()
     def predict(self, images: Tensor) -> Tensor:
         """The class of each image, `[B]` int64."""

@@ -79,6 +79,10 @@ class EMCapsNet(MatrixCapsNet):
         )  # fmt: skip
         self.register_buffer("steps_trained", torch.zeros((), dtype=torch.int64))
 
+    @property
+    def finds_several(self) -> bool:
+        return False  # of the spread loss
+
     def loss(self, output: ModelOutput, images: Tensor, labels: Tensor) -> Losses:
         """The spread loss; in training mode it counts the steps that its margin depends on."""
         margin = spread_margin(self.steps_trained)

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from torchcaps.layers import ClassCaps, DenseCaps
-from torchcaps.models.class_losses import CLASS_LOSSES
+from torchcaps.models.class_losses import CLASS_LOSSES, SEVERAL_CLASSES
 from torchcaps.models.classifier import Classifier, Losses, ModelOutput
 from torchcaps.types import check_choice
 
@@ -27,10 +27,21 @@ class RoutedClassifier(Classifier):
         return {**super().card_facts(), "Routing": f"{routing.name} ({options})"}
 
     def class_loss(self, output: ModelOutput, labels: Tensor) -> Tensor:
-        """The loss that the routing names (`Routing.class_loss`), averaged over the batch."""
-        name = self.classes.routing.class_loss
-        check_choice("class_loss of a routing", name, tuple(CLASS_LOSSES))
-        return CLASS_LOSSES[name](output.activation, labels)
+        """The loss that the routing names (`Routing.class_loss`), averaged over the batch.
+
+        Of labels `[B, J]` each class is asked for by itself.
+        """
+        routing = self.classes.routing
+        check_choice("class_loss of a routing", routing.class_loss, tuple(CLASS_LOSSES))
+        if labels.dim() == 1:
+            return CLASS_LOSSES[routing.class_loss](output.activation, labels)
+        if not self.finds_several:
+            raise ValueError(f"labels must be [B]: {routing.name} routing finds one class an image")
+        return SEVERAL_CLASSES[routing.class_loss](output.activation, labels)
+
+    @property
+    def finds_several(self) -> bool:
+        return self.classes.routing.class_loss in SEVERAL_CLASSES
 
     def loss(self, output: ModelOutput, images: Tensor, labels: Tensor) -> Losses:
         """The loss that suits the routing: for lengths the margin loss."""

@@ -115,6 +115,9 @@ class ImageClassification(Task[Classifier, ImageBatch]):
             workers=config.workers,
         )
 
+    def check_model(self, model: Classifier) -> None:
+        """Raise unless the model has a loss for such labels: that of one class an image all have."""
+
     def fitted(self, config: TrainConfig) -> TrainConfig:
         """The config for as many training images as there are."""
         config, said = fit_to_size(config, self.examples_per_epoch)

@@ -202,9 +202,10 @@ def images_and_model(
         model = build_model(config, task.training)
         if config.init is not None:  # its network is not the one that `config.model` names
             task.model_name = type(model).__name__
-        return task, model
-    check_fits(model, task.training)
-    task.model_name = type(model).__name__
+    else:
+        check_fits(model, task.training)
+        task.model_name = type(model).__name__
+    task.check_model(model)
     return task, model
 
 

@@ -11,7 +11,6 @@ from torch import Tensor
 from torchcaps.data import TrainTest
 from torchcaps.errors import InputError
 from torchcaps.models import Classifier
-from torchcaps.models.registry import takes_argument
 from torchcaps.training import pictures
 from torchcaps.training.build import border_brightness
 from torchcaps.training.config import TrainConfig
@@ -71,8 +70,8 @@ class MultiLabelEvaluation(Evaluation):
 class MultiLabelClassification(ImageClassification):
     """Tell which classes are in an image, each by the length of its own capsule.
 
-    The margin loss asks for every class by itself, so it takes any number of classes an image. What
-    needs one class an image is left out: the confusion matrix, the pictures of mistakes, the page
+    The margin loss asks for every class by itself, so it takes any number of classes an image; for
+    probabilities there is the binary cross entropy of each class. What needs one class an image is left out: the confusion matrix, the pictures of mistakes, the page
     of the explorer, the diagnosis of a run that does not learn.
     """
 
@@ -83,12 +82,18 @@ class MultiLabelClassification(ImageClassification):
                 f"--balance shows every class equally often, but images of {data.train.name} have "
                 "several classes at once: leave it out"
             )
-        if not takes_argument(config.model, "routing"):
-            raise InputError(
-                f"{config.model} finds one class an image, but those of {data.train.name} have "
-                "several at once: take a capsule network, with --model"
-            )
         return super().from_config(config, data)
+
+    def check_model(self, model: Classifier) -> None:
+        """Raise unless its loss is one for any number of classes an image."""
+        if not model.finds_several:
+            routing = getattr(getattr(model, "classes", None), "routing", None)
+            by = f" with {routing.name} routing" if routing is not None else ""
+            raise InputError(
+                f"{type(model).__name__}{by} finds one class an image, but those of "
+                f"{self.data.train.name} have several at once: take --model image_capsnet "
+                "--routing dynamic, its default"
+            )
 
     def answered_right(self, activation: Tensor, labels: Tensor) -> Tensor:
         right: Tensor = ((activation > PRESENT) == labels.bool()).all(dim=1)
