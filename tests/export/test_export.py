@@ -217,6 +217,18 @@ def test_numbers_that_are_not_finite_in_one_alone_are_refused() -> None:
         compare(run, model, images_of(model, 3))
 
 
+@pytest.mark.parametrize("name", ["pose", "reconstruction"])
+def test_numbers_beside_the_activations_are_compared_too(name: str) -> None:
+    model = small("capsnet_small")
+
+    def run(images: torch.Tensor) -> dict[str, torch.Tensor]:
+        found = model(images)._asdict()
+        return {**found, name: torch.full_like(found[name], torch.nan)}
+
+    with pytest.raises(InputError, match="largest difference inf"):
+        compare(run, model, images_of(model, 3))
+
+
 def test_what_is_written_otherwise_for_onnx_is_exact_at_any_size(tmp_path: Path) -> None:
     class Functions(torch.nn.Module):
         def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -1,5 +1,6 @@
 """ClusterCaps: several votes for each parent, the closer the heavier."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,26 @@ def test_huge_votes_are_finite_and_weighed_alike() -> None:
     votes = torch.randn(2, 3, 4, 2, 5)
     found = weighed_by_closeness((1e30 * votes).requires_grad_())
     torch.testing.assert_close(found, 1e30 * weighed_by_closeness(votes), rtol=1e-4, atol=1e26)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("size", [0, 1e-3, 1, 6e3])
+def test_half_precision_is_rounded_float32(dtype: torch.dtype, size: float) -> None:
+    torch.manual_seed(0)
+    layer = ClusterCaps(2, 4, 3, 4, size=5).to(dtype)
+    pose = (size * torch.randn(1, 2, 5, 5, 4)).to(dtype)
+    found = layer(pose)
+    expected = copy.deepcopy(layer).float()(pose.float())
+    assert found.pose.dtype == dtype
+    epsilon = torch.finfo(dtype).eps
+    torch.testing.assert_close(found.pose.float(), expected.pose, atol=40 * epsilon, rtol=epsilon)
+
+
+def test_a_pose_of_huge_votes_is_that_of_ordinary_ones() -> None:
+    layer, pose = ClusterCaps(2, 4, 3, 4, size=5), torch.randn(1, 2, 5, 5, 4)
+    found, expected = layer(1e25 * pose).pose, layer(1e3 * pose).pose
+    # The 1e-5 that a LayerNorm adds to variances is seen in the one and not in the other.
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
 
 
 def test_gradients_are_those_of_finite_differences_and_samples_are_independent() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torchcaps import InterestCaps, LinearVotes, SelfAttentiveInterests, dynamic_routing
 from torchcaps.layers import attend_to_interests
 from torchcaps.layers.interest_logits import starting_logits
+from torchcaps.routing import list_routings
 from torchcaps.routing.interests import InterestRouting
 from torchcaps.votes import FormedVotes
 from torchcaps.votes.interests import InterestVotes
@@ -60,6 +61,33 @@ def test_a_user_without_items_has_zeros(layer: Any) -> None:
     found = layer(torch.randn(B, S, P), torch.zeros(B, dtype=torch.int64))
     assert torch.equal(found, torch.zeros_like(found))
     assert layer(torch.randn(0, S, P)).shape == (0, *found.shape[1:])
+
+
+ONE_MAP = {"interests", "heinsen2022", "self_routing"}
+
+
+@pytest.mark.parametrize("name", sorted({*list_routings()} - ONE_MAP))
+def test_what_a_routing_has_learned_is_no_interest_of_a_user_without_items(name: str) -> None:
+    maps = {"maps": "position", "length": S}
+    layer = InterestCaps(P, P, **maps, routing=name).eval()  # type: ignore[arg-type]
+    with torch.no_grad():
+        for value in layer.routing.state_dict().values():
+            if value.is_floating_point():
+                value.add_(torch.rand_like(value))
+    found = layer(torch.randn(2, S, P), torch.tensor([S, 0]))
+    assert found[0].abs().amax() > 0
+    assert torch.equal(found[1], torch.zeros_like(found[1]))
+
+
+def test_a_batch_in_which_nobody_has_an_item(layer: Any) -> None:
+    found = layer(torch.zeros(2, 0, P))
+    assert found.shape[0] == 2
+    assert torch.equal(found, torch.zeros_like(found))
+
+
+def test_autocast_changes_no_type(layer: Any) -> None:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert layer(torch.randn(B, S, P)).dtype == torch.float32
 
 
 def test_users_are_routed_by_themselves_and_always_alike(layer: Any) -> None:

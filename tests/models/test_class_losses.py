@@ -121,5 +121,5 @@ def test_labels_of_several_classes_need_activations_that_share_nothing():
     )
     network = create_model("capsnet_small", routing="self_routing", **shape)
     assert not network.finds_several
-    with pytest.raises(ValueError, match="labels must be .* self_routing routing finds one class"):
+    with pytest.raises(ValueError, match=r"labels must be .* self_routing routing finds one class"):
         network.loss(network(images), images, labels)

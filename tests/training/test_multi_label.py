@@ -102,7 +102,7 @@ def test_images_whose_classes_come_together_once_are_split(fraction):
     assert sorted(seen) == list(range(31))
     assert bool(rest.labels.any(dim=0).all())
     lonely = ImageData(images[28:31], labels[28:31], data.class_names, "lonely")
-    with pytest.raises(InputError, match="lonely: .* would take none of its 3 images; add images"):
+    with pytest.raises(InputError, match=r"lonely: .* would take none of its 3 images; add images"):
         stratified_split(lonely, 0.5)
 
 

@@ -51,7 +51,9 @@ def compare(
         for name, value in expected.items():
             difference = (found[name] - value).abs()
             same = (found[name] == value) | (found[name].isnan() & value.isnan())
-            largest = max(largest, float(difference.masked_fill(same, 0).amax()))
+            # Not a number in one alone is as far as can be: of 0 and NaN `max` gives 0.
+            far = difference.nan_to_num(nan=torch.inf, posinf=torch.inf).masked_fill(same, 0)
+            largest = max(largest, float(far.amax()))
         classes = found["activation"].argmax(dim=1, keepdim=True)
         activation = expected["activation"]
         missing = activation.amax(dim=1) - activation.gather(1, classes)[:, 0]

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from torchcaps.layers.conv import check_map, check_pose_map
+from torchcaps.layers.own_routing import own_routing
 from torchcaps.layers.voting import draw_weight
 from torchcaps.routing.base import Routing
-from torchcaps.routing.registry import create_routing
 from torchcaps.types import Capsules, check_counts, check_switch
 from torchcaps.votes import LinearVotes, MatrixVotes, WeightedVotes
 from torchcaps.votes.windows import as_pair
@@ -71,7 +71,7 @@ class ClassCaps(nn.Module):
         self.sizes = (in_types, in_dim, classes, out_dim)
         self.form: type[WeightedVotes] = MatrixVotes if matrix_poses else LinearVotes
         in_caps = in_types * self.size[0] * self.size[1]
-        self.routing = create_routing(routing).build(in_caps, *self.sizes[1:])
+        self.routing = own_routing(routing).build(in_caps, *self.sizes[1:])
         if self.routing.makes_votes:
             raise ValueError(
                 f"{self.routing.name} routing makes its votes itself, and ClassCaps shares the "

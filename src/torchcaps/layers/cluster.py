@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from torchcaps.functional import accumulated, of_ordinary_size
 from torchcaps.layers.conv import check_pose_map
 from torchcaps.types import Capsules, Paper, check_counts, check_same_dtype
 from torchcaps.votes.convolved import ConvolvedVotes
@@ -112,8 +114,14 @@ class ClusterCaps(nn.Module):
         formed = self.convolved(pose).materialize()
         votes = formed.unflatten(-2, (self.votes, self.sizes[2]))  # [..., F_y, F_x, T, N, C, D]
         total = weighed_by_closeness(votes).movedim(-2, -4)  # [..., C, F_y, F_x, D]
-        found = self.norm(total)
+        found = self.normalised(total).to(pose.dtype)
         return Capsules(found, torch.sigmoid(self.head(found)).squeeze(-1))
+
+    def normalised(self, total: Tensor) -> Tensor:
+        """The LayerNorm, in float32 or wider, which huge numbers do not overflow."""
+        ordinary = of_ordinary_size(total.flatten(-3)).reshape(total.shape)
+        learned = (accumulated(x) for x in (self.norm.weight, self.norm.bias))
+        return F.layer_norm(ordinary, self.norm.normalized_shape, *learned, self.norm.eps)
 
     def extra_repr(self) -> str:
         in_types, in_dim, out_types, out_dim = self.sizes
@@ -125,13 +133,14 @@ class ClusterCaps(nn.Module):
 
 
 def weighed_by_closeness(votes: Tensor) -> Tensor:
-    """Σ_t k_tc μ_tc of votes `[..., T, N, C, D]`: `[..., C, D]`.
+    """Σ_t k_tc μ_tc of votes `[..., T, N, C, D]`: `[..., C, D]`, in float32 or wider.
 
     Example:
         >>> close, apart = torch.tensor([1.0, 1.2]), torch.tensor([4.0, 6.0])
         >>> weighed_by_closeness(torch.stack([close, apart]).view(2, 2, 1, 1))  # (10·1.1 + 5) / 11
         tensor([[1.4545]])
     """
+    votes = accumulated(votes)
     mean = votes.mean(dim=-3)
     # Squares of huge votes would overflow; a factor that all share changes no share.
     size = votes.detach().abs().amax(dim=(-4, -3), keepdim=True)

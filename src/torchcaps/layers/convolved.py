@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from torchcaps.layers.conv import check_pose_map
+from torchcaps.layers.own_routing import own_routing
 from torchcaps.routing.base import Routing
-from torchcaps.routing.registry import create_routing
 from torchcaps.types import Capsules, check_choice, check_counts, check_switch
 from torchcaps.votes import Votes
 from torchcaps.votes.convolved import ConvolvedVotes, MapVotes
@@ -77,7 +77,13 @@ class ConvolvedCaps(nn.Module):
         self.stride = as_pair("stride", stride)
         self.padding = as_pair("padding", padding, least=0)
         self.competition = competition
-        self.routing = create_routing(routing).build(*self.sizes)
+        self.routing = own_routing(routing)
+        if self.routing.needs_pose or self.routing.makes_votes:
+            raise ValueError(
+                f"{self.routing.name} routing needs the poses of the input capsules, and "
+                "ConvolvedCaps forms votes by a convolution: take ConvCaps"
+            )
+        self.routing.build(*self.sizes)
         kinds = 1 if shared else in_types
         self.weight = nn.Parameter(
             torch.empty(kinds, out_types, out_dim, in_dim, *self.kernel_size)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from torchcaps.types import check_counts
+from torchcaps.types import check_counts, is_exporting
 
 __all__ = ["starting_logits"]
 
@@ -26,7 +26,8 @@ def starting_logits(
         >>> torch.equal(starting_logits(50, 4)[:7, :2], starting_logits(7, 2))
         True
     """
-    length, interests = check_counts(length=length, interests=interests)
+    if not is_exporting():  # a traced program's sizes are tensors
+        length, interests = check_counts(length=length, interests=interests)
     s = torch.arange(length, device=device).unsqueeze(1)
     k = torch.arange(interests, device=device)
     x = (s * 0x9E3779B + k * 0x85EBCA7 + (seed % 2**32 + 1) * 0x27D4EB2F) & 0xFFFFFFFF

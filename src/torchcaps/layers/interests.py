@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from torchcaps.layers.interest_logits import starting_logits
 from torchcaps.layers.item_mask import as_mask
+from torchcaps.layers.own_routing import own_routing
 from torchcaps.routing.base import Routing
-from torchcaps.routing.registry import create_routing
 from torchcaps.types import check_choice, check_counts, check_float_tensor, check_same_dtype
 from torchcaps.votes import LinearVotes, SharedVotes, Votes
 from torchcaps.votes.interests import InterestVotes
@@ -87,7 +87,7 @@ class InterestCaps(nn.Module):
             raise TypeError(f"seed must be an int, got {seed!r}")
         self.sizes = (dim, interests, out_dim)
         self.maps, self.length, self.number, self.seed = maps, length, number, int(seed)
-        self.routing = create_routing(routing)
+        self.routing = own_routing(routing)
         self.per_item = learns_for_each_child(self.routing)
         self.check_routing()
         self.routing.build(length or 1, dim, interests, out_dim)
@@ -150,7 +150,9 @@ class InterestCaps(nn.Module):
             raise ValueError(f"{self.routing.name} routing takes no logits: leave them out")
         elif self.number != "all":
             votes = InterestVotes(votes, present=present)
-        return self.routing(votes, mask=counted).pose * present.unsqueeze(-1)
+        found = self.routing(votes, mask=counted).pose
+        present = present & counted.any(dim=1, keepdim=True)  # nothing that is learned comes alone
+        return found.to(self.weight.dtype) * present.unsqueeze(-1)
 
     def votes(self, items: Tensor) -> Votes:
         """The votes of the items, without logits."""
@@ -171,7 +173,7 @@ class InterestCaps(nn.Module):
                     f"got shape {tuple(given.shape)}"
                 )
             return given
-        if self.maps != "shared":
+        if self.maps != "shared" or length == 0:
             return None
         return starting_logits(length, interests, self.seed, device=items.device)
 

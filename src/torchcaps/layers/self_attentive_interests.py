@@ -62,4 +62,5 @@ class SelfAttentiveInterests(nn.Module):
         scores = self.outer(torch.tanh(self.inner(placed)))  # [B, S, K]
         scores = scores.masked_fill(~counted, torch.finfo(scores.dtype).min)
         attention = torch.softmax(scores, dim=1) * counted
-        return torch.einsum("bsk,bsp->bkp", attention, items)
+        found = torch.einsum("bsk,bsp->bkp", attention, items)
+        return found.to(self.inner.weight.dtype)  # also under autocast

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from torchcaps.layers.own_routing import own_routing
 from torchcaps.routing.base import Routing
-from torchcaps.routing.registry import create_routing
 from torchcaps.types import check_choice, check_number, check_switch
 from torchcaps.votes import LinearVotes, MatrixVotes, PoseVotes, WeightedVotes
 
@@ -52,13 +52,7 @@ class VotingLayer(nn.Module):
         check_switch("matrix_poses", matrix_poses)
         self.sizes = sizes
         self.form: type[WeightedVotes] = MatrixVotes if matrix_poses else LinearVotes
-        self.routing = create_routing(routing)
-        if any(True for _ in self.routing.parameters()):
-            raise ValueError(
-                f"this {type(self.routing).__name__} has its parameters already, from another "
-                "layer or from build(): give every layer a routing of its own, or its name"
-            )
-        self.routing.build(*sizes)
+        self.routing = own_routing(routing).build(*sizes)
         if self.routing.makes_votes:
             if bias:
                 raise ValueError(

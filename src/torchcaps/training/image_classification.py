@@ -116,7 +116,7 @@ class ImageClassification(Task[Classifier, ImageBatch]):
         )
 
     def check_model(self, model: Classifier) -> None:
-        """Raise unless the model has a loss for such labels: that of one class an image all have."""
+        """Raise unless the model has a loss for such labels; all have that of one class."""
 
     def fitted(self, config: TrainConfig) -> TrainConfig:
         """The config for as many training images as there are."""

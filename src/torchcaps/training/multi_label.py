@@ -71,8 +71,9 @@ class MultiLabelClassification(ImageClassification):
     """Tell which classes are in an image, each by the length of its own capsule.
 
     The margin loss asks for every class by itself, so it takes any number of classes an image; for
-    probabilities there is the binary cross entropy of each class. What needs one class an image is left out: the confusion matrix, the pictures of mistakes, the page
-    of the explorer, the diagnosis of a run that does not learn.
+    probabilities there is the binary cross entropy of each class. What needs one class an image is
+    left out: the confusion matrix, the pictures of mistakes, the page of the explorer, the
+    diagnosis of a run that does not learn.
     """
 
     @classmethod
