@@ -202,7 +202,7 @@ def dice_score(probability: Tensor, mask: Tensor, smooth: float = 1.0) -> Tensor
     Args:
         probability: p, `[..., H, W]` in [0, 1].
         mask: t, the same shape: what is true, in [0, 1] or bool.
-        smooth: s ≥ 0, which makes the score of two empty masks 1.
+        smooth: s ≥ 0. The score of two empty masks is 1.
 
     Returns:
         `[...]`, in [0, 1], float32 or wider.
@@ -231,7 +231,10 @@ def dice_score(probability: Tensor, mask: Tensor, smooth: float = 1.0) -> Tensor
     p = probability.to(torch.promote_types(probability.dtype, torch.float32))
     t = mask.to(p.dtype)
     overlap, sizes = (p * t).sum(dim=(-2, -1)), (p + t).sum(dim=(-2, -1))
-    return (2 * overlap + smooth) / (sizes + smooth)
+    both = sizes + smooth
+    nothing = both == 0  # two empty masks, which are the same: with s = 0 their score is 1, too
+    score = (2 * overlap + smooth) / both.masked_fill(nothing, 1)
+    return score.masked_fill(nothing, 1)
 
 
 def dice_loss(probability: Tensor, mask: Tensor, smooth: float = 1.0) -> Tensor:

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import math
 import os
 import struct
 import zipfile
@@ -16,8 +17,13 @@ import torch
 from PIL import Image
 
 from torchcaps.data import (
+    AffineRanges,
+    Augmentation,
     ImageData,
+    MultiMNIST,
     apply_shift,
+    augmentation_for,
+    channel_statistics,
     load_data,
     memory_check,
     random_shift,
@@ -32,6 +38,7 @@ from torchcaps.errors import InputError
 IMAGES = torch.zeros(4, 1, 6, 6, dtype=torch.uint8)
 LABELS = torch.tensor([0, 1, 0, 1])
 DATA = ImageData(IMAGES, LABELS, ("a", "b"), "toy")
+SEVERAL = ImageData(IMAGES, torch.ones(4, 2, dtype=torch.int64), ("a", "b"), "several")
 NAN = torch.full((4, 1, 6, 6), float("nan"))
 
 
@@ -191,6 +198,61 @@ ARGUMENTS = {
         lambda: ImageData.from_dataset([(IMAGES[0], torch.tensor([0, 1]))]),
         TypeError,
         r"item 0: the label is a Tensor of shape \[2\]; expected an integer",
+    ),
+    "label one-hot, and no others": (
+        lambda: ImageData.from_dataset([(IMAGES[0], torch.tensor([0, 1]))]),
+        TypeError,
+        r"of one-hot labels take \.argmax\(\), or say multi_label=True",
+    ),
+    "label a number, of several classes": (
+        lambda: ImageData.from_dataset([(IMAGES[0], 1)], multi_label=True),
+        TypeError,
+        r"item 0: the label is 1; expected integers \[K\] of 0 and 1, with multi_label",
+    ),
+    "label in a row": (
+        lambda: ImageData.from_dataset([(IMAGES[0], np.array([1]))]),
+        TypeError,
+        r"label is a ndarray of shape \[1\]; expected an integer: take int\(label\)",
+    ),
+    "a mapping": (
+        lambda: ImageData.from_dataset({"a": (IMAGES[0], 0)}),
+        TypeError,
+        "dataset is a mapping; expected an iterable",
+    ),
+    "pairs of several classes": (
+        lambda: MultiMNIST(SEVERAL),
+        InputError,
+        "images of 'several' show several classes each; expected one class an image",
+    ),
+    "kind of images misspelt": (
+        lambda: augmentation_for(DATA, "digit"),  # type: ignore[arg-type]
+        ValueError,
+        "augment must be one of auto, none, digits, drawings, photos, got 'digit'",
+    ),
+    "border misspelt": (
+        lambda: apply_shift(IMAGES, torch.zeros(4, 2, dtype=torch.int64), "wrap"),  # type: ignore[arg-type]
+        InputError,
+        "border is 'wrap'; expected zeros, edge, mirror",
+    ),
+    "varied out of sight": (
+        lambda: Augmentation(max_shift=50)(torch.rand(2, 1, 8, 8), seed=0, step=0),
+        InputError,
+        "max_shift is 50 for images of 8×8",
+    ),
+    "range not a number": (
+        lambda: AffineRanges(rotation=math.nan),
+        ValueError,
+        "rotation must be at least 0, got nan",
+    ),
+    "range that mirrors": (
+        lambda: AffineRanges(scale=1.5),
+        ValueError,
+        r"scale must be at least 0, at most 0\.99",
+    ),
+    "statistics of no image": (
+        lambda: channel_statistics(DATA, most=0),
+        ValueError,
+        "most must be a whole number of at least 1, got 0",
     ),
     "label below 0": (
         lambda: ImageData.from_dataset([(IMAGES[0], -1)]),

@@ -89,6 +89,26 @@ def test_a_generator_is_read():
     assert data.labels.tolist() == [0, 1, 2]
 
 
+def test_one_buffer_for_all_images_is_copied():
+    def frames():
+        buffer = np.zeros((8, 8), np.uint8)
+        for k in range(4):
+            buffer[:] = 10 * k
+            yield buffer, k % 2
+        shared = torch.zeros(1, 8, 8, dtype=torch.uint8)
+        for k in range(2):
+            shared[:] = 50 + k
+            yield shared, k
+
+    data = ImageData.from_dataset(frames())
+    assert data.images[:, 0, 0, 0].tolist() == [0, 10, 20, 30, 50, 51]
+
+
+def test_a_label_may_be_an_array_of_no_axes():
+    pairs = [(np.zeros((4, 4), np.uint8), np.array(k)) for k in (1, 0)]
+    assert ImageData.from_dataset(pairs).labels.tolist() == [1, 0]
+
+
 def test_a_part_that_lacks_a_class_needs_the_names():
     pairs = [(torch.zeros(1, 5, 5), k) for k in (0, 2)]
     data = ImageData.from_dataset(pairs, class_names=["a", "b", "c"])

@@ -138,7 +138,7 @@ def test_the_lines_for_pt2_run_without_torchcaps(tmp_path: Path) -> None:
 
 def test_what_a_file_says(tmp_path: Path) -> None:
     model = small("capsnet", class_names=["ä", "b", "c"], image_size=[17, 20], channels=3)
-    model.metadata = {"threshold": 0.25, "data": "things"}
+    model.metadata = {"threshold": 0.25, "data": "things", "f1": np.float32(0.5)}
     export_model(model, tmp_path / "m.onnx")
     export_model(model, tmp_path / "m.pt2", "pt2")
     extra = {METADATA: ""}
@@ -150,6 +150,7 @@ def test_what_a_file_says(tmp_path: Path) -> None:
         assert (facts["image_size"], facts["channels"]) == ([17, 20], 3)
         assert facts["input_range"] == [0, 1]
         assert (facts["threshold"], facts["training"]["data"]) == (0.25, "things")
+        assert facts["training"]["f1"] == 0.5
         assert facts["mean"] is facts["std"] is None
     (given,) = session.get_inputs()
     assert (given.name, given.shape) == ("images", ["batch", 3, 17, 20])

@@ -64,6 +64,14 @@ def test_weights_are_of_types_alone_and_coordinates_are_no_parameters() -> None:
     assert not math.isclose(float(layer.coordinates.sum()), 0)
 
 
+def test_drawn_anew_without_weights_to_load_it_has_its_coordinates() -> None:
+    with torch.device("meta"):
+        empty = ClassCaps(3, 16, 5, 16, (4, 7))
+    empty.to_empty(device="cpu").coordinates.fill_(7)
+    empty.reset_parameters()
+    assert torch.equal(empty.coordinates, ClassCaps(3, 16, 5, 16, (4, 7)).coordinates)
+
+
 def test_refuses() -> None:
     layer = ClassCaps(3, 4, 5, 4, (2, 3))
     with pytest.raises(ValueError, match="expected a map of 2×3 capsules, got 3×3"):
@@ -72,6 +80,8 @@ def test_refuses() -> None:
         layer(torch.randn(2, 18, 4))
     with pytest.raises(ValueError, match="poses of 1 components have no place for two coordinates"):
         ClassCaps(3, 1, 5, 1, 2)
+    with pytest.raises(TypeError, match="mask must be a bool tensor"):
+        layer(torch.randn(2, 3, 2, 3, 4), 0.4 * torch.ones(2, 3, 2, 3))
     with pytest.raises(ValueError, match=r"mask must be \[\.\.\., T, H, W\]"):
         layer(torch.randn(2, 3, 2, 3, 4), torch.ones(2, 18, dtype=torch.bool))
     assert "3×4 → 5×4, size=(2, 3), coordinates=True, matrix_poses=True" in repr(layer)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from torchcaps import PrimaryCaps, squash
+from torchcaps.layers import PrimaryCapsMap, WholeMapCaps
 
 
 def test_a_capsule_is_the_channels_of_its_type_at_one_position() -> None:
@@ -62,3 +63,12 @@ def test_features_of_another_type_than_the_weights_are_refused_and_autocast_is_n
         layer(torch.ones(1, 2, 4, 4, dtype=torch.uint8))
     with torch.autocast("cpu", torch.bfloat16):
         assert layer(torch.rand(1, 2, 4, 4).bfloat16()).pose.dtype == torch.float32
+
+
+def test_a_size_may_be_one_number_and_a_map_must_hold_the_kernel() -> None:
+    assert WholeMapCaps(2, 4, 5)(torch.randn(1, 8, 5, 5)).pose.shape == (1, 2, 4)
+    with pytest.raises(ValueError, match="size must be at least 1"):
+        WholeMapCaps(2, 4, (0, 5))
+    with pytest.raises(ValueError, match="features of 3×3 are smaller than the kernel, 5×5"):
+        PrimaryCapsMap(3, 2, 4, 5)(torch.randn(1, 3, 3, 3))
+    assert PrimaryCapsMap(3, 2, 4, 5, padding=1)(torch.randn(1, 3, 3, 3)).pose.shape[2:4] == (1, 1)

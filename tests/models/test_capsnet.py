@@ -1,12 +1,14 @@
 """CapsNet: the paper's sizes, any image, and which class the decoder draws."""
 
 import copy
+import math
 from typing import Any
 
 import pytest
 import torch
 
 from torchcaps import CapsNet, create_model, margin_loss
+from torchcaps.models.loss_scale import LossScale
 from torchcaps.models.summary import count_parameters
 
 SMALL: dict[str, Any] = {"conv_channels": 8, "primary_types": 2, "decoder_hidden": (16,)}
@@ -134,6 +136,21 @@ def test_copies_are_independent_and_equal() -> None:
     ("arguments", "error", "message"),
     [
         ({"loss_scale": "mine"}, ValueError, "loss_scale must be one of paper, authors"),
+        ({"loss_scale": [1, 2, 3]}, ValueError, "loss_scale must be one of paper, authors"),
+        ({"loss_scale": {"margin": 1}}, ValueError, "loss_scale must have the fields margin"),
+        *(
+            (
+                {"loss_scale": {**LossScale(1.0, False, 0.1)._asdict(), name: value}},
+                kind,
+                f"{name} of loss_scale must be {must}",
+            )
+            for name, value, kind, must in (
+                ("margin", -1, ValueError, "at least 0, got -1"),
+                ("margin", "a", TypeError, "a number, got 'a'"),
+                ("average_classes", "no", TypeError, "True or False, got 'no'"),
+                ("reconstruction", math.nan, ValueError, "at least 0, got nan"),
+            )
+        ),
         ({"num_classes": 0}, ValueError, "num_classes must be at least 1"),
         ({"channels": -1}, ValueError, "channels must be at least 1"),
         ({"image_size": 0}, ValueError, "image_height must be at least 1"),

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -78,6 +79,7 @@ def test_the_reconstruction_weighs_by_the_size_of_the_image():
         {"kernel_size": 7, "primary_stride": 2},
         {"halvings": 2, "primary_kernel_size": 3, "stem_channels": [4, 5, 6]},
         {"halvings": 3},
+        {"halvings": np.int64(3), "mean": np.float32(0.5), "std": np.float64(0.25)},
         {"routing": "em", "reconstruct": True, "decoder_hidden": [8]},
         {"loss_scale": "paper", "routing_bias": True, "pose_dim": 4, "primary_types": 2},
     ],

@@ -9,7 +9,7 @@ import torch
 
 from torchcaps import InputError, create_model, load_model
 from torchcaps.losses import spread_loss, spread_margin
-from torchcaps.models import Classifier, DeepCaps, EMCapsNet
+from torchcaps.models import AttentionCapsNet, Classifier, DeepCaps, EMCapsNet
 from torchcaps.models.deepcaps import flat
 from torchcaps.models.summary import count_parameters
 from torchcaps.routing import EMRouting, RoutingTrace
@@ -152,8 +152,12 @@ def test_training_takes_the_routing_of_the_model_unless_another_is_asked_for() -
 def test_refuses() -> None:
     with pytest.raises(ValueError, match=r"images of 12×28 are too small: .* is 13×13"):
         EMCapsNet((12, 28))
-    with pytest.raises(ValueError, match="types must be two numbers"):
+    with pytest.raises(ValueError, match="types must be two positive whole numbers"):
         EMCapsNet(types=(8, 8, 8))
+    with pytest.raises(ValueError, match="types must be two positive whole numbers, got 5"):
+        EMCapsNet(types=5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="dense must be positive whole numbers, got 5"):
+        AttentionCapsNet(dense=5)  # type: ignore[arg-type]
 
 
 def test_variational_routing_starts_undecided() -> None:

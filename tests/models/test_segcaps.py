@@ -124,6 +124,11 @@ def test_dice_is_the_overlap() -> None:
     torch.testing.assert_close(dice_loss(seen, true, 0.5), 1 - score.mean())
     logits = torch.randn(2, 3, 3, dtype=torch.float64, requires_grad=True)
     mask = torch.rand(2, 3, 3) < 0.5
+    blank = torch.zeros(1, 2, 2, requires_grad=True)
+    same = dice_score(blank, torch.zeros(1, 2, 2), smooth=0)
+    assert same.item() == 1
+    same.sum().backward()
+    assert bool(blank.grad.isfinite().all())
     assert torch.autograd.gradcheck(lambda x: dice_loss(x.sigmoid(), mask), logits)
     assert dice_score(seen.half(), true).dtype == torch.float32
 
@@ -133,6 +138,12 @@ def test_refuses() -> None:
         SegCaps()(torch.rand(1, 1, 12, 8))
     with pytest.raises(TypeError, match="images must be a floating-point tensor"):
         SegCaps()(torch.ones(1, 1, 8, 8, dtype=torch.uint8))
+    with pytest.raises(TypeError, match=r"images is torch.float64 and the"):
+        SegCaps()(torch.rand(1, 1, 8, 8, dtype=torch.float64))
+    with pytest.raises(ValueError, match="divide pixels by 255"):
+        SegCaps()(torch.full((1, 1, 8, 8), 255.0))
+    with pytest.raises(ValueError, match=r"masks must be \[B, K, H, W\] = \(2, 2, 8, 8\), got"):
+        SegCaps(1, 2)(torch.rand(2, 1, 8, 8), torch.ones(2, 8, 8))
     with pytest.raises(ValueError, match="must have the same shape"):
         dice_score(torch.rand(2, 3, 3), torch.rand(2, 3, 4))
     with pytest.raises(ValueError, match="smooth must be at least 0"):

@@ -76,6 +76,22 @@ def test_a_dataset_of_several_labels():
         ImageData.from_dataset([(pairs[0][0], torch.tensor([0, 2]))])
 
 
+def test_a_small_test_part_may_show_one_class_an_image(tmp_path):
+    train_part, _ = several()
+    images, flags = np.zeros((3, 1, 20, 20), np.uint8), np.eye(3, dtype=np.int64)
+    path = write(
+        tmp_path / "a.npz",
+        images=train_part.images.numpy(),
+        labels=train_part.labels.numpy(),
+        test_images=images,
+        test_labels=flags,
+    )
+    assert load_data(path).test.labels.tolist() == flags.tolist()
+    part = ImageData.from_dataset(zip(images, flags), multi_label=True)
+    assert part.multi_label
+    assert part.labels.tolist() == flags.tolist()
+
+
 def test_every_class_is_in_both_parts():
     data = several().train
     rare = torch.zeros(len(data), 1, dtype=torch.int64)

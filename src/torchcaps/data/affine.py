@@ -1,6 +1,5 @@
 """Digits turned, sheared, stretched and moved, within the published ranges of affNIST."""
 
-import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from torchcaps.data.images import ImageData
 from torchcaps.data.indexed_random import IndexedRandom
 from torchcaps.errors import InputError
 from torchcaps.plain_numbers import is_whole
+from torchcaps.types import check_number
 
 __all__ = ["AFFNIST_RANGES", "AffineRanges", "affine_images", "pad_images", "place_images"]
 
@@ -27,12 +27,20 @@ class AffineRanges:
     Attributes:
         rotation: in degrees, to either side.
         shear: pixels to the right a pixel up; 1 leans a vertical line by 45 degrees.
-        scale: 0.2 is from 0.8 to 1.2 times as high, and by another draw as wide.
+        scale: 0.2 is from 0.8 to 1.2 times as high, and by another draw as wide; below 1.
+
+    Raises:
+        ValueError: a number that is negative, or no number; a scale of 1 or more.
     """
 
     rotation: float = 20.0
     shear: float = 0.2
     scale: float = 0.2
+
+    def __post_init__(self) -> None:
+        check_number("rotation", self.rotation, least=0)
+        check_number("shear", self.shear, least=0)
+        check_number("scale", self.scale, least=0, most=0.99)
 
 
 AFFNIST_RANGES = AffineRanges()
@@ -86,7 +94,7 @@ def affine_images(
         moved = apply_shift(moved, _free_shifts(moved, size, draws))
         edge = (canvas - size) // 2
         parts.append(moved[..., edge : edge + size, edge : edge + size])
-    return dataclasses.replace(data, images=torch.cat(parts), name=f"{data.name}, affine")
+    return ImageData(torch.cat(parts), data.labels, data.class_names, f"{data.name}, affine")
 
 
 def pad_images(data: ImageData, size: int = SIDE) -> ImageData:
@@ -103,7 +111,7 @@ def pad_images(data: ImageData, size: int = SIDE) -> ImageData:
     height, width = data.image_size
     top, left = (size - height) // 2, (size - width) // 2
     edges = (left, size - width - left, top, size - height - top)
-    return dataclasses.replace(data, images=F.pad(data.images, edges))
+    return ImageData(F.pad(data.images, edges), data.labels, data.class_names, data.name)
 
 
 def place_images(data: ImageData, seed: int = 0, *, size: int = SIDE) -> ImageData:
@@ -121,9 +129,8 @@ def place_images(data: ImageData, seed: int = 0, *, size: int = SIDE) -> ImageDa
         [draws.integers(k, size - side + 1) for k, side in enumerate((height, width))], dim=1
     )
     images = F.pad(data.images, (0, size - width, 0, size - height))
-    return dataclasses.replace(
-        data, images=apply_shift(images, to_edge), name=f"{data.name}, placed"
-    )
+    moved = apply_shift(images, to_edge)
+    return ImageData(moved, data.labels, data.class_names, f"{data.name}, placed")
 
 
 def _check_size(data: ImageData, size: int) -> int:

@@ -1,6 +1,6 @@
 """Random shifts, as in the paper's MNIST runs, reproducible at any step."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -44,16 +44,21 @@ def random_shift(images: Tensor, max_shift: int, *, seed: int, step: int) -> Ten
         True
     """
     _check_images(images)
-    height, width = images.shape[-2:]
     offsets = shift_offsets(len(images), max_shift, seed, step)
     if max_shift == 0:
         return images
+    check_shift(images, max_shift)
+    return apply_shift(images, offsets)
+
+
+def check_shift(images: Tensor, max_shift: int) -> None:
+    """Raise unless some of every image stays in sight."""
+    height, width = images.shape[-2:]
     if max_shift >= min(height, width):
         raise InputError(
             f"max_shift is {max_shift} for images of {height}×{width}; expected less than the "
             "smaller side, or whole images would be pushed out of sight"
         )
-    return apply_shift(images, offsets)
 
 
 def shift_offsets(batch: int, max_shift: int, seed: int, step: int) -> Tensor:
@@ -89,7 +94,8 @@ def apply_shift(images: Tensor, offsets: Tensor, border: Border = "zeros") -> Te
             of what is there (the pixel at the edge not repeated; for shifts of less than a side).
 
     Raises:
-        InputError: the shapes do not fit, or offsets are not whole numbers (an integer dtype).
+        InputError: the shapes do not fit, offsets are not whole numbers (an integer dtype), or
+            there is no such border.
 
     Example:
         >>> image = torch.tensor([[[[1, 2], [3, 4]]]])
@@ -99,6 +105,8 @@ def apply_shift(images: Tensor, offsets: Tensor, border: Border = "zeros") -> Te
         [[[[1, 2], [1, 2]]]]
     """
     _check_images(images)
+    if border not in get_args(Border):
+        raise InputError(f"border is {border!r}; expected {', '.join(get_args(Border))}")
     if offsets.shape != (len(images), 2) or offsets.is_floating_point() or offsets.is_complex():
         raise InputError(
             f"offsets is {offsets.dtype} of shape {list(offsets.shape)}; expected integers "

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from torchcaps.data.augment import Border, apply_shift, shift_offsets
+from torchcaps.data.augment import Border, apply_shift, check_shift, shift_offsets
 from torchcaps.data.indexed_random import IndexedRandom
 from torchcaps.errors import InputError
 
@@ -79,6 +79,9 @@ class Augmentation:
 
         Returns:
             `[b, C, H, W]`; the given images themselves where nothing is to be varied.
+
+        Raises:
+            InputError: `max_shift` would push whole images out of sight.
         """
         batch_size = len(images) if batch_size is None else batch_size
         draws = IndexedRandom("augment", seed, step * batch_size + first, len(images))
@@ -86,6 +89,7 @@ class Augmentation:
             angle = draws.uniform(ROTATION, -self.max_rotation, self.max_rotation)
             images = _rotated(images, angle.float().deg2rad(), self.border)
         if self.max_shift:
+            check_shift(images, self.max_shift)
             offsets = shift_offsets(batch_size, self.max_shift, seed, step)
             images = apply_shift(images, offsets[first : first + len(images)], self.border)
         if self.flip:

@@ -1,6 +1,6 @@
 """Items of a data set of (image, label) pairs, checked one by one and stacked."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,7 +25,7 @@ class MapStyle(Protocol):
 
 
 def read_items(
-    dataset: Iterable[Any] | MapStyle, channels: int | None = None
+    dataset: Iterable[Any] | MapStyle, channels: int | None = None, *, multi_label: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Images [N, C, H, W] (uint8 or float32) and labels [N] or [N, K] of everything in `dataset`.
 
@@ -51,18 +51,28 @@ def read_items(
                 f"item {index}: the image is {_kind(image)} but item 0 is {_kind(images[0])}; "
                 "bring all images to one size, number of channels and dtype first"
             )
-        images.append(image)
+        images.append(image.clone())  # a data set may use one buffer for all of them
     if not images:
         raise InputError("the dataset is empty; expected at least one (image, label) pair")
-    if isinstance(labels[0], list) and all(sum(label) == 1 for label in labels):  # type: ignore[arg-type]
+    if multi_label and not isinstance(labels[0], list):
+        raise TypeError(
+            f"item 0: the label is {labels[0]}; expected integers [K] of 0 and 1, with multi_label"
+        )
+    one_hot = isinstance(labels[0], list) and all(sum(label) == 1 for label in labels)  # type: ignore[arg-type]
+    if one_hot and not multi_label:
         raise TypeError(
             f"item 0: the label is {_describe(torch.tensor(labels[0]))}; expected an integer, for "
-            "every item is of one class (of one-hot labels take .argmax())"
+            "every item is of one class: of one-hot labels take .argmax(), or say multi_label=True"
         )
     return torch.stack(images), torch.tensor(labels)
 
 
 def _each(dataset: Any) -> Iterator[Any]:
+    if isinstance(dataset, Mapping):
+        raise TypeError(
+            "dataset is a mapping; expected an iterable that yields (image, label), such as the "
+            "list of its values"
+        )
     if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):
         # a map-style data set need not raise IndexError at its end, so iter() could run for ever
         return (dataset[index] for index in range(len(dataset)))
@@ -111,6 +121,10 @@ def _image(image: Any, what: str, channels: int | None) -> Tensor:
 
 def _label(label: Any, index: int) -> int | list[int]:
     """A class number, or of several classes a list of 0 and 1."""
+    if isinstance(label, (Tensor, np.ndarray)) and label.shape == (1,):
+        raise TypeError(
+            f"item {index}: the label is {_describe(label)}; expected an integer: take int(label)"
+        )
     if isinstance(label, (Tensor, np.ndarray)) and label.ndim == 1:
         flags: list[Any] = label.tolist()
         if not flags or not all(flag in (0, 1) and not isinstance(flag, float) for flag in flags):
@@ -119,7 +133,7 @@ def _label(label: Any, index: int) -> int | list[int]:
                 "[K] of 0 and 1, whether each class is there"
             )
         return [int(flag) for flag in flags]
-    if isinstance(label, Tensor) and label.ndim == 0:
+    if isinstance(label, (Tensor, np.ndarray)) and label.ndim == 0:
         label = label.item()
     if isinstance(label, (bool, np.bool_)) or not isinstance(label, (int, np.integer)):
         raise TypeError(f"item {index}: the label is {_describe(label)}; expected an integer")

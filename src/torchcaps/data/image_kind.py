@@ -1,6 +1,6 @@
 """What kind of images there are, told from their borders, and how such images are varied."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
@@ -8,6 +8,7 @@ from torchcaps.data.augment import Border
 from torchcaps.data.augmentation import Augmentation
 from torchcaps.data.images import ImageData
 from torchcaps.errors import InputError
+from torchcaps.types import check_choice
 
 __all__ = ["ImageKind", "augmentation_for", "image_kind"]
 
@@ -72,13 +73,14 @@ def augmentation_for(
         max_rotation, jitter: as in `Augmentation`.
 
     Raises:
-        InputError: `max_shift` would push whole images out of sight.
+        InputError: `max_shift` would push whole images out of sight. ValueError: another kind.
 
     Example:
         >>> from torchcaps.data import load_data
         >>> str(augmentation_for(load_data("mnist5k").train))
         'shifts by up to 2 pixels (black moves in)'
     """
+    check_choice("augment", augment, ("auto", "none", *get_args(ImageKind)))
     kind = image_kind(data) if augment == "auto" else augment
     height, width = data.image_size
     side = min(height, width)

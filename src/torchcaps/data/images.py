@@ -62,6 +62,8 @@ class ImageData:
         class_names: Sequence[str] | None = None,
         name: str = "dataset",
         channels: int | None = None,
+        *,
+        multi_label: bool = False,
     ) -> ImageData:
         """Read every item of a data set that yields (image, label), such as torchvision's.
 
@@ -74,6 +76,9 @@ class ImageData:
                 "1", …, which must then all occur.
             name: what messages and tables call the data.
             channels: how many there are, where an array's shape leaves open which axis they are.
+            multi_label: labels are several classes an image, though in each of these items there
+                happens to be one, as in a small test part. Else that is refused: it is what one-hot
+                labels look like.
 
         Returns:
             The images as they were stored: uint8 stays uint8, any float becomes float32.
@@ -90,7 +95,7 @@ class ImageData:
         """
         if class_names is None:
             class_names = getattr(dataset, "classes", None)
-        images, labels = read_items(dataset, channels)
+        images, labels = read_items(dataset, channels, multi_label=multi_label)
         if class_names is None and labels.ndim == 2:
             class_names = [str(k) for k in range(labels.shape[1])]
         if class_names is None:
@@ -244,6 +249,8 @@ def check_labels(labels: Tensor, images: Tensor, names: tuple[str, ...]) -> None
         raise InputError(
             f"labels is on {labels.device} and images on {images.device}; put both on one device"
         )
+    if labels.numel() == 0:
+        raise InputError("labels is empty; expected at least one image")
     low, high = int(labels.min()), int(labels.max())
     if several and (low < 0 or high > 1):
         raise InputError(

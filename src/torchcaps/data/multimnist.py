@@ -84,6 +84,11 @@ class MultiMNIST:
             if value < 0:
                 raise InputError(f"{name} is {value}; expected an integer of at least 0")
         self.data, self.seed, self.max_shift, self.padding = data, seed, max_shift, padding
+        if data.multi_label:
+            raise InputError(
+                f"images of {data.name!r} show several classes each; expected one class an image, "
+                "to lay two of them over each other"
+            )
         labels = data.labels.cpu()
         # Ordered by class, the images of the other classes are all but one range of places.
         self._by_class = labels.argsort(stable=True)
@@ -117,8 +122,8 @@ class MultiMNIST:
         chosen = self._places(draws).flatten()  # [2B]
         span = 2 * self.max_shift + 1
         shifts = torch.stack([draws.integers(k, span) for k in (2, 3, 4, 5)], dim=1)
-        chosen, shifts = (part.to(self.data.images.device) for part in (chosen, shifts))
-        padded = torch.nn.functional.pad(self.data.images[chosen], 4 * (self.padding,))
+        chosen, shifts = (part.to(self.data.labels.device) for part in (chosen, shifts))
+        padded = torch.nn.functional.pad(self.data.subset(chosen).images, 4 * (self.padding,))
         digits = apply_shift(padded, shifts.view(-1, 2) - self.max_shift)
         digits = digits.view(count, 2, *digits.shape[1:])
         if digits.dtype == torch.uint8:

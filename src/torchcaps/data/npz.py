@@ -60,13 +60,15 @@ def load_npz(
     arrays = _read(path)
     has_test = "test_images" in arrays
     label_keys = ["labels", "test_labels"] if has_test else ["labels"]
-    names = _class_names(path, arrays, label_keys)
+    # A part alone may happen to show one class an image: that is told from all labels together.
+    one_hot = all(_one_hot(arrays[key]) for key in label_keys)
+    names = _class_names(path, arrays, label_keys, one_hot)
 
-    train = resize(_part(path, arrays, "", names, channels), size, channels)
+    train = resize(_part(path, arrays, "", names, channels, one_hot), size, channels)
     if not has_test:
         advice = "bring test images of your own (test_images and test_labels)"
         return TrainTest(*stratified_split(train, TEST_FRACTION, at_least_one=True, advice=advice))
-    test = resize(_part(path, arrays, "test_", names, channels), size, channels)
+    test = resize(_part(path, arrays, "test_", names, channels, one_hot), size, channels)
     if train.images.shape[1:] != test.images.shape[1:] or train.images.dtype != test.images.dtype:
         raise InputError(
             f"{path}: images is {_kind(train)} but test_images {_kind(test)}; "
@@ -76,10 +78,15 @@ def load_npz(
 
 
 def _part(
-    path: Path, arrays: Arrays, prefix: str, names: tuple[str, ...], channels: int | None
+    path: Path,
+    arrays: Arrays,
+    prefix: str,
+    names: tuple[str, ...],
+    channels: int | None,
+    one_hot: bool,
 ) -> ImageData:
     images = _images(arrays[f"{prefix}images"], f"{path}: {prefix}images", channels)
-    labels = _labels(arrays[f"{prefix}labels"], f"{path}: {prefix}labels")
+    labels = _labels(arrays[f"{prefix}labels"], f"{path}: {prefix}labels", one_hot)
     if len(images) != len(labels):
         raise InputError(
             f"{path}: {prefix}images holds {len(images)} images but {prefix}labels "
@@ -200,9 +207,9 @@ def _images(array: np.ndarray[Any, Any], what: str, channels: int | None) -> Ten
     return torch.from_numpy(np.ascontiguousarray(array))
 
 
-def _labels(array: np.ndarray[Any, Any], what: str) -> Tensor:
-    """int64 [N], or [N, K] of 0 and 1."""
-    if array.ndim == 2 and array.size and array.dtype.kind in "uib" and not _one_hot(array):
+def _labels(array: np.ndarray[Any, Any], what: str, one_hot: bool) -> Tensor:
+    """int64 [N], or [N, K] of 0 and 1, unless all labels are one-hot."""
+    if array.ndim == 2 and array.size and array.dtype.kind in "uib" and not one_hot:
         low, high = int(array.min()), int(array.max())
         if low < 0 or high > 1:
             raise InputError(
@@ -231,12 +238,16 @@ def _as_a_row(array: np.ndarray[Any, Any]) -> str:
 
 def _one_hot(array: np.ndarray[Any, Any]) -> bool:
     """Whether every row has a single 1: such images are of one class each."""
+    if array.ndim != 2 or array.dtype.kind not in "uib":
+        return False
     return bool(((array == 0) | (array == 1)).all() and (array.sum(axis=1) == 1).all())
 
 
-def _class_names(path: Path, arrays: Arrays, label_keys: list[str]) -> tuple[str, ...]:
+def _class_names(
+    path: Path, arrays: Arrays, label_keys: list[str], one_hot: bool
+) -> tuple[str, ...]:
     """The stored names, or the numbers that occur."""
-    parts = [_labels(arrays[key], f"{path}: {key}") for key in label_keys]
+    parts = [_labels(arrays[key], f"{path}: {key}", one_hot) for key in label_keys]
     if len({part.shape[1:] for part in parts}) > 1:
         shapes = " but ".join(f"{k} {list(part.shape)}" for k, part in zip(label_keys, parts))
         raise InputError(f"{path}: {shapes}; expected one kind of labels, of as many classes")

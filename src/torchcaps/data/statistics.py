@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from torchcaps.data.images import ImageData
+from torchcaps.plain_numbers import is_whole
 
 __all__ = ["channel_statistics"]
 
@@ -33,6 +34,8 @@ def channel_statistics(
         >>> channel_statistics(ImageData(images, torch.arange(2), ("dark", "light"), "toy"))
         ((0.5,), (0.5,))
     """
+    if not is_whole(most) or most < 1:
+        raise ValueError(f"most must be a whole number of at least 1, got {most!r}")
     chosen = torch.arange(len(data))
     if len(data) > most:
         generator = torch.Generator().manual_seed(0)

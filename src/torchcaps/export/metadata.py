@@ -5,6 +5,7 @@ from typing import Any
 
 import torchcaps
 from torchcaps.models import Classifier
+from torchcaps.plain_numbers import plain_number
 
 __all__ = ["describe", "describe_as_text"]
 
@@ -41,4 +42,7 @@ def describe(model: Classifier) -> dict[str, Any]:
 def describe_as_text(model: Classifier) -> dict[str, str]:
     """The same with every value as JSON."""
     described = describe(model).items()
-    return {name: json.dumps(value, ensure_ascii=False) for name, value in described}
+    return {
+        name: json.dumps(value, ensure_ascii=False, default=plain_number)
+        for name, value in described
+    }

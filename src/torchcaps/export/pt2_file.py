@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from torchcaps.plain_numbers import plain_number
+
 __all__ = ["METADATA", "read_pt2", "write_pt2"]
 
 METADATA = "torchcaps.json"  # a text in the file, beside the program
@@ -19,7 +21,7 @@ def write_pt2(
     program: torch.export.ExportedProgram, path: Path, metadata: Mapping[str, Any]
 ) -> None:
     """Write a program of `export_program` with these JSON values beside it."""
-    text = json.dumps(metadata, ensure_ascii=False)
+    text = json.dumps(metadata, ensure_ascii=False, default=plain_number)
     content = io.BytesIO()  # where a disk is full, torch's own writer takes the process with it
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own

@@ -101,8 +101,9 @@ class ClassCaps(nn.Module):
         return added
 
     def reset_parameters(self) -> None:
-        """Draw the weights anew."""
+        """Draw the weights anew; the coordinates are what they were, or are to be (`to_empty`)."""
         draw_weight(self.weight, self.form)
+        restore_coordinates(self)
 
     def votes(self, capsules: Capsules | Tensor) -> WeightedVotes:
         """The votes `[..., T·H·W, J, D]` that `forward` routes."""
@@ -140,6 +141,6 @@ class ClassCaps(nn.Module):
         )
 
 
-def restore_coordinates(layer: ClassCaps, keys: object) -> None:
+def restore_coordinates(layer: ClassCaps, keys: object = None) -> None:
     """Weights that are loaded into a layer without memory (`to_empty`) bring no coordinates."""
     layer.coordinates = layer.added_to_votes().to(layer.weight)

@@ -120,8 +120,8 @@ class ClusterCaps(nn.Module):
     def normalised(self, total: Tensor) -> Tensor:
         """The LayerNorm, in float32 or wider, which huge numbers do not overflow."""
         ordinary = of_ordinary_size(total.flatten(-3)).reshape(total.shape)
-        learned = (accumulated(x) for x in (self.norm.weight, self.norm.bias))
-        return F.layer_norm(ordinary, self.norm.normalized_shape, *learned, self.norm.eps)
+        weight, bias = accumulated(self.norm.weight), accumulated(self.norm.bias)
+        return F.layer_norm(ordinary, self.norm.normalized_shape, weight, bias, self.norm.eps)
 
     def extra_repr(self) -> str:
         in_types, in_dim, out_types, out_dim = self.sizes

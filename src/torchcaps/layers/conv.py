@@ -9,10 +9,10 @@ from torchcaps.layers.voting import VotingLayer
 from torchcaps.routing.base import Routing
 from torchcaps.types import (
     Capsules,
+    check_bool_tensor,
     check_choice,
     check_counts,
     check_float_tensor,
-    check_real_tensor,
 )
 from torchcaps.votes import MatrixVotes, Votes
 from torchcaps.votes.windows import Windows, WindowVotes, as_pair
@@ -166,9 +166,7 @@ def check_pose_map(pose: Tensor, types: int, dim: int) -> None:
 
 def check_map(name: str, values: Tensor, pose: Tensor) -> None:
     """Raise unless there is a value for each capsule of a map of poses `[..., T, H, W, P]`."""
-    check_real_tensor(name, values)
-    if name == "activation":
-        check_float_tensor(name, values)
+    (check_bool_tensor if name == "mask" else check_float_tensor)(name, values)
     if values.shape != pose.shape[:-1]:
         raise ValueError(
             f"{name} must be [..., T, H, W] = {tuple(pose.shape[:-1])}, got {tuple(values.shape)}"

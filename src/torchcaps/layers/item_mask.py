@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from torchcaps.types import check_float_tensor
+from torchcaps.types import check_float_tensor, values_at_hand
 
 __all__ = ["as_mask"]
 
@@ -32,9 +32,9 @@ def as_mask(given: Tensor | None, items: Tensor, dim: int, most: int | None) -> 
             f"mask must be bool [B, S] = ({batch}, {length}), or whole lengths [B] = ({batch},), "
             f"got {kind} of shape {tuple(given.shape)}"
         )
-    # On a GPU, or within a compiled graph, looking at the values would mean waiting for them.
-    looking = given.device.type == "cpu" and not torch.compiler.is_compiling() and batch
-    if looking and (given.min() < 0 or given.max() > length):
+    # On a GPU looking at the values would mean waiting for them.
+    looking = given.device.type == "cpu" and values_at_hand(given)
+    if looking and batch and (given.min() < 0 or given.max() > length):
         low, high = int(given.min()), int(given.max())
         raise ValueError(f"lengths must be 0 to {length}, got {low} to {high}")
     return torch.arange(length, device=items.device) < given.unsqueeze(-1)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from torchcaps.functional import soft_squash, squash
 from torchcaps.types import Capsules, check_counts, check_float_tensor, check_same_dtype
+from torchcaps.votes.windows import as_pair
 
 __all__ = ["PrimaryCaps", "WholeMapCaps", "convolved_size"]
 
@@ -92,7 +93,7 @@ class WholeMapCaps(nn.Module):
     Args:
         types: capsule types.
         dim: P, components of a pose.
-        size: H and W of the features.
+        size: H and W of the features, a number or (y, x).
 
     Shape:
         features `[B, types·dim, H, W]` → `Capsules(pose [B, types, dim], activation [B, types])`.
@@ -104,12 +105,12 @@ class WholeMapCaps(nn.Module):
         torch.Size([2, 16, 8])
     """
 
-    def __init__(self, types: int, dim: int, size: Sequence[int]) -> None:
+    def __init__(self, types: int, dim: int, size: int | Sequence[int]) -> None:
         super().__init__()
         types, dim = check_counts(types=types, dim=dim)
         self.types, self.dim = types, dim
-        height, width = size
-        self.conv = nn.Conv2d(types * dim, types * dim, (height, width), groups=types * dim)
+        kernel = as_pair("size", size)
+        self.conv = nn.Conv2d(types * dim, types * dim, kernel, groups=types * dim)
 
     if TYPE_CHECKING:
 

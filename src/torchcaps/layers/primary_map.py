@@ -67,7 +67,7 @@ class PrimaryCapsMap(nn.Module):
             as_pair("padding", padding, least=0),
         )
         bias = norm == "none"
-        self.types = types
+        self.types, self.padding = types, window[2]
         self.pose = nn.Conv2d(in_channels, types * dim, *window, bias=bias)
         self.activation = nn.Conv2d(in_channels, types, *window, bias=bias)
         self.norm = norm
@@ -91,6 +91,12 @@ class PrimaryCapsMap(nn.Module):
                 f"got shape {tuple(features.shape)}"
             )
         check_same_dtype("features", features, self.pose.weight)
+        kernel, padding = self.pose.kernel_size, self.padding
+        if any(s + 2 * p < k for s, p, k in zip(features.shape[2:], padding, kernel)):
+            raise ValueError(
+                f"features of {features.shape[2]}×{features.shape[3]} are smaller than the kernel, "
+                f"{kernel[0]}×{kernel[1]}, with their padding too"
+            )
         poses = self.pose(features).to(self.pose.weight.dtype)  # autocast gives bf16
         logits = self.activation(features).to(self.activation.weight.dtype)
         if self.norm == "channels":

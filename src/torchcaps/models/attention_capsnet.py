@@ -88,7 +88,7 @@ class AttentionCapsNet(RoutedClassifier, tags=["capsule-network", "attention-rou
             raise ValueError("concurrent routing is of attention alone: leave out concurrent")
         self.options = {
             "widths": widths, "blocks": blocks, "types": types, "dim": dim,
-            "dense": list(dense), "concurrent": concurrent,
+            "dense": check_several("dense", dense), "concurrent": concurrent,
         }  # fmt: skip
         self.backbone = ShallowResNet(self.channels, widths, blocks)
         self.primary = NormalisedCapsMap(self.backbone.out_channels, types, dim)

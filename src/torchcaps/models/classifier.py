@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from torchcaps.models.pixels import check_range
 from torchcaps.models.pretrained import Pretrained
 from torchcaps.models.summary import Summary, count_parameters, routing_note, summarise
 from torchcaps.models.trace import trace_layers
@@ -15,13 +16,11 @@ from torchcaps.types import (
     check_counts,
     check_same_dtype,
     exportable,
-    values_at_hand,
 )
 
 __all__ = ["Classifier", "Losses", "ModelOutput", "count_parameters"]
 
 MOST_CLASSES = 1_000_000
-MOST_NORMALISED = 16.0  # far beyond what subtracting a mean and dividing by a deviation leaves
 
 
 @exportable
@@ -99,7 +98,6 @@ class Classifier(Pretrained, pipeline_tag="image-classification"):
             raise ValueError(f"class_names must be strings, each another one, got {names}")
         self.class_names = tuple(names)
         self.metadata = {}
-        self._has_looked = False
 
     if TYPE_CHECKING:
 
@@ -225,25 +223,6 @@ class Classifier(Pretrained, pipeline_tag="image-classification"):
                 f"images must be [B, {', '.join(map(str, expected))}] (channels, height, width), "
                 f"got shape {tuple(images.shape)}"
             )
-        self._check_range(images)
+        check_range(self, images)
         if (weight := next(self.parameters(), None)) is not None:
             check_same_dtype("images", images, weight)
-
-    def _check_range(self, images: Tensor) -> None:
-        """Raise for pixels from 0 to 255, which are wrong however well they are predicted.
-
-        Numbers somewhat outside [0, 1], of pixels that were normalised, are a person's own choice.
-        On a GPU, which would have to be waited for, only the first images are looked at.
-        """
-        if images.numel() == 0 or not values_at_hand(images):
-            return
-        if images.device.type != "cpu":
-            if self._has_looked or torch.cuda.is_current_stream_capturing():
-                return
-            self._has_looked = True
-        largest = float(images.detach().amax())
-        if largest > MOST_NORMALISED:
-            raise ValueError(
-                f"images hold numbers up to {largest:g}; expected floats in [0, 1]: divide pixels "
-                "by 255"
-            )

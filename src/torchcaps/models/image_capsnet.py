@@ -14,6 +14,7 @@ from torchcaps.models.decoder import Decoder
 from torchcaps.models.loss_scale import LossScale, find_loss_scale
 from torchcaps.models.routed_classifier import ABSENT
 from torchcaps.models.stem import MANY_FEATURES, Stem, StemPlan, plan_stem, standardise
+from torchcaps.plain_numbers import is_number, is_whole
 from torchcaps.routing.base import Routing
 from torchcaps.types import check_counts, check_several
 
@@ -163,8 +164,9 @@ class ImageCapsNet(CapsuleClassifier):
             return plan
         if halvings is None:
             halvings = plan.halvings
-        elif isinstance(halvings, bool) or not isinstance(halvings, int) or halvings < 0:
+        elif not is_whole(halvings) or halvings < 0:
             raise ValueError(f"halvings must be an integer of at least 0, got {halvings!r}")
+        halvings = int(halvings)
         if halvings == plan.halvings and kernel_size <= 5:
             return plan
         return StemPlan(halvings, padded=True, first_stride=2 if halvings > 2 else 1)
@@ -204,7 +206,7 @@ def restore_standardisation(model: ImageCapsNet, keys: object) -> None:
 
 def per_channel(name: str, value: float | Sequence[float], channels: int) -> list[float]:
     """A number for each channel, from one for all of them or from as many."""
-    values = [value] * channels if isinstance(value, (int, float)) else list(value)
+    values: list[Any] = [value] * channels if is_number(value) else list(value)  # type: ignore[arg-type]
     if len(values) != channels:
         raise ValueError(f"{name} has {len(values)} numbers for {channels} channels")
     return values

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from torchcaps.types import check_choice, check_number, check_switch
+
 __all__ = ["LOSS_SCALES", "LossScale", "find_loss_scale"]
 
 
@@ -31,16 +33,18 @@ LOSS_SCALES = {
 
 def find_loss_scale(scale: str | LossScale | Mapping[str, Any]) -> LossScale:
     """A loss scale by its name, by its fields, or as it is."""
-    if isinstance(scale, LossScale):
-        return scale
     if isinstance(scale, Mapping):
         try:
-            return LossScale(**scale)
+            scale = LossScale(**scale)
         except TypeError as error:
             fields = ", ".join(LossScale._fields)
             raise ValueError(f"loss_scale must have the fields {fields}, got {scale!r}") from error
-    if scale not in LOSS_SCALES:
-        raise ValueError(f"loss_scale must be one of {', '.join(LOSS_SCALES)}, got {scale!r}")
+    if isinstance(scale, LossScale):
+        check_number("margin of loss_scale", scale.margin, least=0)
+        check_switch("average_classes of loss_scale", scale.average_classes)
+        check_number("reconstruction of loss_scale", scale.reconstruction, least=0)
+        return scale
+    check_choice("loss_scale", scale, tuple(LOSS_SCALES))
     return LOSS_SCALES[scale]
 
 

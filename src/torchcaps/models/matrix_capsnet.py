@@ -12,7 +12,7 @@ from torchcaps.models.routed_classifier import RoutedClassifier
 from torchcaps.plain_numbers import is_whole
 from torchcaps.routing.base import Routing
 from torchcaps.routing.registry import create_routing, routing_config
-from torchcaps.types import check_counts
+from torchcaps.types import check_counts, check_several
 
 __all__ = ["MatrixCapsNet"]
 
@@ -54,8 +54,7 @@ class MatrixCapsNet(RoutedClassifier, tags=["capsule-network", "matrix-capsules"
         conv_channels, primary_types = check_counts(
             conv_channels=conv_channels, primary_types=primary_types
         )
-        if len(types) != 2:
-            raise ValueError(f"types must be two numbers, one for each ConvCaps, got {types!r}")
+        types = check_several("types", types, 2)  # one for each ConvCaps
         if not is_whole(padding) or padding < 0:
             raise ValueError(f"padding must be a whole number from 0, got {padding!r}")
         self.padding = int(padding)

@@ -26,7 +26,7 @@ from torchcaps.models.weights_file import (
 from torchcaps.plain_numbers import plain_number
 from torchcaps.routing.base import Routing
 from torchcaps.storage import as_utf8, read_json, write_bytes, write_json
-from torchcaps.types import Paper
+from torchcaps.types import Paper, check_number
 
 __all__ = ["Pretrained", "read_config"]
 
@@ -250,7 +250,7 @@ class Pretrained(
                 f"{source} does not describe a {cls.__name__} ({error}): "
                 "restore the file that was saved with the weights"
             ) from error
-        model.metadata = config.get("metadata", {})
+        model.metadata = checked_metadata(config.get("metadata", {}), source)
         return model
 
     @classmethod
@@ -304,6 +304,26 @@ def read_config(folder: Path) -> dict[str, Any]:
             "name a folder written by save_pretrained"
         )
     return config
+
+
+def checked_metadata(metadata: object, source: str) -> dict[str, Any]:
+    """What a config.json says of the training.
+
+    Raises:
+        InputError: it is no JSON object, or its threshold is not a number in [0, 1].
+    """
+    if not isinstance(metadata, dict):
+        raise InputError(
+            f"{source}: metadata is {metadata!r:.40}; expected an object: restore the file that "
+            "was saved with the weights"
+        )
+    try:
+        check_number("threshold", metadata.get("threshold", 0), least=0, most=1)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{source}: in metadata, {error}: restore the file that was saved with the weights"
+        ) from error
+    return metadata
 
 
 def check_kinds(architecture: type, arguments: dict[str, Any]) -> None:

@@ -8,8 +8,16 @@ from torch import Tensor, nn
 
 from torchcaps.layers import ConvolvedCaps, DeconvCaps
 from torchcaps.losses import dice_loss
+from torchcaps.models.pixels import check_range
 from torchcaps.models.pretrained import Pretrained
-from torchcaps.types import Capsules, Paper, check_counts, exportable
+from torchcaps.types import (
+    Capsules,
+    Paper,
+    check_counts,
+    check_real_tensor,
+    check_same_dtype,
+    exportable,
+)
 
 __all__ = ["MaskOutput", "SegCaps"]
 
@@ -134,6 +142,13 @@ class SegCaps(Pretrained, pipeline_tag="image-segmentation", tags=["capsule-netw
     def forward(self, images: Tensor, masks: Tensor | None = None) -> MaskOutput:
         """images `[B, C, H, W]` in [0, 1], masks `[B, K, H, W]` → `MaskOutput`."""
         self.check_images(images)
+        if masks is not None:
+            expected = (len(images), self.num_classes, *images.shape[2:])
+            check_real_tensor("masks", masks)
+            if masks.shape != expected:
+                raise ValueError(
+                    f"masks must be [B, K, H, W] = {expected}, got {tuple(masks.shape)}"
+                )
         pixels = torch.relu(self.conv(images)).movedim(1, -1).unsqueeze(1)  # [B, 1, H, W, 16]
         capsules = self.primary(pixels)
         beside: list[Tensor] = [pixels]
@@ -173,3 +188,5 @@ class SegCaps(Pretrained, pipeline_tag="image-segmentation", tags=["capsule-netw
                 f"images must be [B, {self.channels}, H, W] with sides that are multiples of "
                 f"{FACTOR}, got shape {tuple(shape)}"
             )
+        check_same_dtype("images", images, self.conv.weight)
+        check_range(self, images)
