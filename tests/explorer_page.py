@@ -6,16 +6,21 @@ from typing import Any
 import numpy as np
 
 # Nothing is being evaluated, and what is known has been drawn.
-SETTLED = """async () => {
-  const frame = () => new Promise(requestAnimationFrame);
+SETTLED = """async (seconds) => {
+  const end = performance.now() + 1000 * seconds;
+  const frame = () => new Promise((next, fail) => {
+    requestAnimationFrame(next);
+    const late = () => fail(new Error(`the page has not settled in ${seconds} s`));
+    setTimeout(late, end - performance.now());
+  });
   while (!globalThis.torchcaps?.store.state.ready) await frame();
   do { await frame(); await frame(); } while (torchcaps.store.state.waiting > 0);
   await frame();
 }"""
 
 
-def settle(page: Any) -> None:
-    page.evaluate(SETTLED)
+def settle(page: Any, seconds: float = 120) -> None:
+    page.evaluate(SETTLED, seconds)
 
 
 def state(page: Any, name: str) -> Any:
