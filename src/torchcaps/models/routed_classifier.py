@@ -33,7 +33,7 @@ class RoutedClassifier(Classifier):
         """
         routing = self.classes.routing
         check_choice("class_loss of a routing", routing.class_loss, tuple(CLASS_LOSSES))
-        if labels.dim() == 1:
+        if not isinstance(labels, Tensor) or labels.dim() != 2:
             return CLASS_LOSSES[routing.class_loss](output.activation, labels)
         if not self.finds_several:
             raise ValueError(f"labels must be [B]: {routing.name} routing finds one class an image")
