@@ -124,4 +124,4 @@ def test_labels_of_several_classes_need_activations_that_share_nothing():
     with pytest.raises(ValueError, match=r"labels must be .* self_routing routing finds one class"):
         network.loss(network(images), images, labels)
     with pytest.raises(TypeError, match="labels must be a tensor, got list"):
-        network.loss(network(images), images, [0, 1, 2, 1])
+        network.loss(network(images), images, [0, 1, 2, 1])  # type: ignore[arg-type]
