@@ -4,7 +4,7 @@ results/NAME-SCALE[-DATA]/ is a folder as `python -m reproduction` leaves it, bu
 experiment.json, a JSON file for each cell (with its seed, versions, commit and machine), of its
 arrays what the report needs, results.csv, report.md and the pictures. It is published with
 
-    python -m reproduction.publish runs/iterations-cpu runs/table1-cpu …
+    python -m reproduction.publish runs/iterations-cpu runs/table1-full …
 """
 
 import dataclasses
