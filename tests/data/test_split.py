@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from torchcaps.data import ImageData, stratified_split
@@ -20,6 +20,7 @@ def positions(data: ImageData) -> list[int]:
     return data.images.flatten().tolist()
 
 
+@settings(deadline=None)  # a test is not timed
 @given(
     counts=st.lists(st.integers(5, 40), min_size=3, max_size=3),
     fraction=st.floats(0.2, 0.8),
