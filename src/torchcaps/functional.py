@@ -169,6 +169,23 @@ def constant_if_huge(logits: Tensor) -> Tensor:
     return torch.where(huge, logits.detach(), logits)
 
 
+def max_min(logits: Tensor) -> Tensor:
+    """Logits `[..., i, J]` stretched to [0, 1] over the parents of a child; 1 where all are equal.
+
+    Example:
+        >>> max_min(torch.tensor([[1.0, 2.0, 5.0], [3.0, 3.0, 3.0]]))
+        tensor([[0.0000, 0.2500, 1.0000],
+                [1.0000, 1.0000, 1.0000]])
+    """
+    if logits.shape[-1] == 0:
+        return logits
+    least, most = logits.amin(dim=-1, keepdim=True), logits.amax(dim=-1, keepdim=True)
+    extent = most - least
+    equal = extent < torch.finfo(extent.dtype).tiny
+    stretched = (logits - least) / torch.where(equal, torch.ones_like(extent), extent)
+    return torch.where(equal, torch.ones_like(stretched), stretched)
+
+
 def log_sigmoid(x: Tensor) -> Tensor:
     """ln σ(x), exact for numbers of any size.
 

@@ -1,6 +1,7 @@
 """Saving and loading: the same model back, and nothing but safetensors and JSON."""
 
 import json
+import math
 import os
 import pickle
 from pathlib import Path
@@ -127,11 +128,11 @@ def truncate(folder: Path) -> None:
         (break_config(routing={"name": "dynamc"}), "did you mean dynamic"),
         (break_config(routing={"name": "em", "leaky": True}), "em routing has no option 'leaky'"),
         (break_config(routing=3), "routing must be a name"),
-        (break_config(metadata=None), "metadata is None; expected an object"),
-        (break_config(metadata=[1]), r"metadata is \[1\]; expected an object"),
-        (break_config(metadata={"threshold": "abc"}), "threshold must be a number, got 'abc'"),
-        (break_config(metadata={"threshold": float("nan")}), "threshold must be at least 0"),
-        (break_config(metadata={"threshold": 2}), "threshold must be at least 0, at most 1, got 2"),
+        (break_config(metadata=None), "metadata must be an object"),
+        (break_config(metadata=[1]), "metadata must be an object"),
+        (break_config(metadata={"threshold": "abc"}), "threshold in it a number from 0 to 1"),
+        (break_config(metadata={"threshold": math.nan}), "threshold in it a number from 0 to 1"),
+        (break_config(metadata={"threshold": 2}), "threshold in it a number from 0 to 1"),
         (break_config(colour="blue"), "has 'colour', which a CapsNet of this version"),
         (break_config(class_names=["cat", "cat"]), "each another one"),
         (break_config(class_names=[1, 2]), "must be strings"),

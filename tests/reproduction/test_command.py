@@ -43,7 +43,7 @@ def test_it_lists_what_there_is():
     answer = subprocess.run([*MODULE, "--list"], cwd=ROOT, capture_output=True, text=True)
     assert (answer.returncode, answer.stderr) == (0, "")
     for name in ("agreement", "iterations", "routing-logits", "cifar-loss", "table1", "dimensions"):
-        scales = rf"^{name}: .+\n  smoke .+\n  cpu .+\n(  f.+\n)*  paper "
+        scales = rf"^{name}: .+\n  smoke .+\n  cpu .+\n(  [fl].+\n)*  paper "
         assert re.search(scales, answer.stdout, re.MULTILINE)
 
 

@@ -157,18 +157,20 @@ def test_a_capsule_stays_where_it_is(path: Path) -> None:
     pose = tensors["in_pose"].detach().movedim(3, 1)  # [B, T, H, W, P]
     weight = tensors["param_W"].squeeze(3).movedim((0, 3), (1, 0))
     sizes = window_cases.convolved_sizes(pose, tensors)
-    options = window_cases.convolved_options(file.settings, "auto")
     for joint_norm in (True, False):
+        options = window_cases.convolved_options(file.settings, "auto")
         options["routing"].joint_norm = joint_norm
         layer = ConvolvedCaps(*sizes, **options, competition="map")
         found = window_cases.convolved(layer, pose, weight, tensors)["pose"]
         assert error_of(found, file) > 0.01
+    options = window_cases.convolved_options(file.settings, "auto")
+    options["routing"].joint_norm = False
     options["routing"].iterations = 1
+    layer = ConvolvedCaps(*sizes, **options)
     changed = pose.clone()
     changed[:, :, 0, 0] += 1
     here, there = (
-        window_cases.convolved(ConvolvedCaps(*sizes, **options), each, weight, tensors)["pose"]
-        for each in (pose, changed)
+        window_cases.convolved(layer, each, weight, tensors)["pose"] for each in (pose, changed)
     )
     moved = ((here - there).abs() > 1e-9).any(dim=-1).any(dim=-1).any(dim=0)  # [F, F]
     reach = 1 + layer.padding[0]

@@ -26,7 +26,7 @@ from torchcaps.models.weights_file import (
 from torchcaps.plain_numbers import plain_number
 from torchcaps.routing.base import Routing
 from torchcaps.storage import as_utf8, read_json, write_bytes, write_json
-from torchcaps.types import Paper, check_number
+from torchcaps.types import Paper
 
 __all__ = ["Pretrained", "read_config"]
 
@@ -310,20 +310,21 @@ def checked_metadata(metadata: object, source: str) -> dict[str, Any]:
     """What a config.json says of the training.
 
     Raises:
-        InputError: it is no JSON object, or its threshold is not a number in [0, 1].
+        InputError: it is no JSON object, or what must be a share in it is none.
     """
-    if not isinstance(metadata, dict):
-        raise InputError(
-            f"{source}: metadata is {metadata!r:.40}; expected an object: restore the file that "
-            "was saved with the weights"
-        )
-    try:
-        check_number("threshold", metadata.get("threshold", 0), least=0, most=1)
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"{source}: in metadata, {error}: restore the file that was saved with the weights"
-        ) from error
+    for name in ("border_brightness", "threshold"):
+        if not isinstance(metadata, dict) or not is_share(metadata.get(name, 0)):
+            raise InputError(
+                f"{source}: metadata must be an object, and {name} in it a number from 0 to 1: "
+                "restore the file"
+            )
+    assert isinstance(metadata, dict)
     return metadata
+
+
+def is_share(value: object) -> bool:
+    """Whether it is a number from 0 to 1."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 def check_kinds(architecture: type, arguments: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from typing import ClassVar, NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
-from torchcaps.functional import SQUASHES, agreement, constant_if_huge, weighted_sum
+from torchcaps.functional import SQUASHES, agreement, constant_if_huge, max_min, weighted_sum
 from torchcaps.routing.base import Routing
 from torchcaps.routing.law import Law
 from torchcaps.routing.tile import Tile
@@ -213,23 +213,6 @@ class DynamicRouting(Routing[Total, State]):
     def finish(self, state: State) -> Capsules:
         """v_j and its length."""
         return Capsules(state.v, torch.linalg.vector_norm(state.v, dim=-1))
-
-
-def max_min(logits: Tensor) -> Tensor:
-    """Logits `[..., i, J]` stretched to [0, 1] over the parents of a child; 1 where all are equal.
-
-    Example:
-        >>> max_min(torch.tensor([[1.0, 2.0, 5.0], [3.0, 3.0, 3.0]]))
-        tensor([[0.0000, 0.2500, 1.0000],
-                [1.0000, 1.0000, 1.0000]])
-    """
-    if logits.shape[-1] == 0:
-        return logits
-    least, most = logits.amin(dim=-1, keepdim=True), logits.amax(dim=-1, keepdim=True)
-    extent = most - least
-    equal = extent < torch.finfo(extent.dtype).tiny
-    stretched = (logits - least) / torch.where(equal, torch.ones_like(extent), extent)
-    return torch.where(equal, torch.ones_like(stretched), stretched)
 
 
 def dynamic_routing(
