@@ -59,11 +59,7 @@ def margin_loss(
         >>> margin_loss(lengths, torch.tensor([0, 0]))  # (0 + 0.25 + 0.5·0.04) / 2
         tensor(0.1350)
     """
-    check_float_tensor("activation", activation)
-    if activation.dim() != 2:
-        raise ValueError(f"activation must be [B, J], got shape {tuple(activation.shape)}")
-    check_not_empty("activation", activation.shape)
-    lengths = accumulated(activation)
+    lengths = checked_activation(activation)
     present = class_targets(labels, activation.shape).to(lengths.dtype)
     missed = (positive_margin - lengths).clamp(min=0).square()
     raised = (lengths - negative_margin).clamp(min=0).square()
@@ -95,13 +91,9 @@ def spread_loss(activation: Tensor, labels: Tensor, margin: float | Tensor = 0.9
         >>> spread_loss(torch.tensor([[0.9, 0.5, 0.1]]), torch.tensor([0]), 0.5)  # (0.5 − 0.4)²
         tensor(0.0100)
     """
-    check_float_tensor("activation", activation)
-    if activation.dim() != 2:
-        raise ValueError(f"activation must be [B, J], got shape {tuple(activation.shape)}")
-    check_not_empty("activation", activation.shape)
+    a = checked_activation(activation)
     if not isinstance(labels, Tensor) or labels.dim() != 1:
         raise ValueError("labels must be [B] class indices: the spread loss has one class an image")
-    a = accumulated(activation)
     present = class_targets(labels, activation.shape)
     of_class = a.masked_fill(~present, 0).sum(dim=1, keepdim=True)
     missing = (margin - (of_class - a)).clamp(min=0).masked_fill(present, 0)
@@ -169,6 +161,15 @@ def check_not_empty(name: str, averaged: torch.Size) -> None:
     """Raise unless there is something to average over: the mean of nothing is not a number."""
     if 0 in averaged:
         raise ValueError(f"{name} must not be empty, got {tuple(averaged)} to average over")
+
+
+def checked_activation(activation: Tensor) -> Tensor:
+    """Activations `[B, J]` in float32 or wider; raise unless that is what they are."""
+    check_float_tensor("activation", activation)
+    if activation.dim() != 2:
+        raise ValueError(f"activation must be [B, J], got shape {tuple(activation.shape)}")
+    check_not_empty("activation", activation.shape)
+    return accumulated(activation)
 
 
 def class_targets(labels: Tensor, shape: torch.Size) -> Tensor:

@@ -71,12 +71,13 @@ class ClassCaps(nn.Module):
         self.sizes = (in_types, in_dim, classes, out_dim)
         self.form: type[WeightedVotes] = MatrixVotes if matrix_poses else LinearVotes
         in_caps = in_types * self.size[0] * self.size[1]
-        self.routing = own_routing(routing).build(in_caps, *self.sizes[1:])
+        self.routing = own_routing(routing)
         if self.routing.makes_votes:
             raise ValueError(
                 f"{self.routing.name} routing makes its votes itself, and ClassCaps shares the "
                 "weights of votes: take DenseCaps"
             )
+        self.routing.build(in_caps, *self.sizes[1:])
         self.weight = nn.Parameter(torch.empty(self.form.weight_shape(*self.sizes)))
         self.adds_coordinates = coordinates
         first, step = (self.weight.shape[-1] - 1, self.weight.shape[-1]) if matrix_poses else (0, 1)

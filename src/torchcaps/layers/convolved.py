@@ -78,7 +78,7 @@ class ConvolvedCaps(nn.Module):
         self.padding = as_pair("padding", padding, least=0)
         self.competition = competition
         self.routing = own_routing(routing)
-        if self.routing.needs_pose or self.routing.makes_votes:
+        if self.routing.needs_pose:
             raise ValueError(
                 f"{self.routing.name} routing needs the poses of the input capsules, and "
                 "ConvolvedCaps forms votes by a convolution: take ConvCaps"

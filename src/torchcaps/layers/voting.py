@@ -52,12 +52,11 @@ class VotingLayer(nn.Module):
         check_switch("matrix_poses", matrix_poses)
         self.sizes = sizes
         self.form: type[WeightedVotes] = MatrixVotes if matrix_poses else LinearVotes
-        self.routing = own_routing(routing).build(*sizes)
+        self.routing = own_routing(routing)
+        if self.routing.makes_votes and bias:
+            raise ValueError(f"{self.routing.name} routing makes its votes itself: leave bias out")
+        self.routing.build(*sizes)
         if self.routing.makes_votes:
-            if bias:
-                raise ValueError(
-                    f"{self.routing.name} routing makes its votes itself: leave bias out"
-                )
             self.register_parameter("weight", None)
         else:
             self.weight = nn.Parameter(torch.empty(self.form.weight_shape(*sizes)))

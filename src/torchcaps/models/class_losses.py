@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from torchcaps.losses import check_not_empty, class_targets, margin_loss
-from torchcaps.types import check_float_tensor
+from torchcaps.losses import checked_activation, class_targets, margin_loss
 
 __all__ = [
     "CLASS_LOSSES",
@@ -82,11 +81,7 @@ def likelihood_loss(activation: Tensor, labels: Tensor) -> Tensor:
 
 def checked(activation: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Activations in float32 or wider, and targets `[B, J]` of the same type."""
-    check_float_tensor("activation", activation)
-    if activation.dim() != 2:
-        raise ValueError(f"activation must be [B, J], got shape {tuple(activation.shape)}")
-    check_not_empty("activation", activation.shape)
-    a = activation.to(torch.promote_types(activation.dtype, torch.float32))
+    a = checked_activation(activation)
     return a, class_targets(labels, activation.shape).to(a.dtype)
 
 

@@ -23,7 +23,7 @@ from torchcaps.models.weights_file import (
     load_weights,
     shapes,
 )
-from torchcaps.plain_numbers import plain_number
+from torchcaps.plain_numbers import is_number, plain_number
 from torchcaps.routing.base import Routing
 from torchcaps.storage import as_utf8, read_json, write_bytes, write_json
 from torchcaps.types import Paper
@@ -306,25 +306,20 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def checked_metadata(metadata: object, source: str) -> dict[str, Any]:
+def checked_metadata(metadata: dict[str, Any], source: str) -> dict[str, Any]:
     """What a config.json says of the training.
 
     Raises:
         InputError: it is no JSON object, or what must be a share in it is none.
     """
     for name in ("border_brightness", "threshold"):
-        if not isinstance(metadata, dict) or not is_share(metadata.get(name, 0)):
+        share = metadata.get(name, 0) if isinstance(metadata, dict) else None
+        if not is_number(share) or not 0 <= share <= 1:
             raise InputError(
                 f"{source}: metadata must be an object, and {name} in it a number from 0 to 1: "
                 "restore the file"
             )
-    assert isinstance(metadata, dict)
     return metadata
-
-
-def is_share(value: object) -> bool:
-    """Whether it is a number from 0 to 1."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 def check_kinds(architecture: type, arguments: dict[str, Any]) -> None:

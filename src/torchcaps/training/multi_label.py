@@ -11,6 +11,7 @@ from torch import Tensor
 from torchcaps.data import TrainTest
 from torchcaps.errors import InputError
 from torchcaps.models import Classifier
+from torchcaps.models.routed_classifier import RoutedClassifier
 from torchcaps.training import pictures
 from torchcaps.training.build import border_brightness
 from torchcaps.training.config import TrainConfig
@@ -88,8 +89,9 @@ class MultiLabelClassification(ImageClassification):
     def check_model(self, model: Classifier) -> None:
         """Raise unless its loss is one for any number of classes an image."""
         if not model.finds_several:
-            routing = getattr(getattr(model, "classes", None), "routing", None)
-            by = f" with {routing.name} routing" if routing is not None else ""
+            by = ""
+            if isinstance(model, RoutedClassifier):
+                by = f" with {model.classes.routing.name} routing"
             raise InputError(
                 f"{type(model).__name__}{by} finds one class an image, but those of "
                 f"{self.data.train.name} have several at once: take --model image_capsnet "
