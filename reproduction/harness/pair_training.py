@@ -20,6 +20,7 @@ from torchcaps.training.task import StepResult, Task
 __all__ = ["Answers", "PairTask", "answers_on", "both_found", "draw_digits", "losses_of"]
 
 BATCH = 250
+STEPS_AT_ONCE = 8  # whose pairs are made together: on a GPU that takes as long as for one step
 
 
 class PairTask(Task[Classifier, PairBatch]):
@@ -46,6 +47,7 @@ class PairTask(Task[Classifier, PairBatch]):
             data.train, images=data.train.images.to(device), labels=data.train.labels.to(device)
         )
         self.pairs = MultiMNIST(digits, mix_seed("pairs", seed), max_shift=max_shift)
+        self._made: tuple[tuple[int, int], PairBatch] = (-1, 0), self.pairs.batch(0, 1)
 
     def describe_data(self) -> dict[str, Any]:
         """Of the digits."""
@@ -53,8 +55,14 @@ class PairTask(Task[Classifier, PairBatch]):
 
     def batch(self, step: int, sampler: BatchSampler) -> PairBatch:
         """Pairs that no other step sees."""
-        start = step * sampler.batch_size + sampler.share.start
-        return self.pairs.batch(start, sampler.share_size)
+        block, place = divmod(step, STEPS_AT_ONCE)
+        made = (block, sampler.batch_size)
+        if self._made[0] != made:
+            pairs = STEPS_AT_ONCE * sampler.batch_size
+            self._made = made, self.pairs.batch(block * pairs, pairs)
+        first = place * sampler.batch_size + sampler.share.start
+        share = slice(first, first + sampler.share_size)
+        return PairBatch(*(part[share] for part in self._made[1]))
 
     def losses(self, model: Classifier, batch: PairBatch, precision: Precision) -> StepResult:
         """The losses of some pairs, and of which both digits are found."""
@@ -66,6 +74,10 @@ class PairTask(Task[Classifier, PairBatch]):
             both_found(activation, batch.labels),
         )
         return StepResult(losses.total, dict(zip(self.measures, measured)))
+
+    def repeats(self, model: Classifier) -> bool:
+        """Every network here does."""
+        return True
 
 
 def losses_of(model: Classifier, pairs: PairBatch, precision: Precision) -> tuple[Losses, Tensor]:

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from reproduction.harness.stem_cnn import cross_entropy
 from torchcaps.models import Classifier, Losses, ModelOutput
 
 __all__ = ["PooledCNN"]
@@ -70,10 +69,4 @@ class PooledCNN(Classifier):
 
     def loss(self, output: ModelOutput, images: Tensor, labels: Tensor) -> Losses:
         """Cross entropy, averaged over the batch; labels `[B]`, or `several`: targets `[B, J]`."""
-        logits = output.pose.squeeze(-1).float()
-        if self.several:
-            each = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
-            loss = each.sum(dim=1).mean()
-        else:
-            loss = F.cross_entropy(logits, labels)
-        return Losses(loss, loss, torch.zeros_like(loss))
+        return Losses.of_classes(cross_entropy(output.pose.squeeze(-1), labels, self.several))

@@ -19,6 +19,7 @@ from reproduction.harness.comparison import (
 from reproduction.harness.crossed import Estimate
 from reproduction.harness.experiment import Finding, Report, Results
 from reproduction.harness.markdown import interval, plus_minus, table
+from reproduction.harness.scale import Scale
 from reproduction.harness.statistics import summarise
 from reproduction.harness.tuning import trial_part
 from reproduction.harness.verdict import judge
@@ -31,33 +32,37 @@ COMPARISONS = {
     "cnn": Comparison("baseline CNN", {"model": "baseline_cnn", "learning_rate": 0.001}, 8.1),
     "r1": Comparison("CapsNet, r = 1", {"iterations": 1}, 7.5),
     "r3": Comparison("CapsNet, r = 3", {"iterations": 3}, 5.2),
+    "attention": Comparison("inverted attention", {"routing": "attention"}, None),
 }
+PUBLISHED = ("cnn", "r1", "r3")
 BEST = "r3"
-PAIRS = [("r1", BEST), ("cnn", BEST)]
+PAIRS = [("r1", BEST), ("cnn", BEST), ("attention", BEST)]
 PAIRS_SEED = 0  # of the held-out pairs
 
 
 def report(results: Results) -> Report:
     """Ours beside the published, the differences that the table is read for, and drawings."""
-    rows = {name: results.of(name) for name in COMPARISONS}
-    labels = {name: one.label for name, one in COMPARISONS.items()}
+    networks = compared(results.scale)
+    rows = {name: results.of(name) for name in networks}
+    labels = {name: one.label for name, one in networks.items()}
     errors = {name: [row["test_error"] for row in own] for name, own in rows.items()}
     parts = digits_of_pairs(results)
-    known = {name: error_of(results, name, parts=parts) for name in COMPARISONS}
-    judged = judge(differences(results, COMPARISONS, PAIRS, parts=parts))
+    known = {name: error_of(results, name, parts=parts) for name in networks}
+    pairs = [pair for pair in PAIRS if pair[0] in networks]
+    judged = judge(differences(results, networks, pairs, parts=parts))
     draw_errors(
-        COMPARISONS, errors, known, title="Pairs of digits of which not both are found",
+        networks, errors, known, title="Pairs of digits of which not both are found",
         measured="wrong pairs, %", path=results.folder / "errors.png",
     )  # fmt: skip
     figures = [
-        f"{one.label}: {plus_minus(summarise(errors[name]))} % of the pairs wrong (published "
-        f"{one.published})"
-        for name, one in COMPARISONS.items()
+        f"{one.label}: {plus_minus(summarise(errors[name]))} % of the pairs wrong"
+        + ("" if one.published is None else f" (published {one.published})")
+        for name, one in networks.items()
     ]
     figures += map(said_of, judged)
     pages = [
         "![Wrong pairs of every network, with the published figures](errors.png)",
-        error_table(rows, errors, known),
+        error_table(networks, rows, errors, known),
         f"{rows[BEST][0]['training_pairs']:,} pairs to learn from, each drawn anew; "
         f"{rows[BEST][0]['pairs']:,} held-out pairs, the same for all. Mean ± standard deviation "
         "over the seeds; last epoch; intervals over seeds and pairs.",
@@ -68,6 +73,22 @@ def report(results: Results) -> Report:
         "pairs for independent: they are too narrow.",
         *budget_part({labels[name]: own for name, own in rows.items()}, results.scale),
         *trial_part(results, labels),
+    ]  # fmt: skip
+    findings = [*map(finding_of, judged)]
+    if rows[BEST][0]["drawing_error"] is not None:
+        pages += drawing_part(results, rows)
+        findings.append(drawing_finding(rows[BEST]))
+    return Report(figures, "\n\n".join(pages), findings)
+
+
+def compared(scale: Scale) -> dict[str, Comparison]:
+    """The networks of a scale."""
+    return {name: COMPARISONS[name] for name in scale.compared or PUBLISHED}
+
+
+def drawing_part(results: Results, rows: Mapping[str, Sequence[Row]]) -> list[str]:
+    """The digits of a pair, each drawn by itself."""
+    return [
         "## Two digits, drawn apart",
         drawing_table(rows),
         "Squared error: of one digit of a pair as drawn from its own class capsule, summed over "
@@ -75,9 +96,7 @@ def report(results: Results) -> Report:
         "only the drawing, takes for that digit; not there: the same of the most active class that "
         "is neither in the image nor answered.",
         *draw_examples(results.arrays(rows[BEST][0]), results.folder),
-    ]  # fmt: skip
-    findings = [*map(finding_of, judged), drawing_finding(rows[BEST])]
-    return Report(figures, "\n\n".join(pages), findings)
+    ]
 
 
 def digits_of_pairs(results: Results) -> Parts | None:
@@ -109,6 +128,7 @@ def drawing_finding(rows: Sequence[Row]) -> Finding:
 
 
 def error_table(
+    networks: Mapping[str, Comparison],
     rows: Mapping[str, Sequence[Row]],
     errors: Mapping[str, Sequence[float]],
     known: Mapping[str, Estimate],
@@ -117,20 +137,28 @@ def error_table(
     body = [
         [
             one.label,
-            f"{one.published:.1f}",
+            "–" if one.published is None else f"{one.published:.1f}",
             plus_minus(summarise(errors[name])),
             interval(known[name], least=0),
             plus_minus(summarise([row["digits_missed"] / 2 / row["pairs"] for row in rows[name]])),
             plus_minus(summarise([row["training_error"] for row in rows[name]])),
             f"{1000 * min(row['seconds_per_step'] for row in rows[name]):.0f}",
+            *farther_of(rows[name]),
         ]
-        for name, one in COMPARISONS.items()
+        for name, one in networks.items()
     ]
     header = [
         "wrong pairs", "published, %", "ours, %", "95 % interval", "digits missed, %",
         "in training, last epoch, %", "quickest training step, ms",
+        *(["shifted by up to 6, %"] if farther_of(rows[BEST]) else []),
     ]  # fmt: skip
     return table(header, body)
+
+
+def farther_of(rows: Sequence[Row]) -> list[str]:
+    """The error on digits shifted farther than in training; nothing of rows that lack it."""
+    found = [row["farther_error"] for row in rows if row.get("farther_error") is not None]
+    return [plus_minus(summarise(found))] if found else []
 
 
 def drawing_table(rows: Mapping[str, Sequence[Row]]) -> str:

@@ -76,8 +76,8 @@ def differs(scale: Scale) -> Sequence[str]:
         ]
     else:
         lines.append(
-            "One network alone, by a batch of 64 from the learning rate of the authors’ code, "
-            "which was not tuned here: nothing is compared."
+            f"One network alone, by batches of {config.batch_size} from the learning rate of the "
+            "authors’ code, which was not tuned here: nothing is compared."
         )
     if config.model == "capsnet_small":
         lines += [
@@ -117,14 +117,7 @@ SCALES: dict[ScaleName, Scale] = {
         aside=5000,
         learn_aside=True,
     ),
-    "large": Scale(
-        45,
-        2,
-        published_training(
-            data="mnist", model="capsnet", learning_rate=0.001, epochs=5, validation=0.0
-        ),
-        compared=(BEST,),
-    ),
+    "large": Scale(400, 2, paper_training(epochs=25), compared=(BEST,)),
     "paper": Scale(
         4000,
         5,

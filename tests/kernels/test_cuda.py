@@ -327,9 +327,9 @@ def test_a_second_derivative_is_refused_in_words() -> None:
 
 
 def test_what_backward_keeps() -> None:
-    """A and s of every iteration, 2 r B J D numbers."""
+    """A of every iteration but the first, s of all: (2 r − 1) B J D numbers."""
     pose, weight = factors((2, 5, 3, 5, 6))
-    assert routing_cuda(pose, weight, 4, False, False)[1].shape == (2, 4, 2, 3, 5)
+    assert routing_cuda(pose, weight, 4, False, False)[1].shape == (7, 2, 3, 5)
 
 
 def test_what_it_cannot_run_is_declared() -> None:
@@ -361,6 +361,30 @@ def test_by_name_it_routes_what_the_reference_routes(
     exact = dynamic_routing(votes.to(DOUBLE), mask=mask, backend="reference")
     for ours, true in zip(found, exact):
         torch.testing.assert_close(ours.double(), true, rtol=1e-4, atol=1e-6)
+
+
+def test_gradients_of_calls_that_nobody_watches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They go by another way than the op's."""
+    monkeypatch.setattr(dispatch, "reasons_against", lambda *_, **__: [])
+    pose, weight = (factor.requires_grad_() for factor in factors((5, 4, 3, 5, 6)))
+    upstream = torch.randn(5, 3, 5).to(DEVICE)
+
+    def gradients(backend: str) -> tuple[Tensor, ...]:
+        double = backend == "reference"
+        votes = LinearVotes(*(f.double() if double else f for f in (pose, weight)))
+        found = dynamic_routing(votes, backend=backend).pose
+        return torch.autograd.grad(found, (pose, weight), upstream.to(found.dtype))
+
+    for ours, true in zip(gradients("cuda"), gradients("reference")):
+        torch.testing.assert_close(ours, true, rtol=1e-4, atol=1e-6)
+    leaves = LinearVotes(pose, weight)
+    unused = dynamic_routing(leaves, backend="cuda").pose.detach()
+    assert torch.equal(unused, dynamic_routing(leaves, backend="cuda").pose)
+    first = torch.autograd.grad(
+        dynamic_routing(leaves, backend="cuda").pose.sum(), pose, create_graph=True
+    )[0]
+    with pytest.raises(RuntimeError, match="pass backend='reference'"):
+        first.sum().backward()
 
 
 # What the compiler makes of it.

@@ -20,6 +20,7 @@ from torchcaps.data import ImageData, MultiMNIST, PairBatch
 from torchcaps.errors import RunStopped
 from torchcaps.models import CapsNet
 from torchcaps.models.summary import count_parameters
+from torchcaps.training.batch_sampler import BatchSampler
 from torchcaps.training.precision import choose_precision
 from torchcaps.training.run import Run
 
@@ -214,9 +215,20 @@ def test_training_and_held_out_pairs_come_from_their_own_parts(small, tmp_path, 
     monkeypatch.setattr(multimnist, "MultiMNIST", Watched)
     monkeypatch.setattr("reproduction.harness.pair_training.MultiMNIST", Watched)
     folder, _ = reproduce(small, out=tmp_path / "out")
-    assert used == [64, 20] * 3
+    assert used == [64, 20, 20] * 3
     assert {row["pairs"] for row in rows(folder).values()} == {100}
     assert {row["training_pairs"] for row in rows(folder).values()} == {128}
+
+
+def test_pairs_are_made_some_steps_at_a_time_and_are_the_same():
+    """A step's share of two processes, in any order of steps."""
+    task = PairTask(tiny_data(), seed=0, max_shift=4)
+    for step in (9, 0, 7, 8):
+        for rank in (0, 1):
+            sampler = BatchSampler(64, 6, seed=0, rank=rank, world=2)
+            found = task.batch(step, sampler)
+            for ours, alone in zip(found, task.pairs.batch(6 * step + 3 * rank, 3)):
+                assert torch.equal(ours, alone)
 
 
 # --- words and pictures

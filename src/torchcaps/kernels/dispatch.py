@@ -29,12 +29,13 @@ logger = logging.getLogger("torchcaps")
 BACKENDS = ("cuda", "cpu", "tiles", "reference")
 LARGEST_D = 512  # components of an output capsule in a tile of the GPU kernel
 WORTH_TILES = 2**23  # bytes of votes; fewer are as fast when they are held at once
+WORTH_GPU_TILES = 128  # parts of a GPU's memory: backward holds several times the votes
 
 
 def _dynamic_cuda(watched: bool) -> Callable[..., tuple[Tensor, Tensor]]:
-    from torchcaps.kernels.dynamic_cuda.op import routing_cuda
+    from torchcaps.kernels.dynamic_cuda.op import Route, routing_cuda
 
-    return routing_cuda
+    return routing_cuda if watched else Route.apply
 
 
 def _dynamic_cpu(watched: bool) -> Callable[..., tuple[Tensor, Tensor]]:
@@ -167,9 +168,16 @@ def _against_tiles(call: Call, worth: bool) -> list[str]:
         reasons.append("a compiled graph cannot hold it")
     if worth and votes.formed:
         reasons.append("the votes are formed already, so that it saves no memory")
-    elif worth and votes.shape.numel() * votes.dtype.itemsize < WORTH_TILES:
+    elif worth and votes.shape.numel() * votes.dtype.itemsize < _worth_tiles(votes.device):
         reasons.append("there are few votes, which are as fast when they are held at once")
     return reasons
+
+
+def _worth_tiles(device: torch.device) -> int:
+    """From how many bytes of votes on tiles are worth it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory // WORTH_GPU_TILES
+    return WORTH_TILES
 
 
 def _against_sums(call: Call, worth: bool) -> list[str]:

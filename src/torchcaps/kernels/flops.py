@@ -64,7 +64,8 @@ def backward_flops(
     them; then one that forms them once, takes four sums an iteration, and two products with what
     it found."""
     votes, dim = sizes(pose_shape, weight_shape)
-    iterations = history_shape[1]
+    by_cpu = len(history_shape) == 5  # [2, r, …]; on a GPU [2r − 1, B, J, D]
+    iterations = history_shape[1] if by_cpu else (history_shape[0] + 1) // 2
     sweeps = 0 if detach else (iterations - 1) * (dim + 3)
     return 2 * votes * (sweeps + 3 * dim + 4 * (1 if detach else iterations))
 

@@ -24,6 +24,9 @@ __all__ = ["are_ordinary", "route_by_tiles", "tiles"]
 
 LARGEST = 1e6  # size of votes up to which no square of them, or product with a sum, overflows
 TILE_BYTES = 2**21  # of votes in a tile: they stay in a core's cache while they are used
+GPU_TILES = (
+    512  # of a GPU's memory; smaller ones take less time than Python to launch their kernels
+)
 Parts = tuple[Tensor, ...]
 
 
@@ -42,9 +45,16 @@ def tiles(votes: Votes, itemsize: int) -> Iterator[slice]:
     *batch, inputs, outputs, dim = votes.shape
     bytes_each = torch.Size(batch).numel() * outputs * dim * itemsize
     together = votes.together
-    length = max(1, TILE_BYTES // max(1, together * bytes_each)) * together
+    length = max(1, tile_bytes(votes.device) // max(1, together * bytes_each)) * together
     for start in range(0, max(1, inputs), length):
         yield slice(start, min(start + length, inputs))
+
+
+def tile_bytes(device: torch.device) -> int:
+    """How large the votes of a tile should be."""
+    if device.type == "cuda":
+        return max(TILE_BYTES, torch.cuda.get_device_properties(device).total_memory // GPU_TILES)
+    return TILE_BYTES
 
 
 def are_ordinary(votes: Votes) -> bool:

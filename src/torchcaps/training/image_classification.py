@@ -24,6 +24,7 @@ from torchcaps.training import pictures
 from torchcaps.training.balance import BalancedClasses
 from torchcaps.training.batch_sampler import BatchSampler
 from torchcaps.training.build import border_brightness, describe_data
+from torchcaps.training.captured_update import does_the_same_at_every_step
 from torchcaps.training.config import TrainConfig
 from torchcaps.training.diagnosis import HAS_LEARNED, Diagnosis, diagnose, is_learning
 from torchcaps.training.metrics import (
@@ -166,13 +167,21 @@ class ImageClassification(Task[Classifier, ImageBatch]):
         with precision.autocast():
             output = model(images, labels)
         losses = model.loss(output, images, labels)
-        self._trained.append((labels, output.activation.detach()))
         measured = (
             losses.classification,
             losses.reconstruction,
             self.answered_right(output.activation, labels),
         )
-        return StepResult(losses.total, dict(zip(self.measures, measured)))
+        return StepResult(losses.total, dict(zip(self.measures, measured)), output.activation)
+
+    def repeats(self, model: Classifier) -> bool:
+        """Every network of the package does; one with parts of one's own might not."""
+        return does_the_same_at_every_step(model)
+
+    def after_update(self, batch: ImageBatch, result: StepResult) -> None:
+        """Keep the last answers, by which a run without validation images is diagnosed."""
+        if self.validation is None and result.answer is not None:
+            self._trained.append((batch[1], result.answer.clone()))
 
     def answered_right(self, activation: Tensor, labels: Tensor) -> Tensor:
         """Of activations `[b, J]`: which images are answered correctly, `[b]`."""
@@ -195,7 +204,9 @@ class ImageClassification(Task[Classifier, ImageBatch]):
         counts = class_counts(self.training)
         measured, images = self._validated, "validation images"
         if measured is None and self._trained:
-            labels, activations = (torch.cat(parts).cpu() for parts in zip(*self._trained))
+            labels, activations = (
+                torch.cat([part.cpu() for part in parts]) for parts in zip(*self._trained)
+            )
             measured, images = Evaluation(labels, activations.float(), 0, 0), "training images"
         if measured is None:
             return None

@@ -19,6 +19,7 @@ from torchcaps.storage import write_json
 from torchcaps.training.batch_sampler import BatchSampler
 from torchcaps.training.best_weights import best_epoch, load_best, save_best
 from torchcaps.training.callback import Callback
+from torchcaps.training.captured_update import CapturedUpdate, to_pinned_memory
 from torchcaps.training.checkpoint import (
     Checkpoint,
     find_checkpoint,
@@ -56,6 +57,7 @@ class Run:
 
     folder: RunFolder
     wrapped: nn.Module  # the model and its losses, behind accelerate
+    update: Callable[[Any], StepResult]  # of a step, once it is prepared
 
     def __init__(
         self,
@@ -143,7 +145,9 @@ class Run:
         """Put back what a checkpoint holds."""
         try:
             restore(self.model, self.optimizer, checkpoint.tensors)
-            sums = RunningMeans(self.task.measures, self.device, checkpoint.counters["sums"])
+            sums = RunningMeans(
+                self.task.measures, self.device, checkpoint.counters["sums"], checkpoint.step
+            )
         except (KeyError, ValueError, RuntimeError) as error:
             raise OtherModel(
                 f"{self.folder.checkpoints} holds the checkpoints of another model than the given "
@@ -152,8 +156,10 @@ class Run:
         self._check_config(checkpoint.counters.get("config", {}))
         self.step = checkpoint.step
         self.history = checkpoint.counters["history"]
-        if self.is_main:  # they are sums over all processes
-            self.running_means = sums
+        if not self.is_main:  # they are sums over all processes
+            sums.reset()
+        self.running_means = sums
+        if self.is_main:
             self.seconds = checkpoint.counters["seconds"]
 
     def release(self) -> None:
@@ -213,6 +219,10 @@ class Run:
         """Wrap the model for as many processes as there are, once its state is in place."""
         losses = TaskLosses(self.task, self.model, self.precision)
         self.wrapped, self.optimizer = self.accelerator.prepare(losses, self.optimizer)
+        self.update = self._update
+        on_one_gpu = self.device.type == "cuda" and self.sampler.world == 1
+        if on_one_gpu and not self.callbacks and self.task.repeats(self.model):
+            self.update = CapturedUpdate(self._update, self.device)
 
     def start_clock(self) -> None:
         """Begin to count the seconds of an epoch."""
@@ -224,14 +234,11 @@ class Run:
         # Dropout too is a function of (seed, step): no state of a generator has to be saved.
         torch.manual_seed(mix_seed("step", config.seed, self.step, self.sampler.rank))
         set_learning_rate(self.optimizer, self.learning_rate(self.step))
-        batch = send_to_device(self.task.batch(self.step, self.sampler), self.device)
-        result: StepResult = self.wrapped(batch)
-        self.optimizer.zero_grad()
-        self.accelerator.backward(result.loss)
-        if config.clip is not None:
-            self.accelerator.clip_grad_norm_(self.wrapped.parameters(), config.clip)
-        self.optimizer.step()
-        self.running_means.add(result, self.sampler.share_size, self.step)
+        batch = self.task.batch(self.step, self.sampler)
+        if self.device.type == "cuda":
+            batch = to_pinned_memory(batch)
+        result = self.update(batch)
+        self.task.after_update(batch, result)
         self.step += 1
         before = time.perf_counter()
         if self.after_step is not None:
@@ -240,6 +247,17 @@ class Run:
             callback.on_step(self)
         self.began += time.perf_counter() - before
         return result
+
+    def _update(self, batch: Any) -> StepResult:
+        """Forward, backward, the optimiser's step, and what is followed of them."""
+        result: StepResult = self.wrapped(send_to_device(batch, self.device, non_blocking=True))
+        self.optimizer.zero_grad()
+        self.accelerator.backward(result.loss)
+        if self.config.clip is not None:
+            self.accelerator.clip_grad_norm_(self.wrapped.parameters(), self.config.clip)
+        self.optimizer.step()
+        self.running_means.add(result, self.sampler.share_size)
+        return result.detach()
 
     def learning_rate(self, step: int) -> float:
         """Of a step, counted from 0."""
@@ -267,7 +285,7 @@ class Run:
         }
         self.history.append(row)
         self._keep_best(epoch)
-        self.running_means = RunningMeans(self.task.measures, self.device)
+        self.running_means.reset()
         self.seconds = 0.0
         self.start_clock()
         self.save()

@@ -19,13 +19,18 @@ class RunningMeans:
         measures: what is averaged besides the loss, in this order.
         device: where the losses are.
         values: the sums that `values` gave before (a resumed epoch).
+        first_step: how many steps of the run came before.
 
     Raises:
         ValueError: `values` are sums of other measures.
     """
 
     def __init__(
-        self, measures: Sequence[str], device: torch.device, values: Sequence[float] | None = None
+        self,
+        measures: Sequence[str],
+        device: torch.device,
+        values: Sequence[float] | None = None,
+        first_step: int = 0,
     ) -> None:
         self._measures = tuple(measures)
         self._sums = torch.zeros(2 + len(measures), dtype=torch.float64, device=device)
@@ -33,11 +38,12 @@ class RunningMeans:
             if len(values) != len(self._sums):
                 raise ValueError(f"{len(values)} sums, expected {len(self._sums)}")
             self._sums += torch.tensor(values, dtype=torch.float64, device=device)
+        self._steps = torch.full((), first_step, device=device)  # taken in since the run began
         self._first_bad = torch.full((), -1, device=device)
 
     @torch.no_grad()
-    def add(self, result: StepResult, examples: int, step: int) -> None:
-        """Take in a step of so many examples."""
+    def add(self, result: StepResult, examples: int) -> None:
+        """Take in a step of so many examples; only tensors change, each in its place."""
         if set(result.measures) != set(self._measures):
             raise ValueError(
                 f"the task names the measures {', '.join(self._measures) or 'none'}, "
@@ -48,7 +54,12 @@ class RunningMeans:
         count = torch.full_like(self._sums[0], examples)
         self._sums += torch.stack([count, *(total.double() for total in sums)])
         bad = ~torch.isfinite(result.loss) & (self._first_bad < 0)
-        self._first_bad = torch.where(bad, step, self._first_bad)
+        self._first_bad.copy_(torch.where(bad, self._steps, self._first_bad))
+        self._steps += 1
+
+    def reset(self) -> None:
+        """Begin another epoch."""
+        self._sums.zero_()
 
     @property
     def first_bad_step(self) -> Tensor:

@@ -27,10 +27,18 @@ class StepResult(NamedTuple):
         loss: to be minimised, a scalar: the mean over the batch.
         measures: what else is followed, under the names of `Task.measures`: a scalar is a mean over
             the batch, `[b]` holds a number for each example.
+        answer: what else the task needs after the step (see `Task.after_update`).
     """
 
     loss: Tensor
     measures: Mapping[str, Tensor]
+    answer: Tensor | None = None
+
+    def detach(self) -> "StepResult":
+        """The numbers, without what led to them."""
+        measures = {name: measure.detach() for name, measure in self.measures.items()}
+        answer = None if self.answer is None else self.answer.detach()
+        return StepResult(self.loss.detach(), measures, answer)
 
 
 @dataclass(frozen=True)
@@ -93,6 +101,18 @@ class Task(ABC, Generic[Model, Batch]):
 
         A model may run in bf16 where the hardware has it: within `with precision.autocast():`.
         """
+
+    def repeats(self, model: Model) -> bool:
+        """Whether `losses` does the same operations at every step, however the numbers differ.
+
+        If so, a step on one GPU is recorded and replayed as a CUDA graph, by which small networks
+        train several times as fast; the Python code of model and losses then runs in the first
+        steps alone. Runs with callbacks are never recorded: they may change what is trained.
+        """
+        return False
+
+    def after_update(self, batch: Batch, result: StepResult) -> None:
+        """After each step; what is to outlast it must be copied out of `result`."""
 
     def validate(self, model: Model, precision: Precision) -> Mapping[str, float | None]:
         """What is measured after each epoch on data kept aside: further columns of metrics.csv.

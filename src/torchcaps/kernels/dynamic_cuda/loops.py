@@ -264,6 +264,31 @@ def sum_over_outputs(
 
 
 @triton.jit
+def load_iteration(a, ds, t, B, offsets, inside, J: tl.constexpr, D: tl.constexpr):
+    """A and ds of iteration t ≥ 1, counted from 0, for a tile."""
+    one = tl.cast(B, tl.int64) * (J * D)
+    a_tile = tl.load(a + (t - 1) * one + offsets, mask=inside, other=0.0)
+    return a_tile, tl.load(ds + t * one + offsets, mask=inside, other=0.0)
+
+
+@triton.jit
+def vote_gradient(
+    x, a_tile, ds_tile, t, sums, i, b, B, I, j0,
+    J: tl.constexpr, JB: tl.constexpr, DETACH: tl.constexpr,
+):  # fmt: skip
+    """c^t ds^t + db^t A^t, [BB, JB, DP]: what iteration t ≥ 1, counted from 0, adds to dû."""
+    logits = logits_of(x, a_tile, j0, J, JB)
+    lse_of_b = sums + (2 * (t - 1) * tl.cast(I, tl.int64) + i) * B + b
+    c = coupling_of(logits, tl.load(lse_of_b, mask=b < B, other=0.0))
+    dx = c[:, :, None] * ds_tile
+    if not DETACH:
+        mean = tl.load(lse_of_b + tl.cast(I, tl.int64) * B, mask=b < B, other=0.0)
+        db = logit_gradient(logits, c, tl.sum(x * ds_tile, axis=2), mean)
+        dx += db[:, :, None] * a_tile
+    return dx
+
+
+@triton.jit
 def sweep(
     u, w, a, ds, sums, du, dw, B, I, inputs, samples, uniform, u_b,
     J: tl.constexpr, D: tl.constexpr, P: tl.constexpr,
@@ -273,12 +298,16 @@ def sweep(
     EXACT: tl.constexpr, UPCAST: tl.constexpr,
     UNIFORM: tl.constexpr, FIRST: tl.constexpr, ITERATIONS: tl.constexpr, DETACH: tl.constexpr,
     WALK: tl.constexpr, CUTS: tl.constexpr, DU: tl.constexpr, DW: tl.constexpr,
+    ONE_SUM: tl.constexpr,
 ):  # fmt: skip
     """dû_ij = Σ_t (c^t_ij ds^t_j + db^t_ij A^t_j), du_i = Σ_j W_ijᵀ dû_ij, dW_ij = Σ_b dû_ij u_iᵀ.
 
-    A program has `inputs` inputs, `samples` samples, WALK outputs (all of them where it writes du)
-    and QB components of the input pose. It sums dW in registers and writes it once, to dw
-    [I / inputs, B / samples, J, D, P]; du is [B, I, P].
+    A program has `inputs` inputs (one, where a tile does not hold all its outputs), `samples`
+    samples, WALK outputs (all of them where it writes du) and QB components of the input pose. It
+    takes a block of samples through all its inputs, with A and ds of the first iterations in
+    registers. du is [B, I, P]; dw is [sums, B / samples, J, D, P]: ONE_SUM for all inputs of a
+    program, which registers hold, or one for each input, to which every block of samples adds its
+    part in memory.
 
     a holds A^2 … A^r, ds ds^1 … ds^r, sums those of t = 2 … r. Here t counts from 0; the term of
     t = 0 is there if UNIFORM, the others from FIRST on.
@@ -290,37 +319,44 @@ def sweep(
     first_j = (program // depths // parts % walks) * WALK
     chunk = (program // depths // parts // walks).to(tl.int64)
     p = (p0 + tl.arange(0, QB)).to(tl.int64)
+    j, d = columns(JB, DP)
+    j = (first_j + j).to(tl.int64)
+    inside_w = ((j < J) & (d < D))[None, :] & (p < P)[:, None]
+    of_one_input = (j * D + d)[None, :] * P + p[:, None]
     # Of half-precision factors the gradient is wider than they are.
     EXACT_GRADIENT: tl.constexpr = EXACT or w.dtype.element_ty != tl.float32
+    HELD: tl.constexpr = WALK <= JB  # else no register is left for them
+    LOADED: tl.constexpr = 3 if HELD else 1  # the first iteration that is not held
     dw_tile = tl.zeros([QB, JB * DP], tl.float32)
-    for i in range(chunk * inputs, tl.minimum((chunk + 1) * inputs, I)):
-        for b0 in range(part * samples, tl.minimum((part + 1) * samples, B), BB):
-            b = (b0 + tl.arange(0, BB)).to(tl.int64)
-            du_tile = tl.zeros([BB, QB], tl.float32)
-            for j0 in range(first_j, first_j + WALK, JB):
-                offsets, inside = where_capsules_are(b, B, j0, J, D, JB, DP)
+    for b0 in range(part * samples, tl.minimum((part + 1) * samples, B), BB):
+        b = (b0 + tl.arange(0, BB)).to(tl.int64)
+        inside_u = (b < B)[:, None] & (p < P)[None, :]
+        du_tile = tl.zeros([BB, QB], tl.float32)
+        for j0 in range(first_j, first_j + WALK, JB):
+            offsets, inside = where_capsules_are(b, B, j0, J, D, JB, DP)
+            if UNIFORM:
+                dx_0 = uniform * tl.load(ds + offsets, mask=inside, other=0.0)
+            if FIRST <= 1 and ITERATIONS > 1 and HELD:
+                a_1, ds_1 = load_iteration(a, ds, 1, B, offsets, inside, J, D)
+            if FIRST <= 2 and ITERATIONS > 2 and HELD:
+                a_2, ds_2 = load_iteration(a, ds, 2, B, offsets, inside, J, D)
+            for i in range(chunk * inputs, tl.minimum((chunk + 1) * inputs, I)):
                 dx = tl.zeros([BB, JB, DP], tl.float32)
                 if UNIFORM:
-                    dx += uniform * tl.load(ds + offsets, mask=inside, other=0.0)
+                    dx += dx_0
                 if ITERATIONS > 1:
                     x = form_votes(
                         u + i * U_I, w + i * W_I, b, B, u_b, j0, J, D, P, U_P, W_J, W_D, W_P,
                         BB, JB, DP, PB, EXACT, UPCAST,
                     )  # fmt: skip
-                    for t in range(FIRST, ITERATIONS):
-                        one = tl.cast(B, tl.int64) * (J * D)  # iteration's A or ds
-                        a_tile = tl.load(a + (t - 1) * one + offsets, mask=inside, other=0.0)
-                        ds_tile = tl.load(ds + t * one + offsets, mask=inside, other=0.0)
-                        logits = logits_of(x, a_tile, j0, J, JB)
-                        lse_of_b = sums + (2 * (t - 1) * tl.cast(I, tl.int64) + i) * B + b
-                        lse = tl.load(lse_of_b, mask=b < B, other=0.0)
-                        c = coupling_of(logits, lse)
-                        dx += c[:, :, None] * ds_tile
-                        if not DETACH:
-                            mean_of_b = lse_of_b + tl.cast(I, tl.int64) * B
-                            mean = tl.load(mean_of_b, mask=b < B, other=0.0)
-                            db = logit_gradient(logits, c, tl.sum(x * ds_tile, axis=2), mean)
-                            dx += db[:, :, None] * a_tile
+                if FIRST <= 1 and ITERATIONS > 1 and HELD:
+                    dx += vote_gradient(x, a_1, ds_1, 1, sums, i, b, B, I, j0, J, JB, DETACH)
+                if FIRST <= 2 and ITERATIONS > 2 and HELD:
+                    dx += vote_gradient(x, a_2, ds_2, 2, sums, i, b, B, I, j0, J, JB, DETACH)
+                if ITERATIONS > LOADED:  # a loop within this one keeps loads from beginning early
+                    for t in range(max(FIRST, LOADED), ITERATIONS):
+                        a_t, ds_t = load_iteration(a, ds, t, B, offsets, inside, J, D)
+                        dx += vote_gradient(x, a_t, ds_t, t, sums, i, b, B, I, j0, J, JB, DETACH)
                 dx = by_column(dx, JB, DP)
                 if DU:
                     weight = load_weight(
@@ -329,20 +365,26 @@ def sweep(
                     # In CUTS parts, one a warp: shorter sums, and no warp repeats another's.
                     dx_parts = tl.permute(tl.reshape(dx, [BB, CUTS, JB * DP // CUTS]), 1, 0, 2)
                     weight = tl.reshape(weight, [CUTS, JB * DP // CUTS, QB])
-                    du_tile += tl.sum(product(dx_parts, weight, EXACT_GRADIENT), axis=0)
+                    du_part = tl.sum(product(dx_parts, weight, EXACT_GRADIENT), axis=0)
+                    if WALK > JB:
+                        du_tile += du_part
+                    else:
+                        places = (b[:, None] * I + i) * P + p[None, :]
+                        tl.store(du + places, du_part, mask=inside_u)
                 if DW:
                     pose = load_pose(u + i * U_I, b, B, u_b, p0, P, U_P, QB, True)
-                    dw_tile += product(tl.trans(pose), dx, EXACT_GRADIENT)
-            if DU:
-                inside_u = (b < B)[:, None] & (p < P)[None, :]
-                places = (b[:, None] * I + i) * P + p[None, :]
-                tl.store(du + places, du_tile, mask=inside_u)
-    if DW:
-        j, d = columns(JB, DP)
-        j = (first_j + j).to(tl.int64)
-        inside_w = ((j < J) & (d < D))[None, :] & (p < P)[:, None]
-        places = ((chunk * parts + part) * J * D + (j * D + d)[None, :]) * P + p[:, None]
-        tl.store(dw + places, dw_tile, mask=inside_w)
+                    dw_part = product(tl.trans(pose), dx, EXACT_GRADIENT)
+                    if ONE_SUM:
+                        dw_tile += dw_part
+                    else:
+                        places = dw + (i * parts + part) * (J * D * P) + of_one_input
+                        if b0 > part * samples:
+                            dw_part += tl.load(places, mask=inside_w, other=0.0)
+                        tl.store(places, dw_part, mask=inside_w)
+        if DU and WALK > JB:
+            tl.store(du + (b[:, None] * I + chunk) * P + p[None, :], du_tile, mask=inside_u)
+    if DW and ONE_SUM:
+        tl.store(dw + (chunk * parts + part) * (J * D * P) + of_one_input, dw_tile, mask=inside_w)
 
 
 @triton.jit

@@ -14,10 +14,12 @@ import torch
 import triton
 from torch import Tensor
 
-from torchcaps.kernels.autograd import register_derivatives
+from torchcaps.kernels.autograd import is_watched, register_derivatives
 from torchcaps.kernels.dynamic_cuda import loops
+from torchcaps.kernels.dynamic_cuda.launch import launch
+from torchcaps.kernels.flops import count_flops
 
-__all__ = ["launch_blocks", "routing_cuda", "routing_cuda_backward"]
+__all__ = ["Route", "launch_blocks", "routing_cuda", "routing_cuda_backward"]
 
 # In Triton's interpreter (tests without a GPU) bf16 is computed and rounded wrongly.
 INTERPRETED = not isinstance(loops.iterate, triton.JITFunction)
@@ -28,6 +30,7 @@ NARROW = 128  # components of some of the outputs, where a tile cannot hold all
 PROGRAMS = 528  # to run at once: four on each of the 132 multiprocessors of an H100
 LONGEST_SUM = 512  # inputs added up in a row; a longer sum would lose digits
 PARTS = 2**25  # numbers that the parts of a sum may take together: 128 MB
+MOST_PARTS = 4  # of the samples, in the sum that is dW: each is as large as dW
 
 
 class Blocks(NamedTuple):
@@ -106,7 +109,8 @@ class Call:
         **constants: object,
     ) -> None:
         constants = {**self.constants, **blocks._asdict(), **constants}
-        kernel[(programs,)](self.pose, self.weight, *arguments, **constants)
+        arguments = (self.pose, self.weight, *arguments)
+        launch(kernel, programs, self.pose.get_device(), arguments, constants)
 
     def sum_over_inputs(
         self, a: Tensor | None, ds: Tensor | None = None, sums: Tensor | None = None
@@ -144,14 +148,15 @@ class Call:
             BACKWARD=ds is not None,
         )
 
-    def finish(self, kernel: Any, partial: Tensor, *arguments: Tensor, **constants: bool) -> None:
+    def finish(self, kernel: Any, partial: Tensor, *arguments: Tensor, **constants: int) -> None:
         """Add the parts up, and take the step that follows."""
         chunks, rows, DP = len(partial), self.B * self.J, self.blocks.DP
         block = min(32, triton.next_power_of_2(chunks))
         rows_of_one = max(1, 2048 // (block * DP))
-        kernel[(triton.cdiv(rows, rows_of_one),)](
-            *(partial, *arguments, rows, chunks, self.D, rows_of_one, DP, block), **constants
-        )
+        constants |= {"D": self.D, "ROWS": rows_of_one, "DP": DP, "CHUNKS": block}
+        programs = triton.cdiv(rows, rows_of_one)
+        values = (partial, *arguments, rows, chunks)
+        launch(kernel, programs, self.pose.get_device(), values, constants)
 
     def sweep(self, a: Tensor, ds: Tensor, sums: Tensor, detach: bool) -> tuple[Tensor, Tensor]:
         """The gradients of pose and weight."""
@@ -159,22 +164,29 @@ class Call:
         blocks = launch_blocks(B, J, D, P, sweep=True)
         QB = max(16, min(32, triton.next_power_of_2(P)))
         walks, depths = triton.cdiv(J, blocks.JB), triton.cdiv(P, QB)
+        sample_blocks = triton.cdiv(B, blocks.BB)
         # dW in parts: of the samples, and of the inputs where they share the weights.
-        chunks = I
         if self.shared:
             chunks = max(1, min(I, PROGRAMS // (walks * depths), PARTS // (J * D * P)))
-        inputs = triton.cdiv(I, chunks)
+            parts = min(PROGRAMS // (walks * depths * chunks), PARTS // (chunks * J * D * P))
+        elif walks > 1:
+            chunks, parts = I, min(PROGRAMS // (walks * depths * I), PARTS // (I * J * D * P))
+        else:  # some samples and many inputs
+            parts = min(MOST_PARTS, sample_blocks, PARTS // (I * J * D * P))
+            chunks = min(I, PROGRAMS // (depths * max(1, parts)))
+        inputs = triton.cdiv(I, max(1, chunks))
         chunks = triton.cdiv(I, inputs)
-        parts = min(PROGRAMS // (walks * depths * chunks), PARTS // (chunks * J * D * P))
-        samples = triton.cdiv(triton.cdiv(B, blocks.BB), max(1, parts)) * blocks.BB
+        samples = triton.cdiv(sample_blocks, max(1, parts)) * blocks.BB
         parts = triton.cdiv(B, samples)
-        summed = parts > 1 or chunks > len(self.weight)
+        one_sum = self.shared or inputs == 1
+        kept = chunks if one_sum else I  # sums of dW for each part of the samples
+        summed = parts > 1 or kept > len(self.weight) or samples > blocks.BB
         # The interpreter cuts bf16 off, torch rounds it.
         dtype = torch.float32 if INTERPRETED else self.pose.dtype
         du = self.pose.new_empty(B, I, P, dtype=dtype)
-        dw = self.pose.new_empty(chunks, parts, J, D, P, dtype=torch.float32 if summed else dtype)
+        dw = self.pose.new_empty(kept, parts, J, D, P, dtype=torch.float32 if summed else dtype)
 
-        def launch(programs: int, inputs: int, samples: int, **constants: object) -> None:
+        def sweep(programs: int, inputs: int, samples: int, **constants: object) -> None:
             self.launch(
                 loops.sweep,
                 programs * depths,
@@ -186,15 +198,16 @@ class Call:
                 DETACH=detach,
                 QB=QB,
                 CUTS=min(blocks.num_warps, blocks.JB * blocks.DP // 16),
+                ONE_SUM=one_sum,
                 **constants,
             )
 
         every = walks * blocks.JB
         if walks == 1:
-            launch(chunks * parts, inputs, samples, WALK=every, DU=True, DW=True)
+            sweep(chunks * parts, inputs, samples, WALK=every, DU=True, DW=True)
         else:  # a program adds up either dW over samples or du over outputs
-            launch(I * triton.cdiv(B, blocks.BB), 1, blocks.BB, WALK=every, DU=True, DW=False)
-            launch(chunks * parts * walks, inputs, samples, WALK=blocks.JB, DU=False, DW=True)
+            sweep(I * triton.cdiv(B, blocks.BB), 1, blocks.BB, WALK=every, DU=True, DW=False)
+            sweep(chunks * parts * walks, inputs, samples, WALK=blocks.JB, DU=False, DW=True)
         if summed:
             dw = dw.view(len(self.weight), -1, J, D, P).sum(dim=1)
         return du.to(self.pose.dtype), dw.to(self.pose.dtype).view(self.weight.shape)
@@ -205,8 +218,7 @@ def exact(dtype: torch.dtype) -> bool:
     return dtype == torch.float32 and torch.backends.cuda.matmul.fp32_precision != "tf32"
 
 
-@torch.library.custom_op("torchcaps::routing_cuda", mutates_args=(), device_types=("cuda", "cpu"))
-def routing_cuda(
+def route(
     pose: Tensor, weight: Tensor, iterations: int, leaky: bool, detach: bool
 ) -> tuple[Tensor, Tensor]:
     """The poses v^r of the output capsules after r iterations.
@@ -217,35 +229,33 @@ def routing_cuda(
         iterations, leaky, detach: as in `dynamic_routing`; `detach` matters in backward alone.
 
     Returns:
-        v^r `[B, J, D]`, float32, and what backward needs, `[2, r, B, J, D]`: A^2 … A^r with v^r
-        behind them, and s^1 … s^r.
+        v^r `[B, J, D]`, float32, and what backward needs, `[2r − 1, B, J, D]`: A^2 … A^r, then
+        s^1 … s^r.
     """
     with torch.cuda.device(pose.get_device()):
         call = Call(pose, weight, leaky)
-        history = call.new(2, iterations, call.B, call.J, call.D)
+        v = call.new(call.B, call.J, call.D)
+        history = call.new(2 * iterations - 1, *v.shape)
+        a, s = history[: iterations - 1], history[iterations - 1 :]
         sums = call.new_sums(1)[0] if call.output_blocks > 1 else None
-        a, s = history
         for t in range(iterations):
             first, last = t == 0, t == iterations - 1
             if sums is not None and not first:
                 call.sum_over_outputs(a[t - 1], None, sums)
             partial = call.sum_over_inputs(None if first else a[t - 1], sums=sums)
-            tensors = a[t] if first else a[t - 1], s[t], a[t]
-            call.finish(loops.finish, partial, *tensors, ALONE=first or last)
-    return a[-1].clone(), history
+            before, after = s[t] if first else a[t - 1], v if last else a[t]
+            call.finish(loops.finish, partial, before, s[t], after, ALONE=first or last)
+    return v, history
 
 
-@torch.library.custom_op(
-    "torchcaps::routing_cuda_backward", mutates_args=(), device_types=("cuda", "cpu")
-)
-def routing_cuda_backward(
+def route_backward(
     upstream: Tensor, pose: Tensor, weight: Tensor, history: Tensor, leaky: bool, detach: bool
 ) -> tuple[Tensor, Tensor]:
     """The gradients of pose and weight, in their dtype, from that of v^r (`upstream`)."""
     with torch.cuda.device(pose.get_device()):
         call = Call(pose, weight, leaky)
-        a, s = history
-        last = len(a) - 1  # iterations are counted from 0
+        last = len(history) // 2  # iterations are counted from 0
+        a, s = history[:last], history[last:]
         ds, dv = call.new(last + 1, call.B, call.J, call.D), call.new(call.B, call.J, call.D)
         whole = upstream.float().contiguous()[None]
         call.finish(loops.finish_backward, whole, dv, s[last], ds[last], LAST=True)
@@ -261,13 +271,22 @@ def routing_cuda_backward(
         return call.sweep(a, ds, sums, detach)
 
 
+DEVICES = ("cuda", "cpu")  # CPU tensors for the interpreter
+routing_cuda = torch.library.custom_op(
+    "torchcaps::routing_cuda", route, mutates_args=(), device_types=DEVICES
+)
+routing_cuda_backward = torch.library.custom_op(
+    "torchcaps::routing_cuda_backward", route_backward, mutates_args=(), device_types=DEVICES
+)
+
+
 @routing_cuda.register_fake
 def _(
     pose: Tensor, weight: Tensor, iterations: int, leaky: bool, detach: bool
 ) -> tuple[Tensor, Tensor]:
     B, (_, J, D, _) = pose.shape[0], weight.shape
     v = pose.new_empty(B, J, D, dtype=torch.float32)
-    return v, v.new_empty(2, iterations, B, J, D)
+    return v, v.new_empty(2 * iterations - 1, B, J, D)
 
 
 @routing_cuda_backward.register_fake
@@ -278,3 +297,31 @@ def _(
 
 
 register_derivatives(routing_cuda, routing_cuda_backward, device="CUDA")
+
+
+class Route(torch.autograd.Function):
+    """The same as `routing_cuda` in less time, for calls that nobody but autograd watches."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, pose: Tensor, weight: Tensor, iterations: int, leaky: bool, detach: bool
+    ) -> tuple[Tensor, Tensor]:
+        v, history = route(pose, weight, iterations, leaky, detach)
+        ctx.save_for_backward(pose, weight, history)
+        ctx.mark_non_differentiable(history)
+        ctx.set_materialize_grads(False)
+        ctx.options = (leaky, detach)
+        return v, history
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+        if upstream is None:
+            return (None,) * 5
+        pose, weight, history = ctx.saved_tensors
+        # With gradients enabled a second derivative is wanted, which the op refuses.
+        watched = torch.is_grad_enabled() or is_watched(upstream)
+        if watched:
+            count_flops("routing_cuda")
+        of_factors = routing_cuda_backward if watched else route_backward
+        gradients = of_factors(upstream, pose, weight, history, *ctx.options)
+        return (*gradients, None, None, None)
