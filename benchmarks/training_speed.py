@@ -98,7 +98,7 @@ class PlainRouting(DynamicRouting):
         return Capsules(pose, pose.norm(dim=-1))
 
 
-def share_of_routing(step: Callable[[], None]) -> float:
+def share_of_routing(step: Callable[[], None]) -> float | None:
     """The part of a step's time that the fused routing ops take, forward and backward."""
     with profile() as profiler:
         begun = time.perf_counter()
@@ -109,7 +109,7 @@ def share_of_routing(step: Callable[[], None]) -> float:
         taken = 1e6 * (time.perf_counter() - begun)
     routing = [event for event in profiler.key_averages() if event.key in ROUTING]
     spent = sum(max(event.cpu_time_total, event.device_time_total) for event in routing)
-    return float(spent / taken)
+    return float(spent / taken) or None  # a captured step shows no ops
 
 
 def measure(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
@@ -156,6 +156,7 @@ def main() -> None:
             shares = {loop: share_of_routing(step) for loop, step in ours.items()}
         median = {loop: statistics.median(values) for loop, values in times.items()}
         for loop, values in times.items():
+            share = shares.get(loop)
             low, _, high = statistics.quantiles(values, n=4, method="inclusive")
             row = {
                 "date": datetime.date.today().isoformat(),
@@ -168,17 +169,17 @@ def main() -> None:
                 "images_per_second": round(options.batch_size / median[loop], 1),
                 "times_einsum": round(median["plain eager fp32, einsum"] / median[loop], 3),
                 "times_broadcast": round(median["plain eager fp32, broadcast"] / median[loop], 3),
-                "routing_share": round(shares[loop], 4) if loop in shares else None,
+                "routing_share": None if share is None else round(share, 4),
                 "rounds": options.rounds,
                 **machine,
             }
             rows.append(row)
-            share = "" if loop not in shares else f", routing {shares[loop]:.1%} of it"
+            said = "" if share is None else f", routing {share:.1%} of it"
             print(
                 f"{name:14} {loop:27} {row['images_per_second']:8.1f} images/s   "
                 f"step {row['step_ms']:.1f} ms [{row['step_ms_q25']:.1f}, {row['step_ms_q75']:.1f}]"
                 f"   {row['times_einsum']:.2f}× einsum, {row['times_broadcast']:.2f}× broadcast"
-                f"{share}"
+                f"{said}"
             )
     append_rows(RESULTS, rows)
 

@@ -32,7 +32,8 @@ two. `make reproduce` runs everything at the scale `cpu` and makes the page anew
 
 At the scale `cpu` a smaller network is trained for few epochs on a part of the training images, on
 two cores: its errors are larger than published ones, and what it shows of the differences between
-them need not hold of the whole. What is left for `paper`, on a GPU, stands at the end of each part.
+them need not hold of the whole. Parts named `large` were trained on a GPU. What is left for `paper`
+stands at the end of each part.
 ± is one standard deviation over the seeds; 95 % intervals of errors count seeds and test images."""
 # While there are rows of trainings from before there were trials of rates.
 OLDER = """\

@@ -117,7 +117,7 @@ SCALES: dict[ScaleName, Scale] = {
         aside=5000,
         learn_aside=True,
     ),
-    "large": Scale(400, 2, paper_training(epochs=25), compared=(BEST,)),
+    "large": Scale(200, 1, paper_training(epochs=25), compared=(BEST,)),
     "paper": Scale(
         4000,
         5,

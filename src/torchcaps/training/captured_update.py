@@ -1,4 +1,4 @@
-"""The update of a step on a GPU, recorded once as a CUDA graph and replayed from then on.
+"""The update of a step on a GPU, captured once as a CUDA graph and replayed from then on.
 
 A small network keeps a GPU busy for less time than Python takes to launch its kernels one by one. A
 graph launches all of them at once.
@@ -23,11 +23,10 @@ EAGER_STEPS = 3  # before the graph is made: in them kernels are compiled, and c
 class CapturedUpdate:
     """Does what `update` does, from the fourth batch on by replaying a graph of it.
 
-    A graph reads and writes fixed places: each batch is copied to where the first captured one lay
-    (so all must have its shapes), and what the update answers is overwritten by the next.
-
-    An update that cannot be recorded, as one that waits for a number from the GPU, is done kernel
-    by kernel as before.
+    A graph reads and writes fixed places: each batch is copied to where the first captured one lay,
+    and what the update answers is overwritten by the next. A batch of other shapes, and any where
+    the update cannot be captured because it waits for a number from the GPU, is done kernel by
+    kernel as before.
 
     Args:
         update: takes a batch of tensors on the GPU; forward, backward and the optimiser's step, the
@@ -35,36 +34,35 @@ class CapturedUpdate:
         device: the GPU.
     """
 
-    def __init__(
-        self,
-        update: Callable[[Any], StepResult],
-        device: torch.device,
-        eager_steps: int = EAGER_STEPS,
-    ) -> None:
+    places: list[Tensor]  # that the graph reads a batch from
+    result: StepResult  # that it writes
+
+    def __init__(self, update: Callable[[Any], StepResult], device: torch.device) -> None:
         self.update = update
         self.device = device
-        self.eager_steps_left = eager_steps
+        self.steps = 0
         self.stream = torch.cuda.Stream(device)
         self.graph: torch.cuda.CUDAGraph | None = None
-        self.refused: str | None = None  # why there is no graph
+        self.refused: str | None = None  # why there is none
 
     def __call__(self, batch: Any) -> StepResult:
         """The update with a batch, whose tensors are on the GPU or in pinned memory."""
-        if self.graph is None and self.refused is None and self.eager_steps_left == 0:
+        if self.steps == EAGER_STEPS:
             self._capture(batch)
-        if self.graph is None:
-            self.eager_steps_left = max(0, self.eager_steps_left - 1)
+        self.steps += 1
+        tensors = tensors_in(batch)
+        if self.graph is None or list(map(form, tensors)) != list(map(form, self.places)):
             with self._side_stream():
                 return self.update(self._on_device(batch))
-        for place, tensor in zip(self.places, tensors_in(batch), strict=True):
+        for place, tensor in zip(self.places, tensors):
             place.copy_(tensor, non_blocking=True)
         self.graph.replay()
         return self.result
 
     def _capture(self, batch: Any) -> None:
-        """Record the update: nothing is computed yet."""
-        held = self._on_device(batch)
-        held = recursively_apply(torch.clone, held)  # a task may own the tensors of its batch
+        """Capture the update: nothing is computed yet."""
+        # Copies: a task may own the tensors of its batch.
+        held = recursively_apply(torch.clone, self._on_device(batch))
         graph = torch.cuda.CUDAGraph()
         try:
             # By this thread alone: another one may be pinning memory meanwhile.
@@ -86,7 +84,7 @@ class CapturedUpdate:
 
     @contextmanager
     def _side_stream(self) -> Iterator[None]:
-        """What is recorded must not have begun on the default stream, the gradients among it."""
+        """What is captured must not have begun on the default stream, the gradients among it."""
         self.stream.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(self.stream):
             yield
@@ -98,6 +96,11 @@ def tensors_in(batch: Any) -> list[Tensor]:
     found: list[Tensor] = []
     recursively_apply(found.append, batch)
     return found
+
+
+def form(tensor: Tensor) -> tuple[torch.Size, torch.dtype]:
+    """What the tensors of all batches must have in common."""
+    return tensor.shape, tensor.dtype
 
 
 def to_pinned_memory(batch: Any) -> Any:

@@ -24,7 +24,7 @@ def adam(model: nn.Module, learning_rate: float, weight_decay: float = 0.0) -> t
     device = next(model.parameters()).device
     on_gpu = device.type == "cuda"
     groups = parameter_groups(model, weight_decay)
-    if on_gpu:  # where a step may be replayed as it was recorded, but for the numbers in tensors
+    if on_gpu:  # where a captured step is replayed, and only numbers in tensors change
         for group in groups:
             group["lr"] = torch.tensor(learning_rate, device=device)
     return torch.optim.AdamW(

@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -250,13 +251,14 @@ class Run:
 
     def _update(self, batch: Any) -> StepResult:
         """Forward, backward, the optimiser's step, and what is followed of them."""
-        result: StepResult = self.wrapped(send_to_device(batch, self.device, non_blocking=True))
-        self.optimizer.zero_grad()
-        self.accelerator.backward(result.loss)
-        if self.config.clip is not None:
-            self.accelerator.clip_grad_norm_(self.wrapped.parameters(), self.config.clip)
-        self.optimizer.step()
-        self.running_means.add(result, self.sampler.share_size)
+        with same_bits():
+            result: StepResult = self.wrapped(send_to_device(batch, self.device, non_blocking=True))
+            self.optimizer.zero_grad()
+            self.accelerator.backward(result.loss)
+            if self.config.clip is not None:
+                self.accelerator.clip_grad_norm_(self.wrapped.parameters(), self.config.clip)
+            self.optimizer.step()
+            self.running_means.add(result, self.sampler.share_size)
         return result.detach()
 
     def learning_rate(self, step: int) -> float:
@@ -429,6 +431,17 @@ class TaskLosses(nn.Module):
     def forward(self, batch: Any) -> StepResult:
         """The batch of a step → loss and measures."""
         return self.task.losses(self.model, batch, self.precision)
+
+
+@contextmanager
+def same_bits() -> Iterator[None]:
+    """cuDNN's convolutions add in the same order each time, as an exact resume needs."""
+    before = torch.backends.cudnn.deterministic
+    torch.backends.cudnn.deterministic = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.deterministic = before
 
 
 def apply_settings(config: TrainConfig) -> None:

@@ -105,9 +105,9 @@ class Task(ABC, Generic[Model, Batch]):
     def repeats(self, model: Model) -> bool:
         """Whether `losses` does the same operations at every step, however the numbers differ.
 
-        If so, a step on one GPU is recorded and replayed as a CUDA graph, by which small networks
+        If so, a step on one GPU is captured and replayed as a CUDA graph, by which small networks
         train several times as fast; the Python code of model and losses then runs in the first
-        steps alone. Runs with callbacks are never recorded: they may change what is trained.
+        steps alone. Runs with callbacks are never captured: they may change what is trained.
         """
         return False
 

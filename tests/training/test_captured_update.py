@@ -1,0 +1,245 @@
+"""Steps that are captured and replayed: on a GPU for real, elsewhere by a stand-in for its graphs.
+
+The stand-in runs the captured update again on the tensors that it was captured with, as a graph
+would, so that a batch that is not copied there changes nothing.
+"""
+
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.small_runs import tiny_config, tiny_data
+from torchcaps.models import CapsNet, create_model, list_models
+from torchcaps.training import captured_update
+from torchcaps.training.build import build_model
+from torchcaps.training.callback import Callback
+from torchcaps.training.captured_update import (
+    EAGER_STEPS,
+    CapturedUpdate,
+    does_the_same_at_every_step,
+)
+from torchcaps.training.image_classification import ImageClassification
+from torchcaps.training.run import Run
+from torchcaps.training.run_folder import RunFolder
+from torchcaps.training.task import StepResult
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+CPU = torch.device("cpu")
+
+
+class Update:
+    """Adds up batches, as an update changes weights; counts how often its Python code runs."""
+
+    def __init__(self) -> None:
+        self.total = torch.zeros(2)
+        self.runs = 0
+
+    def __call__(self, batch: tuple[Tensor, dict[str, Tensor]]) -> StepResult:
+        self.runs += 1
+        first, second = batch[0], batch[1]["second"]
+        self.total += first + 10 * second
+        return StepResult(self.total.sum(), {"first": first.mean()})
+
+
+@pytest.fixture
+def graphs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Graphs of a stand-in, in the order they are made."""
+    made: list[Any] = []
+    stream = SimpleNamespace(wait_stream=lambda other: None)
+    cuda = SimpleNamespace(
+        Stream=lambda device: stream,
+        stream=lambda stream: nullcontext(),
+        current_stream=lambda device: stream,
+        CUDAGraph=SimpleNamespace,
+    )
+
+    @contextmanager
+    def capturing(graph: Any, **options: Any) -> Any:
+        made.append(graph)
+        yield
+
+    cuda.graph = capturing
+    monkeypatch.setattr(captured_update, "torch", SimpleNamespace(**vars(torch) | {"cuda": cuda}))
+    return made
+
+
+class Captured(CapturedUpdate):
+    """With graphs of the stand-in: nothing is computed while recording, all of it by a replay."""
+
+    def _capture(self, batch: Any) -> None:
+        update, kept = self.update, []
+
+        def capture(held: Any) -> StepResult:
+            before = update.total.clone()
+            kept.append(held)
+            result = update(held)
+            update.total.copy_(before)
+            return StepResult(result.loss.clone(), {"first": result.measures["first"].clone()})
+
+        self.update = capture
+        super()._capture(batch)
+        self.update = update
+        if self.graph is not None:
+
+            def replay() -> None:
+                result = update(kept[0])
+                self.result.loss.copy_(result.loss)
+                self.result.measures["first"].copy_(result.measures["first"])
+
+            self.graph.replay = replay  # type: ignore[method-assign]
+
+
+def batches(count: int) -> list[tuple[Tensor, dict[str, Tensor]]]:
+    torch.manual_seed(0)
+    return [(torch.randn(2), {"second": torch.randn(2)}) for _ in range(count)]
+
+
+def test_every_batch_reaches_the_captured_places(graphs: list[Any]) -> None:
+    update, plain = Update(), Update()
+    captured = Captured(update, CPU)
+    for number, batch in enumerate(batches(8)):
+        found, expected = captured(batch), plain(batch)
+        torch.testing.assert_close(found.loss, expected.loss)
+        torch.testing.assert_close(found.measures, expected.measures)
+        assert (captured.graph is not None) == (number >= EAGER_STEPS)
+    assert torch.equal(update.total, plain.total)
+    assert len(graphs) == 1
+
+
+def test_a_task_may_use_the_tensors_of_its_batch_again(graphs: list[Any]) -> None:
+    """They are not the places that later batches are copied to."""
+    captured = Captured(Update(), CPU)
+    mine = batches(8)
+    before = [batch[0].clone() for batch in mine]
+    for batch in mine:
+        captured(batch)
+    assert all(torch.equal(batch[0], kept) for batch, kept in zip(mine, before))
+
+
+def test_a_batch_of_other_shapes_is_not_made_to_fit(graphs: list[Any]) -> None:
+    update, plain = Update(), Update()
+    captured = Captured(update, CPU)
+    mine = batches(8)
+    mine[5] = torch.ones(1), {"second": torch.ones(1)}
+    mine[6] = mine[6][0].double(), mine[6][1]
+    for batch in mine:
+        torch.testing.assert_close(captured(batch).loss, plain(batch).loss)
+    assert torch.equal(update.total, plain.total)
+
+
+def test_what_cannot_be_captured_is_done_as_before(
+    graphs: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update, plain = Update(), Update()
+    captured = CapturedUpdate(update, CPU)
+
+    @contextmanager
+    def refuse(graph: Any, **options: Any) -> Any:
+        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+        yield
+
+    monkeypatch.setattr(captured_update.torch.cuda, "graph", refuse)
+    for batch in batches(8):
+        assert torch.equal(captured(batch).loss, plain(batch).loss)
+    assert update.runs == 8
+    assert captured.refused == "operation not permitted when stream is capturing"
+
+
+# --- which models
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_the_networks_of_the_package_do_the_same_at_every_step(name: str) -> None:
+    with torch.device("meta"):
+        assert does_the_same_at_every_step(create_model(name))
+
+
+class Counting(nn.Module):
+    """A part of one's own, which may do something else at each step."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+def small() -> CapsNet:
+    return CapsNet(25, 1, 3, conv_channels=8, primary_types=2, kernel_size=7, conv_stride=2)
+
+
+def test_a_part_of_ones_own_or_a_hook_is_run_at_every_step() -> None:
+    own, before, after = small(), small(), small()
+    own.add_module("own", Counting())
+    before.classes.register_forward_pre_hook(lambda module, given: None)
+    after.classes.routing.register_forward_hook(lambda module, given, found: None)
+    assert not any(map(does_the_same_at_every_step, (own, before, after)))
+    assert does_the_same_at_every_step(small())
+
+
+def run_of(tmp_path: Path, **more: Any) -> Run:
+    config = tiny_config(tmp_path / "run", precision="fp32", epochs=8)
+    task = ImageClassification.from_config(config, tiny_data())
+    return Run(config, task, build_model(config, task.training), **more)
+
+
+def state(run: Run) -> list[Tensor]:
+    return list(run.model.state_dict().values())
+
+
+def test_nothing_is_captured_on_a_cpu(tmp_path: Path) -> None:
+    run = run_of(tmp_path)
+    run.prepare()
+    assert not isinstance(run.update, CapturedUpdate)
+
+
+# --- on a GPU
+
+
+@needs_gpu
+def test_a_captured_training_gives_the_same_bits(tmp_path: Path) -> None:
+    trained = []
+    for captured in (True, False):
+        run = run_of(tmp_path / str(captured))
+        if not captured:
+            run.task.repeats = lambda model: False  # type: ignore[method-assign]
+        run.prepare()
+        run.wrapped.train()
+        for _ in range(12):
+            run.do_step()
+        assert isinstance(run.update, CapturedUpdate) == captured
+        trained.append(run)
+    first, second = trained
+    assert first.running_means.values == second.running_means.values
+    assert all(map(torch.equal, state(first), state(second)))
+
+
+@needs_gpu
+def test_a_resumed_training_gives_the_same_bits(tmp_path: Path) -> None:
+    run = run_of(tmp_path)
+    run.begin()
+    run.prepare()
+    run.wrapped.train()
+    for _ in range(6):
+        run.do_step()
+    run.save()
+    for _ in range(6):
+        run.do_step()
+    run.release()
+    again = run_of(tmp_path)
+    again.resume(RunFolder(run.folder.path), run.folder.path)
+    again.prepare()
+    again.wrapped.train()
+    for _ in range(6):
+        again.do_step()
+    again.release()
+    assert all(map(torch.equal, state(run), state(again)))
+
+
+@needs_gpu
+def test_a_run_with_callbacks_is_not_captured(tmp_path: Path) -> None:
+    run = run_of(tmp_path, callbacks=[Callback()])
+    run.prepare()
+    assert not isinstance(run.update, CapturedUpdate)
