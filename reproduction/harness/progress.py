@@ -1,7 +1,7 @@
 """What a person sees while an experiment goes on."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.progress import (
@@ -25,12 +25,12 @@ class ExperimentProgress(TrainingProgress):
 
     Args:
         cells: how many there are.
-        done: how many of them were there before.
+        finished: says how many of them are done, by whichever process.
     """
 
-    def __init__(self, cells: int, done: int) -> None:
+    def __init__(self, cells: int, finished: Callable[[], int]) -> None:
         super().__init__(cells)
-        self._cells, self._done, self._first = cells, done, done
+        self._cells, self._finished, self._first = cells, finished, finished()
         self._name, self._steps, self._began = "", 1, time.perf_counter()
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -45,7 +45,7 @@ class ExperimentProgress(TrainingProgress):
             disable=not self.console.is_terminal,
             speed_estimate_period=3600,
         )
-        self._task = self._bar.add_task("", total=cells, completed=done)
+        self._task = self._bar.add_task("", total=cells, completed=self._first)
 
     @contextmanager
     def cell(self, name: str) -> Iterator[None]:
@@ -53,13 +53,11 @@ class ExperimentProgress(TrainingProgress):
         self._name, started = name, time.perf_counter()
         self._bar.update(self._task, description=name)
         yield
-        self._done += 1
-        self._bar.update(self._task, completed=self._done)
+        done = self._finished()
+        self._bar.update(self._task, completed=done)
         now = time.perf_counter()
-        left = (now - self._began) / (self._done - self._first) * (self._cells - self._done)
-        self.say(
-            f"[{self._done}/{self._cells}] {name}   {now - started:.1f} s   {duration(left)} left"
-        )
+        left = (now - self._began) / (done - self._first) * (self._cells - done)
+        self.say(f"[{done}/{self._cells}] {name}   {now - started:.1f} s   {duration(left)} left")
 
     def training(self, steps: int) -> None:
         """The cell now begins so many steps of training."""

@@ -56,7 +56,11 @@ def reproduce(
     folder.check(experiment.name, scale_name, scale)
     cells = experiment.cells(scale)
     left = [cell for cell in cells if folder.row(cell) is None]
-    with ExperimentProgress(len(cells), len(cells) - len(left)) as progress:
+
+    def finished() -> int:
+        return sum(folder.row(cell) is not None for cell in cells)
+
+    with ExperimentProgress(len(cells), finished) as progress:
         workbench = Workbench(folder, scale, data_dir, progress)
         if left:  # what is wrong with the data is said before anything is written
             if scale.training is not None:

@@ -12,9 +12,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
+from tests.small_models import CASES
+from tests.small_models import small as small_network
 from tests.small_runs import tiny_config, tiny_data
 from torchcaps.models import CapsNet, create_model, list_models
+from torchcaps.routing import Routing, sweep
 from torchcaps.training import captured_update
 from torchcaps.training.build import build_model
 from torchcaps.training.callback import Callback
@@ -157,6 +161,26 @@ def test_what_cannot_be_captured_is_done_as_before(
 def test_the_networks_of_the_package_do_the_same_at_every_step(name: str) -> None:
     with torch.device("meta"):
         assert does_the_same_at_every_step(create_model(name))
+
+
+@pytest.mark.parametrize("backend", ["tiles", "reference"])
+@pytest.mark.parametrize(("name", "routing"), CASES)
+def test_no_network_or_routing_waits_for_a_number_from_a_gpu(
+    name: str, routing: str | None, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step that does cannot be captured; torch's fake tensors have no numbers to wait for."""
+    monkeypatch.setattr(sweep, "on_gpu", lambda votes: True)
+    monkeypatch.setattr(sweep, "tile_bytes", lambda votes: 2**12)
+    model = small_network(name, routing).train()
+    routings = [module for module in model.modules() if isinstance(module, Routing)]
+    for one in routings:
+        one.backend = backend if one.by_tiles else "reference"
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        images = torch.rand(4, model.channels, *model.image_size)
+        labels = torch.randint(model.num_classes, (4,))
+        output = model(images, labels)
+        model.loss(output, images, labels).total.backward()
+    assert any(isinstance(weight.grad, FakeTensor) for weight in model.parameters())
 
 
 class Counting(nn.Module):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from torchcaps.routing.tile import Problem
+from torchcaps.routing.tile import Problem, Tile
 from torchcaps.votes import LinearVotes, MatrixVotes, Votes, WindowVotes
 
 if TYPE_CHECKING:
@@ -45,15 +45,21 @@ def tiles(votes: Votes, itemsize: int) -> Iterator[slice]:
     *batch, inputs, outputs, dim = votes.shape
     bytes_each = torch.Size(batch).numel() * outputs * dim * itemsize
     together = votes.together
-    length = max(1, tile_bytes(votes.device) // max(1, together * bytes_each)) * together
+    length = max(1, tile_bytes(votes) // max(1, together * bytes_each)) * together
     for start in range(0, max(1, inputs), length):
         yield slice(start, min(start + length, inputs))
 
 
-def tile_bytes(device: torch.device) -> int:
+def on_gpu(votes: Votes) -> bool:
+    """Whether they are on an NVIDIA GPU."""
+    return votes.device.type == "cuda"
+
+
+def tile_bytes(votes: Votes) -> int:
     """How large the votes of a tile should be."""
-    if device.type == "cuda":
-        return max(TILE_BYTES, torch.cuda.get_device_properties(device).total_memory // GPU_TILES)
+    if on_gpu(votes):
+        memory: int = torch.cuda.get_device_properties(votes.device).total_memory
+        return max(TILE_BYTES, memory // GPU_TILES)
     return TILE_BYTES
 
 
@@ -67,6 +73,11 @@ def are_ordinary(votes: Votes) -> bool:
         return True
     pose, weight, *bias = (factor.detach().abs().amax().double() for factor in inner.factors)
     return bool(pose * weight * inner.weight.shape[-1] + sum(bias) <= LARGEST)  # no NaN is
+
+
+def says_enough(tile: Tile, votes: Votes) -> bool:
+    """Whether a tile says how large all votes for active children may be."""
+    return are_ordinary(votes) and bool((tile.activation > 0).any(dim=-1).all())
 
 
 class Sweeps:
@@ -134,8 +145,9 @@ class Sweeps:
             some = slice(0, votes.shape[-3], len(self.tiles))
         tile = problem.select(some).tile(some)
         state: Parts = routing.begin(tile)
-        active = (tile.activation > 0).any(dim=-1)
-        if routing.widens and not (are_ordinary(votes) and bool(active.all())):
+        # A GPU looks at all tiles in less time than it takes to hear from it whether it has to; and
+        # a training step that waits for an answer cannot be captured as a graph.
+        if routing.widens and (on_gpu(votes) or not says_enough(tile, votes)):
             for inputs in self.tiles:
                 other = routing.begin(problem.select(inputs).tile(inputs))
                 state = routing.widen(state, other)

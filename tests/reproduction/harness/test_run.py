@@ -210,8 +210,10 @@ def test_a_cell_that_another_process_has_is_left_to_it(agreement, tmp_path):
     assert [path.name for path in (out / "cells").glob("*.lock")] == []
 
 
-def test_a_cell_that_another_process_has_just_finished_is_not_computed_again(agreement, tmp_path):
-    """Between the list of what is left and the claim."""
+def test_a_cell_that_another_process_has_just_finished_is_not_computed_again(
+    agreement, tmp_path, capsys
+):
+    """Between the list of what is left and the claim. Progress counts it, too."""
     out = tmp_path / "out"
     computed: list[str] = []
 
@@ -227,6 +229,8 @@ def test_a_cell_that_another_process_has_just_finished_is_not_computed_again(agr
     watched = dataclasses.replace(agreement, compute=compute)
     reproduce(watched, out=out)
     assert sorted(computed) == sorted(cell.name for cell in agreement.cells(None))
+    said = [line.split("]")[0] for line in capsys.readouterr().out.splitlines() if "left" in line]
+    assert said == ["[1/3", "[2/3", "[3/3"]
 
 
 def test_only_temporary_files_that_are_nobodys_are_removed(agreement, tmp_path):
