@@ -47,7 +47,7 @@ class PairTask(Task[Classifier, PairBatch]):
             data.train, images=data.train.images.to(device), labels=data.train.labels.to(device)
         )
         self.pairs = MultiMNIST(digits, mix_seed("pairs", seed), max_shift=max_shift)
-        self._made: tuple[tuple[int, int], PairBatch] = (-1, 0), self.pairs.batch(0, 1)
+        self._made: tuple[tuple[int, int], PairBatch] | None = None  # of some steps
 
     def describe_data(self) -> dict[str, Any]:
         """Of the digits."""
@@ -57,7 +57,7 @@ class PairTask(Task[Classifier, PairBatch]):
         """Pairs that no other step sees."""
         block, place = divmod(step, STEPS_AT_ONCE)
         made = (block, sampler.batch_size)
-        if self._made[0] != made:
+        if self._made is None or self._made[0] != made:
             pairs = STEPS_AT_ONCE * sampler.batch_size
             self._made = made, self.pairs.batch(block * pairs, pairs)
         first = place * sampler.batch_size + sampler.share.start

@@ -4,6 +4,8 @@ The stand-in runs the captured update again on the tensors that it was captured 
 would, so that a batch that is not copied there changes nothing.
 """
 
+import warnings
+from collections.abc import Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -51,29 +53,39 @@ class Update:
 
 
 @pytest.fixture
-def graphs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Graphs of a stand-in, in the order they are made."""
-    made: list[Any] = []
+def graphs(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A stand-in for torch's graphs and streams; `made` are the graphs, `waits` what torch says."""
     stream = SimpleNamespace(wait_stream=lambda other: None)
-    cuda = SimpleNamespace(
+    stood_in = SimpleNamespace(
+        made=[],
+        waits=False,
+        mode=0,
         Stream=lambda device: stream,
         stream=lambda stream: nullcontext(),
         current_stream=lambda device: stream,
         CUDAGraph=SimpleNamespace,
+        get_sync_debug_mode=lambda: 0,
     )
+
+    def set_sync_debug_mode(mode: int | str) -> None:
+        if stood_in.waits and mode == "warn":
+            warnings.warn("called a synchronizing CUDA operation (Triggered …)", stacklevel=1)
 
     @contextmanager
     def capturing(graph: Any, **options: Any) -> Any:
-        made.append(graph)
+        stood_in.made.append(graph)
         yield
 
-    cuda.graph = capturing
-    monkeypatch.setattr(captured_update, "torch", SimpleNamespace(**vars(torch) | {"cuda": cuda}))
-    return made
+    stood_in.set_sync_debug_mode = set_sync_debug_mode
+    stood_in.graph = capturing
+    monkeypatch.setattr(
+        captured_update, "torch", SimpleNamespace(**vars(torch) | {"cuda": stood_in})
+    )
+    return stood_in
 
 
 class Captured(CapturedUpdate):
-    """With graphs of the stand-in: nothing is computed while recording, all of it by a replay."""
+    """With graphs of the stand-in: nothing is computed while capturing, all of it by a replay."""
 
     def _capture(self, batch: Any) -> None:
         update, kept = self.update, []
@@ -103,7 +115,7 @@ def batches(count: int) -> list[tuple[Tensor, dict[str, Tensor]]]:
     return [(torch.randn(2), {"second": torch.randn(2)}) for _ in range(count)]
 
 
-def test_every_batch_reaches_the_captured_places(graphs: list[Any]) -> None:
+def test_every_batch_reaches_the_captured_places(graphs: SimpleNamespace) -> None:
     update, plain = Update(), Update()
     captured = Captured(update, CPU)
     for number, batch in enumerate(batches(8)):
@@ -112,10 +124,10 @@ def test_every_batch_reaches_the_captured_places(graphs: list[Any]) -> None:
         torch.testing.assert_close(found.measures, expected.measures)
         assert (captured.graph is not None) == (number >= EAGER_STEPS)
     assert torch.equal(update.total, plain.total)
-    assert len(graphs) == 1
+    assert len(graphs.made) == 1
 
 
-def test_a_task_may_use_the_tensors_of_its_batch_again(graphs: list[Any]) -> None:
+def test_a_task_may_use_the_tensors_of_its_batch_again(graphs: SimpleNamespace) -> None:
     """They are not the places that later batches are copied to."""
     captured = Captured(Update(), CPU)
     mine = batches(8)
@@ -125,7 +137,7 @@ def test_a_task_may_use_the_tensors_of_its_batch_again(graphs: list[Any]) -> Non
     assert all(torch.equal(batch[0], kept) for batch, kept in zip(mine, before))
 
 
-def test_a_batch_of_other_shapes_is_not_made_to_fit(graphs: list[Any]) -> None:
+def test_a_batch_of_other_shapes_is_not_made_to_fit(graphs: SimpleNamespace) -> None:
     update, plain = Update(), Update()
     captured = Captured(update, CPU)
     mine = batches(8)
@@ -136,8 +148,42 @@ def test_a_batch_of_other_shapes_is_not_made_to_fit(graphs: list[Any]) -> None:
     assert torch.equal(update.total, plain.total)
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda first, second: (first, {"second": second, "mix": 0.5}),  # a number changes
+        lambda first, second: (first, {"mix": 0.7, "second": second}),  # so does the order
+        lambda first, second: [first, {"second": second}],
+    ],
+)
+def test_numbers_and_nesting_are_no_part_of_a_graph(graphs: SimpleNamespace, other: Any) -> None:
+    update, plain = Update(), Update()
+    captured = Captured(update, CPU)
+    for number, (first, rest) in enumerate(batches(8)):
+        batch = (first, rest) if number < 5 else other(first, rest["second"])
+        if number == 5:
+            assert captured.graph is not None
+            captured.graph.replay = None  # type: ignore[method-assign]
+        torch.testing.assert_close(captured(batch).loss, plain(batch).loss)
+    assert torch.equal(update.total, plain.total)
+
+
+def test_an_update_that_waits_is_not_captured(
+    graphs: SimpleNamespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And it is said once."""
+    graphs.waits = True
+    update, plain = Update(), Update()
+    captured = CapturedUpdate(update, CPU)
+    for batch in batches(8):
+        assert torch.equal(captured(batch).loss, plain(batch).loss)
+    assert graphs.made == []
+    (line,) = caplog.messages
+    assert "cannot be captured as a CUDA graph (it waits for a number from the GPU)" in line
+
+
 def test_what_cannot_be_captured_is_done_as_before(
-    graphs: list[Any], monkeypatch: pytest.MonkeyPatch
+    graphs: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     update, plain = Update(), Update()
     captured = CapturedUpdate(update, CPU)
@@ -149,6 +195,7 @@ def test_what_cannot_be_captured_is_done_as_before(
 
     monkeypatch.setattr(captured_update.torch.cuda, "graph", refuse)
     for batch in batches(8):
+        torch.manual_seed(0)
         assert torch.equal(captured(batch).loss, plain(batch).loss)
     assert update.runs == 8
     assert captured.refused == "operation not permitted when stream is capturing"
@@ -194,19 +241,51 @@ def small() -> CapsNet:
     return CapsNet(25, 1, 3, conv_channels=8, primary_types=2, kernel_size=7, conv_stride=2)
 
 
-def test_a_part_of_ones_own_or_a_hook_is_run_at_every_step() -> None:
-    own, before, after = small(), small(), small()
-    own.add_module("own", Counting())
-    before.classes.register_forward_pre_hook(lambda module, given: None)
-    after.classes.routing.register_forward_hook(lambda module, given, found: None)
-    assert not any(map(does_the_same_at_every_step, (own, before, after)))
+def nothing(*arguments: Any) -> None:
+    """A hook."""
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda net: net.add_module("own", Counting()),
+        lambda net: net.classes.register_forward_pre_hook(nothing),
+        lambda net: net.classes.routing.register_forward_hook(nothing),
+        lambda net: net.classes.register_full_backward_hook(nothing),
+        lambda net: net.classes.register_full_backward_pre_hook(nothing),
+        lambda net: net.classes.weight.register_hook(nothing),
+        lambda net: net.classes.weight.register_post_accumulate_grad_hook(nothing),
+        lambda net: setattr(net, "loss", nothing),
+        lambda net: setattr(net.classes, "forward", nothing),
+    ],
+)
+def test_a_part_of_ones_own_or_a_hook_is_run_at_every_step(change: Any) -> None:
+    net = small()
+    assert does_the_same_at_every_step(net)
+    change(net)
+    assert not does_the_same_at_every_step(net)
+
+
+def test_a_hook_of_all_modules_is_run_at_every_step() -> None:
+    handle = nn.modules.module.register_module_forward_hook(nothing)
+    assert not does_the_same_at_every_step(small())
+    handle.remove()
     assert does_the_same_at_every_step(small())
 
 
-def run_of(tmp_path: Path, **more: Any) -> Run:
-    config = tiny_config(tmp_path / "run", precision="fp32", epochs=8)
+class WeighedAnew(ImageClassification):
+    """A loss that changes with the step."""
+
+
+def test_a_task_with_code_of_ones_own_says_itself_whether_it_repeats() -> None:
+    assert ImageClassification(tiny_data(), "tiny").repeats(small())
+    assert not WeighedAnew(tiny_data(), "tiny").repeats(small())
+
+
+def run_of(tmp_path: Path, callbacks: Sequence[Callback] = (), **options: Any) -> Run:
+    config = tiny_config(tmp_path / "run", precision="fp32", epochs=8, **options)
     task = ImageClassification.from_config(config, tiny_data())
-    return Run(config, task, build_model(config, task.training), **more)
+    return Run(config, task, build_model(config, task.training), callbacks=callbacks)
 
 
 def state(run: Run) -> list[Tensor]:
@@ -223,21 +302,51 @@ def test_nothing_is_captured_on_a_cpu(tmp_path: Path) -> None:
 
 
 @needs_gpu
-def test_a_captured_training_gives_the_same_bits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", ["capsnet_small", "image_capsnet", "baseline_cnn"])
+def test_a_captured_training_gives_the_same_bits(model: str, tmp_path: Path) -> None:
+    """Over the end of an epoch, with dropout, shortened gradients and a rate that falls."""
     trained = []
     for captured in (True, False):
-        run = run_of(tmp_path / str(captured))
+        run = run_of(tmp_path / str(captured), model=model, clip=0.1)
         if not captured:
             run.task.repeats = lambda model: False  # type: ignore[method-assign]
+        run.begin()
         run.prepare()
         run.wrapped.train()
-        for _ in range(12):
+        run.start_clock()
+        for step in range(2 * run.sampler.steps_per_epoch + 1):
             run.do_step()
+            if step + 1 == run.sampler.steps_per_epoch:
+                run.close_epoch(1)
+                run.wrapped.train()
+        run.release()
         assert isinstance(run.update, CapturedUpdate) == captured
         trained.append(run)
     first, second = trained
+    assert isinstance(first.update, CapturedUpdate)
+    assert first.update.graph is not None
     assert first.running_means.values == second.running_means.values
     assert all(map(torch.equal, state(first), state(second)))
+
+
+@needs_gpu
+def test_a_step_that_waits_is_not_captured_and_goes_on(tmp_path: Path) -> None:
+    run = run_of(tmp_path, model="baseline_cnn")  # it draws, too
+    losses = run.task.losses
+
+    def waiting(*arguments: Any) -> StepResult:
+        result: StepResult = losses(*arguments)
+        float(result.loss)
+        return result
+
+    run.task.losses = waiting  # type: ignore[assignment,method-assign]
+    run.task.repeats = lambda model: True  # type: ignore[method-assign]
+    run.prepare()
+    run.wrapped.train()
+    for _ in range(8):
+        run.do_step()
+    assert isinstance(run.update, CapturedUpdate)
+    assert run.update.refused == "it waits for a number from the GPU"
 
 
 @needs_gpu

@@ -24,7 +24,7 @@ from torchcaps.training import pictures
 from torchcaps.training.balance import BalancedClasses
 from torchcaps.training.batch_sampler import BatchSampler
 from torchcaps.training.build import border_brightness, describe_data
-from torchcaps.training.captured_update import does_the_same_at_every_step
+from torchcaps.training.captured_update import does_the_same_at_every_step, has_no_other_code
 from torchcaps.training.config import TrainConfig
 from torchcaps.training.diagnosis import HAS_LEARNED, Diagnosis, diagnose, is_learning
 from torchcaps.training.metrics import (
@@ -94,7 +94,8 @@ class ImageClassification(Task[Classifier, ImageBatch]):
         self.name = f"{data.train.name}-{model_name}"
         self.examples_per_epoch = len(self.training)
         self._validated: Evaluation | None = None  # after the last epoch
-        self._trained: deque[tuple[Tensor, Tensor]] = deque(maxlen=4)  # labels, activations
+        self._answered: tuple[Tensor, Tensor] | None = None  # labels and activations of a step
+        self._trained: deque[tuple[Tensor, Tensor]] = deque(maxlen=4)  # those of the last few
 
     @classmethod
     def from_config(cls, config: TrainConfig, data: TrainTest) -> "ImageClassification":
@@ -172,16 +173,21 @@ class ImageClassification(Task[Classifier, ImageBatch]):
             losses.reconstruction,
             self.answered_right(output.activation, labels),
         )
-        return StepResult(losses.total, dict(zip(self.measures, measured)), output.activation)
+        # Where steps are captured and replayed, each writes these very tensors.
+        self._answered = labels, output.activation.detach()
+        return StepResult(losses.total, dict(zip(self.measures, measured)))
 
     def repeats(self, model: Classifier) -> bool:
-        """Every network of the package does; one with parts of one's own might not."""
-        return does_the_same_at_every_step(model)
+        """Every network of the package does; one with parts of one's own might not, and a task with
+        losses of one's own."""
+        return has_no_other_code(self) and does_the_same_at_every_step(model)
 
     def after_update(self, batch: ImageBatch, result: StepResult) -> None:
         """Keep the last answers, by which a run without validation images is diagnosed."""
-        if self.validation is None and result.answer is not None:
-            self._trained.append((batch[1], result.answer.clone()))
+        if self.validation is None:
+            assert self._answered is not None
+            labels, activation = self._answered
+            self._trained.append((labels.clone(), activation.clone()))
 
     def answered_right(self, activation: Tensor, labels: Tensor) -> Tensor:
         """Of activations `[b, J]`: which images are answered correctly, `[b]`."""

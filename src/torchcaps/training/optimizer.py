@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["adam", "set_learning_rate"]
+__all__ = ["adam", "make_capturable", "set_learning_rate"]
 
 FUSED_ON = ("cpu", "cuda")
 RATE_FACTOR = "rate_factor"  # of a group of parameters: times the learning rate of the run
@@ -21,18 +21,12 @@ def adam(model: nn.Module, learning_rate: float, weight_decay: float = 0.0) -> t
     One pass over memory for all of an update where PyTorch has that: on two CPU cores 5 times
     faster than an operation at a time, which took a tenth of a step of `capsnet_small`.
     """
-    device = next(model.parameters()).device
-    on_gpu = device.type == "cuda"
-    groups = parameter_groups(model, weight_decay)
-    if on_gpu:  # where a captured step is replayed, and only numbers in tensors change
-        for group in groups:
-            group["lr"] = torch.tensor(learning_rate, device=device)
+    device = next(model.parameters()).device.type
     return torch.optim.AdamW(
-        groups,
+        parameter_groups(model, weight_decay),
         lr=learning_rate,
         weight_decay=0.0,
-        fused=device.type in FUSED_ON or None,
-        capturable=on_gpu,
+        fused=device in FUSED_ON or None,
     )
 
 
@@ -52,6 +46,16 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
         {"params": parameters, RATE_FACTOR: factor, "weight_decay": decay}
         for (factor, decay), parameters in groups.items()
     ]
+
+
+def make_capturable(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+    """Before its steps on a GPU are captured: when one is replayed only numbers in tensors change,
+    the learning rate too."""
+    for group in optimizer.param_groups:
+        group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=device)
+        group["capturable"] = True
+    # The first steps are not captured, of which torch would warn.
+    optimizer._warned_capturable_if_run_uncaptured = True
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:

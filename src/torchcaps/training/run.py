@@ -29,7 +29,7 @@ from torchcaps.training.checkpoint import (
     snapshot,
 )
 from torchcaps.training.config import EPOCHS, TrainConfig, fixed_options
-from torchcaps.training.optimizer import adam, set_learning_rate
+from torchcaps.training.optimizer import adam, make_capturable, set_learning_rate
 from torchcaps.training.precision import Precision, choose_precision
 from torchcaps.training.run_folder import RunFolder, describe_machine
 from torchcaps.training.run_lock import RunLock
@@ -218,19 +218,20 @@ class Run:
 
     def prepare(self) -> None:
         """Wrap the model for as many processes as there are, once its state is in place."""
-        losses = TaskLosses(self.task, self.model, self.precision)
-        self.wrapped, self.optimizer = self.accelerator.prepare(losses, self.optimizer)
         self.update = self._update
         on_one_gpu = self.device.type == "cuda" and self.sampler.world == 1
         if on_one_gpu and not self.callbacks and self.task.repeats(self.model):
+            make_capturable(self.optimizer, self.device)
             self.update = CapturedUpdate(self._update, self.device)
+        losses = TaskLosses(self.task, self.model, self.precision)
+        self.wrapped, self.optimizer = self.accelerator.prepare(losses, self.optimizer)
 
     def start_clock(self) -> None:
         """Begin to count the seconds of an epoch."""
         self.began = time.perf_counter()
 
     def do_step(self) -> StepResult:
-        """One batch: forward, backward, update."""
+        """One batch: forward, backward, update. The next step may overwrite the result."""
         config = self.config
         # Dropout too is a function of (seed, step): no state of a generator has to be saved.
         torch.manual_seed(mix_seed("step", config.seed, self.step, self.sampler.rank))

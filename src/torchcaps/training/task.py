@@ -27,18 +27,15 @@ class StepResult(NamedTuple):
         loss: to be minimised, a scalar: the mean over the batch.
         measures: what else is followed, under the names of `Task.measures`: a scalar is a mean over
             the batch, `[b]` holds a number for each example.
-        answer: what else the task needs after the step (see `Task.after_update`).
     """
 
     loss: Tensor
     measures: Mapping[str, Tensor]
-    answer: Tensor | None = None
 
     def detach(self) -> "StepResult":
         """The numbers, without what led to them."""
         measures = {name: measure.detach() for name, measure in self.measures.items()}
-        answer = None if self.answer is None else self.answer.detach()
-        return StepResult(self.loss.detach(), measures, answer)
+        return StepResult(self.loss.detach(), measures)
 
 
 @dataclass(frozen=True)
@@ -112,7 +109,8 @@ class Task(ABC, Generic[Model, Batch]):
         return False
 
     def after_update(self, batch: Batch, result: StepResult) -> None:
-        """After each step; what is to outlast it must be copied out of `result`."""
+        """After each step. The next one overwrites `result`, and whatever else `losses` computed:
+        what is to outlast it must be copied."""
 
     def validate(self, model: Model, precision: Precision) -> Mapping[str, float | None]:
         """What is measured after each epoch on data kept aside: further columns of metrics.csv.

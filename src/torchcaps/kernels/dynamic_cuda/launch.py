@@ -13,7 +13,7 @@ from torch import Tensor
 
 __all__ = ["launch"]
 
-WIDE = 16  # Triton compiles for pointers and integers that are multiples of it
+DIVISOR = 16  # Triton compiles for pointers and integers that are multiples of it
 # Kernel, device, constants and kinds of arguments → what was compiled, and the constants in order.
 _compiled: dict[tuple[object, ...], tuple[Any, tuple[object, ...]]] = {}
 
@@ -46,7 +46,7 @@ def launch(
 def kind(argument: object) -> object:
     """What the compiler knows of an argument."""
     if isinstance(argument, Tensor):
-        return argument.dtype, argument.data_ptr() % WIDE == 0
+        return argument.dtype, argument.data_ptr() % DIVISOR == 0
     if isinstance(argument, int):
-        return argument == 1, argument % WIDE == 0, argument.bit_length() > 31
+        return argument == 1, argument % DIVISOR == 0, argument.bit_length() > 31
     return type(argument)

@@ -30,7 +30,9 @@ NARROW = 128  # components of some of the outputs, where a tile cannot hold all
 PROGRAMS = 528  # to run at once: four on each of the 132 multiprocessors of an H100
 LONGEST_SUM = 512  # inputs added up in a row; a longer sum would lose digits
 PARTS = 2**25  # numbers that the parts of a sum may take together: 128 MB
-MOST_PARTS = 4  # of the samples, in the sum that is dW: each is as large as dW
+MOST_PARTS = (
+    4  # of the samples, in the sum that is dW: each is as large as dW; more where W is small
+)
 
 
 class Blocks(NamedTuple):
@@ -172,7 +174,8 @@ class Call:
         elif walks > 1:
             chunks, parts = I, min(PROGRAMS // (walks * depths * I), PARTS // (I * J * D * P))
         else:  # some samples and many inputs
-            parts = min(MOST_PARTS, sample_blocks, PARTS // (I * J * D * P))
+            parts = max(MOST_PARTS, PROGRAMS // (depths * I))
+            parts = min(parts, sample_blocks, PARTS // (I * J * D * P))
             chunks = min(I, PROGRAMS // (depths * max(1, parts)))
         inputs = triton.cdiv(I, max(1, chunks))
         chunks = triton.cdiv(I, inputs)
@@ -180,7 +183,8 @@ class Call:
         parts = triton.cdiv(B, samples)
         one_sum = self.shared or inputs == 1
         kept = chunks if one_sum else I  # sums of dW for each part of the samples
-        summed = parts > 1 or kept > len(self.weight) or samples > blocks.BB
+        in_memory = not one_sum and samples > blocks.BB  # blocks of samples are added up there
+        summed = parts > 1 or kept > len(self.weight) or in_memory
         # The interpreter cuts bf16 off, torch rounds it.
         dtype = torch.float32 if INTERPRETED else self.pose.dtype
         du = self.pose.new_empty(B, I, P, dtype=dtype)
@@ -208,7 +212,7 @@ class Call:
         else:  # a program adds up either dW over samples or du over outputs
             sweep(I * triton.cdiv(B, blocks.BB), 1, blocks.BB, WALK=every, DU=True, DW=False)
             sweep(chunks * parts * walks, inputs, samples, WALK=blocks.JB, DU=False, DW=True)
-        if summed:
+        if parts > 1 or kept > len(self.weight):
             dw = dw.view(len(self.weight), -1, J, D, P).sum(dim=1)
         return du.to(self.pose.dtype), dw.to(self.pose.dtype).view(self.weight.shape)
 
@@ -323,5 +327,5 @@ class Route(torch.autograd.Function):
         if watched:
             count_flops("routing_cuda")
         of_factors = routing_cuda_backward if watched else route_backward
-        gradients = of_factors(upstream, pose, weight, history, *ctx.options)
+        gradients = of_factors(upstream.resolve_neg(), pose, weight, history, *ctx.options)
         return (*gradients, None, None, None)
