@@ -137,18 +137,21 @@ def differs(scale: Scale) -> Sequence[str]:
         "1,000 for each digit.",
         f"Shifts of up to {config.max_shift} pixels, as in the paper; the authors' script has "
         f"{FARTHER} on the same 36×36.",
-        "Error of the last epoch; the paper does not say how its epoch was chosen.",
     ]
-    if scale.rates:
-        lines.append(tuning_differs(scale))
-    else:
-        lines.append(
-            f"Every network learns at the package's default rate, {config.learning_rate:g}, which "
-            "was not tuned here."
-        )
+    last = "Error of the last epoch; the paper does not say how its epoch was chosen."
     if config.model == STEM:
+        tuned = (
+            tuning_differs(scale)
+            if scale.rates
+            else (
+                f"Every network learns at the package's default rate, {config.learning_rate:g}, which "
+                "was not tuned here."
+            )
+        )
         return [
             *lines,
+            last,
+            tuned,
             "Other networks than the paper's: the package's default network without a decoder, and "
             "a CNN of its stem and two dense layers with as many parameters, which learns by the "
             "sigmoid cross entropy of each class.",
@@ -156,8 +159,10 @@ def differs(scale: Scale) -> Sequence[str]:
     lines += [
         "The paper does not say how the error of the two drawings is weighed: here each of them "
         "counts 0.0005 of its sum of squares, as the one digit of MNIST does.",
+        last,
         "The paper does not state the padding of its CNN; with zero padding the count of "
         "parameters is the published one. It learns by the sigmoid cross entropy of each class.",
+        tuning_differs(scale),
     ]
     if scale.network:
         chosen = "sizes" if scale.rates else "sizes and learning rate"
