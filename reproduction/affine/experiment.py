@@ -7,21 +7,22 @@ at 99.22 %, 66 %. It is read as the part-whole relations of capsules carrying ov
 later paper (Gu and Tresp 2020) reaches 93 % by a capsule network without routing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
+from reproduction.affine.doses import DOSES, changed, column_of
 from reproduction.affine.matched_evaluation import MatchedEvaluation
-from reproduction.affine.report import BEST, COMPARISONS, report
+from reproduction.affine.report import BEST, COMPARISONS, compared, report
 from reproduction.harness.cell import Arrays, Cell, Outcome, Row
 from reproduction.harness.experiment import Experiment
 from reproduction.harness.pooled_cnn import PooledCNN
 from reproduction.harness.scale import RATES, Scale, ScaleName, paper_training, published_training
 from reproduction.harness.tuning import tuned_cells, tuning_differs
-from reproduction.harness.workbench import Workbench
+from reproduction.harness.workbench import Workbench, choice
 from torchcaps.data import (
     AffineRanges,
     ImageData,
@@ -45,6 +46,7 @@ SIDE = 40
 MOVED = 6  # pixels at each edge of 28×28 on 40×40
 VALIDATION = 1 / 20
 LOOKS_AN_EPOCH = 3
+FEW = 2000  # held-out digits that are changed in one way alone
 
 SHRUNK_CAPSNET: dict[str, Any] = {
     "conv_channels": 64,
@@ -70,6 +72,7 @@ class Digits(NamedTuple):
         validation: training digits kept aside: placed, and transformed.
         affine: held-out digits transformed by this package.
         far: held-out digits moved as far as the transformed ones, but not transformed.
+        doses: some of them, changed in one way alone, by the column of their error.
         affnist: the published ones; None where nobody has brought them.
     """
 
@@ -77,12 +80,13 @@ class Digits(NamedTuple):
     validation: tuple[ImageData, ImageData]
     affine: ImageData
     far: ImageData
+    doses: Mapping[str, ImageData]
     affnist: ImageData | None
 
 
 def cells(scale: Scale) -> Sequence[Cell]:
     """Trials for every network, then every network for each seed."""
-    return tuned_cells({name: one.options for name, one in COMPARISONS.items()}, scale)
+    return tuned_cells({name: one.options for name, one in compared(scale).items()}, scale)
 
 
 @lru_cache(maxsize=1)
@@ -90,11 +94,18 @@ def digits_of(workbench: Workbench) -> Digits:
     """The same for every cell, whatever its seed."""
     rest, aside = stratified_split(workbench.data.train, VALIDATION)
     test = workbench.data.test
+    few = choice(test, FEW)
+    doses = {
+        column_of(cause, dose): changed(few, cause, dose, size=SIDE, moved=MOVED)
+        for cause, some in DOSES.items()
+        for dose in some
+    }
     return Digits(
         TrainTest(pad_images(rest, SIDE), place_images(test, size=SIDE)),
         (place_images(aside, seed=1, size=SIDE), affine_images(aside, seed=1, size=SIDE)),
         affine_images(test, size=SIDE),
         affine_images(test, seed=2, size=SIDE, ranges=AffineRanges(0.0, 0.0, 0.0)),
+        doses,
         published_digits(workbench.data_dir),
     )
 
@@ -129,6 +140,7 @@ def compute(cell: Cell, workbench: Workbench) -> Outcome:
         look_every=look_every,
     )
     matched = evaluation.matched_row
+    by_dose = {} if cell.trial_of is not None else digits.doses
     affine = evaluate(trained.model, digits.affine)
     row: Row = {
         "placed_error": 1 - trained.held_out.accuracy,
@@ -137,6 +149,7 @@ def compute(cell: Cell, workbench: Workbench) -> Outcome:
         "affnist_error": None
         if digits.affnist is None
         else 1 - evaluate(trained.model, digits.affnist).accuracy,
+        **{column: 1 - evaluate(trained.model, one).accuracy for column, one in by_dose.items()},
         **matched,
         "matched_images": matched["matched_look"]
         and matched["matched_look"] * look_every * config.batch_size,
@@ -209,6 +222,10 @@ SCALES: dict[ScaleName, Scale] = {
     "cpu": Scale(
         120, 5, training(data="mnist", epochs=8, batch_size=64, checkpoint_every=500),
         network=SHRUNK, level=0.97, rates=RATES,
+    ),
+    "full": Scale(
+        300, 5, training(data="mnist", epochs=8, batch_size=64, checkpoint_every=500),
+        network=SHRUNK, level=0.97, rates=RATES, compared=tuple(COMPARISONS),
     ),
     "paper": Scale(
         400, 5,

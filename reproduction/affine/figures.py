@@ -4,21 +4,27 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
-from reproduction.harness.cell import Arrays
+from reproduction.affine.doses import DOSES, UNITS, column_of
+from reproduction.harness.cell import Arrays, Row
 from reproduction.harness.charts import headline, legend_above
 from reproduction.harness.comparison import Comparison
 from reproduction.harness.image_rows import ImageRow, draw_image_rows
-from torchcaps.training.pictures.style import BLUE, INK, WIDTH, WRONG, figure
+from torchcaps.training.pictures.style import BLUE, GREEN, INK, PINK, QUIET, WIDTH, WRONG, figure
 from torchcaps.training.pictures.tiles import pixels_of
 
-__all__ = ["draw_curves", "draw_digits"]
+__all__ = ["draw_curves", "draw_digits", "draw_doses"]
 
+MOST_MOVED = 6  # pixels, in training
 Curves = Sequence[tuple[npt.NDArray[Any], npt.NDArray[Any]]]
-STYLES = {"cnn": (INK, "D"), "r1": (WRONG, "s"), "r3": (BLUE, "o")}
+STYLES = {
+    "cnn": (INK, "D"), "r1": (WRONG, "s"), "r3": (BLUE, "o"),
+    "em": (GREEN, "^"), "self_routing": (PINK, "v"), "attention": (QUIET, "P"),
+}  # fmt: skip
 
 
 def draw_digits(arrays: Arrays, path: Path) -> None:
@@ -37,6 +43,45 @@ def draw_digits(arrays: Arrays, path: Path) -> None:
         title="The same held-out digits, moved and transformed",
         path=path,
     )
+
+
+def draw_doses(
+    comparisons: Mapping[str, Comparison], rows: Mapping[str, Sequence[Row]], path: Path
+) -> None:
+    """Draw the error against the dose, a panel for each cause; bars from the lowest seed to the
+    highest.
+
+    Args:
+        comparisons: the networks.
+        rows: of each.
+        path: the PNG file to write.
+    """
+    with figure(WIDTH, 6.4, path=path) as page:
+        page.set_layout_engine("constrained")
+        panels = page.subplots(2, 2, sharey=True).flatten()
+        for axes, (cause, doses) in zip(panels, DOSES.items()):
+            for name, one in comparisons.items():
+                colour, marker = STYLES[name]
+                found = [
+                    [100 * row[column_of(cause, dose)] for row in rows[name]] for dose in doses
+                ]
+                means = [sum(own) / len(own) for own in found]
+                ends = [[m - min(own), max(own) - m] for m, own in zip(means, found)]
+                axes.errorbar(
+                    doses, means, np.array(ends).T, color=colour, marker=marker, markersize=4,
+                    linewidth=1, label=one.label,
+                )  # fmt: skip
+            axes.set(xlabel=f"{cause}, {UNITS[cause]}", yscale="log")
+            axes.yaxis.set_major_locator(FixedLocator((0.5, 1, 2, 5, 10, 20, 50, 90)))
+            axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axes.yaxis.set_minor_locator(NullLocator())
+            axes.grid(visible=True)
+        panels[0].axvline(MOST_MOVED, color=INK, linestyle=":", linewidth=1.2)
+        for axes in panels[::2]:
+            axes.set_ylabel("error, %")
+        handles, labels = panels[0].get_legend_handles_labels()
+        page.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+        headline(page, "Digits changed in one way alone; dotted: how far training moved them")
 
 
 def draw_curves(

@@ -141,13 +141,10 @@ def differs(scale: Scale) -> Sequence[str]:
     last = "Error of the last epoch; the paper does not say how its epoch was chosen."
     if config.model == STEM:
         tuned = (
-            tuning_differs(scale)
-            if scale.rates
-            else (
-                f"Every network learns at the package's default rate, {config.learning_rate:g}, which "
-                "was not tuned here."
-            )
+            f"Every network learns at the default rate, {config.learning_rate:g}, not tuned here."
         )
+        if scale.rates:
+            tuned = tuning_differs(scale)
         return [
             *lines,
             last,

@@ -11,11 +11,13 @@ import torch
 from reproduction.affine import experiment as affine
 from reproduction.affine import matched_evaluation
 from reproduction.affine import report as affine_report
+from reproduction.affine.doses import changed
 from reproduction.affine.matched_evaluation import MatchedEvaluation
 from reproduction.harness.experiment import Results
 from reproduction.harness.pooled_cnn import PooledCNN
 from reproduction.harness.run import reproduce
 from tests.small_runs import tiny_data
+from torchcaps.data import ImageData
 from torchcaps.errors import RunStopped
 from torchcaps.models import CapsNet
 from torchcaps.models.summary import count_parameters
@@ -31,6 +33,54 @@ def test_the_papers_networks_have_about_as_many_parameters():
     assert count_parameters(caps) == pytest.approx(11.2e6, rel=0.01)
     assert count_parameters(cnn) == pytest.approx(11.7e6, rel=0.01)
     assert count_parameters(small_cnn) == pytest.approx(count_parameters(small), rel=0.1)
+
+
+# --- digits changed in one way alone
+def spots():
+    """A bright spot of 2×2 pixels, right of and above the middle of 28×28, so many times."""
+    images = torch.zeros(40, 1, 28, 28, dtype=torch.uint8)
+    images[:, :, 7:9, 19:21] = 200  # the middle of it 6 to the right, 6 up
+    return ImageData(images, torch.arange(40) % 3, ("a", "b", "c"), "spots")
+
+
+def middles(data):
+    """(right, up) of the light of each image, from the middle."""
+    light = data.images[:, 0].double()
+    height, width = light.shape[1:]
+    total = light.sum(dim=(1, 2))
+    right = (light.sum(1) * (torch.arange(width) - (width - 1) / 2)).sum(1) / total
+    up = -(light.sum(2) * (torch.arange(height) - (height - 1) / 2)).sum(1) / total
+    return torch.stack([right, up], dim=1)
+
+
+@pytest.mark.parametrize(
+    ("cause", "dose", "places"),
+    [
+        ("turned", 90, [(-6, 6), (6, -6)]),  # to the left, to the right
+        ("sheared", 0.5, [(9, 6), (3, 6)]),  # half a pixel a pixel up
+        ("scaled", 1.5, [(9, 9)]),
+        ("scaled", 0.5, [(3, 3)]),
+        ("turned", 0, [(6, 6)]),
+    ],
+)
+def test_a_dose_of_one_cause(cause, dose, places):
+    found = middles(changed(spots(), cause, dose, size=40, moved=0))
+    distances = (found[:, None] - torch.tensor(places, dtype=torch.float64)).abs().amax(dim=2)
+    nearest = distances.min(dim=1)
+    assert nearest.values.max() < 0.3
+    assert set(nearest.indices.tolist()) == set(range(len(places)))  # to both sides
+    moved = middles(changed(spots(), cause, dose, size=40, moved=2)) - found
+    assert moved.abs().max() <= 2.01
+    assert len(moved.round().unique(dim=0)) > 10
+
+
+@pytest.mark.parametrize("distance", [0, 3, 10])
+def test_digits_moved_by_exactly_so_many_pixels(distance):
+    moved = middles(changed(spots(), "moved", distance, size=40, moved=2)) - 6
+    assert (moved.abs().amax(dim=1) - distance).abs().max() < 1e-9
+    if distance:
+        assert len(moved.abs().argmax(dim=1).unique()) == 2
+        assert len(moved.unique(dim=0)) > 8
 
 
 # --- following a training
