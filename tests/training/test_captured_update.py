@@ -68,6 +68,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     )
 
     def set_sync_debug_mode(mode: int | str) -> None:
+        warnings.warn("Synchronization debug mode is a prototype feature", stacklevel=1)
         if stood_in.waits and mode == "warn":
             warnings.warn("called a synchronizing CUDA operation (Triggered …)", stacklevel=1)
 
