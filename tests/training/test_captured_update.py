@@ -30,6 +30,7 @@ from torchcaps.training.captured_update import (
     does_the_same_at_every_step,
 )
 from torchcaps.training.image_classification import ImageClassification
+from torchcaps.training.loop import train_task
 from torchcaps.training.run import Run
 from torchcaps.training.run_folder import RunFolder
 from torchcaps.training.task import StepResult
@@ -277,10 +278,23 @@ def test_a_hook_of_all_modules_is_run_at_every_step() -> None:
 class WeighedAnew(ImageClassification):
     """A loss that changes with the step."""
 
+    def losses(self, model: Any, batch: Any, precision: Any) -> StepResult:
+        output = model(*batch)
+        loss = model.loss(output, *batch).total
+        return StepResult(loss, dict.fromkeys(self.measures, loss))
+
 
 def test_a_task_with_code_of_ones_own_says_itself_whether_it_repeats() -> None:
     assert ImageClassification(tiny_data(), "tiny").repeats(small())
     assert not WeighedAnew(tiny_data(), "tiny").repeats(small())
+
+
+def test_losses_of_ones_own_need_keep_no_answers(tmp_path: Path) -> None:
+    """For a run without images kept aside, which is diagnosed by the last ones it learnt from."""
+    config = tiny_config(tmp_path / "run", epochs=1, validation=0.0)
+    task = WeighedAnew(tiny_data(), "tiny")
+    result = train_task(config, task, build_model(config, task.training))
+    assert (result.folder / "result.json").exists()
 
 
 def run_of(tmp_path: Path, callbacks: Sequence[Callback] = (), **options: Any) -> Run:

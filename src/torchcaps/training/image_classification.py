@@ -184,8 +184,7 @@ class ImageClassification(Task[Classifier, ImageBatch]):
 
     def after_update(self, batch: ImageBatch, result: StepResult) -> None:
         """Keep the last answers, by which a run without validation images is diagnosed."""
-        if self.validation is None:
-            assert self._answered is not None
+        if self.validation is None and self._answered is not None:  # not by losses of one's own
             labels, activation = self._answered
             self._trained.append((labels.clone(), activation.clone()))
 
