@@ -20,6 +20,7 @@ triton = pytest.importorskip("triton")
 
 from torchcaps import DynamicRouting, LinearVotes, dynamic_routing, squash  # noqa: E402
 from torchcaps.kernels import dispatch  # noqa: E402
+from torchcaps.kernels.dynamic_cuda import launch as launch_module  # noqa: E402
 from torchcaps.kernels.dynamic_cuda import op as cuda  # noqa: E402
 from torchcaps.kernels.dynamic_cuda.op import routing_cuda, routing_cuda_backward  # noqa: E402
 
@@ -392,6 +393,59 @@ def test_gradients_of_calls_that_nobody_watches(monkeypatch: pytest.MonkeyPatch)
     )[0]
     with pytest.raises(RuntimeError, match="pass backend='reference'"):
         first.sum().backward()
+
+
+class Compiled:
+    """Stands in for a kernel of Triton: notes what is compiled, and what is launched."""
+
+    arg_names = ("x", "n", "scale", "FLAG", "SIDE")
+
+    def __init__(self) -> None:
+        self.compiled: list[tuple[object, ...]] = []
+        self.launched: list[tuple[object, ...]] = []
+
+    def warmup(self, *arguments: object, grid: object, **constants: object) -> "Compiled":
+        self.compiled.append((arguments, constants))
+        return self
+
+    def __getitem__(self, grid: tuple[int, ...]) -> Any:
+        return lambda *arguments: self.launched.append((grid, *arguments))
+
+
+def test_what_was_compiled_is_launched_for_arguments_of_its_kind_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Triton compiles anew for another dtype, alignment, integer that is 1 or a multiple of 16."""
+    monkeypatch.setattr(launch_module.triton, "JITFunction", Compiled)
+    monkeypatch.setattr(launch_module, "_compiled", {})
+    kernel, x = Compiled(), torch.zeros(64)
+
+    def launch(x: Tensor, n: int, device: int = 0, **constants: Any) -> None:
+        constants = {"num_warps": 4, "SIDE": 8, "FLAG": True} | constants
+        launch_module.launch(kernel, 5, device, (x, n, 0.5), constants)
+
+    launch(x, 32)
+    launch(torch.ones(64), 48)
+    assert len(kernel.compiled) == 1
+    assert [(grid, n, scale, flag, side) for grid, _, n, scale, flag, side in kernel.launched] == [
+        ((5, 1, 1), n, 0.5, True, 8) for n in (32, 48)
+    ]
+    for count, other in enumerate(
+        [
+            lambda: launch(x[1:], 32),
+            lambda: launch(x.half(), 32),
+            lambda: launch(x, 33),
+            lambda: launch(x, 1),
+            lambda: launch(x, 2**32),
+            lambda: launch(x, 32, device=1),
+            lambda: launch(x, 32, FLAG=False),
+            lambda: launch(x, 32, num_warps=8),
+        ],
+        start=2,
+    ):
+        other()
+        other()
+        assert len(kernel.compiled) == count
 
 
 # What the compiler makes of it.

@@ -209,9 +209,7 @@ class ImageClassification(Task[Classifier, ImageBatch]):
         counts = class_counts(self.training)
         measured, images = self._validated, "validation images"
         if measured is None and self._trained:
-            labels, activations = (
-                torch.cat([part.cpu() for part in parts]) for parts in zip(*self._trained)
-            )
+            labels, activations = (torch.cat(parts).cpu() for parts in zip(*self._trained))
             measured, images = Evaluation(labels, activations.float(), 0, 0), "training images"
         if measured is None:
             return None

@@ -30,9 +30,7 @@ NARROW = 128  # components of some of the outputs, where a tile cannot hold all
 PROGRAMS = 528  # to run at once: four on each of the 132 multiprocessors of an H100
 LONGEST_SUM = 512  # inputs added up in a row; a longer sum would lose digits
 PARTS = 2**25  # numbers that the parts of a sum may take together: 128 MB
-MOST_PARTS = (
-    4  # of the samples, in the sum that is dW: each is as large as dW; more where W is small
-)
+MOST_PARTS = 4  # of the samples, each with a dW of its own; more where inputs are few
 
 
 class Blocks(NamedTuple):
