@@ -68,9 +68,9 @@ def report(results: Results) -> Report:
         "![Held-out digits as moved in training, and transformed](digits.png)",
         f"## Transformed digits, {at_level}",
         *draw_at_level(results, reached, f"Transformed digits, {at_level}"),
-        "Held-out digits are looked at where for the first time that many of the moved training "
-        "digits kept aside, or fewer, are told wrongly, and after the last step. Trainings that "
-        f"come so far: {counts}.",
+        "Errors at the level lie on the straight line between the last look at which more of the "
+        "moved training digits kept aside are told wrongly, and the first at which as many are or "
+        f"fewer. Trainings that come so far: {counts}.",
         matched_table(reached),
         "## After the last epoch",
         last_table(rows),

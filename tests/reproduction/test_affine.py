@@ -86,7 +86,10 @@ def test_digits_moved_by_exactly_so_many_pixels(distance):
 # --- following a training
 @pytest.fixture
 def follow(tmp_path, monkeypatch):
-    """Follow a training whose accuracies on the digits kept aside are said beforehand."""
+    """Follow a training whose accuracies on the digits kept aside are said beforehand.
+
+    Of the others the first 8 are told wrongly at look 1, the first 4 at look 2, then none.
+    """
     moved, transformed, placed, held_out = (tiny_data(n).train for n in (10, 20, 30, 40))
 
     def follow(accuracies, level, epochs=None):
@@ -98,7 +101,7 @@ def follow(tmp_path, monkeypatch):
 
             def answer(model, data, epoch=epoch):
                 asked.append((epoch, data))
-                predictions = data.labels * (torch.arange(len(data)) % 3 > 0)
+                predictions = data.labels + (torch.arange(len(data)) < 12 - 4 * epoch)
                 correct = (predictions == data.labels).double().mean().item()
                 accuracy = accuracies[epoch - 1] if data is moved else correct
                 return SimpleNamespace(
@@ -112,20 +115,32 @@ def follow(tmp_path, monkeypatch):
     return follow
 
 
-def test_held_out_digits_are_looked_at_in_the_first_epoch_at_the_level(follow):
-    evaluation, held_out = follow([0.5, 0.9, 0.4, 0.95], level=0.9)
-    assert evaluation.matched_row["matched_look"] == 2
-    assert evaluation.matched_row["matched_validation_error"] == pytest.approx(0.1)
-    assert held_out == [2, 2]
+@pytest.mark.parametrize(
+    ("level", "look", "error"),
+    [
+        (0.9, 2, 0.1),  # a look that hits it
+        (0.8, 1.75, 0.2),  # between two: (0.8 - 0.5) / (0.9 - 0.5) of the way
+        (0.5, 1, 0.5),
+        (0.3, 1, 0.5),  # nothing lies before the first look
+    ],
+)
+def test_errors_at_the_level_lie_between_the_looks_beside_it(follow, level, look, error):
+    evaluation, held_out = follow([0.5, 0.9, 0.4, 0.95], level=level)
+    found = evaluation.matched_row
+    assert found["matched_look"] == pytest.approx(look)
+    assert found["matched_validation_error"] == pytest.approx(error)
+    wrong = evaluation.arrays["matched_wrong"]
+    assert wrong == pytest.approx(np.array([*4 * [1], *4 * [2 - look], *24 * [0]]))
+    assert found["matched_affine_error"] == pytest.approx(wrong.mean())
+    assert found["matched_placed_error"] == pytest.approx((4 + 4 * (2 - look)) / 24)
+    assert found["matched_affnist_error"] is None
+    assert held_out == ([1, 1] if look == 1 else [1, 1, 2, 2])
     assert evaluation.arrays["aside_moved"].tolist() == [0.5, 0.9, 0.4, 0.95]
-    error = evaluation.arrays["matched_wrong"].mean()
-    assert evaluation.matched_row["matched_affine_error"] == pytest.approx(error)
-    assert evaluation.matched_row["matched_affnist_error"] is None
 
 
-def test_held_out_digits_are_not_looked_at_below_the_level(follow):
+def test_a_training_that_stays_below_the_level_has_no_errors_at_it(follow):
     evaluation, held_out = follow([0.5, 0.8], level=0.9)
-    assert held_out == []
+    assert held_out == [1, 1, 2, 2]
     assert set(evaluation.matched_row.values()) == {None}
     assert set(evaluation.arrays) == {"aside_moved", "aside_transformed"}
 
