@@ -181,10 +181,12 @@ def test_a_run_learns_is_continued_and_measured_again(reconstruct, tmp_path, cap
     said = capsys.readouterr().out
     assert "every label is right in" in said
     assert "mean F1 of the classes" in said
+    assert "LEARNING" not in said
     assert isinstance(result.held_out, MultiLabelEvaluation)
     assert result.held_out.macro_f1 > 0.9
     kept = json.loads((folder / "result.json").read_text())
     assert kept["macro_f1"] == result.held_out.macro_f1
+    assert kept["diagnosis"] is None
     targets = data.test.labels
     assert kept["held_out_loss"] >= float(margin_loss(result.held_out.activation, targets)) - 1e-4
 

@@ -9,7 +9,17 @@ from torch import Tensor
 
 from torchcaps.training.metrics import Evaluation, agreement_z, one_line, wilson_interval
 
-__all__ = ["HAS_LEARNED", "Alarm", "Diagnosis", "diagnose", "is_learning"]
+__all__ = [
+    "BEYOND_CHANCE",
+    "HAS_LEARNED",
+    "Alarm",
+    "Diagnosis",
+    "diagnose",
+    "is_learning",
+    "named",
+    "no_progress",
+    "stuck_capsules",
+]
 
 History = Sequence[Mapping[str, Any]]  # rows of metrics.csv
 
@@ -20,7 +30,11 @@ NEARLY_ALL = 0.98  # of the answers
 TOO_WIDE = 0.1  # with an interval that reaches so far above the largest class, a set is too small
 STILL = 0.01  # relative change of the loss over three epochs
 # Causes that do not say that nothing was learned, and how their line begins.
-HAS_LEARNED = {"few_images": "TOO FEW IMAGES", "below_majority": "UNEQUAL CLASSES"}
+HAS_LEARNED = {
+    "few_images": "TOO FEW IMAGES",
+    "below_majority": "UNEQUAL CLASSES",
+    "one_answer": "ONE ANSWER",
+}
 
 
 @dataclass(frozen=True)
@@ -29,7 +43,7 @@ class Diagnosis:
 
     Attributes:
         cause: one word for programs: "saturated", "vanished", "constant", "collapsed",
-            "memorised", "standstill", "chance", "few_images" or "below_majority".
+            "memorised", "standstill", "chance", "few_images", "below_majority" or "one_answer".
         finding: what is seen.
         advice: what to try.
     """
@@ -98,7 +112,7 @@ def diagnose(
     answers = Answers(measured, class_names, images)
     if agreement_z(measured.confusion) > BEYOND_CHANCE:
         return answers.shortfall()
-    if stuck := answers.stuck():
+    if stuck := stuck_capsules(answers.words(), measured.activation):
         return stuck
     if too_few := answers.too_few():
         return by_training(answers, too_few, history, training)
@@ -113,7 +127,7 @@ def diagnose(
     if answers.collapsed:
         advice = answers.advice_if_collapsed(training, history)
         return Diagnosis("collapsed", answers.words(), advice)
-    return no_progress(answers, history)
+    return no_progress(answers.words(), history)
 
 
 @dataclass(frozen=True)
@@ -153,38 +167,6 @@ class Answers:
             f"{measured.accuracy:.2%} of {count} {self.images} are right, no better than "
             f"guessing, or than always {named([self.class_names[largest]])} ({rate:.2%})"
         )
-
-    def stuck(self) -> Diagnosis | None:
-        """Capsules whose length says nothing of the image."""
-        lengths = self.measured.activation
-        low, high = float(lengths.amin()), float(lengths.amax())
-        means = lengths.mean(dim=0)
-        if float(means.amin()) > NEAR_ONE:
-            return Diagnosis(
-                "saturated",
-                f"{self.words()}, and every class capsule is near 1 for every image (lengths "
-                f"{low:.4f} to {high:.4f}), where little gradient passes",
-                "try a tenth of the --learning-rate, smaller images (--image-size), or the "
-                "default --model",
-            )
-        probabilities = bool(((lengths.sum(dim=1) - 1).abs() < 0.01).all())
-        if high < NEAR_ZERO and not probabilities:
-            return Diagnosis(
-                "vanished",
-                f"{self.words()}, and every class capsule is near 0 for every image (lengths up "
-                f"to {high:.2g}), where little gradient passes",
-                "try ten times the --learning-rate",
-            )
-        spread = float(lengths.std(dim=0, correction=0).amax())
-        if spread < CONSTANT * float(means.amax()):
-            return Diagnosis(
-                "constant",
-                f"{self.words()}, and the answer is the same for every image (no class changes by "
-                f"more than {spread:.2g})",
-                "try a tenth of the --learning-rate, then look whether the images differ as the "
-                "network sees them",
-            )
-        return None
 
     def shortfall(self) -> Diagnosis | None:
         """What is to be said of a network that has learned something."""
@@ -236,6 +218,38 @@ class Answers:
         return ""
 
 
+def stuck_capsules(words: str, lengths: Tensor) -> Diagnosis | None:
+    """Capsules whose length says nothing of the image; `words` say what the answers are."""
+    low, high = float(lengths.amin()), float(lengths.amax())
+    means = lengths.mean(dim=0)
+    if float(means.amin()) > NEAR_ONE:
+        return Diagnosis(
+            "saturated",
+            f"{words}, and every class capsule is near 1 for every image (lengths "
+            f"{low:.4f} to {high:.4f}), where little gradient passes",
+            "try a tenth of the --learning-rate, smaller images (--image-size), or the "
+            "default --model",
+        )
+    probabilities = bool(((lengths.sum(dim=1) - 1).abs() < 0.01).all())
+    if high < NEAR_ZERO and not probabilities:
+        return Diagnosis(
+            "vanished",
+            f"{words}, and every class capsule is near 0 for every image (lengths up "
+            f"to {high:.2g}), where little gradient passes",
+            "try ten times the --learning-rate",
+        )
+    spread = float(lengths.std(dim=0, correction=0).amax())
+    if spread < CONSTANT * float(means.amax()):
+        return Diagnosis(
+            "constant",
+            f"{words}, and the answer is the same for every image (no class changes by "
+            f"more than {spread:.2g})",
+            "try a tenth of the --learning-rate, then look whether the images differ as the "
+            "network sees them",
+        )
+    return None
+
+
 def by_training(answers: Answers, too_few: str, history: History, training: Tensor) -> Diagnosis:
     """Where few images leave it open, those trained on may have settled it."""
     if not history or is_learning(history, training):
@@ -250,18 +264,18 @@ def by_training(answers: Answers, too_few: str, history: History, training: Tens
     )
 
 
-def no_progress(answers: Answers, history: History) -> Diagnosis:
-    """Guesses of all classes: by a loss that stands still, or one that still moves."""
+def no_progress(words: str, history: History) -> Diagnosis:
+    """Guesses of all classes, in words: by a loss that stands still, or one that still moves."""
     losses = [row["classification_loss"] for row in history[-3:]]
     if len(losses) == 3 and max(losses) - min(losses) <= STILL * max(losses):
         return Diagnosis(
             "standstill",
-            f"{answers.words()}, and the loss stands still at {losses[-1]:.4f}",
+            f"{words}, and the loss stands still at {losses[-1]:.4f}",
             "try a tenth of the --learning-rate, then ten times",
         )
     return Diagnosis(
         "chance",
-        answers.words(),
+        words,
         "try more --epochs and a tenth of the --learning-rate, and look whether the labels belong "
         "to the images",
     )

@@ -206,28 +206,31 @@ class ImageClassification(Task[Classifier, ImageBatch]):
 
     def diagnose(self, model: Classifier, history: Sequence[Mapping[str, Any]]) -> Diagnosis | None:
         """By the validation images, or without any by the last ones that were trained on."""
-        counts = class_counts(self.training)
         measured, images = self._validated, "validation images"
         if measured is None and self._trained:
             labels, activations = (torch.cat(parts).cpu() for parts in zip(*self._trained))
             measured, images = Evaluation(labels, activations.float(), 0, 0), "training images"
         if measured is None:
             return None
-        names = self.training.class_names
-        found = diagnose(measured, names, images=images, training=counts, history=history)
+        found = self.fault_in(measured, images, history)
+        return None if found is None or self.may_pass(found, history) else found
+
+    def fault_in(
+        self, measured: Evaluation, images: str, history: Sequence[Mapping[str, Any]]
+    ) -> Diagnosis | None:
+        """What is wrong with a network that answered so."""
+        names, counts = self.training.class_names, class_counts(self.training)
+        return diagnose(measured, names, images=images, training=counts, history=history)
+
+    def may_pass(self, found: Diagnosis, history: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether what is wrong after an epoch may be over by itself."""
         # In evaluation mode a network may lag behind what it has begun to learn.
-        lags = is_learning(history, counts) and found and found.cause != "memorised"
-        return None if lags or (found and found.cause == "few_images") else found
+        lags = is_learning(history, class_counts(self.training)) and found.cause != "memorised"
+        return lags or found.cause == "few_images"
 
     def conclude(self, held_out: HeldOut, history: Sequence[Mapping[str, Any]]) -> HeldOut:
         """With what is wrong with the run, in result.json, the last lines and the model's card."""
-        found = diagnose(
-            held_out.answers,
-            self.data.test.class_names,
-            images="held-out images",
-            training=class_counts(self.training),
-            history=history,
-        )
+        found = self.fault_in(held_out.answers, "held-out images", history)
         if found is None:
             return replace(held_out, result={**held_out.result, "diagnosis": None})
         return replace(

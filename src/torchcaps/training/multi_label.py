@@ -15,15 +15,15 @@ from torchcaps.models.routed_classifier import RoutedClassifier
 from torchcaps.training import pictures
 from torchcaps.training.build import border_brightness
 from torchcaps.training.config import TrainConfig
+from torchcaps.training.diagnosis import HAS_LEARNED, Diagnosis
 from torchcaps.training.image_classification import ImageClassification
+from torchcaps.training.label_diagnosis import PRESENT, diagnose_labels
 from torchcaps.training.metrics import Evaluation, evaluate, fractions, one_line
 from torchcaps.training.precision import Precision
 from torchcaps.training.progress import watched
 from torchcaps.training.task import HeldOut
 
 __all__ = ["MultiLabelClassification", "MultiLabelEvaluation", "describe_labels", "label_figures"]
-
-PRESENT = 0.5  # a capsule longer than this says that its class is there: midway of the margins
 
 
 class MultiLabelEvaluation(Evaluation):
@@ -73,8 +73,7 @@ class MultiLabelClassification(ImageClassification):
 
     The margin loss asks for every class by itself, so it takes any number of classes an image; for
     probabilities there is the binary cross entropy of each class. What needs one class an image is
-    left out: the confusion matrix, the pictures of mistakes, the page of the explorer, the
-    diagnosis of a run that does not learn.
+    left out: the confusion matrix, the pictures of mistakes, the page of the explorer.
     """
 
     @classmethod
@@ -107,13 +106,17 @@ class MultiLabelClassification(ImageClassification):
             return super().validate(model, precision)
         measured = evaluate(model, self.validation, autocast=precision.autocast())
         answers = MultiLabelEvaluation(**vars(measured))
+        self._validated = answers
         return {"validation_loss": answers.loss, "validation_accuracy": answers.accuracy}
 
-    def diagnose(self, model: Classifier, history: Sequence[Mapping[str, Any]]) -> None:
-        return None
+    def fault_in(
+        self, measured: Evaluation, images: str, history: Sequence[Mapping[str, Any]]
+    ) -> Diagnosis | None:
+        names = self.training.class_names
+        return diagnose_labels(measured, names, images=images, history=history)
 
-    def conclude(self, held_out: HeldOut, history: Sequence[Mapping[str, Any]]) -> HeldOut:
-        return held_out
+    def may_pass(self, found: Diagnosis, history: Sequence[Mapping[str, Any]]) -> bool:
+        return found.cause in HAS_LEARNED
 
     def measure_held_out(self, model: Classifier, config: TrainConfig) -> HeldOut:
         """Fractions of images and of classes that were found; `answers` is the evaluation."""
