@@ -34,7 +34,11 @@ At the scale `cpu` a smaller network is trained for few epochs on a part of the 
 two cores: its errors are larger than published ones, and what it shows of the differences between
 them need not hold of the whole. Parts named `large` were trained on a GPU. What is left for `paper`
 stands at the end of each part.
-± is one standard deviation over the seeds; 95 % intervals of errors count seeds and test images."""
+± is one standard deviation over the seeds; 95 % intervals of errors count seeds and test images, and
+are not corrected for their number, as p values and verdicts are. A part of the training images is
+the same part for every seed: what other training images would change is not counted. A learning
+rate rests on one trial, which no interval counts; where the best of those tried is the first or
+the last, a report says so, and what stands beside such a network may be of the rates tried."""
 # While there are rows of trainings from before there were trials of rates.
 OLDER = """\
 **Of an older method.** The verdicts that this page gave before on iterations, table1, mistakes,
@@ -49,7 +53,9 @@ learning rate for each network. They changed once more: from *not decided* to *l
 over the input capsules with W from N(0, 1) and for scrambled primary capsules, to *higher* for
 averaged logits, W from N(0, 1), softmaxed lengths and an unsquared margin. The other trainings are
 still the older ones, at one learning rate that suited r = 3, and what they did not keep is not
-counted: images in the gaps between losses, and which overlapping pairs share a digit."""
+counted: images in the gaps between losses. Which overlapping pairs share a digit is counted now:
+the intervals of single networks became wider, those of differences narrower. *Excluded* is
+one-sided now, and no verdict changed by that."""
 
 COMPUTE = """\
 Trials of learning rates are trainings too. Where a row does not say how many images it saw, they

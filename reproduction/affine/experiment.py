@@ -197,7 +197,7 @@ def differs(scale: Scale) -> Sequence[str]:
         "the paper says “placed randomly”.",
         "The paper stops both networks where they err equally on moved digits, it does not say "
         "on which; here on a twentieth of the training digits, kept aside, looked at three "
-        "times an epoch; errors at the level lie on the straight line between two looks.",
+        "times an epoch.",
         "The paper does not describe its CNN for this test; here it is that of its test on "
         "overlapping digits, narrower, with about as many parameters as CapsNet without decoder.",
         tuning_differs(scale),

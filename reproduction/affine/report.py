@@ -36,7 +36,8 @@ COMPARISONS = {
 }
 FIRST = ("cnn", "r1", "r3")  # of scales that do not say
 BEST = "r3"
-PAIRS = [(name, BEST) for name in COMPARISONS if name != BEST]
+# Every network beside r = 3, as the paper's claim is of it, and what capsules do without routing.
+PAIRS = [*((name, BEST) for name in COMPARISONS if name != BEST), ("cnn", "r1")]
 
 
 def report(results: Results) -> Report:
@@ -67,10 +68,8 @@ def report(results: Results) -> Report:
     parts = [
         "![Held-out digits as moved in training, and transformed](digits.png)",
         f"## Transformed digits, {at_level}",
-        *draw_at_level(results, reached, f"Transformed digits, {at_level}"),
-        "Errors at the level lie on the straight line between the last look at which more of the "
-        "moved training digits kept aside are told wrongly, and the first at which as many are or "
-        f"fewer. Trainings that come so far: {counts}.",
+        *draw_at_level(results, reached, f"Transformed digits, {at_level} (published: 0.8 %)"),
+        f"{how_matched(reached)} Trainings that come so far: {counts}.",
         matched_table(reached),
         "## After the last epoch",
         last_table(rows),
@@ -90,6 +89,20 @@ def report(results: Results) -> Report:
     figures += [moved_or_transformed(COMPARISONS[name], own) for name, own in rows.items()]
     claims = [finding_of(one) for one in judged if one.difference.published is not None]
     return Report(figures, "\n\n".join(parts), claims)
+
+
+def how_matched(reached: Mapping[str, Sequence[Row]]) -> str:
+    """Where the level was met. Older rows have a whole number of looks there."""
+    if all(isinstance(row["matched_look"], int) for own in reached.values() for row in own):
+        return (
+            "Errors at the level are of the first look at which so many of the moved training "
+            "digits kept aside, or fewer, are told wrongly: a network that learns fast is past it."
+        )
+    return (
+        "Errors at the level lie on the straight line between the last look at which more of the "
+        "moved training digits kept aside are told wrongly, and the first at which as many are or "
+        "fewer."
+    )
 
 
 def compared(scale: Scale) -> dict[str, Comparison]:
@@ -131,7 +144,7 @@ def judged_differences(results: Results) -> list[Difference]:
     reached = dataclasses.replace(results, rows=there)
     networks = compared(results.scale)
     seeds = {name: {row["seed"] for row in reached.of(name)} for name in networks}
-    every = [pair for pair in PAIRS if pair[0] in networks]
+    every = [pair for pair in PAIRS if networks.keys() >= set(pair)]
     pairs = [pair for pair in every if seeds[pair[0]] & seeds[pair[1]]]
     at_level = differences(reached, networks, pairs, "matched_wrong")
     last = differences(results, networks, every)

@@ -92,8 +92,9 @@ def chance_part(judgements: Mapping[str, Judgement]) -> list[str]:
         plain_table(list(judgements.values()), "standard deviations"),
         "The strongest effect of the dimensions of a class less the strongest of as many random "
         "directions that stand on each other (mean of several draws), mean "
-        "over the classes; Student's intervals over the seeds, which are all that could have been "
-        f"drawn otherwise: the classes are all there are. {RULES}",
+        "over the classes; Student's intervals over the seeds alone. The images of a class that "
+        "are drawn and the random directions could have been others too, which is not counted; "
+        f"the classes are all there are. {RULES}",
     ]
 
 

@@ -1,5 +1,6 @@
 """Networks with published errors beside ours, and what is said of the difference of two."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -33,7 +34,7 @@ __all__ = [
 INTERVALS = (
     "Intervals are at 95 % and count both the seeds and the test images, as crossed random effects."
 )
-Wrong = npt.NDArray[np.bool_]
+Wrong = npt.NDArray[np.float64]
 Parts = npt.NDArray[np.generic]
 
 
@@ -47,8 +48,8 @@ class Comparison(NamedTuple):
 
 
 def wrong_by_seed(results: Results, rows: Sequence[Row], name: str = "wrong") -> Wrong:
-    """Which images each of some trainings answers wrongly, `[S, N]`."""
-    return np.stack([results.arrays(row)[name].astype(bool) for row in rows])
+    """Which images each of some trainings answers wrongly, `[S, N]`: 0, 1, or a share of both."""
+    return np.stack([results.arrays(row)[name].astype(float) for row in rows])
 
 
 def error_of(
@@ -79,7 +80,7 @@ def differences(
             networks[first].label,
             networks[second].label,
             answers_differ(results, results.of(first), results.of(second), name, parts),
-            published_difference(networks[first], networks[second]),
+            *published_difference(networks[first], networks[second]),
         )
         for first, second in pairs
     ]
@@ -119,11 +120,12 @@ def answers_differ(
     return crossed_difference(ours, theirs, parts)
 
 
-def published_difference(first: Comparison, second: Comparison) -> float | None:
-    """As a fraction."""
+def published_difference(first: Comparison, second: Comparison) -> tuple[float | None, float]:
+    """As a fraction, and its standard error as far as the spreads tell it, taken for errors."""
     if first.published is None or second.published is None:
-        return None
-    return (first.published - second.published) / 100
+        return None, 0.0
+    error = math.hypot(first.spread or 0.0, second.spread or 0.0)
+    return (first.published - second.published) / 100, error / 100
 
 
 def said_of(judgement: Judgement) -> str:
@@ -185,7 +187,7 @@ def judgement_table(judgements: Sequence[Judgement]) -> str:
                 judgement.verdict,
             ]
         )
-    published = ["published", "the published size", "p of the published"]
+    published = ["published", "the published size", "p of one as large"]
     header = [
         "", "difference", "95 % interval", "p", *(published if any_published else []), "verdict"
     ]  # fmt: skip
@@ -256,7 +258,8 @@ def draw_errors(
                 labelled = True
         words = [one.label.replace(", ", "\n") for one in comparisons.values()]
         axes.set_xticks(range(len(comparisons)), words)
-        axes.set(ylabel=measured, ylim=(0, None), xlim=(-0.5, len(comparisons) - 0.5))
+        axes.set(ylabel=measured, xlim=(-0.5, len(comparisons) - 0.5))
+        axes.set_ylim(0, 1.02 * axes.get_ylim()[1])  # markers at the edge are whole
         axes.grid(visible=True, axis="y")
         legend_above(axes)
         headline(page, title)

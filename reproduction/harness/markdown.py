@@ -65,12 +65,13 @@ def interval(
 
 
 def p_value(p: float | None) -> str:
-    """Two digits, or below what; a dash where there is none.
+    """Two digits, three beside 0.05, or below what; a dash where there is none.
 
     Example:
-        >>> p_value(0.0312), p_value(1e-9)
-        ('0.031', '< 0.0001')
+        >>> p_value(0.0312), p_value(0.0497), p_value(1e-9)
+        ('0.031', '0.0497', '< 0.0001')
     """
     if p is None:
         return "–"
-    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
+    digits = 3 if f"{p:.2g}" == "0.05" else 2
+    return "< 0.0001" if p < 1e-4 else f"{p:.{digits}g}"

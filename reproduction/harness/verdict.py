@@ -1,14 +1,18 @@
 """What is said of a difference of two networks, by one rule for all experiments.
 
 A difference is *lower* or *higher* where zero is excluded, at p < 0.05 after Holm's correction over
-all comparisons of the report. Where it is not, but a difference as large as the published one is
-excluded, by the same measure, the published effect is *excluded*. All else is *not decided*, and so
-is everything that was trained with fewer than five seeds. Whether a published difference lies in
-the interval is said beside the verdict: to have its sign is not to have its size.
+all comparisons of the report. Where it is not, but a difference as large as the published one or
+larger is excluded (one-sided, by the same measure; what spread is published counts), the published
+effect is *excluded*. All else is *not decided*, and so is everything that was trained with fewer
+than five seeds. Whether a published difference lies in the interval is said beside the verdict: to
+have its sign is not to have its size.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
+
+from scipy import special
 
 from reproduction.harness.crossed import Estimate
 
@@ -35,12 +39,14 @@ class Difference(NamedTuple):
         first, second: what the networks are called.
         estimate: of the difference.
         published: the same as published; None where it is not.
+        published_error: the standard error of that, as far as it is published.
     """
 
     first: str
     second: str
     estimate: Estimate
     published: float | None = None
+    published_error: float = 0.0
 
 
 class Judgement(NamedTuple):
@@ -48,7 +54,7 @@ class Judgement(NamedTuple):
 
     Attributes:
         p: of zero; None where one seed gives none.
-        p_published: of the published difference, where there is one.
+        p_published: of one as large as the published difference, where there is one.
     """
 
     difference: Difference
@@ -64,16 +70,30 @@ def judge(differences: Sequence[Difference]) -> list[Judgement]:
     anything is said to be excluded that is true.
     """
     zero = holm([one.estimate.p() if known(one) else None for one in differences])
-    published = holm(
-        [
-            one.estimate.p(one.published) if known(one) and one.published is not None else None
-            for one in differences
-        ]
-    )
+    published = holm([p_as_large(one) for one in differences])
     return [
         Judgement(one, p, p_published, verdict(one.estimate, p, p_published))
         for one, p, p_published in zip(differences, zero, published)
     ]
+
+
+def p_as_large(one: Difference) -> float | None:
+    """How likely a difference is that falls so far short, were the published one the truth.
+
+    None where nothing is published, where one seed gives no error, and where the answers of two
+    networks never differ: some images with none wrong do not exclude a rare one.
+
+    Example:
+        >>> short = Difference("a", "b", Estimate(0.001, 0.01, 4, 5), published=0.05)
+        >>> beyond = Difference("a", "b", Estimate(0.30, 0.01, 4, 5), published=0.05)
+        >>> round(p_as_large(short), 4), round(p_as_large(beyond), 4)
+        (0.004, 1.0)
+    """
+    if not one.published or not known(one) or one.estimate.error == 0:
+        return None
+    error = math.hypot(one.estimate.error, one.published_error)
+    further = math.copysign(1, one.published) * (one.estimate.mean - one.published)
+    return float(special.stdtr(one.estimate.degrees, further / error))
 
 
 def known(one: Difference) -> bool:

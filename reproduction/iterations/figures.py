@@ -1,5 +1,6 @@
 """The pictures of `iterations`."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -7,13 +8,20 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 
 from reproduction.harness.cell import Row
-from reproduction.harness.charts import headline, legend_above, series
+from reproduction.harness.charts import (
+    end_without_outlier,
+    headline,
+    legend_above,
+    log_scale,
+    series,
+)
 from reproduction.harness.crossed import Estimate
 from torchcaps.training.pictures.style import BLUE, GREEN, INK, WIDTH, WRONG, Path, figure
 
 __all__ = ["draw_coupling", "draw_errors", "draw_matrix"]
 
 Kinds = Mapping[str, Sequence[Row]]
+ROUNDING = 1e-6  # of shares in float32
 SHADES = LinearSegmentedColormap.from_list("error", ["#FFFFFF", "#FDC58F", WRONG, "#7A2E00"])
 
 
@@ -36,6 +44,8 @@ def draw_errors(kinds: Kinds, known: Mapping[str, Estimate], *, path: Path) -> N
         _curve(right, kinds, "training_loss", WRONG, "s", "training images", 1, aside=0.12)
         left.set(ylabel="test error, %")
         right.set(ylabel="margin loss")
+        _leave_out(left, kinds, ("test_error",), 100, "{:.1f}")
+        _leave_out(right, kinds, ("test_loss", "training_loss"), 1, "{:.2f}")
         for axes in (left, right):
             _iterations(axes, kinds)
         legend_above(right)
@@ -52,8 +62,11 @@ def draw_coupling(kinds: Kinds, *, path: Path) -> None:
     with figure(WIDTH, 3.6, path=path) as page:
         page.set_layout_engine("constrained")
         left, right = page.subplots(1, 2)
-        _curve(left, kinds, "entropy", BLUE, "o", "entropy", 1)
-        _curve(right, kinds, "to_prediction", GREEN, "o", "each alike", 100)
+        decided = {
+            kind: [{"decided": 1 - row["entropy"]} for row in rows] for kind, rows in kinds.items()
+        }
+        _curve(left, decided, "decided", BLUE, "o", "entropy", 1)
+        _curve(right, kinds, "to_prediction", GREEN, "o", "each alike", 100, most=100)
         _curve(
             right,
             kinds,
@@ -63,8 +76,14 @@ def draw_coupling(kinds: Kinds, *, path: Path) -> None:
             "by its length",
             100,
             aside=0.12,
+            most=100,
         )
-        left.set(ylabel="entropy of c, of log J", ylim=(0, 1.05))
+        # Uniform coupling, 0 but for rounding, has no place on the scale.
+        shown = [row["decided"] for rows in decided.values() for row in rows]
+        low = min((value for value in shown if value > ROUNDING), default=ROUNDING)
+        log_scale(left)
+        left.set(ylabel="1 − entropy of c / log J\n(0: equal shares, 1: one parent)")
+        left.set_ylim(low / 3, 2 * max(*shown, low))
         right.set(
             ylabel="input capsules whose strongest\nparent is the predicted class, %", ylim=(0, 105)
         )
@@ -118,13 +137,32 @@ def _curve(
     scale: float,
     aside: float = 0.0,
     bars: Sequence[tuple[float, float]] | None = None,
+    most: float = math.inf,
 ) -> None:
     """A column of the rows against r, with random coupling apart at the right."""
     values = [[scale * row[name] for row in rows] for rows in kinds.values()]
     places = [k + aside for k in range(len(values) - 1)]
     some, last = (None, None) if bars is None else (bars[:-1], bars[-1:])
-    series(axes, places, values[:-1], colour, marker, label, bars=some)
-    series(axes, [len(values) - 0.5 + aside], values[-1:], colour, marker, bars=last)
+    series(axes, places, values[:-1], colour, marker, label, bars=some, most=most)
+    apart = [len(values) - 0.5 + aside]
+    series(axes, apart, values[-1:], colour, marker, bars=last, most=most)
+
+
+def _leave_out(axes: Axes, kinds: Kinds, names: Sequence[str], scale: float, words: str) -> None:
+    """End the axis below what would flatten all else, and write that at the edge."""
+    groups = [[scale * row[name] for name in names for row in rows] for rows in kinds.values()]
+    end = end_without_outlier(groups)
+    if end is None:
+        return
+    place = next(k for k, group in enumerate(groups) if min(group) > end)
+    at = place if place < len(groups) - 1 else place + 0.5
+    mean = scale * np.mean([row[names[0]] for row in list(kinds.values())[place]])
+    least = min(map(min, groups))
+    axes.set_ylim(least - 0.2 * (end - least), end)
+    axes.annotate(
+        f"{words.format(mean)} ↑", (at, end), (-10, -4), textcoords="offset points", ha="left",
+        va="top", color=INK,
+    )  # fmt: skip
 
 
 def _iterations(axes: Axes, kinds: Kinds) -> None:

@@ -2,9 +2,9 @@
 
 Papers compare a new routing with dynamic routing or EM, each on a network, data and a training of
 its own; a table of all of them side by side has not been published. Here every routing takes the
-place of dynamic routing in this package's default network, and nothing else changes but the loss,
-which is the one that its activations are made for, and the learning rate, which is tuned for each
-with the same number of trials on images kept aside. Two controls show what routing adds at all:
+place of dynamic routing in this package's default network. What changes with it are its own
+parameters, the loss, which is the one that its activations are made for, and the learning rate,
+which is tuned for each with the same number of trials on images kept aside. Two controls show what routing adds at all:
 uniform coupling (dynamic routing with r = 1), and a convolutional network with the same stem and
 about as many parameters.
 """

@@ -95,6 +95,7 @@ def finding(judged: Mapping[str, Judgement], where: str = "") -> Finding:
     """Of how many routings it is decided that they err less than uniform coupling."""
     verdicts = [one.verdict for name, one in judged.items() if name != CNN]
     lower, higher = (verdicts.count(word) for word in ("lower", "higher"))
+    decided = [f"{count} {word}" for count, word in ((lower, "lower"), (higher, "higher")) if count]
     fewest = min(one.difference.estimate.seeds for one in judged.values())
     undecided = "not decided" if verdicts.count("not decided") else too_few(fewest)
     return Finding(
@@ -102,7 +103,7 @@ def finding(judged: Mapping[str, Judgement], where: str = "") -> Finding:
         "not compared",
         f"lower: {lower} of {len(verdicts)} routings, higher: {higher}, not decided: "
         f"{len(verdicts) - lower - higher}",
-        "lower" if lower else "higher" if higher == len(verdicts) else undecided,
+        ", ".join(decided) or undecided,
     )
 
 

@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
 from reproduction.harness.cell import Row
-from reproduction.harness.charts import headline
+from reproduction.harness.charts import end_without_outlier, headline, plain_numbers
 from reproduction.harness.statistics import summarise
 from reproduction.mistakes.variants import RIGHT, VARIANTS
 from torchcaps.training.pictures.style import BLUE, GREEN, INK, WIDTH, WRONG, Path, figure
@@ -14,7 +13,6 @@ from torchcaps.training.pictures.style import BLUE, GREEN, INK, WIDTH, WRONG, Pa
 __all__ = ["draw_costs"]
 
 Kinds = Mapping[str, Sequence[Row]]
-TICKS = (0.1, 0.3, 1, 3, 10, 30, 100)
 
 
 def draw_costs(kinds: Kinds, *, path: Path) -> None:
@@ -32,14 +30,17 @@ def draw_costs(kinds: Kinds, *, path: Path) -> None:
         alone = f"{kinds[RIGHT][0]['images_by_batch']:,} of them, each alone"
         points(errors, kinds, places, "test_error", BLUE, "o", 0.13, 100, "all, in batches")
         points(errors, kinds, places, "error_alone", WRONG, "s", -0.13, 100, alone)
-        points(entropy, kinds, places, "entropy", GREEN, "o")
+        decided = {
+            name: [{"decided": 1 - row["entropy"]} for row in own] for name, own in kinds.items()
+        }
+        points(entropy, decided, places, "decided", GREEN, "o")
+        entropy.set_xscale("log")
+        plain_numbers(entropy.xaxis, most=3)
         points(drawings, kinds, places, "drawing_error", GREEN, "o")
-        shown = [100 * row[n] for own in kinds.values() for row in own
-                 for n in ("test_error", "error_alone")]  # fmt: skip
-        error_scale(errors, shown)
+        error_scale(errors, kinds, places)
         errors.set_yticks(places, [two_lines(VARIANTS[name].label) for name in kinds])
         errors.set_xlabel("test error, %")
-        entropy.set(xlabel="entropy of c / log J", xlim=(-0.05, 1.05))
+        entropy.set_xlabel("1 − entropy of c\n/ log J")
         drawn = [row["drawing_error"] for own in kinds.values() for row in own]
         drawings.set(xlabel="error of a drawing", xlim=(0, 1.08 * max(drawn)))
         # One below the other: a legend wider than its panel would push the panels apart.
@@ -48,7 +49,10 @@ def draw_costs(kinds: Kinds, *, path: Path) -> None:
             axes.grid(visible=True)
             axes.tick_params(axis="y", length=0)
             axes.set_ylim(places[-1] - 0.6, 0.6)
-        headline(page, "What each mistake costs; the dashed lines are the right network")
+        headline(
+            page,
+            "What each mistake costs: mean, lowest and highest seed; dashed: the right network",
+        )
 
 
 def points(
@@ -74,18 +78,16 @@ def points(
         axes.axvline(right, color=INK, linestyle=(0, (4, 3)), linewidth=0.9, zorder=1)
 
 
-def error_scale(axes: Axes, shown: Sequence[float]) -> None:
-    """Logarithmic where the largest error is more than twelve times the smallest."""
-    low, high = min(shown), max(shown)
-    if low > 0 and high > 12 * low:
-        axes.set_xscale("log")
-        axes.set_xlim(low / 1.4, high * 1.4)
-        ticks = [t for t in TICKS if low / 1.4 <= t <= high * 1.4]
-        axes.xaxis.set_major_locator(FixedLocator(ticks))
-        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axes.xaxis.set_minor_locator(NullLocator())
-    else:
-        axes.set_xlim(0, 1.08 * high + 1e-3)
+def error_scale(axes: Axes, kinds: Kinds, places: Sequence[float]) -> None:
+    """From 0; what would flatten all else lies beyond the edge, where its mean is written."""
+    columns = ("test_error", "error_alone")
+    groups = [[100 * row[name] for name in columns for row in own] for own in kinds.values()]
+    end = end_without_outlier(groups)
+    axes.set_xlim(0, 1.08 * max(map(max, groups)) + 1e-3 if end is None else end)
+    for own, group, place in zip(kinds.values(), groups, places):
+        if end is not None and min(group) > end:
+            mean = 100 * summarise([row["test_error"] for row in own]).mean
+            axes.text(0.98 * end, place, f"{mean:.1f} →", ha="right", va="center", color=INK)
 
 
 def two_lines(words: str) -> str:

@@ -22,7 +22,7 @@ from reproduction.harness.markdown import interval, plus_minus, table
 from reproduction.harness.scale import Scale
 from reproduction.harness.statistics import summarise
 from reproduction.harness.tuning import trial_part
-from reproduction.harness.verdict import judge
+from reproduction.harness.verdict import LEAST_SEEDS, judge, too_few
 from reproduction.multimnist.figures import draw_examples
 from torchcaps.data import ImageData, MultiMNIST
 
@@ -66,11 +66,10 @@ def report(results: Results) -> Report:
         f"{rows[BEST][0]['training_pairs']:,} pairs to learn from, each drawn anew; "
         f"{rows[BEST][0]['pairs']:,} held-out pairs, the same for all. Mean ± standard deviation "
         "over the seeds; last epoch; intervals over seeds and pairs.",
-        "## Differences",
-        *judgement_part(judged),
+        *(["## Differences", *judgement_part(judged)] if judged else []),
         "Pairs that share a digit are not taken for independent." if parts is not None
         else "A digit is in several pairs; these rows do not say in which, and the intervals take "
-        "pairs for independent: they are too narrow.",
+        "pairs for independent: those of one network's error are too narrow.",
         *budget_part({labels[name]: own for name, own in rows.items()}, results.scale),
         *trial_part(results, labels),
     ]  # fmt: skip
@@ -121,7 +120,9 @@ def drawing_finding(rows: Sequence[Row]) -> Finding:
         "shown in a figure",
         f"of drawings of digits that are there it reads back {plus_minus(there)} %, of those "
         f"that are not {plus_minus(absent)} %",
-        "it draws a blur, read back less than half as often"
+        too_few(len(rows))
+        if len(rows) < LEAST_SEEDS
+        else "read back less than half as often"
         if absent.mean < there.mean / 2
         else "read back at least half as often",
     )

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from reproduction.harness.experiment import Finding, Report, Results
 from reproduction.harness.markdown import number, table
+from reproduction.harness.verdict import LEAST_SEEDS, too_few
 from reproduction.routing_logits.changes import IMAGES, ITERATIONS, QUANTITIES
 from reproduction.routing_logits.figures import PUBLISHED, Means, draw_changes
 
@@ -33,7 +34,7 @@ def report(results: Results) -> Report:
         epochs = len(means["logit"]) - 1
         draw_changes(early, late, epochs, words, path=results.folder / picture)
         figures += [f"{words}: {sentence(name, late[name])}" for name in QUANTITIES]
-        findings.append(finding(late["logit"], words))
+        findings.append(finding(late["logit"], words, len(kept)))
         parts += [
             f"![Mean change by each routing iteration, after the first and the last epoch, {words}]"
             f"({picture})",
@@ -70,13 +71,14 @@ def change_table(early: Means, late: Means, epochs: int) -> str:
     return table(header, lines)
 
 
-def finding(values: npt.NDArray[np.floating[Any]], words: str) -> Finding:
+def finding(values: npt.NDArray[np.floating[Any]], words: str, seeds: int) -> Finding:
     """The published figure is of the change of b."""
+    as_published = "as published" if log_linear(values[1:]) else "it does not fall so"
     return Finding(
         f"The change of a routing logit falls about linearly on a logarithmic scale ({words})",
         ", ".join(f"{value:g} at iteration {t}" for t, value in PUBLISHED.items()),
         ", ".join(f"{number(values[t - 1])} at iteration {t}" for t in PUBLISHED),
-        "as published" if log_linear(values[1:]) else "it does not fall so",
+        as_published if seeds >= LEAST_SEEDS else too_few(seeds),
     )
 
 

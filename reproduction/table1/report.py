@@ -98,4 +98,4 @@ def reached(ours: Estimate) -> str:
         return too_few(ours.seeds)
     if ours.low > published:
         return "higher"
-    return "lower" if ours.high < published else "in the interval"
+    return "lower" if ours.high < published else "not decided"

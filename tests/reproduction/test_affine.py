@@ -13,6 +13,7 @@ from reproduction.affine import matched_evaluation
 from reproduction.affine import report as affine_report
 from reproduction.affine.doses import changed
 from reproduction.affine.matched_evaluation import MatchedEvaluation
+from reproduction.harness.comparison import error_of
 from reproduction.harness.experiment import Results
 from reproduction.harness.pooled_cnn import PooledCNN
 from reproduction.harness.run import reproduce
@@ -239,6 +240,21 @@ def row(seed, affine_error, images=5000):
     kinds = {"placed": 0.01, "affine": affine_error, "affnist": None, "validation": 0.01}
     made = {f"matched_{kind}_error": value for kind, value in kinds.items()}
     return {"seed": seed, "matched_look": 3, "matched_images": images, **made}
+
+
+def test_how_networks_were_matched_is_told_by_their_rows():
+    old = {"cnn": [row(0, 0.3)]}
+    assert "first look at which" in affine_report.how_matched(old)
+    between = {**old, "r3": [{**row(0, 0.3), "matched_look": 2.4}]}
+    assert "straight line" in affine_report.how_matched(between)
+
+
+def test_a_share_of_a_wrong_answer_counts_as_that(tmp_path):
+    """Between two looks an answer may be wrong in one of them."""
+    rows = [{"cell": "cnn", "seed": seed} for seed in (0, 1)]
+    arrays = {"matched_wrong": np.array([0, 0.25, 0.25, 1])}
+    results = Results(tmp_path, affine.EXPERIMENT.scales["smoke"], rows, lambda row: arrays)
+    assert error_of(results, "cnn", "matched_wrong").mean == pytest.approx(0.375)
 
 
 def test_networks_are_compared_by_seeds_that_all_reach_the_level():

@@ -63,10 +63,15 @@ def test_the_cnn_has_the_stem_and_about_as_many_parameters():
 @pytest.mark.parametrize(
     ("means", "seeds", "verdict", "counts"),
     [
-        ({"em": -0.1, CNN: 0.1}, 5, "lower", "lower: 1 of 1 routings, higher: 0, not decided: 0"),
-        ({"em": 0.1, CNN: -0.1}, 5, "higher", "lower: 0 of 1 routings, higher: 1, not decided: 0"),
-        ({"em": 0.1, "sda": 0.0}, 5, "not decided", "higher: 1, not decided: 1"),
-        ({"em": 0.1, "sda": -0.1}, 5, "lower", "lower: 1 of 2 routings, higher: 1"),
+        ({"em": -0.1, CNN: 0.1}, 5, "1 lower", "lower: 1 of 1 routings, higher: 0, not decided: 0"),
+        (
+            {"em": 0.1, CNN: -0.1},
+            5,
+            "1 higher",
+            "lower: 0 of 1 routings, higher: 1, not decided: 0",
+        ),
+        ({"em": 0.1, "sda": 0.0}, 5, "1 higher", "higher: 1, not decided: 1"),
+        ({"em": 0.1, "sda": -0.1}, 5, "1 lower, 1 higher", "lower: 1 of 2 routings, higher: 1"),
         ({"em": -0.1}, 3, "not decided (3 seeds)", "lower: 0 of 1 routings"),
     ],
 )

@@ -76,8 +76,9 @@ def test_a_sentence_names_iterations_two_and_five():
 
 def test_the_change_of_b_beside_the_published_one():
     falling = 0.07 * 10.0 ** -np.arange(9)
-    found = routing_logits.finding(falling, "logits add up")
+    found = routing_logits.finding(falling, "logits add up", 5)
     assert found.ours == "0.007 at iteration 2, 7e-06 at iteration 5"
     assert found.published == "0.007 at iteration 2, 1e-05 at iteration 5"
     assert found.verdict == "as published"
-    assert routing_logits.finding(falling[::-1], "").verdict == "it does not fall so"
+    assert routing_logits.finding(falling, "", 3).verdict == "not decided (3 seeds)"
+    assert routing_logits.finding(falling[::-1], "", 5).verdict == "it does not fall so"

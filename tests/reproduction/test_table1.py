@@ -30,7 +30,7 @@ def test_the_small_baseline_has_weights_of_the_seed():
     [
         (Estimate(0.012, 0.001, 30, 5), "higher"),
         (Estimate(0.001, 0.0001, 30, 5), "lower"),
-        (Estimate(0.003, 0.001, 30, 5), "in the interval"),
+        (Estimate(0.003, 0.001, 30, 5), "not decided"),
         (Estimate(0.012, 0.001, 30, 3), "not decided (3 seeds)"),
         (Estimate(0.5, math.inf, 0, 1), "not decided (1 seed)"),
     ],

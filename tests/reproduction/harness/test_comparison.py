@@ -52,14 +52,14 @@ LINES = [
     (  # t(0.975, 4) = 2.776
         Difference("A", "B", Estimate(0.02, 0.001, 4, 5), 0.023),
         "A minus B: +2.00 points (95 % interval 1.72 to 2.28; p < 0.0001; published +2.30): higher",
-        "| A minus B | +2.00 | 1.72 to 2.28 | < 0.0001 | +2.30 | not in the interval | 0.04 | "
+        "| A minus B | +2.00 | 1.72 to 2.28 | < 0.0001 | +2.30 | not in the interval | 0.02 | "
         "higher |",
     ),
     (
         Difference("A", "B", Estimate(0.0002, 0.001, 4, 5), 0.001),
         "A minus B: +0.02 points (95 % interval -0.26 to 0.30; p 0.85; published +0.10): not "
         "decided",
-        "| A minus B | +0.02 | -0.26 to 0.30 | 0.85 | +0.10 | in the interval | 0.47 | not "
+        "| A minus B | +0.02 | -0.26 to 0.30 | 0.85 | +0.10 | in the interval | 0.23 | not "
         "decided |",
     ),
     (

@@ -55,7 +55,36 @@ def test_published_differences_are_a_family_of_their_own():
     without = Difference("a", "c", estimate(0.001))
     judged = judge([near_zero, without, without])
     assert [found.verdict for found in judged] == ["excluded", "not decided", "not decided"]
-    assert judged[0].p_published == near_zero.estimate.p(0.05)  # one of them has a published one
+    expected = near_zero.estimate.p(0.05) / 2  # one-sided; one of them has a published one
+    assert judged[0].p_published == pytest.approx(expected)
     assert judged[1].p_published is None
+    (wrong_way,) = judge([Difference("a", "b", estimate(0.001), published=-0.05)])
+    assert wrong_way.verdict == "excluded"
     (few,) = judge([Difference("a", "b", Estimate(0.1, float("inf"), 0, 1), 0.05)])
     assert (few.p, few.p_published, few.verdict) == (None, None, "not decided (1 seed)")
+
+
+def test_an_effect_larger_than_published_excludes_nothing():
+    """Zero is not excluded beside six others, and the published difference is far below."""
+    large = Difference("a", "b", estimate(0.30, 0.07), published=0.04)
+    judged = judge([large, *[Difference("a", "c", estimate(0.0))] * 6])
+    assert judged[0].p > 0.05
+    assert judged[0].p_published > 0.5
+    assert judged[0].verdict == "not decided"
+    (other,) = judge([large._replace(estimate=estimate(-0.05, 0.07), published=-0.04)])
+    assert other.p_published > 0.5
+
+
+def test_answers_that_never_differ_exclude_no_rare_difference():
+    (none,) = judge([Difference("a", "b", estimate(0.0, error=0.0), published=0.0004)])
+    assert (none.p, none.p_published, none.verdict) == (1.0, None, "not decided")
+    (always,) = judge([Difference("a", "b", estimate(0.5, error=0.0))])
+    assert always.verdict == "higher"
+
+
+def test_a_published_spread_counts():
+    exact = Difference("a", "b", estimate(0.0), published=0.003)
+    assert judge([exact])[0].verdict == "excluded"
+    (wide,) = judge([exact._replace(published_error=0.003)])
+    assert wide.verdict == "not decided"
+    assert wide.p_published == pytest.approx(estimate(0.0, error=10**0.5 / 1000).p(0.003) / 2)
