@@ -34,11 +34,11 @@ At the scale `cpu` a smaller network is trained for few epochs on a part of the 
 two cores: its errors are larger than published ones, and what it shows of the differences between
 them need not hold of the whole. Parts named `large` were trained on a GPU. What is left for `paper`
 stands at the end of each part.
-± is one standard deviation over the seeds; 95 % intervals of errors count seeds and test images, and
-are not corrected for their number, as p values and verdicts are. A part of the training images is
-the same part for every seed: what other training images would change is not counted. A learning
-rate rests on one trial, which no interval counts; where the best of those tried is the first or
-the last, a report says so, and what stands beside such a network may be of the rates tried."""
+± is one standard deviation over the seeds; 95 % intervals of errors count seeds and test images,
+and are not corrected for their number, as p values and verdicts are. A part of the training images
+is the same part for every seed: what other training images would change is not counted. A learning
+rate rests on one trial, which no interval counts; where the best of those tried is the first or the
+last, a report says so, and what stands beside such a network may be of the rates tried."""
 # While there are rows of trainings from before there were trials of rates.
 OLDER = """\
 **Of an older method.** The verdicts that this page gave before on iterations, table1, mistakes,

@@ -4,9 +4,9 @@ Papers compare a new routing with dynamic routing or EM, each on a network, data
 its own; a table of all of them side by side has not been published. Here every routing takes the
 place of dynamic routing in this package's default network. What changes with it are its own
 parameters, the loss, which is the one that its activations are made for, and the learning rate,
-which is tuned for each with the same number of trials on images kept aside. Two controls show what routing adds at all:
-uniform coupling (dynamic routing with r = 1), and a convolutional network with the same stem and
-about as many parameters.
+which is tuned for each with the same number of trials on images kept aside. Two controls show what
+routing adds at all: uniform coupling (dynamic routing with r = 1), and a convolutional network with
+the same stem and about as many parameters.
 """
 
 from collections.abc import Sequence

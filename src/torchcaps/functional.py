@@ -142,20 +142,20 @@ def hypotenuse(a: Tensor, b: Tensor) -> Tensor:
 
 
 def of_ordinary_size(s: Tensor, ordinary: float = 1e6) -> Tensor:
-    """s over its size where that is above what is ordinary: what a LayerNorm, which does not see
-    the size, takes without overflow.
+    """s shortened to what is ordinary where it is larger: what a LayerNorm, which does not see the
+    size (but for its ε, which is nothing beside 1e6), takes without overflow.
 
     Example:
         >>> of_ordinary_size(torch.tensor([[1.0, 2.0], [1e30, 2e30]]))
-        tensor([[1.0000, 2.0000],
-                [0.5000, 1.0000]])
+        tensor([[1.e+00, 2.e+00],
+                [5.e+05, 1.e+06]])
     """
     size = s.detach().abs().amax(dim=-1, keepdim=True)
-    return s / torch.where(size > ordinary, size, torch.ones_like(size))
+    return s / torch.where(size > ordinary, size / ordinary, torch.ones_like(size))
 
 
 def constant_if_huge(logits: Tensor) -> Tensor:
-    """The logits, without a gradient where their square overflows.
+    """The logits, without a gradient where their square, times a factor of some hundred, overflows.
 
     There a softmax has saturated, and what is left of its gradient is rounding, which votes of that
     size would blow up.
@@ -165,7 +165,7 @@ def constant_if_huge(logits: Tensor) -> Tensor:
         >>> torch.autograd.grad(constant_if_huge(logits).sum(), logits)
         (tensor([1., 0.]),)
     """
-    huge = logits.abs() > torch.finfo(logits.dtype).max ** 0.5
+    huge = logits.abs() > torch.finfo(logits.dtype).max ** 0.5 / 32
     return torch.where(huge, logits.detach(), logits)
 
 

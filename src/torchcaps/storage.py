@@ -24,6 +24,7 @@ __all__ = [
     "parse_json",
     "read_json",
     "remove_abandoned",
+    "short_name",
     "write_bytes",
     "write_json",
     "write_text",
@@ -304,3 +305,13 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def short_name(name: str, most: int = 200) -> str:
+    """As much of a name as leaves room for an ending: file systems take 255 bytes.
+
+    Example:
+        >>> short_name("letters"), len(short_name(100 * "é").encode())
+        ('letters', 200)
+    """
+    return name.encode("utf-8", "surrogateescape")[:most].decode("utf-8", "ignore")

@@ -113,7 +113,7 @@ ARGUMENTS = {
     "no class names": (
         lambda: ImageData(IMAGES, LABELS, (), "x"),
         InputError,
-        "class_names is empty",
+        "class_names of x is empty",
     ),
     "class names one string": (
         lambda: ImageData(IMAGES, LABELS, "ab", "x"),  # type: ignore[arg-type]

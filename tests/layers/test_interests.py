@@ -28,7 +28,9 @@ LAYERS = {
     "position, self-attention": lambda: InterestCaps(
         P, K, maps="position", length=10, routing="self_attention"
     ),
-    "interest, em": lambda: InterestCaps(P, K, maps="interest", number="ln(n)", routing="em"),
+    "interest, em": lambda: InterestCaps(
+        P, K, maps="interest", number="ln(n)", routing={"name": "em", "final_lambda": 0.1}
+    ),
     "attention": lambda: SelfAttentiveInterests(P, K),
     "attention, positions": lambda: SelfAttentiveInterests(P, K, 5, length=10),
 }

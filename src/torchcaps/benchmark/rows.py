@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ from torchcaps.errors import InputError
 from torchcaps.storage import check_plain_file, write_text
 
 __all__ = ["append_rows", "check_rows", "read_rows"]
+
+NUMBERS = ("_ms", "_mib", "_torchcaps", "_floor")  # how columns of numbers end
+NEEDED = "median_ms"  # never empty
 
 
 def append_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -51,7 +55,23 @@ def check_rows(path: Path, columns: Sequence[str]) -> str:
                 f"{path} is damaged (row {number} has {len(row)} cells in {len(columns)} columns): "
                 f"remove that row, {advice}"
             )
+        strange = [name for name, cell in zip(columns, row) if not may_stand(name, cell)]
+        if strange:
+            raise InputError(
+                f"{path} is damaged ({strange[0]} of row {number} is no number): remove that row, "
+                f"{advice}"
+            )
     return text
+
+
+def may_stand(column: str, cell: str) -> bool:
+    """Whether a cell holds a number, or nothing, where the column is one of numbers."""
+    if not column.endswith(NUMBERS) or not cell:
+        return column != NEEDED or bool(cell)
+    try:
+        return math.isfinite(float(cell))
+    except ValueError:
+        return False
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ __all__ = ["exit_after", "main"]
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command that the arguments name, and exit as `exit_after` does."""
     wait_briefly()
+    os.environ["MPLBACKEND"] = "agg"  # pictures are files, whatever the shell says of windows
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
         exit_after(lambda: run(words), keep_going=words[:1] == ["train"])
@@ -189,7 +190,7 @@ def parse(arguments: Sequence[str]) -> Any:
 def memory_advice(command: Any) -> str:
     """What a person can do, by the options that a command has and where they stand."""
     options = []
-    if getattr(command, "batch_size", 1) > 1:
+    if getattr(command, "batch_size", 1) != 1:
         options.append("--batch-size")
     if hasattr(command, "image_size"):
         options.append("--image-size")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from torchcaps.cli.streams import can_print
+from torchcaps.cli.streams import can_print, one_line
 from torchcaps.cpu_threads import set_threads
 from torchcaps.errors import InputError
 from torchcaps.training.config import MOST_THREADS, read_train_config
@@ -34,8 +34,8 @@ class Eval:
     """Folder that holds the files of mnist or fashion-mnist."""
     split: Literal["test", "train"] = "test"
     """Which part of the data: the held-out images, or those for training."""
-    batch_size: int = 256
-    """Images at once; changes the speed alone."""
+    batch_size: int | None = None
+    """Images at once, which changes speed and memory alone; default: 256, fewer of large ones."""
     threads: int | None = None
     """CPU threads; default: what torch takes, or as many as the container has cores."""
     json: bool = False
@@ -46,10 +46,12 @@ class Eval:
         import torch
 
         from torchcaps.cli.checkpoint import load_checkpoint
+        from torchcaps.models.images_at_once import check_answers
         from torchcaps.training.metrics import describe_classes, evaluate
         from torchcaps.training.progress import watched
 
-        check_range("batch-size", self.batch_size)
+        if self.batch_size is not None:
+            check_range("batch-size", self.batch_size)
         if self.threads is not None:
             check_range("threads", self.threads, MOST_THREADS)
         set_threads(self.threads)
@@ -57,9 +59,10 @@ class Eval:
         name, data = self._load_data(model)
         if torch.cuda.is_available():
             model.to("cuda")
-        batch_size = min(self.batch_size, len(data))
         watch = partial(watched, description="measuring")
+        batch_size = self.batch_size and min(self.batch_size, len(data))
         measured = evaluate(model, data, batch_size=batch_size, watch=watch)
+        check_answers(measured.activation, model)
         where = {"data": name, "split": self.split}
         if data.multi_label:
             result, text = of_several_labels(measured, model.class_names, where)
@@ -86,13 +89,21 @@ class Eval:
             name, data_dir = trained.data, data_dir or trained.data_dir
             in_memory = IN_MEMORY[trained.in_memory]
             began_with = run.read_data_facts()["sha256"]
-        parts = load_data(
-            name,
-            data_dir,
-            image_size=model.image_size,
-            channels=_channels(model.channels),
-            in_memory=in_memory,
-        )
+        try:
+            parts = load_data(
+                name,
+                data_dir,
+                image_size=model.image_size,
+                channels=_channels(model.channels),
+                in_memory=in_memory,
+            )
+        except InputError as error:
+            if self.data is not None:
+                raise
+            raise InputError(
+                f"the data of {self.checkpoint} cannot be had ({error}): say with --data where "
+                "they lie now"
+            ) from error
         if began_with not in (None, describe_data(parts)["sha256"]):
             raise InputError(
                 f"{name} does not hold the images that {self.checkpoint} was trained and judged "
@@ -160,7 +171,7 @@ def of_several_labels(
     }
     text = (
         f"accuracy: every label is right in {answers.accuracy:.2%} (95 % interval {low:.2%} to "
-        f"{high:.2%}) of {count} images, on {where['data']} ({where['split']})\n"
+        f"{high:.2%}) of {count} images, on {one_line(where['data'])} ({where['split']})\n"
         f"{describe_labels(answers, class_names)}\n"
         f"loss: {answers.loss:.4f}, of it classification {answers.classification_loss:.4f}"
     )
@@ -172,14 +183,15 @@ def as_text(result: dict[str, Any], classes: str) -> str:
     low, high = result["interval_95"]
     lines = [
         f"accuracy: {result['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}), "
-        f"{result['wrong']} of {result['images']} images wrong, on {result['data']} "
+        f"{result['wrong']} of {result['images']} images wrong, on {one_line(result['data'])} "
         f"({result['split']})",
         classes,
         f"loss: {result['loss']:.4f}, of it classification {result['classification_loss']:.4f}",
         "error by class:",
     ]
-    width = max(len(name) for name in result["errors_by_class"])
-    for name, counts in result["errors_by_class"].items():
+    errors = {one_line(name): counts for name, counts in result["errors_by_class"].items()}
+    width = max(map(len, errors))
+    for name, counts in errors.items():
         rate = f"{counts['wrong'] / counts['images']:7.2%}" if counts["images"] else "      –"
         lines.append(f"  {name:<{width}} {rate}  ({counts['wrong']} of {counts['images']})")
     return "\n".join(lines)

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import tyro
 
+from torchcaps.cli.streams import one_line
 from torchcaps.errors import InputError
 
 __all__ = ["PAGE", "Explore"]
@@ -34,24 +35,35 @@ class Explore:
     def run(self) -> None:
         """Write the page, say where, and open it."""
         from torchcaps.cli.checkpoint import load_checkpoint, run_of_model
-        from torchcaps.explorer import held_out_images, write_explorer
+        from torchcaps.explorer import find_held_out, write_explorer
+        from torchcaps.models import load_model
+        from torchcaps.models.folder import PACKAGE, SHIPPED
 
         run = None if self.checkpoint is None else run_of_model(self.checkpoint)
         path = self.out or (Path() if run is None else run.path) / PAGE
         if path.is_dir():
             raise InputError(f"--out {path} is a folder: name a file, such as {path / PAGE}")
         self._check_out(path)
-        name = self.checkpoint or "digits"
-        model = load_checkpoint(name)
-        of_package = name == "digits" and not Path(name).exists()  # a folder comes first
-        if self.out is not None and path.exists() and not is_page(path):
+        name = self.checkpoint
+        of_package = name is None or (name == "digits" and not Path(name).exists())
+        model = load_model(PACKAGE / SHIPPED["digits"]) if name is None else load_checkpoint(name)
+        if path.exists() and not is_page(path):
+            whose = "" if self.out is None else "--out "
             raise InputError(
-                f"--out {path} is there already and not a page of the explorer: name another file, "
-                "or remove it"
+                f"{whose}{path} is there already and not a page of the explorer: name another file "
+                "with --out, or remove it"
             )
-        pairs = load_checkpoint("digit-pairs") if of_package else None
-        write_explorer(model, path, held_out_images(model, run), pairs=pairs)
-        print(f"explorer: {path}")
+        pairs = load_model(PACKAGE / SHIPPED["digit-pairs"]) if of_package else None
+        images, why = find_held_out(model, run)
+        if images is None and why and self.out is None and path.exists():
+            raise InputError(
+                f"{why}, so that the page would have no images to try, and {path}, which may have "
+                "some, would be replaced: bring the data back, or name another file with --out"
+            )
+        write_explorer(model, path, images, pairs=pairs)
+        print(one_line(f"explorer: {path}"))
+        if why:
+            print(one_line(f"without held-out images: {why}"))
         if self.open and has_screen():
             webbrowser.open(path.resolve().as_uri())
 

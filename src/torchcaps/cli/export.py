@@ -47,10 +47,10 @@ class Export:
                 f"{path} is there already and not a file that `torchcaps export` wrote: name "
                 "another with --out, or remove it"
             )
-        images = held_out(model, run)
+        images, why = held_out(model, run)
         compared = export_model(model, path, self.to, images)
         kind = (
-            "images of noise (held-out ones were not found)"
+            f"images of noise ({why or 'held-out ones were not found'})"
             if images is None
             else "held-out images"
         )
@@ -66,13 +66,14 @@ class Export:
         )
 
 
-def held_out(model: "Classifier", run: "RunFolder | None") -> "Tensor | None":
-    """Some of the held-out images of the model's data, or None where they cannot be had."""
+def held_out(model: "Classifier", run: "RunFolder | None") -> "tuple[Tensor | None, str]":
+    """Some of the held-out images of the model's data, or None where they cannot be had; and why
+    those of its run cannot."""
     import torch
 
-    from torchcaps.explorer.held_out import held_out_images
+    from torchcaps.explorer import find_held_out
 
-    data = held_out_images(model, run)
+    data, why = find_held_out(model, run, several=True)
     if data is None:
-        return None
-    return data.batch(torch.arange(min(MOST_IMAGES, len(data))))[0]
+        return None, why
+    return data.batch(torch.arange(min(MOST_IMAGES, len(data))))[0], why

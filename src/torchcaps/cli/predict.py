@@ -17,6 +17,7 @@ from torchcaps.cli.eval import check_range
 from torchcaps.cli.streams import can_print, one_line
 from torchcaps.cpu_threads import set_threads
 from torchcaps.errors import InputError, SomeFailed
+from torchcaps.storage import short_name
 from torchcaps.training.config import MOST_THREADS
 
 if TYPE_CHECKING:
@@ -58,8 +59,8 @@ class Predict:
     are named one by one, without --to."""
     out: Path = Path("predictions")
     """Folder for the pictures."""
-    batch_size: int = 256
-    """Images at once; changes speed and memory alone."""
+    batch_size: int | None = None
+    """Images at once, which changes speed and memory alone; default: 256, fewer of large ones."""
     threads: int | None = None
     """CPU threads; default: what torch takes, or as many as the container has cores."""
     json: bool = False
@@ -82,7 +83,13 @@ class Predict:
         few = few and set(found.paths) <= set(self.images) and self.to is None
         report = Report(model, found.paths, few, self)
         if report.drawn:
-            check_folder(self.out, f"--out {self.out}")
+            try:
+                check_folder(self.out, f"--out {self.out}")
+            except InputError as error:
+                if self.pictures == "yes" or self.out != Predict.out:  # somebody asked for them
+                    raise
+                report.drawn = False
+                print(f"no pictures are drawn: {one_line(str(error))}", file=sys.stderr)
         report.take(self._answers(model, found.paths, report.drawn))
         report.end(found.others)
 
@@ -94,7 +101,8 @@ class Predict:
             raise InputError(
                 "name at least one image after the folder of the model, or a folder of images"
             )
-        check_range("batch-size", self.batch_size)
+        if self.batch_size is not None:
+            check_range("batch-size", self.batch_size)
         if self.threads is not None:
             check_range("threads", self.threads, MOST_THREADS)
         if self.threshold is not None and not 0 <= self.threshold <= 1:
@@ -140,7 +148,7 @@ class Report:
         self.drawn = options.pictures == "yes" or (options.pictures == "auto" and few)
         # Never drawn over: what is looked at, and what has been drawn.
         self.taken = {os.path.realpath(path) for path in paths} if self.drawn else set()
-        self.counts: Counter[str] = Counter()
+        self.counts: Counter[str | None] = Counter()  # None: of none of the classes
         self.total, self.broken = len(paths), list[str]()
         self.values: list[dict[str, Any]] = []
         self.began = time.monotonic()
@@ -165,7 +173,7 @@ class Report:
         if answer.error is not None:
             self.broken.append(answer.error)
         else:
-            self.counts[self._word(answer)] += 1
+            self.counts[self._word(answer) if answer.known else None] += 1
 
     def _word(self, answer: "Answer") -> str:
         return self.names[answer.nearest or 0] if answer.known else NONE
@@ -227,15 +235,16 @@ class Report:
         seconds = time.monotonic() - self.began
         answered = self.total - len(self.broken)
         lines = [f"{answered:,} images in {seconds:.1f} s, {answered / seconds:,.0f} a second"]
-        width = max(map(len, self.counts))
-        for name in (*self.names, NONE):
+        words = {name: NONE if name is None else one_line(name) for name in (*self.names, None)}
+        width = max(len(words[name]) for name in self.counts)
+        for name, word in words.items():
             if self.counts[name]:
-                why = f"   (longest class capsule below {self.least:g})" if name == NONE else ""
-                lines.append(f"  {name:<{width}} {self.counts[name]:>9,}{why}")
+                why = f"   (longest class capsule below {self.least:g})" if name is None else ""
+                lines.append(f"  {word:<{width}} {self.counts[name]:>9,}{why}")
         if others:
             lines.append(f"passed over: {others:,} files of folders that are not called as images")
         if self.options.to is not None:
-            lines.append(f"table: {self.options.to}")
+            lines.append(one_line(f"table: {self.options.to}"))
         return lines
 
     def _some_broken(self) -> str:
@@ -248,6 +257,7 @@ class Report:
 
 def free_name(folder: Path, stem: str, taken: set[str]) -> Path:
     """Where to draw: over no input, and not over the picture of an image of the same name."""
+    stem = short_name(stem)
     picture, number = folder / f"{stem}-prediction.png", 1
     while os.path.realpath(picture) in taken:
         number += 1

@@ -11,6 +11,7 @@ import tyro
 
 from torchcaps.cli.eval import check_data_dir
 from torchcaps.cli.paths import expanded
+from torchcaps.cli.streams import one_line
 from torchcaps.errors import InputError
 from torchcaps.routing.registry import list_routings
 from torchcaps.storage import parse_json
@@ -65,7 +66,7 @@ class Train(TrainConfig):
     """Take the options from the config.json of an earlier run; those given besides it win."""
     resume: Path | None = None
     """Continue this interrupted run (its folder, or one of its checkpoint files), with its own
-    options; or a finished one, with more --epochs."""
+    options; or a finished one, with more --epochs. --data says where its data lie now."""
     find_rate: bool = False
     """Only search for a learning rate, in 200 steps, and print it; nothing is written."""
 
@@ -84,12 +85,13 @@ class Train(TrainConfig):
             result = fit(**vars(self.options()))
         else:
             self._check_alone()
-            result = resume(self.resume, epochs=self.epochs)
+            data = None if self.data == TrainConfig().data else self.data
+            result = resume(self.resume, data, data_dir=self.data_dir, epochs=self.epochs)
         if result.held_out is None:  # another process of a distributed run prints
             return
         for line in (page_of(result), f"folder: {result.folder}"):
             if line:
-                print(line)
+                print(one_line(line))
 
     def _find_rate(self) -> None:
         """Search for a learning rate and print it."""
@@ -121,10 +123,13 @@ class Train(TrainConfig):
         return TrainConfig(**values)
 
     def _check_alone(self) -> None:
-        """A resumed run has its options; others beside --resume would be silently ignored."""
+        """A resumed run has its options; others beside --resume would be silently ignored.
+
+        The data may have been moved: they are known by their digest.
+        """
         defaults = TrainConfig()
         for field in dataclasses.fields(TrainConfig):
-            if field.name == "epochs" and not self.config:
+            if field.name in ("epochs", "data", "data_dir") and not self.config:
                 continue
             if getattr(self, field.name) != getattr(defaults, field.name) or self.config:
                 name = "config" if self.config else field.name

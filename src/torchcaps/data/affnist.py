@@ -48,6 +48,8 @@ def read_affnist(path: str | Path) -> ImageData:
         raise InputError(
             f"{path} is a Matlab file of version 7.3; affNIST's are of version 5: get it again"
         ) from error
+    except MemoryError:
+        raise
     except Exception as error:  # the reader has no one error for what is damaged
         raise InputError(
             f"{path} cannot be read as a Matlab file ({error}): get it again"

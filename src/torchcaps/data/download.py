@@ -27,7 +27,12 @@ def cache_dir() -> Path:
     """
     chosen = os.environ.get("TORCHCAPS_CACHE")
     if chosen:
-        return Path(chosen).expanduser()
+        try:
+            return Path(chosen).expanduser()
+        except RuntimeError as error:
+            raise InputError(
+                f"TORCHCAPS_CACHE is {chosen}, and there is no such user: name a folder"
+            ) from error
     return Path(require("pooch", "pooch", "Finding the cache folder").os_cache("torchcaps"))
 
 

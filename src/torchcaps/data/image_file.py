@@ -27,6 +27,7 @@ Pixels = npt.NDArray[np.uint8]
 # Formats are told by content, not by the name; no other decoder of pillow's is ever started.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 GREY_MODES = {"1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N", "I", "F"}
+WIDTH, HEIGHT = 256, 257  # the tags of a TIFF, as its pixels lie in the file
 ORIENTATION = 0x0112  # the EXIF tag
 TURNED = range(5, 9)  # values of it that exchange rows and columns
 
@@ -81,7 +82,8 @@ def read_pixels(path: Path, size: tuple[int, int] | None, channels: int | None) 
 def image_shape(path: Path) -> tuple[int, int, int]:
     """(channels, height, width) that `read_pixels` gives, from what stands before the pixels."""
     with _opened(path) as image:
-        width, height = image.size
+        tags = getattr(image, "tag_v2", None)  # a TIFF has exchanged its sides already
+        width, height = image.size if tags is None else (tags[WIDTH], tags[HEIGHT])
         if image.getexif().get(ORIENTATION, 1) in TURNED:
             width, height = height, width
         return (1 if image.mode in GREY_MODES else 3), height, width

@@ -16,6 +16,7 @@ ImageKind = Literal["digits", "drawings", "photos"]
 MOST_IMAGES = 1000
 SAME = 0.06  # brightness: what differs by less is one colour, though JPEG wrote it
 PLAIN = 0.7  # share of an image's border that has one colour, where the ground is plain
+USUAL = 2  # pixels of a shift, where nobody says
 SHIFTED = (
     8  # photos are shifted by up to a side / SHIFTED: 4 pixels of 32, as is usual for CIFAR-10
 )
@@ -86,6 +87,8 @@ def augmentation_for(
     side = min(height, width)
     if kind == "none":
         max_shift = 0
+    if side <= max_shift <= USUAL:
+        max_shift = side - 1  # nobody may have asked for it
     if max_shift >= side:
         raise InputError(
             f"--max-shift {max_shift} would push whole images of {height}×{width} out of sight: "

@@ -51,7 +51,7 @@ class ImageData:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
             raise TypeError(f"name is {type(self.name).__name__}; expected a string")
-        object.__setattr__(self, "class_names", checked_names(self.class_names))
+        object.__setattr__(self, "class_names", checked_names(self.class_names, self.name))
         _check_images(self.images)
         check_labels(self.labels, self.images, self.class_names)
 
@@ -108,7 +108,7 @@ class ImageData:
                     "give class_names, if this is a part that lacks some"
                 )
             class_names = [str(k) for k in present]
-        return cls(images, labels, checked_names(class_names), name)
+        return cls(images, labels, checked_names(class_names, name), name)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -187,21 +187,22 @@ def as_float(images: Tensor) -> Tensor:
     return images.to(torch.float32).div_(255) if images.dtype == torch.uint8 else images
 
 
-def checked_names(names: Sequence[str]) -> tuple[str, ...]:
-    """The names of classes as a tuple, checked as `ImageData` does."""
+def checked_names(names: Sequence[str], source: str = "") -> tuple[str, ...]:
+    """The names of classes as a tuple, checked as `ImageData` does; `source` is whose they are."""
+    whose = f"class_names of {source}" if source else "class_names"
     if isinstance(names, str):
         raise TypeError(f"class_names is the single string {names!r}; expected a list of names")
     names = tuple(names)
     if not names:
-        raise InputError("class_names is empty; expected one name per class")
+        raise InputError(f"{whose} is empty; expected one name per class")
     for name in names:
         if not isinstance(name, str):
             raise TypeError(f"class_names holds {name!r} ({type(name).__name__}); expected strings")
         if not name.strip():
-            raise InputError(f"class_names holds the blank name {name!r}; give every class a name")
+            raise InputError(f"{whose} holds the blank name {name!r}; give every class a name")
     repeated = [name for name, times in Counter(names).items() if times > 1]
     if repeated:
-        raise InputError(f"class_names holds {repeated[0]!r} twice; give every class its own name")
+        raise InputError(f"{whose} holds {repeated[0]!r} twice; give every class its own name")
     return names
 
 

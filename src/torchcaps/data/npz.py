@@ -115,6 +115,8 @@ def _read(path: Path) -> dict[str, np.ndarray[Any, Any]]:
             f"{path} is not a whole .npz archive ({error}); "
             "write it with numpy.savez_compressed(path, images=..., labels=...)"
         ) from error
+    except MemoryError:
+        raise
     # Besides BadZipFile, damaged archives make zipfile, zlib and numpy raise errors of many kinds.
     except Exception as error:
         raise InputError(

@@ -7,7 +7,7 @@ from torchcaps.training.build import describe_data, load_data_of
 from torchcaps.training.config import read_train_config
 from torchcaps.training.run_folder import RunFolder
 
-__all__ = ["held_out_images"]
+__all__ = ["find_held_out", "held_out_images"]
 
 
 def held_out_images(model: Classifier, run: RunFolder | None = None) -> ImageData | None:
@@ -20,26 +20,38 @@ def held_out_images(model: Classifier, run: RunFolder | None = None) -> ImageDat
     Returns:
         The images, or None where there are none of the model's shape and classes.
     """
-    test = None if run is None else images_of_run(run)
+    return find_held_out(model, run)[0]
+
+
+def find_held_out(
+    model: Classifier, run: RunFolder | None = None, *, several: bool = False
+) -> tuple[ImageData | None, str]:
+    """The same, and in a clause why those of the run are not there, or nothing.
+
+    Args:
+        model, run: as above.
+        several: of images with several classes too; the page tells right from wrong by one.
+    """
+    test, why = (None, "") if run is None else images_of_run(run)
+    if test is not None and test.multi_label and not several:
+        test, why = None, "its images show several classes at once"
     for images in (test, load_data("mnist5k").test):
         if images is not None and (images.channels, images.image_size, images.class_names) == (
             model.channels,
             model.image_size,
             model.class_names,
         ):
-            return images
-    return None
+            return images, "" if images is test else why
+    return None, why
 
 
-def images_of_run(run: RunFolder) -> ImageData | None:
-    """None where the data are gone, or are no longer those that the run began with.
-
-    Nor are there any where an image has several classes: the page tells right from wrong by one.
-    """
+def images_of_run(run: RunFolder) -> tuple[ImageData | None, str]:
+    """None where the data are gone, or are no longer those that the run began with; and why."""
     try:
-        parts = load_data_of(read_train_config(run.config))
+        config = read_train_config(run.config)
+        parts = load_data_of(config)
         if describe_data(parts)["sha256"] != run.read_data_facts()["sha256"]:
-            return None
-    except (InputError, OSError):
-        return None
-    return None if parts.test.multi_label else parts.test
+            return None, f"{config.data} does not hold the images that {run.path} was trained on"
+    except (InputError, OSError) as error:
+        return None, f"the data of {run.path} were not found ({error})"
+    return parts.test, ""

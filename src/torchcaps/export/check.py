@@ -8,6 +8,7 @@ from torch import Tensor
 
 from torchcaps.errors import InputError
 from torchcaps.models import Classifier
+from torchcaps.models.images_at_once import check_answers
 
 __all__ = ["Comparison", "compare"]
 
@@ -41,12 +42,14 @@ def compare(
         images: `[N, C, H, W]`, N ≥ 1.
 
     Raises:
-        InputError: the file's class of an image is another, though PyTorch's two best are not
-            close, or the file's numbers are not finite where PyTorch's are.
+        InputError: PyTorch's activations are not finite; the file's class of an image is another,
+            though PyTorch's two best are not close; or the file's numbers are not finite where
+            PyTorch's are.
     """
     largest, other, wrong = 0.0, 0, 0
     for some in in_turn(images):
         expected = {k: v for k, v in model(some)._asdict().items() if v is not None}
+        check_answers(expected["activation"], model)
         found = run(some)
         for name, value in expected.items():
             difference = (found[name] - value).abs()

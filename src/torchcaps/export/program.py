@@ -56,6 +56,8 @@ def export_program(model: Classifier) -> torch.export.ExportedProgram:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's own
             program = torch.export.export(copied, (example,), dynamic_shapes={"images": {0: batch}})
+    except MemoryError:
+        raise
     except Exception as error:
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise InputError(

@@ -13,6 +13,7 @@ from torch import Tensor
 from torchcaps.errors import InputError
 from torchcaps.inference.reading import Invert, ReadImage, check_readable, read_ahead, read_for
 from torchcaps.models import Classifier
+from torchcaps.models.images_at_once import check_answers, images_at_once
 
 __all__ = ["Answer", "answer_files"]
 
@@ -56,7 +57,7 @@ def answer_files(
     *,
     threshold: float | None = None,
     invert: Invert = "auto",
-    batch_size: int = 256,
+    batch_size: int | None = None,
     keep_images: bool = False,
     advance: Callable[[int], object] | None = None,
 ) -> Iterator[Answer]:
@@ -70,14 +71,19 @@ def answer_files(
         threshold: largest activation below which an image shows none of the classes; default: the
             model's own (`Classifier.threshold`).
         invert: see `read_for`.
-        batch_size: images at once; has no effect on answers but rounding.
+        batch_size: images at once; has no effect on answers but rounding. Default:
+            `images_at_once`.
         keep_images: give the pixels and the reconstruction with each answer.
         advance: called with the number of files that have been answered since the last call.
 
     Raises:
-        InputError: a model of images that no file holds.
+        InputError: a model of images that no file holds, or that answers with NaN.
     """
     check_readable(model)
+    if isinstance(paths, str | Path):
+        raise TypeError(f"paths must be a list of them, got {paths!r}")
+    paths = [Path(path) for path in paths]
+    batch_size = min(batch_size or images_at_once(model.image_size), max(1, len(paths)))
     least = model.threshold if threshold is None else threshold
     read = partial(_read_or_say, model, invert)
     found = zip(paths, read_ahead(read, paths, most=AHEAD * batch_size))
@@ -110,6 +116,7 @@ def _answers(
         drawn = output.reconstruction
         pictures = [None] * len(images) if drawn is None or not keep_images else list(drawn.cpu())
         activation = output.activation.float().cpu()
+        check_answers(activation, model)
         answered = zip(activation.tolist(), activation.argmax(dim=1).tolist(), pictures)
     answers = []
     for path, read in group:

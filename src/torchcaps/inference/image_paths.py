@@ -50,6 +50,9 @@ def find_images(named: Iterable[Path], leave_out: Path | None = None) -> FoundIm
         >>> [path.name for path in found.paths], found.others
         (['a.JPG', 'b.png'], 1)
     """
+    if isinstance(named, str | Path):
+        raise TypeError(f"named must be a list of paths, got {named!r}")
+    named = [Path(path) for path in named]
     paths: dict[Path, None] = {}
     others = 0
     left_out = None if leave_out is None else os.path.realpath(leave_out)

@@ -58,6 +58,8 @@ def check_folder(folder: Path, option: str) -> None:
     there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     if not there.is_dir():
         raise InputError(f"{option}: {there} is no folder: name another place")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{option}: nothing can be written in {there}: name another place")
 
 
 def is_table(path: Path) -> bool:

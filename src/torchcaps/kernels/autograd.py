@@ -1,5 +1,6 @@
 """What the ops of all fused routing kernels have in common with autograd."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -8,7 +9,7 @@ from torch._library.custom_ops import CustomOpDef
 from torch.nn import Parameter
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-__all__ = ["is_watched", "register_derivatives"]
+__all__ = ["is_watched", "refuse_batched", "register_derivatives"]
 
 
 def is_watched(*factors: Tensor) -> bool:
@@ -21,6 +22,18 @@ def is_watched(*factors: Tensor) -> bool:
         or any(type(factor) not in (Tensor, Parameter) for factor in factors)
         or any(map(torch._C._functorch.is_legacy_batchedtensor, factors))  # many gradients at once
     )
+
+
+def refuse_batched(gradients: Iterable[Tensor | None]) -> None:
+    """Raise where many gradients come at once, which a backward of several ops cannot take."""
+    if any(
+        gradient is not None and torch._C._functorch.is_legacy_batchedtensor(gradient)
+        for gradient in gradients
+    ):
+        raise RuntimeError(
+            "this backend takes one gradient at a time, not a batch of them (is_grads_batched, "
+            "vectorize): pass backend='reference', or leave that out"
+        )
 
 
 def register_derivatives(forward: CustomOpDef, backward: CustomOpDef, device: str) -> None:

@@ -86,7 +86,7 @@ class ClassCaps(nn.Module):
             raise ValueError(f"poses of {out_dim} components have no place for two coordinates")
         self.register_buffer("coordinates", self.added_to_votes(), persistent=False)
         self.register_load_state_dict_post_hook(restore_coordinates)  # type: ignore[no-untyped-call]
-        self.reset_parameters()
+        draw_weight(self.weight, self.form)
 
     if TYPE_CHECKING:
 
@@ -102,9 +102,11 @@ class ClassCaps(nn.Module):
         return added
 
     def reset_parameters(self) -> None:
-        """Draw the weights anew; the coordinates are what they were, or are to be (`to_empty`)."""
+        """Draw the weights anew, and what the routing learns; the coordinates are what they were,
+        or are to be (`to_empty`)."""
         draw_weight(self.weight, self.form)
         restore_coordinates(self)
+        self.routing.reset_parameters()
 
     def votes(self, capsules: Capsules | Tensor) -> WeightedVotes:
         """The votes `[..., T·H·W, J, D]` that `forward` routes."""

@@ -84,13 +84,25 @@ class ClusterCaps(nn.Module):
         self.stride = as_pair("stride", stride)
         self.padding = as_pair("padding", padding, least=0)
         kernel = as_pair("kernel_size", kernel_size)
-        fan_in = in_dim * kernel[0] * kernel[1]
         shape = (in_types, votes * out_types, out_dim, in_dim, *kernel)
-        self.weight = nn.Parameter(torch.randn(shape) / fan_in**0.5)
+        self.weight = nn.Parameter(torch.empty(shape))
+        self.draw_weights()
         self.bias = nn.Parameter(torch.zeros(in_types, votes * out_types, out_dim))
         grid = self.convolved(torch.empty(in_types, *self.size, in_dim, device="meta")).grid
         self.norm = nn.LayerNorm((*grid, out_dim))
         self.head = nn.Linear(out_dim, 1)
+
+    def reset_parameters(self) -> None:
+        """Draw all that is learned anew."""
+        self.draw_weights()
+        nn.init.zeros_(self.bias)
+        self.norm.reset_parameters()
+        self.head.reset_parameters()
+
+    def draw_weights(self) -> None:
+        """Those of the votes, whose components are then about as large as of poses."""
+        fan_in = self.weight[0, 0, 0].numel()
+        nn.init.normal_(self.weight, std=fan_in**-0.5)
 
     if TYPE_CHECKING:
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from torchcaps.routing.attention import AttentionRouting
+from torchcaps.routing.module_copy import module_copy
 from torchcaps.types import Capsules, check_iterations
 
 __all__ = ["route_concurrently"]
@@ -70,6 +71,9 @@ def step(
     """One iteration of a layer: its capsules, and their poses as its routing has them."""
     routing = layer.routing
     assert isinstance(routing, AttentionRouting)
-    with routing.one_step(pose) as poses:
-        result: Capsules = layer(capsules)
-    return result, poses[-1]
+    once = routing.one_step(pose)
+    same = module_copy(layer)  # other threads may route by the layer itself
+    same.routing = once
+    result: Capsules = same(capsules)
+    assert once.stepped is not None
+    return result, once.stepped[-1]

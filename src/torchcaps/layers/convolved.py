@@ -89,14 +89,19 @@ class ConvolvedCaps(nn.Module):
             torch.empty(kinds, out_types, out_dim, in_dim, *self.kernel_size)
         )
         self.bias = nn.Parameter(torch.zeros(in_types, out_types, out_dim)) if bias else None
-        self.reset_parameters()
+        self.draw_weights()
 
     if TYPE_CHECKING:
 
         def __call__(self, capsules: Capsules | Tensor) -> Capsules: ...
 
     def reset_parameters(self) -> None:
-        """Draw the weights anew: components of votes are then about as large as of poses."""
+        """Draw the weights anew, and what the routing learns."""
+        self.draw_weights()
+        self.routing.reset_parameters()
+
+    def draw_weights(self) -> None:
+        """Those of the votes, whose components are then about as large as of poses."""
         seen = self.sizes[1] * self.kernel_size[0] * self.kernel_size[1]
         if self.transposed:  # a position is reached by one in stride² of the cells
             seen = max(1, seen // (self.stride[0] * self.stride[1]))

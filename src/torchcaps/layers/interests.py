@@ -97,7 +97,7 @@ class InterestCaps(nn.Module):
             "position": (length or 1, interests, out_dim, dim),
         }[maps]
         self.weight = nn.Parameter(torch.empty(shape))
-        self.reset_parameters()
+        self.draw_weights()
 
     if TYPE_CHECKING:
 
@@ -116,12 +116,14 @@ class InterestCaps(nn.Module):
         if self.routing.makes_votes:
             raise ValueError(f"{name} routing makes its votes itself: use routing='interests'")
         counts_all = (
-            name == "variational" or getattr(self.routing, "coupling", "softmax") != "softmax"
+            name == "variational"
+            or (name == "em" and self.routing.final_lambda is None)  # its λ counts the parents
+            or getattr(self.routing, "coupling", "softmax") != "softmax"
         )
         if self.number != "all" and counts_all:
             raise ValueError(
                 f"the coupling of this {name} routing depends on interests that a user does not "
-                "have, too: use number='all', or routing='interests'"
+                "have, too: use number='all', routing='interests', or EM with a final_lambda"
             )
         if self.per_item and self.length is None:
             raise ValueError(
@@ -130,7 +132,12 @@ class InterestCaps(nn.Module):
             )
 
     def reset_parameters(self) -> None:
-        """Draw the weights anew."""
+        """Draw the weights anew, and what the routing learns."""
+        self.draw_weights()
+        self.routing.reset_parameters()
+
+    def draw_weights(self) -> None:
+        """Those of the maps."""
         nn.init.normal_(self.weight, std=self.sizes[0] ** -0.5)
 
     def forward(

@@ -61,10 +61,15 @@ class VotingLayer(nn.Module):
         else:
             self.weight = nn.Parameter(torch.empty(self.form.weight_shape(*sizes)))
         self.bias = nn.Parameter(torch.zeros(sizes[2:])) if bias else None
-        self.reset_parameters()
+        self.draw_weights()
 
     def reset_parameters(self) -> None:
-        """Draw the weights anew."""
+        """Draw the weights anew, and what the routing learns."""
+        self.draw_weights()
+        self.routing.reset_parameters()
+
+    def draw_weights(self) -> None:
+        """Those of the votes."""
         if self.routing.makes_votes:
             return
         if self.init == "paper":

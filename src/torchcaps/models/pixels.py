@@ -1,5 +1,7 @@
 """Whether images look as if their pixels went from 0 to 255, which is wrong however it ends."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -12,7 +14,7 @@ LOOKED = "_has_looked"  # the attribute of a model that has looked at images on 
 
 
 def check_range(model: nn.Module, images: Tensor) -> None:
-    """Raise for pixels from 0 to 255.
+    """Raise for pixels from 0 to 255, and for what is no number.
 
     Numbers somewhat outside [0, 1], of pixels that were normalised, are a person's own choice. On a
     GPU, which would have to be waited for, a model looks at its first images alone.
@@ -23,7 +25,12 @@ def check_range(model: nn.Module, images: Tensor) -> None:
         if getattr(model, LOOKED, False) or torch.cuda.is_current_stream_capturing():
             return
         setattr(model, LOOKED, True)
-    largest = float(images.detach().amax())
+    least, largest = map(float, images.detach().aminmax())
+    if not math.isfinite(least) or not math.isfinite(largest):
+        raise ValueError(
+            "images hold NaN or infinite numbers; expected floats in [0, 1]: look at where they "
+            "come from"
+        )
     if largest > MOST_NORMALISED:
         raise ValueError(
             f"images hold numbers up to {largest:g}; expected floats in [0, 1]: divide pixels by "

@@ -1,8 +1,6 @@
 """Inverted dot-product attention routing: Tsai, Srivastava, Goh, Salakhutdinov (2020)."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple, Self, cast
 
 import torch
@@ -11,6 +9,7 @@ from torch import Tensor, nn
 from torchcaps.functional import agreement, of_ordinary_size, weighted_sum
 from torchcaps.routing.base import Routing
 from torchcaps.routing.law import Law
+from torchcaps.routing.module_copy import module_copy
 from torchcaps.routing.packed import PackedVotes
 from torchcaps.routing.tile import Tile
 from torchcaps.types import Capsules, Paper, check_switch
@@ -88,21 +87,16 @@ class AttentionRouting(Routing[Total, State]):
         self.previous: Tensor | None = None
         self.stepped: list[Tensor] | None = None
 
-    @contextmanager
-    def one_step(self, pose: Tensor | None) -> Iterator[list[Tensor]]:
-        """Within it a call does one iteration: from these poses v, or for None the first.
+    def one_step(self, pose: Tensor | None) -> "AttentionRouting":
+        """The same routing for one iteration: from these poses v, or for None the first.
 
-        It gives a list, to which the new poses are added, `[..., J, D]` as routing has them. For
-        layers that are routed at the same time: see `torchcaps.layers.route_concurrently`.
+        Its calls add the new poses to its `stepped`, `[..., J, D]` as routing has them. For layers
+        that are routed at the same time: see `torchcaps.layers.route_concurrently`.
         """
-        before = self.iterations, self.backend
-        self.iterations, self.backend = 1, "reference"
-        self.previous, self.stepped = pose, []
-        try:
-            yield self.stepped
-        finally:
-            self.iterations, self.backend = before
-            self.previous = self.stepped = None
+        same = module_copy(self)
+        same.iterations, same.backend = 1, "reference"
+        same.previous, same.stepped = pose, []
+        return same
 
     def begin(self, tile: Tile) -> State:
         return cast(State, ()) if self.previous is None else State(self.previous)

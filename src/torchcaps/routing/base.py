@@ -10,6 +10,8 @@ them, with all votes at once (the readable reference, also its trace), by tiles 
 (sweep.py: the votes are never held), or hands over to a fused kernel.
 """
 
+import copy
+import functools
 import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
@@ -17,14 +19,19 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from torchcaps.kernels.dispatch import Call, check_backend, choose_backend, has_op, run_kernel
 from torchcaps.routing.arguments import check_children, check_sizes
-from torchcaps.routing.contexts import gradients_only_if, no_autocast, unchanged_statistics
+from torchcaps.routing.contexts import (
+    gradients_only_if,
+    no_autocast,
+    unchanged_statistics,
+    without_derivatives,
+)
 from torchcaps.routing.law import Law
+from torchcaps.routing.module_copy import module_copy
 from torchcaps.routing.packed import PackedVotes, route_packed
-from torchcaps.routing.sweep import Method, are_ordinary, route_by_tiles
+from torchcaps.routing.sweep import are_ordinary, route_by_tiles
 from torchcaps.routing.tile import Problem, Tile
 from torchcaps.routing.trace import RoutingTrace, Step
 from torchcaps.types import Capsules, Paper, check_iterations, check_switch
@@ -35,7 +42,18 @@ __all__ = ["Routing"]
 # Tensors `[..., J, ·]` of the output capsules; named tuples read best.
 StatisticsT = TypeVar("StatisticsT", bound=tuple[Tensor, ...])
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
-ResultT = TypeVar("ResultT")
+Build = Callable[[Any, int, int, int, int], Any]
+
+
+def remembering(build: Build) -> Build:
+    """The same method, which keeps what it was called with."""
+
+    @functools.wraps(build)
+    def remembered(routing: Any, in_caps: int, in_dim: int, out_caps: int, out_dim: int) -> Any:
+        routing._built_for = (in_caps, in_dim, out_caps, out_dim)
+        return build(routing, in_caps, in_dim, out_caps, out_dim)
+
+    return remembered
 
 
 class Routing(nn.Module, Generic[StatisticsT, StateT]):
@@ -86,6 +104,7 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
     widens: ClassVar[bool] = False  # its first state depends on the largest vote: `widen`
     class_loss: ClassVar[str] = "margin"
     option_names: ClassVar[tuple[str, ...]] = ()
+    _built_for: tuple[int, int, int, int] | None = None
     fused: ClassVar[bool] = False  # the table of kernels has it; true of this very class alone
 
     def __init__(self, iterations: int = 3, *, detach: bool = False, backend: str = "auto") -> None:
@@ -97,8 +116,11 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
         self.backend = backend
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """A subclass that overrides a line must not be run by a kernel that does not know it."""
+        """A subclass that overrides a line must not be run by a kernel that does not know it; and
+        whoever writes `build`, `reset_parameters` needs to know what for."""
         super().__init_subclass__(**kwargs)
+        if "build" in vars(cls):
+            cls.build = remembering(cls.build)  # type: ignore[assignment]
         cls.fused = "fused" in vars(cls) and cls.fused
         # Once a class: torch.compile does not follow `signature`.
         cls.option_names = tuple(n for n in inspect.signature(cls).parameters if n != "backend")
@@ -128,6 +150,16 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
     def detached_sweeps(self) -> int:
         """How many of them have no gradient with `detach`: all but the last."""
         return self.sweeps - 1
+
+    def reset_parameters(self) -> None:
+        """Draw what is learned anew, in place; nothing of a routing that was not built."""
+        if self._built_for is None:
+            return
+        drawn = copy.deepcopy(self).build(*self._built_for)
+        with torch.no_grad():
+            for own, other in ((self.parameters, drawn.parameters), (self.buffers, drawn.buffers)):
+                for tensor, value in zip(own(), other(), strict=True):
+                    tensor.copy_(value)
 
     def build(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int) -> Self:
         """Make what is learned, for these numbers; layers call it. Default: nothing is.
@@ -225,7 +257,7 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
         """
         votes, activation = self.check_arguments(votes, activation, mask)
         if narrow := self.narrow_tensors(votes):
-            return self.with_tensors(narrow, lambda same: same.forward(votes, activation, mask))
+            return module_copy(self, narrow).forward(votes, activation, mask)
         call = self.call(votes)
         backend = choose_backend(self.backend, call)
         with no_autocast(votes.device):
@@ -256,7 +288,7 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
         """The same routing with all votes at once, every iteration kept; arguments as `forward`."""
         votes, activation = self.check_arguments(votes, activation, mask)
         if narrow := self.narrow_tensors(votes):
-            return self.with_tensors(narrow, lambda same: same.trace(votes, activation, mask))
+            return module_copy(self, narrow).trace(votes, activation, mask)
         with no_autocast(votes.device), unchanged_statistics(self):
             steps = list(self.steps(Problem.of(votes, activation, mask)))
             capsules = [self.finish(cast(StateT, step.state)) for step in steps]
@@ -270,9 +302,12 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
         tile = problem.tile(slice(None) if problem.votes.shape[-3] else slice(0))
         state = self.begin(tile.detach())
         for t in range(1, self.sweeps + 1):
-            with gradients_only_if(t > self.detached_sweeps or not self.detach):
+            wanted = t > self.detached_sweeps or not self.detach
+            with gradients_only_if(wanted):
                 logits, coupling, statistics = self.iterate(tile, state, t)
                 state = self.settle(statistics, state, t)
+            if not wanted:
+                state = without_derivatives(state)
             yield Step(logits, coupling, state)
 
     def iterate(self, tile: Tile, state: StateT, t: int) -> tuple[Tensor, Tensor, StatisticsT]:
@@ -283,11 +318,13 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
             logits = self.start(seen) if t == 1 else self.score(seen, state)
             couple = self.couple_first if t == 1 else self.couple
             coupling = tile.without_masked(couple(seen, logits))
+        if self.detach:
+            coupling = coupling.detach()  # forward-mode derivatives know no `no_grad`
         return logits, coupling, self.gather(seen, coupling, state)
 
-    def narrow_tensors(self, votes: Votes) -> dict[str, Tensor]:
-        """What is learned in fewer bits than it is computed in, with as many: a sum of both is no
-        operation of torch's.
+    def narrow_tensors(self, votes: Votes) -> dict[Tensor, Tensor]:
+        """What is learned in fewer bits than it is computed in, and the same with as many: a sum of
+        both is no operation of torch's.
 
         Running statistics are among them in evaluation alone; in training they would be lost.
 
@@ -304,15 +341,8 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
                     f"{tensor.dtype}: convert the votes, or the routing with its .float()"
                 )
             if tensor.is_floating_point() and tensor.dtype.itemsize < wanted.itemsize:
-                narrow[name] = tensor.to(wanted)
+                narrow[tensor] = tensor.to(wanted)
         return narrow
-
-    def with_tensors(self, tensors: dict[str, Tensor], do: Callable[[Self], ResultT]) -> ResultT:
-        """What `do` gives for this routing with these tensors in the place of its own."""
-        found: list[ResultT] = []
-        values = {f"routing.{name}": tensor for name, tensor in tensors.items()}
-        functional_call(Method(self), values, (lambda same: found.append(do(same)),))
-        return found[0]
 
     def check_arguments(
         self, votes: Votes | Tensor, activation: Tensor | None, mask: Tensor | None

@@ -2,16 +2,26 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-__all__ = ["gradients_only_if", "no_autocast", "unchanged_statistics"]
+__all__ = ["gradients_only_if", "no_autocast", "unchanged_statistics", "without_derivatives"]
+
+Parts = TypeVar("Parts", bound=tuple[Tensor, ...])
 
 
 def gradients_only_if(wanted: bool) -> AbstractContextManager[object]:
     """A context in which no gradients are recorded, unless they are wanted."""
     return nullcontext() if wanted else torch.no_grad()
+
+
+def without_derivatives(tensors: Parts) -> Parts:
+    """The same numbers, which forward-mode derivatives do not see either."""
+    make = getattr(type(tensors), "_make", type(tensors))
+    found: Parts = make(tensor.detach() for tensor in tensors)
+    return found
 
 
 @contextmanager

@@ -177,6 +177,7 @@ class EMRouting(GaussianRouting[State]):
         """The M-step."""
         m, centre, scale = statistics.mass, state.centre, state.scale
         mass = m + self.mass_floor
+        mass = torch.where(mass > 0, mass, 1)  # nothing has come to a parent
         weighted_mean = weighted_total(statistics, centre, scale) / mass
         mean = (1 - self.mean_momentum) * weighted_mean + self.mean_momentum * state.mean
         variance = spread_about(mean, statistics, centre, scale) / mass

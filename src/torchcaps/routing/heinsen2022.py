@@ -160,7 +160,7 @@ class Heinsen2022Routing(Routing[Totals, State]):
             f = f.masked_fill(~tile.mask, 0)
         f = f.unsqueeze(-1)
         beta_use, beta_ign = (
-            beta(of_ordinary_size(pose)) if isinstance(beta, nn.Linear) else self.of(beta, tile)
+            beta(shortened(pose)) if isinstance(beta, nn.Linear) else self.of(beta, tile)
             for beta in (self.beta_use, self.beta_ign)
         )
         use = f * coupling
@@ -184,6 +184,14 @@ class Heinsen2022Routing(Routing[Totals, State]):
         assert isinstance(votes, PoseVotes)
         count = votes.counted().clamp(min=1).to(votes.dtype)
         return votes.pose / count.sqrt()[..., None, None]
+
+
+def shortened(pose: Tensor) -> Tensor:
+    """Poses whose products with themselves would overflow, shortened; β is not free of scale."""
+    size = pose.detach().abs().amax(dim=-1, keepdim=True)
+    most = torch.finfo(pose.dtype).max ** 0.75
+    short: Tensor = pose * (most / size / size).clamp(max=1)
+    return short
 
 
 def normalised(y: Tensor) -> Tensor:

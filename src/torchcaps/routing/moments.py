@@ -131,5 +131,5 @@ def spread_about(mean: Tensor, statistics: Moments, centre: Tensor, scale: Tenso
 
 def constant_if_too_large(logits: Tensor, scale: Tensor) -> Tensor:
     """The logits, without a gradient where squares of the votes overflow: theirs would too."""
-    too_large = scale > math.sqrt(torch.finfo(scale.dtype).max)
+    too_large = scale > math.sqrt(torch.finfo(scale.dtype).max) / 32  # and sums of some of them
     return torch.where(too_large.any(dim=-2, keepdim=True), logits.detach(), logits)

@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import Tensor
 
+from torchcaps.kernels.autograd import refuse_batched
+from torchcaps.routing.contexts import no_autocast
+from torchcaps.routing.module_copy import module_copy
 from torchcaps.routing.tile import Problem, Tile
 from torchcaps.votes import LinearVotes, MatrixVotes, Votes, WindowVotes
 
@@ -88,9 +90,9 @@ class Sweeps:
     """
 
     def __init__(self, routing: "Routing[Any, Any]", problem: Problem) -> None:
-        self.routing = routing
-        self.method = Method(routing)
-        self.learned = [f"routing.{name}" for name, _ in routing.named_parameters()]
+        # Its options as they are now: backward reads them again, when they may be others.
+        self.routing = module_copy(routing)
+        self.learned = list(routing.parameters())
         self.form = problem.with_tensors([tensor.to("meta") for tensor in problem.tensors])
         self.tiles = list(tiles(problem.votes, problem.dtype.itemsize))
         self.state_type: type[Parts] = tuple
@@ -102,20 +104,14 @@ class Sweeps:
 
     def call(self, name: str, learned: Sequence[Tensor], *arguments: object) -> Parts:
         """A method of the routing, with these tensors as what it has learned."""
-
-        found: list[Parts] = []
-
-        def run(routing: "Routing[Any, Any]") -> None:
-            if name == "statistics":
-                found.append(routing.iterate(*arguments)[2])  # type: ignore[arg-type]
-            else:
-                found.append(routing.settle(*arguments))  # type: ignore[arg-type]
-
-        if self.learned:
-            functional_call(self.method, dict(zip(self.learned, learned)), (run,))
-        else:
-            run(self.routing)
-        return found[0]
+        routing = self.routing
+        if learned:
+            routing = module_copy(routing, dict(zip(self.learned, learned)))
+        if name == "statistics":
+            found: Parts = routing.iterate(*arguments)[2]  # type: ignore[arg-type]
+            return found
+        settled: Parts = routing.settle(*arguments)  # type: ignore[arg-type]
+        return settled
 
     @torch.no_grad()
     def forward(self, tensors: Sequence[Tensor]) -> list[tuple[Parts, Parts]]:
@@ -231,21 +227,6 @@ class Sweeps:
             add(of_learned, of_parameters)
 
 
-class Method(nn.Module):
-    """A routing with which something is done, so that `functional_call` reaches any method of it.
-
-    No tensor goes in or out: a counter of operations hooks those of every module, which the leaves
-    of a graph within backward cannot bear.
-    """
-
-    def __init__(self, routing: "Routing[Any, Any]") -> None:
-        super().__init__()
-        self.routing = routing
-
-    def forward(self, run: "Callable[[Routing[Any, Any]], None]") -> None:
-        run(self.routing)
-
-
 class Differentiable(torch.autograd.Function):
     """The last state as a function of the tensors of a call."""
 
@@ -263,13 +244,15 @@ class Differentiable(torch.autograd.Function):
             raise RuntimeError(
                 "routing by tiles has first derivatives only: pass backend='reference'"
             )
+        refuse_batched(of_state)
         saved = iter(ctx.saved_tensors)
         tensors = [next(saved) for _ in range(len(ctx.needs_input_grad) - 1)]
         kept = [
             tuple(as_type(kind, [next(saved) for _ in range(count)]) for kind, count in pair)
             for pair in ctx.forms
         ]
-        return (None, *ctx.sweeps.backward(tensors, kept, of_state))
+        with no_autocast(of_state[0].device):
+            return (None, *ctx.sweeps.backward(tensors, kept, of_state))
 
 
 def as_type(kind: type[Parts], tensors: Iterable[Tensor]) -> Parts:

@@ -30,6 +30,17 @@ __all__ = [
     "model_options",
 ]
 
+# Arguments of networks that something else decides.
+OF_DATA = "comes from the data: leave it out"
+OWNED = {
+    "image_size": "comes from the data: take --image-size",
+    "channels": "comes from the data: take --channels",
+    "num_classes": OF_DATA,
+    "class_names": OF_DATA,
+    "routing": "has an option of its own: take --routing",
+    "reconstruct": "has an option of its own: take --reconstruct",
+    "loss_scale": "has an option of its own: take --loss-scale",
+}
 IN_MEMORY = {"auto": None, "yes": True, "no": False}  # the option → the argument of `load_data`
 
 
@@ -130,6 +141,8 @@ def model_options(config: TrainConfig) -> dict[str, Any]:
             option that it does not have.
     """
     chosen = dict(config.model_options or {})
+    if owned := [name for name in chosen if name in OWNED]:
+        raise InputError(f"--model-options has {owned[0]!r}, which {OWNED[owned[0]]}")
     if strange := [name for name in chosen if not takes_argument(config.model, name)]:
         raise InputError(
             f"--model-options has {strange[0]!r}, which {config.model} does not have: "

@@ -40,9 +40,12 @@ def begin_from(folder: Path, data: ImageData) -> Begun:
     """
     saved = load_model(str(folder))  # as a str it may be a name
     if saved.channels != data.channels:
+        advice = f"begin with a network for images of {data.channels}"
+        if saved.channels in (1, 3) and data.channels in (1, 3):
+            advice = f"give --channels {saved.channels}"
         raise InputError(
             f"the network of --init {folder} is for images of {saved.channels} channels, and "
-            f"{data.name} has {data.channels}: give --channels {saved.channels}"
+            f"{data.name} has {data.channels}: {advice}"
         )
     settings = {
         **saved.config,

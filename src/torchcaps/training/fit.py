@@ -35,7 +35,8 @@ def fit(
         The run folder, for `load_model`, and the answers on the held-out images.
 
     Raises:
-        InputError: an option or a file is wrong. TypeError: an option that there is not.
+        InputError: an option or a file is wrong. TypeError: an option that there is not, or data
+            or a model of another type.
         RunStopped: interrupted, or a loss that is not finite; `resume` goes on.
 
     Example:
@@ -49,11 +50,13 @@ def fit(
         >>> result.held_out.accuracy > 0.5
         True
     """
+    check_kinds(data, model)
     named: dict[str, Any] = {} if isinstance(data, TrainTest) else {"data": str(data)}
     if isinstance(model, str):
         named["model"] = model
-    if isinstance(options.get("out"), str):
-        options["out"] = Path(options["out"])
+    for name in ("out", "data_dir", "init"):
+        if isinstance(options.get(name), str):
+            options[name] = Path(options[name])
     config = TrainConfig(**named, **options)
     check_outside(config.out or RUNS, config.data)  # before large data are read
     return train(
@@ -62,3 +65,19 @@ def fit(
         model if isinstance(model, Classifier) else None,
         callbacks=callbacks,
     )
+
+
+def check_kinds(data: object, model: object) -> None:
+    """Raise for data or a model that would be taken for something else."""
+    if not isinstance(data, TrainTest | str | Path):
+        raise TypeError(
+            "data must be a name, a path, or a TrainTest of images to train on and to be judged "
+            f"on, got {type(data).__name__}"
+        )
+    if isinstance(model, type):
+        raise TypeError(f"model must be a network, got the class {model.__name__}: make one of it")
+    if not (model is None or isinstance(model, str | Classifier)):
+        raise TypeError(
+            "model must be a name, or a network that inherits from torchcaps.models.Classifier, "
+            f"got {type(model).__name__}"
+        )

@@ -26,7 +26,13 @@ from torchcaps.training.batch_sampler import BatchSampler
 from torchcaps.training.build import border_brightness, describe_data
 from torchcaps.training.captured_update import does_the_same_at_every_step, has_no_other_code
 from torchcaps.training.config import TrainConfig
-from torchcaps.training.diagnosis import HAS_LEARNED, Diagnosis, diagnose, is_learning
+from torchcaps.training.diagnosis import (
+    HAS_LEARNED,
+    Diagnosis,
+    diagnose,
+    is_learning,
+    named,
+)
 from torchcaps.training.metrics import (
     Evaluation,
     class_figures,
@@ -108,7 +114,7 @@ class ImageClassification(Task[Classifier, ImageBatch]):
             max_rotation=config.max_rotation,
             jitter=config.jitter,
         )
-        return cls(
+        task = cls(
             data,
             config.model,
             validation=config.validation,
@@ -116,6 +122,9 @@ class ImageClassification(Task[Classifier, ImageBatch]):
             balance=config.balance,
             workers=config.workers,
         )
+        if unseen := classes_unseen(task.training):
+            task.remarks.append(unseen)
+        return task
 
     def check_model(self, model: Classifier) -> None:
         """Raise unless the model has a loss for such labels; all have that of one class."""
@@ -321,6 +330,15 @@ class ImageClassification(Task[Classifier, ImageBatch]):
             if "largest class" in accuracies_without_learning(class_counts(self.training)):
                 told.append(f"balanced {measured.balanced_accuracy:.2%}")
         return told
+
+
+def classes_unseen(data: ImageData) -> str:
+    """What to say of classes that no image shows, which cannot be learned; nothing without any."""
+    counts = data.labels.sum(dim=0) if data.multi_label else class_counts(data)
+    unseen = [data.class_names[k] for k in (counts == 0).nonzero()[:, 0].tolist()]
+    if not unseen:
+        return ""
+    return f"no training image shows {named(unseen)}: what nothing shows cannot be learned"
 
 
 def class_counts(data: ImageData) -> Tensor:

@@ -27,7 +27,7 @@ from torchcaps.training.multi_label import MultiLabelClassification
 from torchcaps.training.progress import TrainingProgress, say
 from torchcaps.training.read_ahead import is_lost_reader
 from torchcaps.training.run import OtherModel, Run, apply_settings
-from torchcaps.training.run_folder import RunFolder
+from torchcaps.training.run_folder import RunFolder, with_whole_paths
 from torchcaps.training.task import HeldOut, Model, Task
 from torchcaps.training.tracker import open_tracker
 
@@ -154,9 +154,10 @@ def train(
 
 def resume(
     path: Path,
-    data: TrainTest | None = None,
+    data: TrainTest | str | Path | None = None,
     model: Classifier | None = None,
     *,
+    data_dir: Path | None = None,
     epochs: int | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> RunResult:
@@ -167,7 +168,9 @@ def resume(
 
     Args:
         path: the run folder, or one checkpoint file in its folder `checkpoints`.
-        data, model: the labelled images, and the model, where the run was given some.
+        data, model: the labelled images, and the model, where the run was given some; or where the
+            images lie now that the run began with.
+        data_dir: where the files of mnist or fashion-mnist lie now.
         epochs: of the whole run, where it is to be longer than it was. The learning rate goes on
             where the longer run's schedule is by then: on a cosine it rises again.
         callbacks: called while it trains.
@@ -177,8 +180,13 @@ def resume(
         RunStopped: as in `train`.
     """
     config = config_of_run(Path(path), epochs)
+    if data_dir is not None:
+        config = dataclasses.replace(config, data_dir=data_dir)
+    if isinstance(data, str | Path):
+        config = with_whole_paths(dataclasses.replace(config, data=str(data)))
     with torch.random.fork_rng():
-        task, model = images_and_model(config, data, model)
+        images = data if isinstance(data, TrainTest) else data_of_run(config)
+        task, model = images_and_model(config, images, model)
         run = Run(task.fitted(config), task, model, callbacks=callbacks, resume_by=COMMAND)
         try:
             return image_result(run_to_the_end(run, Path(path)), task)
@@ -187,6 +195,22 @@ def resume(
                 f"{run.folder.checkpoints} holds the checkpoints of another model than "
                 f"{run.folder.config} describes: bring back the file that the run began with"
             ) from error
+
+
+def data_of_run(config: TrainConfig) -> TrainTest:
+    """The images that the config of a run names.
+
+    Raises:
+        InputError: they cannot be had; with the file that names them.
+    """
+    try:
+        return load_data_of(config)
+    except InputError as error:
+        assert config.out is not None
+        raise InputError(
+            f"the data of {RunFolder(config.out).config} cannot be had ({error}): say with --data "
+            "where they lie now"
+        ) from error
 
 
 def images_and_model(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from torchcaps.data import ImageData
 from torchcaps.models import Classifier
+from torchcaps.models.images_at_once import images_at_once
 
 __all__ = [
     "Evaluation",
@@ -225,7 +226,7 @@ def evaluate(
     model: Classifier,
     data: ImageData,
     *,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     autocast: AbstractContextManager[object] | None = None,
     watch: Callable[[Sequence[Tensor]], Iterable[Tensor]] = iter,
 ) -> Evaluation:
@@ -234,11 +235,14 @@ def evaluate(
     Args:
         model: on the device to use.
         data: labelled images of the model's shape.
-        batch_size: images at once; has no effect on the result but rounding.
+        batch_size: images at once; has no effect on the result but rounding. Default:
+            `images_at_once`.
         autocast: a context for the forward pass.
         watch: goes through the batches, for a progress bar.
     """
     device = next(model.parameters()).device
+    if batch_size is None:
+        batch_size = images_at_once(data.image_size)
     was_training = model.training
     model.eval()
     activations, losses, classification = [], 0.0, 0.0

@@ -65,7 +65,7 @@ class TrainingProgress:
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""
-        self.console.print(text, markup=False)
+        self.console.print(visible(text), markup=False)
 
     def epoch(self, line: str) -> None:
         """Print the line of an epoch."""
@@ -132,8 +132,21 @@ def _said_in_lines(total: int, noun: str) -> Callable[[int], None]:
 def say(line: str) -> None:
     """Print a line, as far as that can be done."""
     display = Display(sys.stdout)
-    display.write(f"{line}\n")
+    display.write(f"{visible(line)}\n")
     display.flush()
+
+
+def visible(text: str) -> str:
+    """Lines whose control characters, which a name may hold, are shown and not obeyed.
+
+    Example:
+        >>> visible("a name\x1b[31m, two\nlines")
+        'a name\\x1b[31m, two\nlines'
+    """
+    return "".join(
+        letter if letter.isprintable() or letter == "\n" else f"\\x{ord(letter):02x}"
+        for letter in text
+    )
 
 
 class Display:

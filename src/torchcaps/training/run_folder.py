@@ -1,6 +1,7 @@
 """The folder of a training run: what lies where in it."""
 
 import csv
+import dataclasses
 import datetime
 import io
 import os
@@ -18,12 +19,24 @@ import torch
 import torchcaps
 from torchcaps.data import dataset_names
 from torchcaps.errors import InputError
-from torchcaps.storage import as_utf8, one_at_a_time, read_json, write_json, write_text
+from torchcaps.storage import (
+    as_utf8,
+    one_at_a_time,
+    read_json,
+    short_name,
+    write_json,
+    write_text,
+)
 from torchcaps.training.config import TrainConfig, config_to_dict
 
-__all__ = ["RUNS", "RunFolder", "check_outside", "describe_machine"]
+__all__ = ["RUNS", "RunFolder", "check_outside", "describe_machine", "with_whole_paths"]
 
 RUNS = Path("runs")  # in which a run lies that is not told where
+# What a run writes, config.json apart.
+WRITTEN = (
+    "run.json", "metrics.csv", "result.json", "model", "checkpoints", "explorer.html",
+    "learning_curves.png", "confusion.png", "mistakes.png", "reconstructions.png",
+)  # fmt: skip
 
 
 class RunFolder:
@@ -54,7 +67,7 @@ class RunFolder:
         path = config.out
         if path is None:
             now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-            path = RUNS / f"{name}-{now}-{os.getpid()}"
+            path = RUNS / f"{short_name(name)}-{now}-{os.getpid()}"
         folder = cls(path)
         if as_utf8(str(path)) != str(path):
             raise InputError(
@@ -71,9 +84,19 @@ class RunFolder:
                     f"{path} already holds a run: continue it with --resume {path}, "
                     "or name another folder with --out"
                 )
+            folder.check_empty()
             folder.tidy()
-            write_json(folder.config, config_to_dict(config))
+            write_json(folder.config, config_to_dict(with_whole_paths(config)))
         return folder
+
+    def check_empty(self) -> None:
+        """Raise where a new run would replace files that another run, or somebody, left here."""
+        for name in WRITTEN:
+            if os.path.lexists(self.path / name):
+                raise InputError(
+                    f"{self.path} holds {name} already, and a run would write its own there: name "
+                    "another folder with --out, or move it away"
+                )
 
     def tidy(self) -> None:
         """Remove the temporary files that a kill left behind."""
@@ -126,6 +149,21 @@ class RunFolder:
         writer.writeheader()
         writer.writerows(history)
         write_text(self.metrics, text.getvalue())
+
+
+def with_whole_paths(config: TrainConfig) -> TrainConfig:
+    """The config with paths that are the same from any working folder."""
+
+    def whole(path: Path | None) -> Path | None:
+        there = path is not None and os.path.lexists(path)
+        return Path(os.path.abspath(path)) if path is not None and there else path
+
+    data = config.data
+    if data not in dataset_names() and os.path.lexists(os.path.expanduser(data)):
+        data = os.path.abspath(os.path.expanduser(data))
+    return dataclasses.replace(
+        config, data=data, data_dir=whole(config.data_dir), init=whole(config.init)
+    )
 
 
 def check_outside(path: Path, data: str) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from torchcaps.kernels.autograd import refuse_batched
 from torchcaps.kernels.cpu_threads import on_all_threads
 from torchcaps.kernels.cpu_vectors import Lanes
 from torchcaps.kernels.sweeps_cpu.form import SOFTMAX, Form
@@ -93,6 +94,7 @@ class Sums(torch.autograd.Function):
             raise RuntimeError(
                 "the CPU routing kernel has first derivatives only: pass backend='reference'"
             )
+        refuse_batched(upstream)
         tensors, sums = ctx.saved_tensors[:6], ctx.saved_tensors[6:]
         call = Call(ctx.form, ctx.coupling, *tensors)
         return None, None, None, *call.backward(upstream, ctx.through, *sums)

@@ -1,0 +1,288 @@
+"""A call of a routing depends on nothing that happens to it meanwhile, or after."""
+
+import sys
+import threading
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from torchcaps import Capsules, ClusterCaps, ConvCaps, DenseCaps, create_model, create_routing
+from torchcaps.layers import InterestCaps
+from torchcaps.routing import ROUTINGS
+from torchcaps.routing.module_copy import module_copy
+from torchcaps.votes import LinearVotes
+
+# With parameters of its own, and a backward that forms votes anew.
+LEARNERS = ["em", "heinsen2022", "attention", "variational"]
+BY_TILES = sorted(name for name, routing in ROUTINGS.items() if routing.by_tiles)
+THREADS, CALLS = 4, 12
+
+
+@pytest.fixture
+def eager_threads():
+    """Threads that take turns as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def in_threads(work):
+    """What each thread gives for its number, `CALLS` times; the first error that any met."""
+    found, errors = {}, []
+
+    def run(k):
+        try:
+            found[k] = [work(k) for _ in range(CALLS)]
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(k,)) for k in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+    return found
+
+
+# --- threads that share a network
+@pytest.mark.usefixtures("eager_threads")
+def test_threads_may_share_layers_that_are_routed_at_the_same_time():
+    torch.manual_seed(0)
+    model = create_model(
+        "attention_capsnet", image_size=16, channels=1, num_classes=3, widths=(4, 8),
+        blocks=(1, 1), types=2, dim=4, concurrent=True,
+        routing={"name": "attention", "iterations": 3},
+    ).eval()  # fmt: skip
+    images = torch.rand(THREADS, 1, 1, 16, 16)
+    with torch.no_grad():
+        alone = [model(image).activation for image in images]
+
+        def work(k):
+            with torch.no_grad():
+                return model(images[k]).activation
+
+        for k, results in in_threads(work).items():
+            for result in results:
+                assert torch.equal(result, alone[k])
+    for layer in model.modules():
+        if hasattr(layer, "routing"):
+            assert (layer.routing.iterations, layer.routing.backend) == (3, "auto")
+
+
+@pytest.mark.usefixtures("eager_threads")
+@pytest.mark.parametrize("name", LEARNERS)
+def test_threads_may_take_gradients_of_one_routing(name):
+    torch.manual_seed(0)
+    layer = DenseCaps(12, 4, 3, 4, routing=name).eval()
+    layer.routing.backend = "tiles"
+    inputs = torch.randn(THREADS, 2, 12, 4)
+
+    def work(k):
+        x = inputs[k].clone().requires_grad_()
+        return torch.autograd.grad(layer(x).pose.square().sum(), x)[0]
+
+    alone = [work(k) for k in range(THREADS)]
+    for k, results in in_threads(work).items():
+        for result in results:
+            assert torch.equal(result, alone[k])
+    assert all(type(p) is nn.Parameter for p in layer.parameters())
+
+
+@pytest.mark.usefixtures("eager_threads")
+@pytest.mark.parametrize("name", LEARNERS)
+def test_threads_may_share_a_routing_in_half_precision(name):
+    torch.manual_seed(0)
+    layer = DenseCaps(12, 4, 3, 4, routing=name).eval().bfloat16()
+    x = torch.randn(2, 12, 4).bfloat16()
+    with torch.no_grad():
+        alone = layer(x).pose
+
+        def work(_):
+            with torch.no_grad():
+                return layer(x).pose
+
+        for results in in_threads(work).values():
+            assert all(torch.equal(result, alone) for result in results)
+    assert all(type(p) is nn.Parameter for p in layer.parameters())
+
+
+def test_a_copy_shares_the_tensors_and_nothing_else():
+    routing: Any = create_routing("attention").build(6, 4, 3, 4)
+    bias = routing.head.bias
+    same = module_copy(routing, {bias: bias.detach() + 1})
+    assert same.norm.weight is routing.norm.weight
+    assert same.head.bias is not bias
+    same.iterations = 7
+    same.norm = nn.Identity()
+    assert routing.iterations == 3
+    assert isinstance(routing.norm, nn.LayerNorm)
+    assert routing.head.bias is bias
+
+
+# --- options that change after a call
+@pytest.mark.parametrize("name", BY_TILES)
+def test_gradients_are_of_the_options_at_the_call(name):
+    gradients = {}
+    for backend in ("reference", "tiles"):
+        torch.manual_seed(0)
+        layer = DenseCaps(9, 4, 3, 4, routing=name).double()
+        layer.routing.backend = backend
+        x = torch.randn(2, 9, 4, dtype=torch.float64, requires_grad=True)
+        first = layer(x).pose
+        if layer.routing.iterations == 1:
+            pytest.skip("it goes over the votes once")
+        layer.routing.iterations = 1
+        second = layer(x).pose
+        (gradients[backend],) = torch.autograd.grad((first - second).square().sum(), x)
+    reference = gradients["reference"]
+    assert (gradients["tiles"] - reference).abs().max() <= 1e-9 * reference.abs().max()
+
+
+# --- contexts of backward
+@pytest.mark.parametrize("name", ["em", "heinsen2019", "dynamic", "kde", "variational"])
+def test_backward_within_autocast_is_not_in_half_precision(name):
+    gradients: list[torch.Tensor] = []
+    for within in (False, True):
+        torch.manual_seed(0)
+        pose, weight = torch.randn(4, 9, 4), torch.randn(9, 3, 4, 4)
+        routing = create_routing(name).build(9, 4, 3, 4)
+        routing.backend = "tiles"
+        pose.requires_grad_()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=within):
+            out = routing(LinearVotes(pose, weight), torch.rand(4, 9)).pose
+            gradients += torch.autograd.grad(out.square().sum(), pose)
+    without, inside = gradients
+    assert torch.allclose(inside, without, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("backend", ["tiles", "cpu"])
+@pytest.mark.parametrize("name", ["em", "attention"])
+def test_many_gradients_at_once_are_refused_in_a_sentence(name, backend):
+    layer = DenseCaps(9, 4, 3, 4, routing=name)
+    layer.routing.backend = backend
+    x = torch.randn(2, 9, 4, requires_grad=True)
+    pose = layer(x).pose
+    each = torch.eye(pose.numel()).view(-1, *pose.shape)
+    with pytest.raises(RuntimeError, match="one gradient at a time, not a batch of them"):
+        torch.autograd.grad(pose, x, each, is_grads_batched=True)
+
+
+# --- constants, in forward mode too
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # torch's own
+@pytest.mark.parametrize("name", ["interests", "dynamic", "em", "attention", "kde", "heinsen2019"])
+def test_what_is_detached_has_no_derivative_in_forward_mode_either(name):
+    torch.manual_seed(0)
+    routing = create_routing({"name": name, "detach": True}).build(6, 4, 3, 4).double()
+    votes = torch.randn(6, 3, 4, dtype=torch.float64)
+    backward = torch.func.jacrev(lambda v: routing(v).pose)(votes)
+    forward = torch.func.jacfwd(lambda v: routing(v).pose)(votes)
+    assert (backward - forward).abs().max() < 1e-12
+    free = create_routing({"name": name, "detach": False}).build(6, 4, 3, 4).double()
+    assert (torch.func.jacfwd(lambda v: free(v).pose)(votes) - forward).abs().max() > 1e-6
+
+
+# --- drawn anew
+@pytest.mark.parametrize("name", sorted(ROUTINGS))
+def test_what_a_routing_learns_is_drawn_anew_by_its_layer(name):
+    with torch.device("meta"):
+        layer = DenseCaps(6, 4, 3, 4, routing=name)
+    layer.to_empty(device="cpu")
+    for tensor in (*layer.parameters(), *layer.buffers()):
+        tensor.data.fill_(77)
+    layer.reset_parameters()
+    assert all((tensor != 77).any() for tensor in (*layer.parameters(), *layer.buffers()))
+    torch.manual_seed(5)
+    built = create_routing(name).build(6, 4, 3, 4)
+    torch.manual_seed(5)
+    layer.routing.reset_parameters()
+    for one, other in zip(built.state_dict().values(), layer.routing.state_dict().values()):
+        assert torch.equal(one, other)
+
+
+def test_all_layers_draw_all_that_they_learn():
+    layers: list[Any] = [
+        ConvCaps(2, 4, 3, 4, 3, routing="em"),
+        ClusterCaps(2, 4, 3, 4, size=5),
+        InterestCaps(4, 2, maps="interest", routing="attention"),
+    ]
+    for layer in layers:
+        for parameter in layer.parameters():
+            parameter.data.fill_(77)
+        layer.reset_parameters()
+        assert all((parameter != 77).any() for parameter in layer.parameters())
+
+
+# --- parents that nothing comes to, and that are not there
+@pytest.mark.parametrize("backend", ["reference", "tiles", "cpu"])
+def test_a_sample_without_children_gives_no_nan_without_a_mass_floor(backend):
+    torch.manual_seed(0)
+    options = {"name": "em", "mass_floor": 0, "first_coupling": "whole", "variance_floor": 1e-12}
+    layer = DenseCaps(4, 3, 2, 3, routing=options)
+    layer.routing.backend = backend
+    mask = torch.tensor([[True] * 4, [False] * 4])
+    found = layer(Capsules(torch.randn(2, 4, 3), torch.rand(2, 4)), mask)
+    assert found.pose.isfinite().all()
+    found.pose[0].sum().backward()
+    assert layer.weight.grad.isfinite().all()
+    assert layer.weight.grad.abs().max() > 0
+
+
+def test_em_counts_interests_that_a_user_does_not_have():
+    with pytest.raises(ValueError, match="or EM with a final_lambda"):
+        InterestCaps(5, 4, maps="interest", number="log2(1+n)", routing="em")
+    torch.manual_seed(0)
+    routing = {"name": "em", "final_lambda": 0.3}
+    large = InterestCaps(5, 4, maps="interest", number="log2(1+n)", routing=routing).double()
+    small = InterestCaps(5, 2, maps="interest", number="log2(1+n)", routing=routing).double()
+    small.weight.data = large.weight.data[:, :2]
+    items, lengths = torch.randn(3, 3, 5, dtype=torch.float64), torch.tensor([3, 3, 3])
+    assert torch.allclose(large(items, lengths)[:, :2], small(items, lengths), atol=1e-12)
+
+
+# --- sizes
+@pytest.mark.parametrize("size", [1.0, 1e4, 1e6, 4e6, 1e8, 1e9])
+def test_heinsens_shared_credit_is_not_free_of_scale(size):
+    """β(x) = W x + b of poses of any ordinary size, beside the same in the largest numbers."""
+    torch.manual_seed(0)
+    options = {"name": "heinsen2022", "shared": True}
+    pose = size * torch.randn(2, 6, 4, dtype=torch.float64)
+    layer = DenseCaps(6, 4, 3, 4, routing=options).double()
+    found = layer(pose).pose
+    in_parts: Any = layer.routing
+    x = pose / 6**0.5
+    f = torch.sigmoid((x * in_parts.W_A).sum(-1) + in_parts.B_A).unsqueeze(-1)
+    y, coupling = None, torch.full((2, 6, 3), 1 / 3, dtype=torch.float64)
+    for _ in range(in_parts.iterations):
+        if y is not None:
+            norm = torch.nn.functional.layer_norm(y, (4,))
+            predicted = (norm @ in_parts.G1) * in_parts.G2 + in_parts.B_G2
+            fit = in_parts.W_S * torch.einsum("bip,bjp->bij", pose, predicted) + in_parts.B_S
+            coupling = torch.nn.functional.logsigmoid(fit).softmax(dim=-1)
+        phi = in_parts.beta_use(pose) * f * coupling - in_parts.beta_ign(pose) * f * (1 - coupling)
+        y = torch.einsum("bij,bip->bjp", phi, x)
+        y = (y * in_parts.F1) @ in_parts.F2 + phi.sum(dim=1).unsqueeze(-1) * in_parts.B_F2
+    assert torch.allclose(found, torch.nn.functional.layer_norm(y, (4,)), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", ["reference", "auto"])
+@pytest.mark.parametrize("name", ["dynamic", "variational", "heinsen2019"])
+def test_one_child_of_1e18_beside_small_ones_gives_no_nan(name, backend):
+    options = {"squash": "direction", "scale": 10.0} if name == "dynamic" else {}
+    if name == "heinsen2019":
+        options = {"density": "means"}
+    for seed in range(20):
+        torch.manual_seed(seed)
+        routing = create_routing({"name": name, **options}).build(5, 4, 3, 4)
+        routing.backend = backend
+        votes = torch.randn(2, 5, 3, 4)
+        votes[:, 0] *= 4e18
+        votes[:, 1:] *= 1e-3
+        votes.requires_grad_()
+        out = routing(votes)
+        (gradient,) = torch.autograd.grad(out.activation.sum() + out.pose.sum(), votes)
+        assert gradient.isfinite().all(), seed
