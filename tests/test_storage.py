@@ -141,3 +141,11 @@ def test_an_error_names_the_file_that_was_to_be_written(tmp_path):
     with pytest.raises(FileNotFoundError) as caught:
         write_text(tmp_path / "gone" / "a.txt", "x")
     assert caught.value.filename == str(tmp_path / "gone" / "a.txt")
+
+
+def test_a_file_that_is_replaced_keeps_its_mode(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    path.chmod(0o600)
+    write_text(path, "new")
+    assert path.stat().st_mode & 0o777 == 0o600

@@ -4,7 +4,7 @@ import os
 from collections.abc import MutableMapping
 from pathlib import Path
 
-__all__ = ["cores_of_container", "describe_threads", "set_threads", "wait_briefly"]
+__all__ = ["CGROUP", "cores_of_container", "describe_threads", "set_threads", "wait_briefly"]
 
 SPINS = 30_000  # some ms or less, by the processor; OpenMP's own is ten times as many
 CGROUP = Path("/sys/fs/cgroup")

@@ -744,3 +744,19 @@ def test_an_idx_header_of_no_images_but_endless_sides(tmp_path):
     (tmp_path / "images-idx3-ubyte").write_bytes(header)
     with pytest.raises(InputError, match="images-idx3-ubyte holds no pixels"):
         read_idx(tmp_path / "images-idx3-ubyte", axes=3)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "limit"),
+    [
+        ("memory.max", "1000000\n", 1_000_000),
+        ("memory.max", "max\n", None),
+        ("memory/memory.limit_in_bytes", "2000000\n", 2_000_000),
+        ("cpu.max", "max\n", None),
+    ],
+)
+def test_a_container_has_the_memory_that_it_may_use(tmp_path, file, text, limit):
+    path = tmp_path / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    assert memory_check.memory_of_container(tmp_path) == limit

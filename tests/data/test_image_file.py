@@ -111,12 +111,14 @@ def test_exif_orientation_is_applied(tmp_path, suffix, compression):
     assert pixels[0, :, :6].max() < 50
 
 
-@pytest.mark.parametrize("orientation", [0, 1, 5, 8, 9])
-def test_the_shape_told_beforehand_is_that_of_the_pixels(tmp_path, orientation):
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+@pytest.mark.parametrize("orientation", range(10))
+def test_the_shape_told_beforehand_is_that_of_the_pixels(tmp_path, orientation, suffix):
     exif = Image.Exif()
     exif[0x0112] = orientation  # 0 and 9 mean nothing
-    Image.new("L", (8, 16)).save(tmp_path / "a.jpg", exif=exif)
-    assert image_shape(tmp_path / "a.jpg") == read_image(tmp_path / "a.jpg").shape
+    path = tmp_path / f"a.{suffix}"
+    Image.new("L", (8, 16)).save(path, exif=exif)
+    assert image_shape(path) == read_image(path).shape
 
 
 def test_one_bit_and_cmyk(tmp_path):

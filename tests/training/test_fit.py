@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from tests.small_runs import NAMES, tiny_config, tiny_data
 from torchcaps.cli import main
 from torchcaps.errors import InputError
-from torchcaps.models import CapsNet, ImageCapsNet, create_model, load_model
+from torchcaps.models import BaselineCNN, CapsNet, ImageCapsNet, create_model, load_model
 from torchcaps.routing import DynamicRouting
 from torchcaps.training.best_weights import best_epoch
 from torchcaps.training.callback import Callback
@@ -247,3 +248,19 @@ def test_a_gradient_that_is_clipped_to_nothing_moves_nothing(tmp_path):
         assert task.score == "validation_accuracy"
     assert moved[1e-14] < 1e-6
     assert moved[None] > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("data", "model", "message"),
+    [
+        (tiny_data().train, None, "data must be a name, a path, or a TrainTest"),
+        (tuple(tiny_data()), None, "got tuple"),
+        (tiny_data(), nn.Linear(2, 3), "inherits from torchcaps.models.Classifier, got Linear"),
+        (tiny_data(), 5, "got int"),
+        (tiny_data(), BaselineCNN, "got the class BaselineCNN: make one of it"),
+    ],
+)
+def test_nothing_is_taken_for_something_else(data, model, message, tmp_path):
+    with pytest.raises(TypeError, match=message):
+        fit(data, model, out=tmp_path / "run", epochs=1)
+    assert not (tmp_path / "run").exists()

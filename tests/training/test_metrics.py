@@ -7,6 +7,7 @@ import torch
 
 from tests.small_runs import tiny_data
 from torchcaps.models import create_model
+from torchcaps.training import metrics
 from torchcaps.training.metrics import (
     Evaluation,
     agreement_z,
@@ -197,3 +198,15 @@ class TestEvaluate:
         first, second = (evaluate(model, self.data).activation for _ in range(2))
         assert torch.equal(first, second)
         assert model.training is training
+
+
+def test_large_images_are_shown_a_few_at_a_time(monkeypatch):
+    """As many as `images_at_once` says of their size, unless somebody says how many."""
+    asked: list[int] = []
+    model = create_model("capsnet_small", image_size=(17, 17), channels=1, num_classes=3)
+    model.register_forward_pre_hook(lambda _, arguments: asked.append(len(arguments[0])))
+    data = tiny_data().test  # 24 images
+    monkeypatch.setattr(metrics, "images_at_once", {(17, 17): 10}.__getitem__)
+    evaluate(model, data)
+    evaluate(model, data, batch_size=20)
+    assert asked == [10, 10, 4, 20, 4]

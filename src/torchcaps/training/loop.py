@@ -310,9 +310,11 @@ def locked_to_the_end(run: Run, path: Path | None) -> TaskResult:
     except BrokenPipeError:  # of our output, not of the folder
         raise
     except (OSError, SafetensorError) as error:
+        saved = any(run.folder.checkpoints.glob("step-*.json"))
         raise RunStopped(
-            f"the folder {run.folder.path} cannot be written ({error}); its last checkpoint is "
-            f"whole: see to the disk, then go on with: {run.how_to_resume}",
+            f"the folder {run.folder.path} cannot be written ({error})"
+            f"{'; its last checkpoint is whole' if saved else ', and nothing is saved yet'}: see "
+            f"to the disk, then go on with: {run.how_to_resume}",
             exit_code=1,
         ) from error
 
