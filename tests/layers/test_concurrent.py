@@ -82,3 +82,19 @@ def test_mistakes() -> None:
         route_concurrently([DenseCaps(6, 4, 5, 8)], pose)
     with pytest.raises(TypeError, match="got Linear with NoneType"):
         route_concurrently([nn.Linear(4, 4)], pose)
+
+
+def test_it_compiles_into_one_graph_and_leaves_the_layers_as_they_were():
+    layers = nn.ModuleList(
+        [DenseCaps(6, 4, 5, 8, "attention"), DenseCaps(5, 8, 3, 4, "attention")]
+    ).eval()
+    x = torch.randn(2, 6, 4)
+    alone = route_concurrently(list(layers), x, 3)
+    compiled = torch.compile(
+        lambda pose: route_concurrently(list(layers), pose, 3), backend="eager", fullgraph=True
+    )
+    for one, other in zip(compiled(x), alone):
+        assert torch.allclose(one.pose, other.pose, atol=1e-6)
+    assert [(layer.routing.iterations, layer.routing.backend) for layer in layers] == [
+        (3, "auto")
+    ] * 2

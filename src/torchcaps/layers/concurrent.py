@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from torchcaps.routing.attention import AttentionRouting
@@ -71,9 +72,26 @@ def step(
     """One iteration of a layer: its capsules, and their poses as its routing has them."""
     routing = layer.routing
     assert isinstance(routing, AttentionRouting)
+    if torch.compiler.is_compiling():  # by one thread; and it does not follow the copies
+        return step_in_place(layer, routing, capsules, pose)
     once = routing.one_step(pose)
     same = module_copy(layer)  # other threads may route by the layer itself
     same.routing = once
     result: Capsules = same(capsules)
     assert once.stepped is not None
     return result, once.stepped[-1]
+
+
+def step_in_place(
+    layer: nn.Module, routing: AttentionRouting, capsules: Capsules | Tensor, pose: Tensor | None
+) -> tuple[Capsules, Tensor]:
+    """The same by the layer itself, whose routing is then what it was."""
+    before = routing.iterations, routing.backend
+    routing.iterations, routing.backend = 1, "reference"
+    routing.previous, routing.stepped = pose, []
+    try:
+        result: Capsules = layer(capsules)
+        return result, routing.stepped[-1]
+    finally:
+        routing.iterations, routing.backend = before
+        routing.previous = routing.stepped = None
