@@ -146,9 +146,8 @@ def of_ordinary_size(s: Tensor, ordinary: float = 1e6) -> Tensor:
     size (but for its ε, which is nothing beside 1e6), takes without overflow.
 
     Example:
-        >>> of_ordinary_size(torch.tensor([[1.0, 2.0], [1e30, 2e30]]))
-        tensor([[1.e+00, 2.e+00],
-                [5.e+05, 1.e+06]])
+        >>> of_ordinary_size(torch.tensor([[1.0, 2.0], [1e30, 2e30]])).tolist()
+        [[1.0, 2.0], [500000.0, 1000000.0]]
     """
     size = s.detach().abs().amax(dim=-1, keepdim=True)
     return s / torch.where(size > ordinary, size / ordinary, torch.ones_like(size))

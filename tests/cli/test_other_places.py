@@ -236,6 +236,7 @@ def test_images_that_are_no_numbers_are_refused(run, value):
 
 # --- values of another world
 def test_odd_values_are_answered_in_a_sentence(torchcaps, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     Image.new("L", (17, 17), 100).save(tmp_path / "one.png")
     large = ("--batch-size", "10000000000000000000")
     for words in (("predict", run, tmp_path / "one.png", *large), ("eval", run, *large)):

@@ -290,13 +290,18 @@ def test_networks_are_judged_at_the_level_where_both_come_so_far(tmp_path):
         tmp_path, affine.SCALES["cpu"], rows, lambda one: answers[one["cell"], one["seed"]]
     )
     found = affine_report.judged_differences(results)
-    assert [one.first for one in found] == [
-        f"{network}, {when},"
+    uniform, best = "CapsNet, uniform coupling (r = 1)", "CapsNet, r = 3"
+    assert [(one.first, one.second) for one in found] == [
+        (f"{first}, {when},", second)
         for when in ("at the level", "after the last epoch")
-        for network in ("CNN", "CapsNet, uniform coupling (r = 1)")
-    ]  # fmt: skip
-    assert [one.estimate.seeds for one in found] == [5, 6, 6, 6]
-    assert [one.published for one in found] == [pytest.approx(0.13), None, None, None]
+        for first, second in (
+            ("CNN", "CapsNet, r = 3"),
+            (uniform, "CapsNet, r = 3"),
+            ("CNN", uniform),
+        )
+    ]
+    assert [one.estimate.seeds for one in found] == [5, 6, 5, 6, 6, 6]
+    assert [one.published for one in found] == [pytest.approx(0.13), *5 * [None]]
     ours, theirs = (
         np.mean([answers[name, s]["matched_wrong"] for s in range(1, 6)]) for name in ("cnn", "r3")
     )
@@ -304,4 +309,4 @@ def test_networks_are_judged_at_the_level_where_both_come_so_far(tmp_path):
     for own in rows:
         if own["cell"] == "cnn":
             own["matched_look"] = None
-    assert len(affine_report.judged_differences(results)) == 3
+    assert len(affine_report.judged_differences(results)) == 4

@@ -51,6 +51,8 @@ class ClassCaps(nn.Module):
 
     coordinates: Tensor
 
+    is_built = False  # after the constructor, which draws what is learned itself
+
     def __init__(
         self,
         in_types: int,
@@ -86,7 +88,8 @@ class ClassCaps(nn.Module):
             raise ValueError(f"poses of {out_dim} components have no place for two coordinates")
         self.register_buffer("coordinates", self.added_to_votes(), persistent=False)
         self.register_load_state_dict_post_hook(restore_coordinates)  # type: ignore[no-untyped-call]
-        draw_weight(self.weight, self.form)
+        self.reset_parameters()
+        self.is_built = True
 
     if TYPE_CHECKING:
 
@@ -106,7 +109,8 @@ class ClassCaps(nn.Module):
         or are to be (`to_empty`)."""
         draw_weight(self.weight, self.form)
         restore_coordinates(self)
-        self.routing.reset_parameters()
+        if self.is_built:  # else it has just been drawn
+            self.routing.reset_parameters()
 
     def votes(self, capsules: Capsules | Tensor) -> WeightedVotes:
         """The votes `[..., T·H·W, J, D]` that `forward` routes."""

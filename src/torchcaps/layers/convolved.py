@@ -53,6 +53,8 @@ class ConvolvedCaps(nn.Module):
 
     transposed: ClassVar[bool] = False
 
+    is_built = False  # after the constructor, which draws what is learned itself
+
     def __init__(
         self,
         in_types: int,
@@ -89,7 +91,8 @@ class ConvolvedCaps(nn.Module):
             torch.empty(kinds, out_types, out_dim, in_dim, *self.kernel_size)
         )
         self.bias = nn.Parameter(torch.zeros(in_types, out_types, out_dim)) if bias else None
-        self.draw_weights()
+        self.reset_parameters()
+        self.is_built = True
 
     if TYPE_CHECKING:
 
@@ -98,7 +101,8 @@ class ConvolvedCaps(nn.Module):
     def reset_parameters(self) -> None:
         """Draw the weights anew, and what the routing learns."""
         self.draw_weights()
-        self.routing.reset_parameters()
+        if self.is_built:  # else it has just been drawn
+            self.routing.reset_parameters()
 
     def draw_weights(self) -> None:
         """Those of the votes, whose components are then about as large as of poses."""

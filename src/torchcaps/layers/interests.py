@@ -61,6 +61,8 @@ class InterestCaps(nn.Module):
         (torch.Size([2, 4, 16]), tensor([4, 2]))
     """
 
+    is_built = False  # after the constructor, which draws what is learned itself
+
     def __init__(
         self,
         dim: int,
@@ -97,7 +99,8 @@ class InterestCaps(nn.Module):
             "position": (length or 1, interests, out_dim, dim),
         }[maps]
         self.weight = nn.Parameter(torch.empty(shape))
-        self.draw_weights()
+        self.reset_parameters()
+        self.is_built = True
 
     if TYPE_CHECKING:
 
@@ -134,7 +137,8 @@ class InterestCaps(nn.Module):
     def reset_parameters(self) -> None:
         """Draw the weights anew, and what the routing learns."""
         self.draw_weights()
-        self.routing.reset_parameters()
+        if self.is_built:  # else it has just been drawn
+            self.routing.reset_parameters()
 
     def draw_weights(self) -> None:
         """Those of the maps."""

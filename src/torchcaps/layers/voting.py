@@ -34,6 +34,8 @@ class VotingLayer(nn.Module):
         bias: `[J, D]` or None.
     """
 
+    is_built = False  # after the constructor, which draws what is learned itself
+
     def __init__(
         self,
         sizes: tuple[int, int, int, int],
@@ -61,12 +63,14 @@ class VotingLayer(nn.Module):
         else:
             self.weight = nn.Parameter(torch.empty(self.form.weight_shape(*sizes)))
         self.bias = nn.Parameter(torch.zeros(sizes[2:])) if bias else None
-        self.draw_weights()
+        self.reset_parameters()
+        self.is_built = True
 
     def reset_parameters(self) -> None:
         """Draw the weights anew, and what the routing learns."""
         self.draw_weights()
-        self.routing.reset_parameters()
+        if self.is_built:  # else it has just been drawn
+            self.routing.reset_parameters()
 
     def draw_weights(self) -> None:
         """Those of the votes."""

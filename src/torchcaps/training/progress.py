@@ -140,8 +140,8 @@ def visible(text: str) -> str:
     """Lines whose control characters, which a name may hold, are shown and not obeyed.
 
     Example:
-        >>> visible("a name\x1b[31m, two\nlines")
-        'a name\\x1b[31m, two\nlines'
+        >>> visible("a name" + chr(27) + "[31m")
+        'a name\\\\x1b[31m'
     """
     return "".join(
         letter if letter.isprintable() or letter == "\n" else f"\\x{ord(letter):02x}"

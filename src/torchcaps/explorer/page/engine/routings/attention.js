@@ -9,7 +9,7 @@ import { agreement, clamp, logistic, softmax, weightedSums } from "../math.js";
 export const attention = { couple, gather, settle, score };
 
 const EPSILON = 1e-5; // beside a variance
-const ORDINARY = 1e6; // beyond which sums are first brought to unit size
+const ORDINARY = 1e6; // the size to which larger sums are first brought
 const LARGEST = 1.7e38; // half the largest number of float32
 
 /** c_i = softmax(b_i): every input attends to the outputs. */
@@ -41,7 +41,7 @@ function normalised(s, D, weight, bias) {
   for (let row = 0; row < s.length; row += D) {
     const numbers = Float64Array.from(s.subarray(row, row + D));
     const size = numbers.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
-    if (size > ORDINARY) for (let d = 0; d < D; d++) numbers[d] /= size;
+    if (size > ORDINARY) for (let d = 0; d < D; d++) numbers[d] *= ORDINARY / size;
     const mean = numbers.reduce((sum, x) => sum + x, 0) / D;
     const variance = numbers.reduce((sum, x) => sum + (x - mean) ** 2, 0) / D;
     const deviation = Math.sqrt(variance + EPSILON);
