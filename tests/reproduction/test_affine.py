@@ -294,11 +294,7 @@ def test_networks_are_judged_at_the_level_where_both_come_so_far(tmp_path):
     assert [(one.first, one.second) for one in found] == [
         (f"{first}, {when},", second)
         for when in ("at the level", "after the last epoch")
-        for first, second in (
-            ("CNN", "CapsNet, r = 3"),
-            (uniform, "CapsNet, r = 3"),
-            ("CNN", uniform),
-        )
+        for first, second in (("CNN", best), (uniform, best), ("CNN", uniform))
     ]
     assert [one.estimate.seeds for one in found] == [5, 6, 5, 6, 6, 6]
     assert [one.published for one in found] == [pytest.approx(0.13), *5 * [None]]
