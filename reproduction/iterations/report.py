@@ -21,7 +21,13 @@ from reproduction.harness.tuning import trial_part
 from reproduction.harness.verdict import Judgement
 from reproduction.iterations import verdicts
 from reproduction.iterations.figures import draw_coupling, draw_errors, draw_matrix
-from reproduction.iterations.verdicts import BEST, best_at_three, deciding, overfitting
+from reproduction.iterations.verdicts import (
+    BEST,
+    at_chance_of,
+    best_at_three,
+    deciding,
+    overfitting,
+)
 
 __all__ = ["RANDOM", "judged_by_kind", "report", "slim"]
 
@@ -71,7 +77,9 @@ def report(results: Results) -> Report:
         *budget_part({label: results.of(name) for name, label in labels.items()}, results.scale),
         *trial_part(results, labels),
     ]
-    found = findings(errors, of_r, [claim.answer for claim in claims], on_mnist(results))
+    at_chance = {r: at_chance_of(kinds[str(r)]) for r in of_r}
+    answers = [claim.answer for claim in claims]
+    found = findings(errors, of_r, answers, on_mnist(results), at_chance)
     return Report(figures, "\n\n".join(filter(None, parts)), found)
 
 
@@ -122,8 +130,9 @@ def findings(
     judged: Mapping[int, Judgement],
     answers: Sequence[str],
     mnist: bool,
+    at_chance: Mapping[int, str],
 ) -> list[Finding]:
-    """The two claims."""
+    """The two claims; of each r what is to be said of trainings that have learned nothing."""
     of_r = {kind: spread for kind, spread in errors.items() if kind != RANDOM}
     least = min(of_r, key=lambda kind: of_r[kind].mean)
     return [
@@ -137,20 +146,21 @@ def findings(
         Finding(
             "More iterations overfit",
             "no figure",
-            above_three(judged),
+            above_three(judged, at_chance),
             answers[1],
         ),
     ]
 
 
-def above_three(judged: Mapping[int, Judgement]) -> str:
+def above_three(judged: Mapping[int, Judgement], at_chance: Mapping[int, str]) -> str:
     """The difference of the r that the claim of overfitting is answered by."""
     chosen = deciding(judged)
     if chosen is None:
         return "–"
     more = judged[chosen].difference.estimate
     known = "" if more.seeds == 1 else f" ({interval(more)})"
-    return f"r = {chosen}: error {100 * more.mean:+.2f} points from r = {BEST}{known}"
+    said = f"r = {chosen}: error {100 * more.mean:+.2f} points from r = {BEST}{known}"
+    return said + at_chance.get(chosen, "")
 
 
 def column(rows: Sequence[Row], name: str) -> Summary:
@@ -209,7 +219,7 @@ def routing_table(kinds: Kinds) -> str:
     lines = [
         [
             kind,
-            number(column(rows, "entropy").mean),
+            number(max(0.0, 1 - column(rows, "entropy").mean), 2),
             percent(column(rows, "to_prediction").mean, 1),
             percent(column(rows, "to_prediction_by_length").mean, 1),
             f"{1000 * min(row['seconds_per_step'] for row in rows):.1f}",
@@ -217,7 +227,7 @@ def routing_table(kinds: Kinds) -> str:
         for kind, rows in kinds.items()
     ]
     header = [
-        "r", "entropy of c / log J", "strongest parent is the predicted class, % of input capsules",
-        "the same, by length of pose", "quickest training step, ms",
+        "r", "1 − entropy of c / log J",
+        "strongest parent is the predicted class, % of input capsules", "the same, by length of pose", "quickest training step, ms",
     ]  # fmt: skip
     return table(header, lines)

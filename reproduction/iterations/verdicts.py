@@ -22,7 +22,7 @@ from reproduction.harness.cell import Row
 from reproduction.harness.crossed import over_seeds
 from reproduction.harness.verdict import Difference, Judgement, judge
 
-__all__ = ["BEST", "Claim", "best_at_three", "deciding", "overfitting"]
+__all__ = ["BEST", "Claim", "at_chance_of", "best_at_three", "deciding", "overfitting"]
 
 BEST = 3
 CHANCE = 0.88  # error above which a network of ten classes has learned nothing
@@ -80,7 +80,7 @@ def overfitting(judged: Judged, rows: ByIterations) -> Claim:
     if worse:
         parts.append(
             f"{_named(worse)} err{_s(worse)} more, but without a wider gap between training and "
-            f"held-out loss{_at_chance(rows, worse)}"
+            f"held-out loss{at_chance_of([row for r in worse for row in rows[r]])}"
         )
     if lower:
         parts.append(f"{_named(lower)} err{_s(lower)} less than r = {BEST}")
@@ -145,9 +145,9 @@ def _undecided(judged: Judged) -> str:
     return max(said, default="not decided", key=len)
 
 
-def _at_chance(rows: ByIterations, those: Sequence[int]) -> str:
+def at_chance_of(rows: Sequence[Row]) -> str:
     """How many trainings have learned nothing."""
-    trainings = [row["test_error"] > CHANCE for r in those for row in rows[r]]
+    trainings = [row["test_error"] > CHANCE for row in rows]
     if not any(trainings):
         return ""
     return f" (at chance in {sum(trainings)} of {len(trainings)} trainings)"
