@@ -228,6 +228,7 @@ def routing_table(kinds: Kinds) -> str:
     ]
     header = [
         "r", "1 − entropy of c / log J",
-        "strongest parent is the predicted class, % of input capsules", "the same, by length of pose", "quickest training step, ms",
+        "strongest parent is the predicted class, % of input capsules",
+        "the same, by length of pose", "quickest training step, ms",
     ]  # fmt: skip
     return table(header, lines)
