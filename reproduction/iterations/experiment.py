@@ -124,7 +124,7 @@ SCALES: dict[ScaleName, Scale] = {
         rates=RATES,
     ),
     "few": Scale(
-        150,
+        250,
         10,
         published_training(data="mnist", epochs=100, max_shift=0, validation=0.0),
         images=3000,  # of which trials of learning rates take 1,000
