@@ -83,7 +83,7 @@ class MatchedEvaluation:
     @property
     def evaluations(self) -> list[Mapping[str, Any]]:
         """All of them."""
-        return self.before(1 + len(list(self.folder.glob("*.json"))))
+        return self.before(1 + len(list(self.folder.glob("[0-9]*.json"))))
 
     def shares(self) -> dict[int, float]:
         """The evaluations beside the level, from 1, and the share that each has of what is at it.

@@ -35,7 +35,7 @@ def test_a_run_is_continued_measured_and_repeated_from_any_folder(
     monkeypatch.chdir(tmp_path)
     options = ("--epochs", "1", "--model-options", '{"stem_channels": [4, 8, 8]}')
     assert torchcaps("train", "--data", "pics", *options, "--out", "run").code == 0
-    assert read_train_config(tmp_path / "run").data == str(pictures)
+    assert read_train_config(tmp_path / "run").data == "pics"
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert torchcaps("eval", "../run").code == 0
@@ -267,3 +267,30 @@ def test_classes_that_nothing_shows_are_told(torchcaps, tmp_path):
     )
     assert answer.code == 0
     assert "no training image shows “dodo”" in answer.out
+
+
+def test_a_run_with_several_labels_gets_its_page_again(torchcaps, tmp_path):
+    labels = (np.arange(40)[:, None] >> np.arange(3)) & 1
+    images = np.random.default_rng(0).integers(0, 256, (40, 17, 17), dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", images=images, labels=labels)
+    config = tiny_config(tmp_path / "run", data=str(tmp_path / "a.npz"))
+    assert torchcaps("train", *arguments_of(config)).code == 0
+    for _ in range(2):
+        assert torchcaps("explore", tmp_path / "run", "--no-open").code == 0
+
+
+def test_a_folder_that_was_made_beforehand_may_hold_the_run(torchcaps, trained, tmp_path):
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    config = tiny_config(tmp_path / "run", data=str(trained / "tiny.npz"))
+    assert torchcaps("train", *arguments_of(config)).code == 0
+
+
+def test_a_project_that_is_moved_keeps_its_runs(torchcaps, pictures, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    small = ("--epochs", "1", "--model-options", '{"stem_channels": [4, 8, 8]}')
+    assert torchcaps("train", "--data", "pics", *small, "--out", "run").code == 0
+    (tmp_path / "moved").mkdir()
+    for name in ("pics", "run"):
+        shutil.move(tmp_path / name, tmp_path / "moved" / name)
+    monkeypatch.chdir(tmp_path / "moved")
+    assert torchcaps("eval", "run").code == 0

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 
 from torchcaps import Capsules, ClusterCaps, ConvCaps, DenseCaps, create_model, create_routing
-from torchcaps.layers import InterestCaps
-from torchcaps.routing import ROUTINGS
+from torchcaps.layers import InterestCaps, route_concurrently
+from torchcaps.routing import ROUTINGS, EMRouting
 from torchcaps.routing.module_copy import module_copy
 from torchcaps.votes import LinearVotes
 
@@ -286,3 +287,77 @@ def test_one_child_of_1e18_beside_small_ones_gives_no_nan(name, backend):
         out = routing(votes)
         (gradient,) = torch.autograd.grad(out.activation.sum() + out.pose.sum(), votes)
         assert gradient.isfinite().all(), seed
+
+
+# --- modules that others have changed
+def test_a_copy_of_a_parametrized_module_is_one():
+    torch.manual_seed(0)
+    layer: Any = DenseCaps(6, 4, 3, 4, routing="attention")
+    weight_norm(layer, "weight")
+    weight_norm(layer.routing.head, "weight")
+    x = torch.randn(2, 6, 4)
+    layer.routing.backend = "reference"
+    expected = layer(x)
+    layer.routing.backend = "tiles"
+    assert torch.allclose(layer(x).activation, expected.activation, atol=1e-5)
+    (once,) = route_concurrently([layer], x, 3)
+    assert torch.allclose(once.activation, expected.activation, atol=1e-5)
+    before = layer.routing.head.weight.detach().clone()
+    layer.reset_parameters()  # leaves alone what a parametrization keeps
+    assert torch.equal(layer.routing.head.weight, before)
+
+
+class Counting(EMRouting):
+    """A routing of somebody's own, with a running statistic that it sets anew."""
+
+    seen: torch.Tensor
+
+    def build(self, *sizes: int) -> "Counting":
+        super().build(*sizes)
+        self.register_buffer("seen", torch.zeros(()))
+        return self
+
+    def settle(self, *arguments: Any) -> Any:
+        self.seen = self.seen + 1
+        return super().settle(*arguments)
+
+
+@pytest.mark.parametrize("backend", ["reference", "tiles"])
+@pytest.mark.parametrize("gradients", [False, True])
+def test_a_running_statistic_that_is_set_anew_is_kept(backend, gradients):
+    layer: Any = DenseCaps(6, 4, 3, 4, routing=Counting(3, backend=backend))
+    with torch.set_grad_enabled(gradients):
+        layer(torch.randn(2, 6, 4))
+    assert layer.routing.seen == layer.routing.sweeps
+
+
+def test_hooks_are_called_with_the_layer_itself():
+    layers = nn.ModuleList([DenseCaps(6, 4, 5, 8, "attention"), DenseCaps(5, 8, 3, 4, "attention")])
+    seen: list[nn.Module] = []
+    for layer in layers:
+        layer.register_forward_hook(lambda module, *_: seen.append(module))
+    x = torch.randn(2, 6, 4)
+    found = route_concurrently(list(layers), x, 2)
+    assert seen == [layers[0], layers[1]] * 2
+    plain = [DenseCaps(6, 4, 5, 8, "attention"), DenseCaps(5, 8, 3, 4, "attention")]
+    for layer, other in zip(plain, layers):
+        layer.load_state_dict(other.state_dict())
+    assert torch.equal(found[1].pose, route_concurrently(plain, x, 2)[1].pose)
+
+
+class Wider(EMRouting):
+    """Built for more than it is told."""
+
+    def build(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int) -> "Wider":
+        super().build(in_caps, in_dim, out_caps + 1, out_dim)
+        return self
+
+
+def test_a_routing_is_built_again_for_what_it_was_asked_for():
+    routing = Wider().build(6, 4, 3, 4)
+    routing.reset_parameters()
+    assert routing.beta_a.shape == (4,)
+    routing.beta_a.data.fill_(7)
+    routing.reset_parameters()
+    assert routing.beta_a.shape == (4,)
+    assert not routing.beta_a.any()

@@ -21,7 +21,8 @@ __all__ = ["exit_after", "main"]
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command that the arguments name, and exit as `exit_after` does."""
     wait_briefly()
-    os.environ["MPLBACKEND"] = "agg"  # pictures are files, whatever the shell says of windows
+    if "matplotlib" not in sys.modules:
+        os.environ["MPLBACKEND"] = "agg"  # pictures are files, whatever the shell says of windows
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
         exit_after(lambda: run(words), keep_going=words[:1] == ["train"])

@@ -85,7 +85,7 @@ class Eval:
                 raise InputError(
                     f"{self.checkpoint} does not say what it was trained on: name it with --data"
                 )
-            trained = read_train_config(run.config)
+            trained = run.found_again(read_train_config(run.config))
             name, data_dir = trained.data, data_dir or trained.data_dir
             in_memory = IN_MEMORY[trained.in_memory]
             began_with = run.read_data_facts()["sha256"]
@@ -98,7 +98,7 @@ class Eval:
                 in_memory=in_memory,
             )
         except InputError as error:
-            if self.data is not None:
+            if self.data is not None or os.path.lexists(os.path.expanduser(name)):
                 raise
             raise InputError(
                 f"the data of {self.checkpoint} cannot be had ({error}): say with --data where "

@@ -195,7 +195,10 @@ def train_defaults(arguments: Sequence[str]) -> Train:
             path = expanded("config", Path(value))
     if path is None:
         return Train()
-    values = vars(dataclasses.replace(read_train_config(path), out=None))
+    from torchcaps.training.run_folder import RunFolder
+
+    config = RunFolder(path if path.is_dir() else path.parent).found_again(read_train_config(path))
+    values = vars(dataclasses.replace(config, out=None))
     for name in ("routing", "model_options"):
         if isinstance(values[name], dict):
             values[name] = json.dumps(values[name])

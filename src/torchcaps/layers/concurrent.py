@@ -1,5 +1,6 @@
 """Layers that are routed at the same time, as in inverted dot-product attention."""
 
+import threading
 from collections.abc import Sequence
 
 import torch
@@ -10,6 +11,8 @@ from torchcaps.routing.module_copy import module_copy
 from torchcaps.types import Capsules, check_iterations
 
 __all__ = ["route_concurrently"]
+
+ONE_AT_A_TIME = threading.RLock()
 
 
 def route_concurrently(
@@ -74,12 +77,21 @@ def step(
     assert isinstance(routing, AttentionRouting)
     if torch.compiler.is_compiling():  # by one thread; and it does not follow the copies
         return step_in_place(layer, routing, capsules, pose)
+    if any(is_hooked(module) for module in layer.modules()):
+        with ONE_AT_A_TIME:
+            return step_in_place(layer, routing, capsules, pose)
     once = routing.one_step(pose)
     same = module_copy(layer)  # other threads may route by the layer itself
     same.routing = once
     result: Capsules = same(capsules)
     assert once.stepped is not None
     return result, once.stepped[-1]
+
+
+def is_hooked(module: nn.Module) -> bool:
+    """Whether somebody looks at this very module when it is called, or calls it in another way."""
+    kinds = ("_forward_hooks", "_forward_pre_hooks")
+    return "forward" in vars(module) or any(vars(module)[kind] for kind in kinds)
 
 
 def step_in_place(

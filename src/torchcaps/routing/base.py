@@ -10,7 +10,6 @@ them, with all votes at once (the readable reference, also its trace), by tiles 
 (sweep.py: the votes are never held), or hands over to a fused kernel.
 """
 
-import copy
 import functools
 import inspect
 from abc import abstractmethod
@@ -29,7 +28,7 @@ from torchcaps.routing.contexts import (
     without_derivatives,
 )
 from torchcaps.routing.law import Law
-from torchcaps.routing.module_copy import module_copy
+from torchcaps.routing.module_copy import give_back, module_copy
 from torchcaps.routing.packed import PackedVotes, route_packed
 from torchcaps.routing.sweep import are_ordinary, route_by_tiles
 from torchcaps.routing.tile import Problem, Tile
@@ -42,18 +41,29 @@ __all__ = ["Routing"]
 # Tensors `[..., J, ·]` of the output capsules; named tuples read best.
 StatisticsT = TypeVar("StatisticsT", bound=tuple[Tensor, ...])
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
-Build = Callable[[Any, int, int, int, int], Any]
+Build = Callable[..., Any]
 
 
 def remembering(build: Build) -> Build:
     """The same method, which keeps what it was called with."""
 
     @functools.wraps(build)
-    def remembered(routing: Any, in_caps: int, in_dim: int, out_caps: int, out_dim: int) -> Any:
-        routing._built_for = (in_caps, in_dim, out_caps, out_dim)
-        return build(routing, in_caps, in_dim, out_caps, out_dim)
+    def remembered(routing: Any, *sizes: int, **more: Any) -> Any:
+        found = build(routing, *sizes, **more)
+        routing._built_for = (sizes, more)  # last by the outermost of several that call each other
+        return found
 
     return remembered
+
+
+def like(tensor: Tensor, value: Tensor) -> Tensor:
+    """A value shared out over processes as a tensor is."""
+    mesh = getattr(tensor, "device_mesh", None)
+    if mesh is None:
+        return value
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(value, mesh, getattr(tensor, "placements"))  # noqa: B009
 
 
 class Routing(nn.Module, Generic[StatisticsT, StateT]):
@@ -104,7 +114,7 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
     widens: ClassVar[bool] = False  # its first state depends on the largest vote: `widen`
     class_loss: ClassVar[str] = "margin"
     option_names: ClassVar[tuple[str, ...]] = ()
-    _built_for: tuple[int, int, int, int] | None = None
+    _built_for: tuple[tuple[int, ...], dict[str, Any]] | None = None
     fused: ClassVar[bool] = False  # the table of kernels has it; true of this very class alone
 
     def __init__(self, iterations: int = 3, *, detach: bool = False, backend: str = "auto") -> None:
@@ -120,7 +130,7 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
         whoever writes `build`, `reset_parameters` needs to know what for."""
         super().__init_subclass__(**kwargs)
         if "build" in vars(cls):
-            cls.build = remembering(cls.build)  # type: ignore[assignment]
+            cls.build = remembering(cls.build)  # type: ignore[method-assign]
         cls.fused = "fused" in vars(cls) and cls.fused
         # Once a class: torch.compile does not follow `signature`.
         cls.option_names = tuple(n for n in inspect.signature(cls).parameters if n != "backend")
@@ -152,14 +162,17 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
         return self.sweeps - 1
 
     def reset_parameters(self) -> None:
-        """Draw what is learned anew, in place; nothing of a routing that was not built."""
+        """Draw what `build` drew anew, in place; nothing of a routing that was not built."""
         if self._built_for is None:
             return
-        drawn = copy.deepcopy(self).build(*self._built_for)
+        sizes, more = self._built_for
+        drawn = type(self)(**self.options()).build(*sizes, **more)
+        values = dict(drawn.named_parameters()) | dict(drawn.named_buffers())
         with torch.no_grad():
-            for own, other in ((self.parameters, drawn.parameters), (self.buffers, drawn.buffers)):
-                for tensor, value in zip(own(), other(), strict=True):
-                    tensor.copy_(value)
+            for name, tensor in (*self.named_parameters(), *self.named_buffers()):
+                # Of another name, or form, is what a parametrization keeps: that stays as it is.
+                if name in values and values[name].shape == tensor.shape:
+                    tensor.copy_(like(tensor, values[name]))
 
     def build(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int) -> Self:
         """Make what is learned, for these numbers; layers call it. Default: nothing is.
@@ -257,7 +270,10 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
         """
         votes, activation = self.check_arguments(votes, activation, mask)
         if narrow := self.narrow_tensors(votes):
-            return module_copy(self, narrow).forward(votes, activation, mask)
+            wide = module_copy(self, narrow)
+            routed = wide.forward(votes, activation, mask)
+            give_back(wide, self, narrow)
+            return routed
         call = self.call(votes)
         backend = choose_backend(self.backend, call)
         with no_autocast(votes.device):

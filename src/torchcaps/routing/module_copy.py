@@ -1,12 +1,11 @@
 """A module of its own that shares all tensors with another."""
 
-import copy
 from collections.abc import Mapping
 from typing import TypeVar
 
 from torch import Tensor, nn
 
-__all__ = ["module_copy"]
+__all__ = ["give_back", "module_copy"]
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -15,7 +14,9 @@ def module_copy(module: ModuleT, tensors: Mapping[Tensor, Tensor] | None = None)
     """A copy of a module and its children, which have options and a place for tensors of their own.
 
     What is done to the copy, the other does not see; so several threads may each work with one.
-    (`torch.func.functional_call` puts the tensors into the module itself while it runs.)
+    (`torch.func.functional_call` puts the tensors into the module itself while it runs.) Hooks of
+    the module are hooks of the copy, which is what they are called with. What the copy sets is
+    lost, but for buffers that `give_back` gives to the module.
 
     Args:
         module: of which the copy is made; tensors are not copied.
@@ -28,7 +29,8 @@ def module_copy(module: ModuleT, tensors: Mapping[Tensor, Tensor] | None = None)
         (True, [1.0, 1.0, 1.0])
     """
     found = {} if tensors is None else tensors
-    same = copy.copy(module)
+    same = object.__new__(type(module))  # `copy` would ask classes that have ways of their own
+    vars(same).update(vars(module))
     for kind in ("_parameters", "_buffers"):
         own = {
             name: tensor if tensor is None else found.get(tensor, tensor)
@@ -40,3 +42,24 @@ def module_copy(module: ModuleT, tensors: Mapping[Tensor, Tensor] | None = None)
         name: None if child is None else module_copy(child, found) for name, child in children
     }
     return same
+
+
+def give_back(
+    same: nn.Module, module: nn.Module, tensors: Mapping[Tensor, Tensor] | None = None
+) -> None:
+    """Let a module have the buffers that its copy has set anew: running statistics, say.
+
+    Args:
+        same: what `module_copy` made of `module` and `tensors`.
+        module: that it was made of.
+        tensors: as given there; these are not given back.
+    """
+    found = {} if tensors is None else tensors
+    for name, buffer in vars(module)["_buffers"].items():
+        new = vars(same)["_buffers"].get(name)
+        if new is not buffer and (buffer is None or buffer not in found):
+            vars(module)["_buffers"][name] = new
+    for name, child in module._modules.items():
+        other = vars(same)["_modules"].get(name)
+        if child is not None and other is not None:
+            give_back(other, child, found)

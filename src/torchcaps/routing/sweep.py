@@ -15,7 +15,7 @@ from torch import Tensor
 
 from torchcaps.kernels.autograd import refuse_batched
 from torchcaps.routing.contexts import no_autocast
-from torchcaps.routing.module_copy import module_copy
+from torchcaps.routing.module_copy import give_back, module_copy
 from torchcaps.routing.tile import Problem, Tile
 from torchcaps.votes import LinearVotes, MatrixVotes, Votes, WindowVotes
 
@@ -35,6 +35,13 @@ Parts = tuple[Tensor, ...]
 def route_by_tiles(routing: "Routing[Any, Any]", problem: Problem) -> Parts:
     """The state after the last iteration; no more votes are held than one tile has."""
     sweeps = Sweeps(routing, problem)
+    state = forward_state(sweeps, routing, problem)
+    give_back(sweeps.routing, routing)
+    return state
+
+
+def forward_state(sweeps: "Sweeps", routing: "Routing[Any, Any]", problem: Problem) -> Parts:
+    """The last state, as a function of the tensors where somebody asks for gradients."""
     tensors = (*problem.tensors, *routing.parameters())
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         state: Parts = Differentiable.apply(sweeps, *tensors)  # type: ignore[no-untyped-call]
@@ -105,7 +112,7 @@ class Sweeps:
     def call(self, name: str, learned: Sequence[Tensor], *arguments: object) -> Parts:
         """A method of the routing, with these tensors as what it has learned."""
         routing = self.routing
-        if learned:
+        if any(one is not other for one, other in zip(learned, self.learned)):
             routing = module_copy(routing, dict(zip(self.learned, learned)))
         if name == "statistics":
             found: Parts = routing.iterate(*arguments)[2]  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 """`fit`: training from Python, as the command line does it."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ def fit(
 
 def check_kinds(data: object, model: object) -> None:
     """Raise for data or a model that would be taken for something else."""
-    if not isinstance(data, TrainTest | str | Path):
+    if not isinstance(data, TrainTest | str | os.PathLike):
         raise TypeError(
             "data must be a name, a path, or a TrainTest of images to train on and to be judged "
             f"on, got {type(data).__name__}"

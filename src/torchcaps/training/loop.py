@@ -1,6 +1,7 @@
 """The training loop: from a config, or an interrupted run, to a finished run folder."""
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 
 from torchcaps.cpu_threads import describe_threads
-from torchcaps.data import ImageData, TrainTest
+from torchcaps.data import ImageData, TrainTest, dataset_names
 from torchcaps.errors import InputError, RunStopped
 from torchcaps.models import Classifier
 from torchcaps.storage import write_json
@@ -181,7 +182,7 @@ def resume(
     """
     config = config_of_run(Path(path), epochs)
     if data_dir is not None:
-        config = dataclasses.replace(config, data_dir=data_dir)
+        config = with_whole_paths(dataclasses.replace(config, data_dir=data_dir))
     if isinstance(data, str | Path):
         config = with_whole_paths(dataclasses.replace(config, data=str(data)))
     with torch.random.fork_rng():
@@ -206,6 +207,8 @@ def data_of_run(config: TrainConfig) -> TrainTest:
     try:
         return load_data_of(config)
     except InputError as error:
+        if config.data in dataset_names() or os.path.lexists(os.path.expanduser(config.data)):
+            raise
         assert config.out is not None
         raise InputError(
             f"the data of {RunFolder(config.out).config} cannot be had ({error}): say with --data "
@@ -260,7 +263,8 @@ def config_of_run(path: Path, epochs: int | None = None) -> TrainConfig:
     folder = RunFolder(run_of(path))
     if not folder.config.is_file():
         raise InputError(f"{folder.path} is not the folder of a run: it holds no config.json")
-    config = dataclasses.replace(read_train_config(folder.config), out=folder.path)
+    config = folder.found_again(read_train_config(folder.config))
+    config = dataclasses.replace(config, out=folder.path)
     had = EPOCHS if config.epochs is None else config.epochs
     if epochs is None or epochs == had:
         return config

@@ -2,6 +2,7 @@
 
 import sys
 import time
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self, TextIO, TypeVar, cast
@@ -143,10 +144,13 @@ def visible(text: str) -> str:
         >>> visible("a name" + chr(27) + "[31m")
         'a name\\\\x1b[31m'
     """
-    return "".join(
-        letter if letter.isprintable() or letter == "\n" else f"\\x{ord(letter):02x}"
-        for letter in text
-    )
+    return "".join(f"\\x{ord(letter):02x}" if is_control(letter) else letter for letter in text)
+
+
+def is_control(letter: str) -> bool:
+    """Whether a terminal may obey it: control characters, and those that turn the direction."""
+    turns = letter in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+    return letter not in "\n\t" and (unicodedata.category(letter) == "Cc" or turns)
 
 
 class Display:

@@ -1,6 +1,7 @@
 """A training run: what a step needs, what a checkpoint holds, how they are saved and restored."""
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -121,6 +122,7 @@ class Run:
         try:
             self._write_facts()
         except OSError:  # as if nothing had begun: the same command begins it again
+            self.folder.run.unlink(missing_ok=True)
             self.folder.config.unlink(missing_ok=True)
             raise
 
@@ -410,6 +412,7 @@ class Run:
                 "processes": self.sampler.world,
                 "data": self._describe_data(),
                 "config": fixed_options(self.config),
+                "working_folder": os.getcwd(),  # from which its paths lead to the data
             }
             write_json(self.folder.run, facts)
         self.accelerator.wait_for_everyone()

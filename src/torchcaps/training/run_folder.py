@@ -86,17 +86,42 @@ class RunFolder:
                 )
             folder.check_empty()
             folder.tidy()
-            write_json(folder.config, config_to_dict(with_whole_paths(config)))
+            write_json(folder.config, config_to_dict(config))
         return folder
 
     def check_empty(self) -> None:
         """Raise where a new run would replace files that another run, or somebody, left here."""
         for name in WRITTEN:
-            if os.path.lexists(self.path / name):
+            there = self.path / name
+            if os.path.lexists(there) and not (there.is_dir() and not any(there.iterdir())):
                 raise InputError(
                     f"{self.path} holds {name} already, and a run would write its own there: name "
                     "another folder with --out, or move it away"
                 )
+
+    def found_again(self, config: TrainConfig) -> TrainConfig:
+        """The run's config, with paths that lead to its data from here.
+
+        They are taken as they stand; where there is nothing, from the folder that the run was begun
+        in.
+        """
+        try:
+            began_in = Path(read_json(self.run)["working_folder"])
+        except (OSError, ValueError, KeyError, TypeError, InputError):  # of an older version
+            return config
+
+        def lies(path: str | Path) -> str:
+            here, then = os.path.expanduser(path), began_in / os.path.expanduser(path)
+            return str(then) if not os.path.lexists(here) and os.path.lexists(then) else str(path)
+
+        paths = {
+            name: Path(lies(path)) if (path := getattr(config, name)) is not None else None
+            for name in ("data_dir", "init")
+        }
+        data = config.data if config.data in dataset_names() else lies(config.data)
+        return dataclasses.replace(
+            config, data=data, data_dir=paths["data_dir"], init=paths["init"]
+        )
 
     def tidy(self) -> None:
         """Remove the temporary files that a kill left behind."""
