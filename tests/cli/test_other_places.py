@@ -83,6 +83,11 @@ def test_a_new_run_replaces_nothing_that_lies_there(torchcaps, trained, tmp_path
     assert listing(tmp_path) == before
 
 
+def test_all_that_a_run_writes_is_looked_for(torchcaps, run):
+    assert torchcaps("explore", run, "--no-open").code == 0
+    assert {path.name for path in run.iterdir()} == {"config.json", *WRITTEN}
+
+
 def test_explore_replaces_no_page_of_others(torchcaps, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "explorer.html").write_text("my own page")

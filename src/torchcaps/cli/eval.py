@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -75,6 +76,7 @@ class Eval:
         from torchcaps.cli.checkpoint import run_of_model
         from torchcaps.data import load_data
         from torchcaps.training.build import IN_MEMORY, describe_data
+        from torchcaps.training.run_folder import data_may_have_moved
 
         name, data_dir, began_with, in_memory = self.data, self.data_dir, None, None
         if name is not None:
@@ -89,7 +91,8 @@ class Eval:
             name, data_dir = trained.data, data_dir or trained.data_dir
             in_memory = IN_MEMORY[trained.in_memory]
             began_with = run.read_data_facts()["sha256"]
-        try:
+        told = nullcontext() if self.data else data_may_have_moved(name, self.checkpoint)
+        with told:
             parts = load_data(
                 name,
                 data_dir,
@@ -97,13 +100,6 @@ class Eval:
                 channels=_channels(model.channels),
                 in_memory=in_memory,
             )
-        except InputError as error:
-            if self.data is not None or os.path.lexists(os.path.expanduser(name)):
-                raise
-            raise InputError(
-                f"the data of {self.checkpoint} cannot be had ({error}): say with --data where "
-                "they lie now"
-            ) from error
         if began_with not in (None, describe_data(parts)["sha256"]):
             raise InputError(
                 f"{name} does not hold the images that {self.checkpoint} was trained and judged "

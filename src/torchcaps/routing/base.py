@@ -21,16 +21,11 @@ from torch import Tensor, nn
 
 from torchcaps.kernels.dispatch import Call, check_backend, choose_backend, has_op, run_kernel
 from torchcaps.routing.arguments import check_children, check_sizes
-from torchcaps.routing.contexts import (
-    gradients_only_if,
-    no_autocast,
-    unchanged_statistics,
-    without_derivatives,
-)
+from torchcaps.routing.contexts import gradients_only_if, no_autocast, unchanged_statistics
 from torchcaps.routing.law import Law
 from torchcaps.routing.module_copy import give_back, module_copy
 from torchcaps.routing.packed import PackedVotes, route_packed
-from torchcaps.routing.sweep import are_ordinary, route_by_tiles
+from torchcaps.routing.sweep import are_ordinary, as_type, route_by_tiles
 from torchcaps.routing.tile import Problem, Tile
 from torchcaps.routing.trace import RoutingTrace, Step
 from torchcaps.types import Capsules, Paper, check_iterations, check_switch
@@ -322,8 +317,8 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
             with gradients_only_if(wanted):
                 logits, coupling, statistics = self.iterate(tile, state, t)
                 state = self.settle(statistics, state, t)
-            if not wanted:
-                state = without_derivatives(state)
+            if not wanted:  # forward-mode derivatives know no `no_grad`
+                state = cast(StateT, as_type(type(state), (part.detach() for part in state)))
             yield Step(logits, coupling, state)
 
     def iterate(self, tile: Tile, state: StateT, t: int) -> tuple[Tensor, Tensor, StatisticsT]:
@@ -335,7 +330,7 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
             couple = self.couple_first if t == 1 else self.couple
             coupling = tile.without_masked(couple(seen, logits))
         if self.detach:
-            coupling = coupling.detach()  # forward-mode derivatives know no `no_grad`
+            coupling = coupling.detach()  # for forward mode, as in `steps`
         return logits, coupling, self.gather(seen, coupling, state)
 
     def narrow_tensors(self, votes: Votes) -> dict[Tensor, Tensor]:

@@ -2,26 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-__all__ = ["gradients_only_if", "no_autocast", "unchanged_statistics", "without_derivatives"]
-
-Parts = TypeVar("Parts", bound=tuple[Tensor, ...])
+__all__ = ["gradients_only_if", "no_autocast", "unchanged_statistics"]
 
 
 def gradients_only_if(wanted: bool) -> AbstractContextManager[object]:
     """A context in which no gradients are recorded, unless they are wanted."""
     return nullcontext() if wanted else torch.no_grad()
-
-
-def without_derivatives(tensors: Parts) -> Parts:
-    """The same numbers, which forward-mode derivatives do not see either."""
-    make = getattr(type(tensors), "_make", type(tensors))
-    found: Parts = make(tensor.detach() for tensor in tensors)
-    return found
 
 
 @contextmanager

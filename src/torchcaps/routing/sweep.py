@@ -22,7 +22,7 @@ from torchcaps.votes import LinearVotes, MatrixVotes, Votes, WindowVotes
 if TYPE_CHECKING:
     from torchcaps.routing.base import Routing
 
-__all__ = ["are_ordinary", "route_by_tiles", "tiles"]
+__all__ = ["are_ordinary", "as_type", "route_by_tiles", "tiles"]
 
 LARGEST = 1e6  # size of votes up to which no square of them, or product with a sum, overflows
 TILE_BYTES = 2**21  # of votes in a tile: they stay in a core's cache while they are used

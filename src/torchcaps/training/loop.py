@@ -1,7 +1,6 @@
 """The training loop: from a config, or an interrupted run, to a finished run folder."""
 
 import dataclasses
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 
 from torchcaps.cpu_threads import describe_threads
-from torchcaps.data import ImageData, TrainTest, dataset_names
+from torchcaps.data import ImageData, TrainTest
 from torchcaps.errors import InputError, RunStopped
 from torchcaps.models import Classifier
 from torchcaps.storage import write_json
@@ -28,7 +27,7 @@ from torchcaps.training.multi_label import MultiLabelClassification
 from torchcaps.training.progress import TrainingProgress, say
 from torchcaps.training.read_ahead import is_lost_reader
 from torchcaps.training.run import OtherModel, Run, apply_settings
-from torchcaps.training.run_folder import RunFolder, with_whole_paths
+from torchcaps.training.run_folder import RunFolder, data_may_have_moved, with_whole_paths
 from torchcaps.training.task import HeldOut, Model, Task
 from torchcaps.training.tracker import open_tracker
 
@@ -186,7 +185,8 @@ def resume(
     if isinstance(data, str | Path):
         config = with_whole_paths(dataclasses.replace(config, data=str(data)))
     with torch.random.fork_rng():
-        images = data if isinstance(data, TrainTest) else data_of_run(config)
+        with data_may_have_moved(config.data, RunFolder(run_of(Path(path))).config):
+            images = data if isinstance(data, TrainTest) else load_data_of(config)
         task, model = images_and_model(config, images, model)
         run = Run(task.fitted(config), task, model, callbacks=callbacks, resume_by=COMMAND)
         try:
@@ -196,24 +196,6 @@ def resume(
                 f"{run.folder.checkpoints} holds the checkpoints of another model than "
                 f"{run.folder.config} describes: bring back the file that the run began with"
             ) from error
-
-
-def data_of_run(config: TrainConfig) -> TrainTest:
-    """The images that the config of a run names.
-
-    Raises:
-        InputError: they cannot be had; with the file that names them.
-    """
-    try:
-        return load_data_of(config)
-    except InputError as error:
-        if config.data in dataset_names() or os.path.lexists(os.path.expanduser(config.data)):
-            raise
-        assert config.out is not None
-        raise InputError(
-            f"the data of {RunFolder(config.out).config} cannot be had ({error}): say with --data "
-            "where they lie now"
-        ) from error
 
 
 def images_and_model(

@@ -9,7 +9,8 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,14 @@ from torchcaps.storage import (
 )
 from torchcaps.training.config import TrainConfig, config_to_dict
 
-__all__ = ["RUNS", "RunFolder", "check_outside", "describe_machine", "with_whole_paths"]
+__all__ = [
+    "RUNS",
+    "RunFolder",
+    "check_outside",
+    "data_may_have_moved",
+    "describe_machine",
+    "with_whole_paths",
+]
 
 RUNS = Path("runs")  # in which a run lies that is not told where
 # What a run writes, config.json apart.
@@ -174,6 +182,23 @@ class RunFolder:
         writer.writeheader()
         writer.writerows(history)
         write_text(self.metrics, text.getvalue())
+
+
+@contextmanager
+def data_may_have_moved(data: str, whose: object) -> Iterator[None]:
+    """Within it, what a run says of its data that are not there any more; `whose` names it.
+
+    Raises:
+        InputError: as it was raised, with what to do where the path leads to nothing.
+    """
+    try:
+        yield
+    except InputError as error:
+        if data in dataset_names() or os.path.lexists(os.path.expanduser(data)):
+            raise
+        raise InputError(
+            f"the data of {whose} cannot be had ({error}): say with --data where they lie now"
+        ) from error
 
 
 def with_whole_paths(config: TrainConfig) -> TrainConfig:
