@@ -15,6 +15,7 @@ torch.set_num_threads(1)
 if find_spec("triton") is not None and not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
     import torchcaps.kernels.dynamic_cuda.op
+    import torchcaps.kernels.sweeps_cuda.op
 
     assert torchcaps.kernels.dynamic_cuda.op.INTERPRETED
     del os.environ["TRITON_INTERPRET"]

@@ -57,17 +57,17 @@ class Kernel(NamedTuple):
     load: Callable[[bool], Callable[..., tuple[Tensor, Tensor]]] | None = None
 
 
-# Algorithm and backend → kernel. Those with an op do all iterations; SUMS takes the sums over votes
+# Algorithm and backend → kernel. Those with an op do all iterations; SUMS take the sums over votes
 # between one state and the next.
-SUMS = Kernel("numba")
+SUMS = {"cuda": Kernel("triton"), "cpu": Kernel("numba")}
 KERNELS = {
     ("dynamic", "cuda"): Kernel("triton", "routing_cuda", _dynamic_cuda),
     ("dynamic", "cpu"): Kernel("numba", "routing_cpu", _dynamic_cpu),
-    ("attention", "cpu"): SUMS,
-    ("em", "cpu"): SUMS,
-    ("self_attention", "cpu"): SUMS,
-    ("self_routing", "cpu"): SUMS,
-    ("variational", "cpu"): SUMS,
+    **{
+        (name, backend): kernel
+        for name in ("attention", "em", "self_attention", "self_routing", "variational")
+        for backend, kernel in SUMS.items()
+    },
 }
 # What they compute of options that would change the loop.
 PLAIN = {
@@ -149,8 +149,8 @@ def reasons_against(backend: str, call: Call, *, worth: bool = False) -> list[st
         reasons.append("it has reverse-mode derivatives only, outside torch.func")
     if backend == "tiles":
         reasons += _against_tiles(call, worth)
-    elif KERNELS.get((fused, backend)) is SUMS:
-        reasons += _against_sums(call, worth)
+    elif (kernel := KERNELS.get((fused, backend))) is not None and kernel.load is None:
+        reasons += _against_sums(backend, call, worth)
     elif isinstance(votes, LinearVotes):
         reasons += _against_fused(backend, votes, call.options)
     else:
@@ -180,7 +180,7 @@ def _worth_tiles(device: torch.device) -> int:
     return WORTH_TILES
 
 
-def _against_sums(call: Call, worth: bool) -> list[str]:
+def _against_sums(backend: str, call: Call, worth: bool) -> list[str]:
     votes = call.votes
     inner = votes.votes if isinstance(votes, WindowVotes) else votes
     reasons = _against_options(call.options)
@@ -193,12 +193,24 @@ def _against_sums(call: Call, worth: bool) -> list[str]:
         reasons.append("it takes MatrixVotes without a bias")
     if isinstance(votes, WindowVotes) and call.routing == "self_routing":
         reasons.append("here children compete in one window at a time")
-    if votes.device.type != "cpu":
-        reasons.append(f"the votes are on {votes.device}")
+    reasons += _against_device(backend, votes)
     if torch.compiler.is_compiling():
         reasons.append("a compiled graph cannot hold it")
+    elif worth and backend == "cuda":
+        reasons.append("it was not timed on a GPU yet: ask for it by name")
     elif worth and votes.shape.numel() * votes.dtype.itemsize < WORTH_SUMS:
         reasons.append("there are few votes, which are as fast when they are held at once")
+    return reasons
+
+
+def _against_device(backend: str, votes: Votes) -> list[str]:
+    reasons = []
+    if votes.device.type != backend:
+        reasons.append(f"the votes are on {votes.device}")
+    elif backend == "cuda" and torch.cuda.get_device_capability(votes.device) < (8, 0):
+        reasons.append("the GPU is older than compute capability 8.0")
+    if backend == "cuda" and votes.shape[-1] > LARGEST_D:
+        reasons.append(f"it takes output capsules of up to {LARGEST_D} components")
     return reasons
 
 
@@ -211,15 +223,9 @@ def _against_options(options: Mapping[str, Any]) -> list[str]:
 
 
 def _against_fused(backend: str, votes: LinearVotes, options: Mapping[str, Any]) -> list[str]:
-    reasons = _against_options(options)
-    if votes.pose.device.type != backend:
-        reasons.append(f"the votes are on {votes.pose.device}")
-    elif backend == "cuda" and torch.cuda.get_device_capability(votes.pose.device) < (8, 0):
-        reasons.append("the GPU is older than compute capability 8.0")
+    reasons = _against_options(options) + _against_device(backend, votes)
     if backend == "cuda" and votes.dtype == torch.float64:
         reasons.append("it computes in float32, and the votes are float64")
-    if backend == "cuda" and votes.shape[-1] > LARGEST_D:
-        reasons.append(f"it takes output capsules of up to {LARGEST_D} components")
     return reasons
 
 

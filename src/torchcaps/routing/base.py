@@ -220,11 +220,11 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
         raise NotImplementedError
 
     def begin_packed(self, votes: PackedVotes) -> StateT:
-        """As `begin`, for the CPU kernel of sums."""
+        """As `begin`, for the kernels of sums."""
         return cast(StateT, ())
 
     def sweep_packed(self, votes: PackedVotes, state: StateT, t: int) -> StatisticsT:
-        """The statistics of iteration t from all children, by the CPU kernel of sums."""
+        """The statistics of iteration t from all children, by a kernel of sums."""
         raise NotImplementedError
 
     @abstractmethod
@@ -276,9 +276,9 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
                 capsules = run_kernel(backend, call, mask)
             else:
                 problem = Problem.of(votes, activation, mask)
-                if backend == "cpu" and are_ordinary(votes):
-                    state = cast(StateT, route_packed(self, problem))
-                elif backend in ("cpu", "tiles"):
+                if backend in ("cuda", "cpu") and are_ordinary(votes):
+                    state = cast(StateT, route_packed(self, problem, backend))
+                elif backend in ("cuda", "cpu", "tiles"):
                     state = cast(StateT, route_by_tiles(self, problem))
                 else:
                     *_, step = self.steps(problem)

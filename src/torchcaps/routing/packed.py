@@ -1,21 +1,21 @@
-"""Routing by the CPU kernel of sums: votes of factors whose samples lie side by side.
+"""Routing by the kernels of sums: votes of factors whose samples lie side by side.
 
-The kernel adds up the votes of all input capsules between two states (`kernels/sweeps_cpu`), in
+A kernel adds up the votes of all input capsules between two states (`kernels/sums.py`), on a CPU in
 vectors of samples. Here factors are packed for it once a call; a state stays as it comes from the
-kernel, `[N, L, F, J, ·]` for N blocks of L samples and F windows of a map (1 for dense capsules),
-and the algorithm's own `settle` goes from one to the next, its derivatives by autograd. Nothing but
-states is kept for backward.
+kernel, `[N, L, F, J, ·]` for N blocks of L samples (1 on a GPU) and F windows of a map (1 for dense
+capsules), and the algorithm's own `settle` goes from one to the next, its derivatives by autograd.
+Nothing but states is kept for backward.
 """
 
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from torchcaps.kernels.sweeps_cpu.form import SHARED, SOFTMAX, Form, block_width
+from torchcaps.kernels.form import SHARED, SOFTMAX, Form
+from torchcaps.kernels.sums import coupled_sums_of_votes, moments_of_votes, sums_of_votes
 from torchcaps.routing.sweep import as_type
 from torchcaps.routing.tile import Problem
 from torchcaps.votes import LinearVotes, MatrixVotes, Votes, WindowVotes
@@ -53,8 +53,6 @@ class PackedVotes:
     def sums(self, key: Tensor | None, coupling: float = SHARED) -> Tensor:
         """Σ_i c_ij V_ij, `[N, L, F, J, D]`, with c = softmax_j (V_ij · key_j); without a key the
         coupling is constant: a number, or `SHARED`, equal shares of 1."""
-        from torchcaps.kernels.sweeps_cpu.op import sums_of_votes
-
         p = self.nothing()
         if key is not None:
             p, coupling = packed_state(key), SOFTMAX
@@ -63,8 +61,6 @@ class PackedVotes:
 
     def coupled_sums(self, coupling: Tensor) -> Tensor:
         """Σ_i c_ij V_ij, `[N, L, F, J, D]`, of couplings `[N, F, I, J, L]`."""
-        from torchcaps.kernels.sweeps_cpu.op import coupled_sums_of_votes
-
         found = coupled_sums_of_votes(self.form, self.u, self.w, coupling.contiguous())
         return unpacked_state(found, *self.outputs)
 
@@ -74,8 +70,6 @@ class PackedVotes:
         """Σ_i w_ij `[N, L, F, J, 1]`, Σ_i w_ij d_ij and Σ_i w_ij d_ij² `[N, L, F, J, D]`, with
         w_ij = c_ij a_i, d_ij = V_ij − centre_j, c = softmax_j (k_j − Σ_h p_jh d_ijh²) for the
         density (k, p), and without one constant."""
-        from torchcaps.kernels.sweeps_cpu.op import moments_of_votes
-
         if density is None:
             p = self.nothing()
             k = p.new_zeros(*p.shape[:2], self.form.outputs, p.shape[-1])
@@ -114,10 +108,12 @@ class PackedVotes:
         return self.u.new_zeros(N, F, J * D, L)
 
 
-def route_packed(routing: "Routing[Any, Any]", problem: Problem) -> tuple[Tensor, ...]:
-    """The state after the last iteration, `[..., J, ·]`."""
+def route_packed(
+    routing: "Routing[Any, Any]", problem: Problem, backend: str
+) -> tuple[Tensor, ...]:
+    """The state after the last iteration, `[..., J, ·]`, by the kernel of a backend."""
     leading = problem.votes.shape[:-3]
-    votes = pack(problem, through=not routing.detach)
+    votes = pack(problem, backend, through=not routing.detach)
     state = routing.begin_packed(votes)
     for t in range(1, routing.sweeps + 1):
         with torch.set_grad_enabled(
@@ -129,7 +125,7 @@ def route_packed(routing: "Routing[Any, Any]", problem: Problem) -> tuple[Tensor
     return as_type(type(state), parts)
 
 
-def pack(problem: Problem, *, through: bool) -> PackedVotes:
+def pack(problem: Problem, backend: str, *, through: bool) -> PackedVotes:
     """The votes of a problem, packed, in float32 or wider."""
     source = problem.votes.to(problem.dtype)
     inner = source.votes if isinstance(source, WindowVotes) else source
@@ -158,28 +154,32 @@ def pack(problem: Problem, *, through: bool) -> PackedVotes:
     else:
         activation = activation.to(pose.dtype)
     w = weight.flatten(1, 2).contiguous()
-    u = pack_samples(pose.reshape(-1, windows, inputs, pose.shape[-1]))
-    a = pack_samples(activation.reshape(-1, windows, inputs))
-    places, counts = places_of(source)
-    form = Form(rows, source.shape[-2], source.together, places, counts)
+    L = block_width(backend, w.element_size())
+    u = pack_samples(pose.reshape(-1, windows, inputs, pose.shape[-1]), L)
+    a = pack_samples(activation.reshape(-1, windows, inputs), L)
+    form = Form(backend, rows, source.shape[-2], source.together, *places_of(source))
     return PackedVotes(form, u, w, a, through)
 
 
-def places_of(votes: Votes) -> tuple[Any, Any]:
-    """`Form.places` and `Form.counts` of votes."""
+def block_width(backend: str, itemsize: int) -> int:
+    """L, the samples side by side: what 64 bytes hold, on a GPU one."""
+    return 1 if backend == "cuda" else 64 // itemsize
+
+
+def places_of(votes: Votes) -> tuple[Tensor, Tensor, Tensor]:
+    """`places`, `counts` and `positions` of a `Form`."""
     if not isinstance(votes, WindowVotes):
-        return np.zeros((1, 1), np.int64), np.ones(1, np.int64)
+        nothing = torch.zeros(1, dtype=torch.int64, device=votes.device)
+        return nothing.view(1, 1), nothing + 1, nothing
     parents = votes.parents
-    table = parents.places.view(-1, parents.most).cpu()
+    table = parents.places.view(-1, parents.most)
     missing = table == len(parents.seats)
     table = table.sort(dim=-1).values  # nobody's is the largest
-    counts = (~missing).sum(dim=-1)
-    return table.numpy(), counts.numpy()
+    return table, (~missing).sum(dim=-1), parents.seats // parents.most
 
 
-def pack_samples(x: Tensor) -> Tensor:
+def pack_samples(x: Tensor, L: int) -> Tensor:
     """`[B, …]` → `[N, …, L]`; the last sample stands in the places that are left over."""
-    L = block_width(x.element_size())
     samples = len(x)
     if missing := -samples % L:
         x = torch.cat([x, x[-1:].expand(missing, *x.shape[1:])])

@@ -15,8 +15,8 @@ import triton
 from torch import Tensor
 
 from torchcaps.kernels.autograd import is_watched, register_derivatives
+from torchcaps.kernels.cuda_launch import launch
 from torchcaps.kernels.dynamic_cuda import loops
-from torchcaps.kernels.dynamic_cuda.launch import launch
 from torchcaps.kernels.flops import count_flops
 
 __all__ = ["Route", "launch_blocks", "routing_cuda", "routing_cuda_backward"]

@@ -1,44 +1,30 @@
 """The CPU kernel of sums against the reference, all votes held: every routing that it serves."""
 
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
+from tests.kernels.routed_sums import (
+    NAMES,
+    Made,
+    activations,
+    built,
+    linear,
+    matrices,
+    rms,
+    routed,
+    windows,
+)
 from tests.saved_for_backward import bytes_kept_for_backward
 from torchcaps import LinearVotes, create_routing
 from torchcaps.kernels.dispatch import choose_backend
 from torchcaps.routing import Routing, packed
 from torchcaps.votes import MatrixVotes, Votes, Windows, WindowVotes
 
-NAMES = ["attention", "em", "self_attention", "self_routing", "variational"]
 WINDOWS = Windows((7, 6), (3, 3), (2, 1), (1, 0))
-VotesOf = Callable[..., Votes]
-Made = tuple[VotesOf, list[Tensor], tuple[int, int]]
-
-
-def linear(B: int, I: int, J: int, D: int, P: int) -> Made:
-    return LinearVotes, [torch.randn(B, I, P), torch.randn(I, J, D, P) / P**0.5], (J, D)
-
-
-def matrices(B: int, I: int, J: int, rows: int, M: int, N: int) -> Made:
-    factors = [torch.randn(B, I, rows * M), torch.randn(I, J, M, N) / M**0.5]
-    return MatrixVotes, factors, (J, rows * N)
-
-
-def windows(B: int, T: int, J: int, M: int) -> Made:
-    """A child competes over all positions that see it."""
-    pose = WINDOWS.gather(torch.randn(B, T, *WINDOWS.size, M * M))
-
-    def votes_of(pose: Tensor, weight: Tensor) -> Votes:
-        return WindowVotes.of(MatrixVotes(pose, weight), WINDOWS)
-
-    return votes_of, [pose, torch.randn(9 * T, J, M, M) / M**0.5], (J, M * M)
-
-
 # One and odd numbers of everything; fewer and more samples than lie side by side, and inputs than
 # are added up in a row.
 SHAPES: dict[str, Callable[[], Made]] = {
@@ -48,8 +34,8 @@ SHAPES: dict[str, Callable[[], Made]] = {
     "many": lambda: linear(37, 7, 4, 8, 8),
     "matrices": lambda: matrices(2, 70, 3, 3, 3, 3),
     "flat matrices": lambda: matrices(17, 5, 2, 2, 5, 3),
-    "windows": lambda: windows(2, 3, 5, 2),
-    "one type": lambda: windows(1, 1, 1, 4),
+    "windows": lambda: windows(WINDOWS, 2, 3, 5, 2),
+    "one type": lambda: windows(WINDOWS, 1, 1, 1, 4),
 }
 EVERY = [
     (name, shape)
@@ -57,57 +43,6 @@ EVERY = [
     for shape in SHAPES
     if name != "self_routing" or shape not in ("windows", "one type")
 ]
-
-
-def built(name: str, made: Made, **options: Any) -> Routing[Any, Any]:
-    """A routing in evaluation with parameters that are not those it starts from."""
-    (pose, _), (J, D) = made[1], made[2]
-    routing = create_routing(name, **options).build(pose.shape[-2], pose.shape[-1], J, D)
-    for parameter in routing.parameters():
-        parameter.data += 0.2 * torch.randn_like(parameter)
-    return routing.eval()
-
-
-def routed(
-    routing: Routing[Any, Any],
-    made: Made,
-    backend: str,
-    dtype: torch.dtype,
-    activation: Tensor | None = None,
-    mask: Tensor | None = None,
-) -> list[Tensor]:
-    """Poses and activations, and every gradient, in float64."""
-    routing.to(dtype).backend = backend
-    leaves = [factor.detach().to(dtype).requires_grad_() for factor in made[1]]
-    if activation is not None:
-        activation = activation.detach().to(dtype).requires_grad_()
-    capsules = routing(made[0](*leaves), activation, mask)
-    generator = torch.Generator().manual_seed(0)
-    total = torch.zeros((), dtype=torch.float64)
-    for part in capsules:
-        upstream = torch.randn(part.shape, dtype=torch.float64, generator=generator)
-        total = total + (part.double() * upstream).sum()
-    given = [] if activation is None else [activation]
-    wanted = [*leaves, *given, *routing.parameters()]
-    gradients = torch.autograd.grad(total, wanted, allow_unused=True)
-    return [x.detach().double() for x in (*capsules, *gradients) if x is not None]
-
-
-def activations(made: Made) -> Tensor:
-    return torch.rand(made[1][0].shape[:-1])
-
-
-def rms(x: Tensor) -> float:
-    return x.square().mean().sqrt().item()
-
-
-@pytest.fixture
-def poisoned() -> Iterator[None]:
-    """Memory that nobody has written holds NaN."""
-    torch.utils.deterministic.fill_uninitialized_memory = True
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 @pytest.mark.parametrize(("name", "shape"), EVERY)
@@ -208,7 +143,7 @@ def test_leading_axes_strides_and_half_precision(name: str) -> None:
 
 def test_the_same_bits_whatever_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torchcaps.kernels.cpu_threads.WORTH_A_THREAD", 1)
-    made = windows(20, 9, 3, 2)
+    made = windows(WINDOWS, 20, 9, 3, 2)
     routing, activation = built("em", made), activations(made)
     alone = routed(routing, made, "cpu", torch.float32, activation)
     torch.set_num_threads(3)
@@ -271,7 +206,7 @@ def test_auto_takes_it_where_it_can_and_says_why_where_it_cannot() -> None:
 
 def test_the_samples_that_fill_a_block_up_reach_nothing() -> None:
     x = torch.arange(6.0).view(3, 2).requires_grad_()
-    blocks = packed.pack_samples(x)
+    blocks = packed.pack_samples(x, 16)
     assert blocks.shape == (1, 2, 16)
     assert torch.equal(blocks[0, :, :3], x.T)
     assert torch.equal(blocks[0, :, 3:], x[-1:].T.expand(2, 13))

@@ -6,7 +6,6 @@ import statistics
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -106,15 +105,6 @@ def assert_as_exact_as_eager(
 
 def rms(x: Tensor) -> float:
     return x.detach().square().mean().sqrt().item()
-
-
-@pytest.fixture
-def poisoned() -> Iterator[None]:
-    """Memory that nobody has written holds NaN."""
-    torch.utils.deterministic.fill_uninitialized_memory = True
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 @pytest.mark.parametrize(("shape", "iterations"), CASES, ids=str)

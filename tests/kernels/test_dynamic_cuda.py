@@ -3,13 +3,9 @@
 What the compiler makes of the kernels is looked at too, and for that no GPU is needed.
 """
 
-import json
-import os
-import re
 import statistics
-import subprocess
 import sys
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,9 +14,14 @@ from torch import Tensor
 
 triton = pytest.importorskip("triton")
 
+from tests.kernels.triton_compiled import (  # noqa: E402
+    assert_no_spills,
+    compile_launches,
+    recorded,
+)
 from torchcaps import DynamicRouting, LinearVotes, dynamic_routing, squash  # noqa: E402
+from torchcaps.kernels import cuda_launch as launch_module  # noqa: E402
 from torchcaps.kernels import dispatch  # noqa: E402
-from torchcaps.kernels.dynamic_cuda import launch as launch_module  # noqa: E402
 from torchcaps.kernels.dynamic_cuda import op as cuda  # noqa: E402
 from torchcaps.kernels.dynamic_cuda.op import routing_cuda, routing_cuda_backward  # noqa: E402
 
@@ -65,15 +66,6 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiles that hold some of the outputs, as if J·D were large."""
     for name in ("WIDEST", "WIDEST_SWEEP", "NARROW"):
         monkeypatch.setattr(cuda, name, 15)
-
-
-@pytest.fixture
-def poisoned() -> Iterator[None]:
-    """Memory that nobody has written holds NaN."""
-    torch.utils.deterministic.fill_uninitialized_memory = True
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 def factors(
@@ -339,7 +331,7 @@ def test_what_it_cannot_run_is_declared() -> None:
     votes = LinearVotes(*factors((1, 2, 3, 513, 1)))
     doubles = LinearVotes(votes.pose.double(), votes.weight.double())
     reasons = dispatch.reasons_against("cuda", DynamicRouting(3).call(doubles))
-    expected = ["it computes in float32, and the votes are float64", "up to 512 components"]
+    expected = ["up to 512 components", "it computes in float32, and the votes are float64"]
     if not ON_GPU:
         expected.insert(0, "the votes are on cpu")
     assert len(reasons) == len(expected)
@@ -460,107 +452,22 @@ COMPILED = {
     80: [("mnist", "float32"), ("classes1000", "float32"), ("conv-window", "bfloat16")],
     90: [("mnist", "float32"), ("classes1000", "float32"), ("interests", "float32")],
 }
-SHARED_MEMORY = 99 * 1024  # of a program, on the GPUs since sm_80 that have least
-
-
-class Recorder:
-    """Stands in for a kernel, and notes what it would have been launched with."""
-
-    def __init__(self, kernel: Any, launches: list[tuple[Any, dict[str, Any]]]) -> None:
-        self.kernel, self.launches = kernel, launches
-
-    def __getitem__(self, grid: tuple[int]) -> Any:
-        def launch(*arguments: object, **constants: object) -> None:
-            values = dict(zip(self.kernel.arg_names, arguments)) | constants
-            self.launches.append((self.kernel, values))
-
-        return launch
 
 
 def launches_of(shape: tuple[int, ...], shared: bool, dtype: torch.dtype) -> Any:
     """What forward and backward launch: on meta tensors, for which there is memory."""
-    launches: list[tuple[Any, dict[str, Any]]] = []
-    loops, names = cuda.loops, cuda.loops.__all__
-    kernels = [getattr(loops, name) for name in names]
-    for name, kernel in zip(names, kernels):
-        setattr(loops, name, Recorder(kernel, launches))
-    try:
-        B, I, J, D, P = shape
-        pose = torch.empty(B, I, P, dtype=dtype, device="meta")
-        weight = torch.empty(1 if shared else I, J, D, P, dtype=dtype, device="meta")
+    B, I, J, D, P = shape
+    pose = torch.empty(B, I, P, dtype=dtype, device="meta")
+    weight = torch.empty(1 if shared else I, J, D, P, dtype=dtype, device="meta")
+    with recorded(cuda.loops) as launches:
         total, history = routing_cuda._init_fn(pose, weight, 3, False, False)
         routing_cuda_backward._init_fn(total, pose, weight, history, False, False)
-    finally:
-        for name, kernel in zip(names, kernels):
-            setattr(loops, name, kernel)
     return launches
 
 
-def compile_all(arch: int) -> None:
-    """Compile all that COMPILED names, and print what each needs, a line of JSON."""
-    done = set()
-    for case, dtype in COMPILED[arch]:
-        shape, shared = SHAPES[case]
-        for kernel, values in launches_of(shape, shared, getattr(torch, dtype)):
-            options = {name: values.pop(name) for name in list(values) if name.startswith("num_")}
-            source = source_of(kernel, values)
-            key = (kernel.__name__, source.hash(), str(options))
-            if key in done:
-                continue
-            done.add(key)
-            target = triton.backends.compiler.GPUTarget("cuda", arch, 32)
-            compiled = triton.compile(source, target=target, options=options)
-            name = f"{kernel.__name__} {case} {dtype} {options}"
-            print(json.dumps([name, compiled.metadata.shared]))
-
-
-def source_of(kernel: Any, values: dict[str, Any]) -> Any:
-    """What a launch with these values would compile: constants, and multiples of 16."""
-    pointers = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16"}
-    signature, constants, attributes = {}, {}, {}
-    for place, parameter in enumerate(kernel.params):
-        name, value = parameter.name, values[parameter.name]
-        if parameter.is_constexpr or (type(value) is int and value == 1):
-            signature[name] = "constexpr"
-            constants[(place,)] = value
-            continue
-        if isinstance(value, float):
-            signature[name] = "fp32"
-        elif isinstance(value, int):
-            signature[name] = "i32" if value < 2**31 else "i64"
-        else:
-            signature[name] = pointers[value.dtype]
-        if isinstance(value, Tensor) or (isinstance(value, int) and value % 16 == 0):
-            attributes[(place,)] = [["tt.divisibility", 16]]
-    return triton.compiler.ASTSource(kernel, signature, constants, attributes)
-
-
 @pytest.mark.parametrize("arch", COMPILED)
-def test_what_is_launched_compiles_without_spills(arch: int, tmp_path) -> None:
-    environment = os.environ | {
-        "TRITON_INTERPRET": "0",
-        "TRITON_CACHE_DIR": str(tmp_path),
-        "TRITON_DUMP_PTXAS_LOG": "1",
-    }
-    done = subprocess.run(
-        [sys.executable, __file__, str(arch)],
-        capture_output=True,
-        text=True,
-        env=environment,
-    )
-    assert done.returncode == 0, done.stderr
-    log = ""
-    kernels = 0
-    for line in done.stdout.splitlines():
-        if not line.startswith("["):
-            log += line
-            continue
-        name, shared_memory = json.loads(line)
-        spills = re.findall(r"(\d+) bytes spill stores, (\d+) bytes spill loads", log)
-        assert spills == [("0", "0")], (name, log)
-        assert shared_memory <= SHARED_MEMORY, name
-        log, kernels = "", kernels + 1
-    assert kernels > 20
+def test_what_is_launched_compiles_without_spills(arch: int, tmp_path: Path) -> None:
+    assert_no_spills(__file__, arch, tmp_path, least=21)
 
 
 @pytest.mark.skipif(not ON_GPU, reason="needs a GPU")
@@ -606,4 +513,9 @@ class TestOnGPU:
 
 
 if __name__ == "__main__":
-    compile_all(int(sys.argv[1]))
+    arch = int(sys.argv[1])
+    launched = {
+        f"{case} {dtype}": launches_of(*SHAPES[case], getattr(torch, dtype))
+        for case, dtype in COMPILED[arch]
+    }
+    compile_launches(arch, launched)

@@ -1,0 +1,200 @@
+"""The sweeps of `kernels/sums.py` on an NVIDIA GPU: blocks and launches; the loops are in loops.py.
+
+A sum that several programs share is written in parts, which torch adds up, never with atomics: the
+same call gives the same bits. Poses are in blocks of one sample, L = 1.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+import triton
+from torch import Tensor
+
+from torchcaps.kernels.cuda_launch import launch
+from torchcaps.kernels.form import SHARED, SOFTMAX, Form
+from torchcaps.kernels.sweeps_cuda import loops
+
+__all__ = ["Call", "blocks_of"]
+
+TILE = 2048  # numbers of a tile
+FEWEST_SAMPLES, MOST_SAMPLES = 8, 16  # of a tile, where there are as many
+PROGRAMS = 528  # to run at once: four on each of the 132 multiprocessors of an H100
+LONGEST_SUM = 256  # inputs added up in a row; a longer sum would lose digits
+PARTS = 2**25  # numbers that the parts of a sum may take together: 128 MB
+DEPTH = 16  # components of an input pose whose gradients a program takes
+
+
+class Blocks(NamedTuple):
+    """What a program has in hand: BB samples, JB outputs of RP·NP components."""
+
+    BB: int
+    JB: int
+    RP: int
+    NP: int
+    num_warps: int
+    maxnreg: int
+
+
+def blocks_of(B: int, J: int, rows: int, columns: int) -> Blocks:
+    """The blocks of a shape, found by compiling for sm_80 and sm_90: nothing spills.
+
+    All outputs where that leaves some samples: then the softmax needs no sweep of its own. Ten
+    tiles or so are held at once, of four registers of a thread each; the compiler would rather
+    spill than take the 128 that sixteen warps may have, and is told to take them.
+    """
+    RP, NP = triton.next_power_of_2(rows), triton.next_power_of_2(columns)
+    samples = triton.next_power_of_2(B)
+    JB = min(triton.next_power_of_2(J), TILE // (min(samples, FEWEST_SAMPLES) * RP * NP))
+    BB = min(samples, MOST_SAMPLES, TILE // (max(1, JB) * RP * NP))
+    JB, BB = max(1, JB), max(1, BB)
+    return Blocks(BB, JB, RP, NP, num_warps=max(1, BB * JB * RP * NP // 128), maxnreg=128)
+
+
+class Call:
+    """The arguments of a sweep, and its launches."""
+
+    def __init__(
+        self,
+        form: Form,
+        coupling: float,
+        u: Tensor,
+        w: Tensor,
+        p: Tensor,
+        activation: Tensor | None,
+        k: Tensor | None,
+        m: Tensor | None,
+    ) -> None:
+        self.form = form
+        self.u, self.w, self.p, self.k = u, w, p, k
+        self.activation = activation
+        self.B, self.F, self.I = u.shape[:3]
+        self.J = form.outputs
+        self.columns = w.shape[1] // self.J
+        self.D = self.columns * form.rows
+        self.children = self.I // form.cells * len(form.places)
+        self.blocks = blocks_of(self.B, self.J, form.rows, self.columns)
+        # A tile takes the softmax of a child that it has all parents of.
+        self.given = self.blocks.JB < self.J or form.places.shape[1] > 1
+        self.by_logits = coupling == SOFTMAX
+        given = k is None and activation is not None
+        self.constants: dict[str, Any] = {
+            "J": self.J,
+            "ROWS": form.rows,
+            "N": self.columns,
+            "M": w.shape[2],
+            "K": form.cells,
+            "Q": len(form.places),
+            "GAUSSIAN": k is not None,
+        }
+        self.coupling = 1 if self.by_logits else 2 if given else 0  # BY_LOGITS, … of loops.py
+        # What a kernel does not look at is some tensor.
+        self.state = [p if x is None else x for x in (activation, k, p, m)]
+        self.sums = u.new_empty(3, self.children, self.B) if self.by_logits else p
+        counts = form.counts[form.positions].to(u.dtype)
+        self.shares = 1 / (counts * self.J) if coupling == SHARED else counts.fill_(coupling)
+
+    def forward(self) -> tuple[Tensor, ...]:
+        """The sums."""
+        if self.by_logits and self.given:
+            self.sum_over_parents(None)
+        return self.add_up(None)
+
+    def backward(
+        self, e: tuple[Tensor, ...], through: bool
+    ) -> tuple[Tensor, Tensor, Tensor | None, tuple[Tensor, ...]]:
+        """The gradients of u, w and activation, and the sums of g."""
+        e = (self.p, e[0], self.p) if self.k is None else e
+        if self.by_logits and (self.given or not through):
+            self.sum_over_parents(e)
+        if through:
+            of_g = self.add_up(e)
+        else:
+            of_g = (torch.zeros_like(self.p),) * (1 if self.k is None else 2)
+            of_g = of_g if self.k is None else (torch.zeros_like(self.k), *of_g)
+        return *self.factor_gradients(e, through), of_g
+
+    def sum_over_parents(self, e: tuple[Tensor, ...] | None) -> None:
+        """The sums of the softmax of every child, and with `e` Σ c dc."""
+        self.launch(
+            loops.sum_over_parents,
+            triton.cdiv(self.B, self.blocks.BB) * self.children,
+            (*self.upstream(e), self.sums, self.form.places, self.form.counts),
+            MOST=self.form.places.shape[1],
+            BACKWARD=e is not None,
+        )
+
+    def add_up(self, e: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
+        """S0, S1 and S2, or with `e` the sums of g; of products S1 alone."""
+        blocks = triton.cdiv(self.B, self.blocks.BB) * triton.cdiv(self.J, self.blocks.JB) * self.F
+        chunks = max(PROGRAMS // blocks, triton.cdiv(self.I, LONGEST_SUM))
+        chunks = max(1, min(chunks, self.I, PARTS // self.p.numel()))
+        inputs = triton.cdiv(self.I, chunks)
+        chunks = triton.cdiv(self.I, inputs)
+        s1 = self.p.new_empty(chunks, *self.p.shape)
+        s0 = s1 if self.k is None else self.k.new_empty(chunks, *self.k.shape)
+        s2 = s1 if self.k is None else torch.empty_like(s1)
+        self.launch(
+            loops.add_up,
+            blocks * chunks,
+            (*self.upstream(e), self.sums, self.form.positions, self.shares, s0, s1, s2),
+            inputs,
+            COUPLING=self.coupling,
+            GIVEN=self.given,
+            BACKWARD=e is not None,
+        )
+        return tuple(x.sum(dim=0) for x in ((s1,) if self.k is None else (s0, s1, s2)))
+
+    def factor_gradients(
+        self, e: tuple[Tensor, ...], through: bool
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The gradients of u, w and activation."""
+        I, J, M, blocks = self.I, self.J, self.w.shape[2], self.blocks
+        MB = min(DEPTH, triton.next_power_of_2(M))
+        depths, walks = triton.cdiv(M, MB), triton.cdiv(J, blocks.JB)
+        pairs = triton.cdiv(self.B, blocks.BB) * self.F
+        parts = min(PROGRAMS // (I * depths * walks), PARTS // self.w.numel(), pairs)
+        each = triton.cdiv(pairs, max(1, parts))
+        parts = triton.cdiv(pairs, each)
+        du = torch.empty_like(self.u)
+        da = None if self.activation is None else torch.empty_like(self.activation)
+        dw = self.w.new_empty(parts, *self.w.shape)
+
+        def sweep(programs: int, each: int, walk: int, *, of_pose: bool, of_weight: bool) -> None:
+            self.launch(
+                loops.factor_gradients,
+                programs * depths * I,
+                (*self.upstream(e), self.sums, self.form.positions, self.shares, du,
+                 self.p if da is None else da, dw),
+                each,
+                COUPLING=self.coupling,
+                THROUGH=through,
+                MB=MB,
+                WALK=walk,
+                DU=of_pose,
+                DW=of_weight,
+            )  # fmt: skip
+
+        every = walks * blocks.JB
+        if walks == 1:
+            sweep(parts, each, every, of_pose=True, of_weight=True)
+        else:  # a program adds up either dw over samples or du over outputs
+            sweep(pairs, 1, every, of_pose=True, of_weight=False)
+            sweep(parts * walks, each, blocks.JB, of_pose=False, of_weight=True)
+        return du, dw.sum(dim=0), da
+
+    def upstream(self, e: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
+        """e0, e1 and e2; something where there are none."""
+        return (self.p,) * 3 if e is None else e
+
+    def launch(
+        self,
+        kernel: Any,
+        programs: int,
+        tensors: tuple[Tensor, ...],
+        *numbers: int,
+        **constants: object,
+    ) -> None:
+        constants = {**self.constants, **self.blocks._asdict(), **constants}
+        arguments = (self.u, self.w, *self.state, *tensors, self.B, self.F, self.I, *numbers)
+        with torch.cuda.device(self.u.get_device()):
+            launch(kernel, programs, self.u.get_device(), arguments, constants)
