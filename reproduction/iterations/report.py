@@ -21,6 +21,7 @@ from reproduction.harness.tuning import trial_part
 from reproduction.harness.verdict import Judgement
 from reproduction.iterations import verdicts
 from reproduction.iterations.figures import draw_coupling, draw_errors, draw_matrix
+from reproduction.iterations.trend import trend_part, trend_sentence, trends
 from reproduction.iterations.verdicts import (
     BEST,
     at_chance_of,
@@ -46,6 +47,7 @@ def report(results: Results) -> Report:
     judged, *on_unused = judged_by_kind(slimmed, kinds, samples)
     of_r = {r: judged[str(r)] for r in by_r if r != BEST}
     claims = best_at_three(of_r), overfitting(of_r, by_r)
+    lines = trends(slimmed, by_r, samples)
     draw_errors(kinds, known, path=folder / "error.png")
     draw_coupling(kinds, path=folder / "coupling.png")
     draw_matrix(kinds, results.scale.iterations, path=folder / "matrix.png")
@@ -55,6 +57,7 @@ def report(results: Results) -> Report:
     figures = [
         f"lowest mean test error: {said}, {plus_minus(errors[best])} %; r = {BEST}: "
         f"{plus_minus(errors[str(BEST)])} %; random coupling: {plus_minus(errors[RANDOM])} %",
+        *trend_sentence(lines, at_chance_of([row for rows in by_r.values() for row in rows])),
         *(claim.sentence for claim in claims),
     ]
     labels = {f"r{r}": f"r = {r}" for r in by_r} | {RANDOM: "random coupling"}
@@ -65,6 +68,7 @@ def report(results: Results) -> Report:
         "## Differences from r = 3",
         *judgement_part(list(judged.values()), tables=len(samples)),
         *(unused_part(kinds, one) for one in on_unused),
+        trend_part(lines),
         "## What routing does",
         "![Entropy of the coupling, and share of input capsules that go to the predicted class]"
         "(coupling.png)",

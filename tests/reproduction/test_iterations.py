@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from typing import cast
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from reproduction.harness.workbench import Workbench, choice
 from reproduction.iterations import experiment as iterations
 from reproduction.iterations import report as iterations_report
 from reproduction.iterations import verdicts
+from reproduction.iterations.trend import slope, trend_part, trend_sentence, trends
 from reproduction.iterations.verdicts import (
     best_at_three,
     deciding,
@@ -58,6 +60,52 @@ def gaps(**values):
         ]
         for name, gap in values.items()
     }
+
+
+# --- all r at once
+def test_the_slope_is_that_of_least_squares():
+    rng = np.random.default_rng(0)
+    values = {r: rng.normal(size=(2, 3)) for r in (1, 2, 3, 5, 7, 10)}
+    for seed in range(2):
+        for image in range(3):
+            column = [values[r][seed, image] for r in values]
+            expected = np.polyfit(np.log2(list(values)), column, 1)[0]
+            assert math.isclose(slope(values)[seed, image], expected)
+
+
+def trended(step, seeds=5, images=400):
+    """Trends where each doubling of r makes so many of a hundred images more wrong."""
+    rng = np.random.default_rng(0)
+    rows = {r: [{"seed": s, "r": r, "test_loss": 0.1 + 0.001 * rng.random(),
+                 "loss_gap": 0.01 * math.log2(r) + 0.001 * rng.random()} for s in range(seeds)]
+            for r in (1, 2, 4, 8)}  # fmt: skip
+    hard = np.linspace(0, 1, images)
+
+    class Answers:
+        def arrays(self, row):
+            share = 0.2 + step / 100 * math.log2(row["r"])
+            return {"wrong": hard + 0.02 * np.sin(row["seed"] * np.arange(images)) < share}
+
+    return trends(cast(Results, Answers()), rows, ("wrong",))
+
+
+def test_a_trend_rises_or_falls_or_is_not_decided():
+    for step, word in ((4, "rises"), (-4, "falls"), (0, "not decided")):
+        judged = trended(step)
+        (sentence,) = trend_sentence(judged)
+        assert sentence.endswith(word), sentence
+        assert "| test loss less training loss | +0.01" in trend_part(judged)
+    change = trended(4)["test error"].difference.estimate
+    assert abs(change.mean - 0.04) < 0.01
+    assert change.low < 0.04 < change.high
+    assert trend_sentence(trended(4, seeds=3))[0].endswith("not decided (3 seeds)")
+    assert trends(cast(Results, None), {3: []}, ("wrong",)) == {}
+    assert trend_part({}) == ""
+
+
+def test_seeds_that_not_every_r_has_are_left_out():
+    rows = {1: [{"seed": 0, "test_loss": 1.0, "loss_gap": 0.0}], 2: []}
+    assert trends(cast(Results, None), rows, ()) == {}
 
 
 # --- the two answers
