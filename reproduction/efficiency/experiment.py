@@ -105,8 +105,16 @@ SCALES: dict[ScaleName, Scale] = {
         rates=RATES[:2],
         compared=points((40,), (0.25,)),
     ),
+    "few": Scale(
+        45,
+        5,
+        default_training(data="mnist", epochs=4),
+        images=4000,  # of which the trials take 1,000
+        rates=RATES,
+        compared=points(IMAGES[:4], WIDTHS[:3]),
+    ),
     "cpu": Scale(
-        90,
+        180,
         5,
         default_training(data="mnist", epochs=4),
         images=11_000,  # of which the trials take 1,000
