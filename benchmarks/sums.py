@@ -2,9 +2,10 @@
 
     python benchmarks/sums.py [--device cuda] [--shapes em_conv …] [--out FILE]
 
-Forward, and forward with backward, of the layers of `torchcaps bench` whose routings have a kernel
-of sums, each backend asked for by name. They take turns in one process; medians, and the peak of
-memory beyond what is held before a call. What a backend cannot run is said, and left out.
+Forward, and forward with backward, of the layers of `torchcaps bench` that a kernel of sums takes
+(self-routing there is in windows, which it does not), each backend asked for by name. They take
+turns in one process; medians, and the peak of memory beyond what is held before a call. What a
+backend cannot run is said, and left out.
 """
 
 import argparse

@@ -12,8 +12,9 @@ from reproduction.harness.comparison import (
     judged_on,
     judgement_part,
     judgement_table,
+    wrong_by_seed,
 )
-from reproduction.harness.crossed import Estimate
+from reproduction.harness.crossed import Estimate, crossed_mean
 from reproduction.harness.experiment import Finding, Report, Results
 from reproduction.harness.markdown import interval, number, percent, plus_minus, table
 from reproduction.harness.statistics import Summary, summarise
@@ -27,6 +28,7 @@ from reproduction.iterations.verdicts import (
     at_chance_of,
     best_at_three,
     deciding,
+    having_learned,
     overfitting,
 )
 
@@ -48,9 +50,13 @@ def report(results: Results) -> Report:
     of_r = {r: judged[str(r)] for r in by_r if r != BEST}
     claims = best_at_three(of_r), overfitting(of_r, by_r)
     lines = trends(slimmed, by_r, samples)
-    draw_errors(kinds, known, path=folder / "error.png")
-    draw_coupling(kinds, path=folder / "coupling.png")
-    draw_matrix(kinds, results.scale.iterations, path=folder / "matrix.png")
+    learned = {kind: having_learned(rows) or rows for kind, rows in kinds.items()}
+    of_learned = {
+        kind: crossed_mean(wrong_by_seed(slimmed, rows)) for kind, rows in learned.items()
+    }
+    draw_errors(learned, of_learned, path=folder / "error.png")
+    draw_coupling(learned, path=folder / "coupling.png")
+    draw_matrix(learned, results.scale.iterations, path=folder / "matrix.png")
     errors = {kind: column(rows, "test_error") for kind, rows in kinds.items()}
     best = min(errors, key=lambda kind: errors[kind].mean)
     said = f"r = {best}" if best != RANDOM else "random coupling"
@@ -63,6 +69,7 @@ def report(results: Results) -> Report:
     labels = {f"r{r}": f"r = {r}" for r in by_r} | {RANDOM: "random coupling"}
     parts = [
         "![Test error, and training and test loss, against r](error.png)",
+        left_out(kinds, learned),
         error_table(kinds, known),
         f"Mean ± standard deviation over the seeds. {INTERVALS}",
         "## Differences from r = 3",
@@ -85,6 +92,19 @@ def report(results: Results) -> Report:
     answers = [claim.answer for claim in claims]
     found = findings(errors, of_r, answers, on_mnist(results), at_chance)
     return Report(figures, "\n\n".join(filter(None, parts)), found)
+
+
+def left_out(kinds: Kinds, learned: Kinds) -> str:
+    """Which trainings the pictures do not show."""
+    missing = [
+        f"{len(rows) - len(learned[kind])} of {len(rows)} with "
+        + (f"r = {kind}" if kind != RANDOM else "random coupling")
+        for kind, rows in kinds.items()
+        if len(learned[kind]) < len(rows)
+    ]
+    if not missing:
+        return ""
+    return f"The pictures leave out trainings at chance: {', '.join(missing)}. The tables do not."
 
 
 def judged_by_kind(

@@ -22,7 +22,15 @@ from reproduction.harness.cell import Row
 from reproduction.harness.crossed import over_seeds
 from reproduction.harness.verdict import Difference, Judgement, judge
 
-__all__ = ["BEST", "Claim", "at_chance_of", "best_at_three", "deciding", "overfitting"]
+__all__ = [
+    "BEST",
+    "Claim",
+    "at_chance_of",
+    "best_at_three",
+    "deciding",
+    "having_learned",
+    "overfitting",
+]
 
 BEST = 3
 CHANCE = 0.88  # error above which a network of ten classes has learned nothing
@@ -147,10 +155,13 @@ def _undecided(judged: Judged) -> str:
 
 def at_chance_of(rows: Sequence[Row]) -> str:
     """How many trainings have learned nothing."""
-    trainings = [row["test_error"] > CHANCE for row in rows]
-    if not any(trainings):
-        return ""
-    return f" (at chance in {sum(trainings)} of {len(trainings)} trainings)"
+    failed = len(rows) - len(having_learned(rows))
+    return f" (at chance in {failed} of {len(rows)} trainings)" if failed else ""
+
+
+def having_learned(rows: Sequence[Row]) -> list[Row]:
+    """Those trainings that are better than chance."""
+    return [row for row in rows if row["test_error"] <= CHANCE]
 
 
 def _within(judged: Judged, those: Sequence[int]) -> str:

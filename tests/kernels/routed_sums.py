@@ -70,10 +70,10 @@ def routed(
         activation = activation.detach().to(dtype).requires_grad_()
     capsules = routing(made[0](*leaves), activation, mask)
     generator = torch.Generator().manual_seed(0)
-    total = torch.zeros((), dtype=torch.float64)
+    total = torch.zeros((), dtype=torch.float64, device=made[1][0].device)
     for part in capsules:
         upstream = torch.randn(part.shape, dtype=torch.float64, generator=generator)
-        total = total + (part.double() * upstream).sum()
+        total = total + (part.double() * upstream.to(part.device)).sum()
     given = [] if activation is None else [activation]
     wanted = [*leaves, *given, *routing.parameters()]
     gradients = torch.autograd.grad(total, wanted, allow_unused=True)

@@ -141,6 +141,13 @@ def test_leading_axes_strides_and_half_precision(name: str) -> None:
     assert torch.equal(half, wide.bfloat16())
 
 
+def test_a_weight_whose_sign_is_still_to_come() -> None:
+    _, (pose, weight), _ = made = linear(3, 6, 3, 5, 6)
+    routing = built("em", made, backend="cpu")
+    expected = routing(LinearVotes(pose, weight)).pose
+    assert torch.equal(routing(LinearVotes(pose, torch._neg_view(-weight))).pose, expected)
+
+
 def test_the_same_bits_whatever_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torchcaps.kernels.cpu_threads.WORTH_A_THREAD", 1)
     made = windows(WINDOWS, 20, 9, 3, 2)

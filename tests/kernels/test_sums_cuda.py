@@ -136,23 +136,43 @@ def test_it_is_as_exact_as_eager_float32(name: str) -> None:
         assert statistics.median(values) <= 2, ratios
 
 
-@pytest.mark.parametrize("size", [0.0, 1e-30, 1e8, 1e30])
+@pytest.mark.parametrize("size", [0.0, 1e-30, 1e4, 1e30])
 def test_it_is_finite_at_any_size(size: float) -> None:
+    """Beside an inactive child far from all; the largest votes go by tiles."""
     votes_of, (pose, weight), outputs = on_device(linear(2, 6, 3, 5, 6))
+    pose[:, 0] *= 3
     made: Made = (votes_of, [size * pose, weight], outputs)
+    activation = torch.rand(2, 6, device=pose.device)
+    activation[:, 0] = 0
     for name in ("em", "attention"):
         routing = built(name, made).to(pose.device)
-        assert all(x.isfinite().all() for x in routed(routing, made, "cuda", torch.float32))
+        assert dispatch.choose_backend("cuda", routing.call(LinearVotes(*made[1]))) == "cuda"
+        found = routed(routing, made, "cuda", torch.float32, activation)
+        assert all(x.isfinite().all() for x in found)
 
 
-def test_a_nan_stays_with_its_sample() -> None:
+@pytest.mark.filterwarnings("ignore:invalid value encountered")  # of NumPy, which interprets
+@pytest.mark.parametrize("name", ["em", "variational", "self_routing"])
+def test_a_nan_stays_with_its_sample(name: str) -> None:
+    """Of an activation: with one in a pose routing goes by tiles."""
     _, (pose, weight), _ = made = on_device(linear(3, 6, 3, 5, 6))
-    pose[1, 3, 2] = torch.nan
-    for name in ("em", "attention"):
-        routing = built(name, made, backend="cuda").to(pose.device)
-        out = routing(LinearVotes(pose, weight)).pose
-        assert out[1].isnan().all()
-        assert out[[0, 2]].isfinite().all()
+    activation = torch.rand(3, 6, device=pose.device)
+    activation[1, 3] = torch.nan
+    routing = built(name, made, backend="cuda").to(pose.device)
+    out = routing(LinearVotes(pose, weight), activation).pose
+    assert out[1].isnan().all()
+    assert out[[0, 2]].isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["em", "attention", "self_routing"])
+def test_factors_whose_sign_is_still_to_come(name: str) -> None:
+    _, (pose, weight), _ = made = on_device(linear(3, 6, 3, 5, 6))
+    activation = torch.rand(3, 6, device=pose.device)
+    routing = built(name, made, backend="cuda").to(pose.device)
+    expected = routing(LinearVotes(pose, weight), activation).pose
+    pending = [torch._neg_view(-x) for x in (pose, weight, activation)]
+    assert all(x.is_neg() for x in pending)
+    assert torch.equal(routing(LinearVotes(*pending[:2]), pending[2]).pose, expected)
 
 
 def test_leading_axes_and_strides() -> None:
@@ -203,11 +223,14 @@ COMPILED: dict[str, tuple[tuple[int, ...], bool, tuple[int, ...]]] = {
     "classes1000": ((128, 8192, 1000, 1, 16, 16), True, (1, 1, 1, 1)),
     "longest": ((64, 50, 2, 1, 512, 64), True, (1, 1, 1, 1)),
     "one sample": ((1, 1152, 10, 1, 16, 8), True, (1, 1, 1, 1)),
+    "one child": ((4, 1, 3, 1, 4, 4), True, (1, 1, 1, 1)),
+    "one sample and parent": ((1, 5, 1, 4, 4, 4), True, (1, 1, 1, 1)),
 }
 
 
 def launches_of(sizes: tuple[int, ...], gaussian: bool, windows: tuple[int, ...]) -> Any:
-    """What forward and backward launch, in the first iteration and in a later one."""
+    """What forward and backward launch, in the first iteration and in a later one, and for
+    couplings that are given."""
     (B, I, J, rows, N, M), (F, K, Q, most) = sizes, windows
 
     def new(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -224,12 +247,18 @@ def launches_of(sizes: tuple[int, ...], gaussian: bool, windows: tuple[int, ...]
             call = op.Call(form, coupling, new(B, F, I, rows * M, 1), new(I, J * N, M), *state)
             call.forward()
             call.backward((k, p, p) if gaussian else (p,), through)
+        if not gaussian:
+            given = new(B, F, I, J, 1)
+            factors = new(B, F, I, rows * M, 1), new(I, J * N, M)
+            call = op.Call(form, 1.0, *factors, p, given, None, None)
+            call.forward()
+            call.backward((p,), through=False)
     return launches
 
 
 @pytest.mark.parametrize("arch", [80, 90])
 def test_what_is_launched_compiles_without_spills(arch: int, tmp_path: Path) -> None:
-    assert_no_spills(__file__, arch, tmp_path, least=40)
+    assert_no_spills(__file__, arch, tmp_path, least=60)
 
 
 @pytest.mark.skipif(not ON_GPU, reason="needs a GPU")

@@ -22,10 +22,12 @@ from reproduction.harness.workbench import Workbench, choice
 from reproduction.iterations import experiment as iterations
 from reproduction.iterations import report as iterations_report
 from reproduction.iterations import verdicts
+from reproduction.iterations.report import left_out
 from reproduction.iterations.trend import slope, trend_part, trend_sentence, trends
 from reproduction.iterations.verdicts import (
     best_at_three,
     deciding,
+    having_learned,
     overfitting,
 )
 from tests import oracle
@@ -73,10 +75,12 @@ def test_the_slope_is_that_of_least_squares():
             assert math.isclose(slope(values)[seed, image], expected)
 
 
-def trended(step, seeds=5, images=400):
-    """Trends where each doubling of r makes so many of a hundred images more wrong."""
+def trended(step, seeds=5, images=400, fails=()):
+    """Trends where each doubling of r makes so many of a hundred images more wrong; all of them
+    where a training, named by seed and r, fails."""
     rng = np.random.default_rng(0)
-    rows = {r: [{"seed": s, "r": r, "test_loss": 0.1 + 0.001 * rng.random(),
+    rows = {r: [{"seed": s, "r": r, "test_error": 0.9 if (s, r) in fails else 0.2,
+                 "test_loss": 0.1 + 0.001 * rng.random(),
                  "loss_gap": 0.01 * math.log2(r) + 0.001 * rng.random()} for s in range(seeds)]
             for r in (1, 2, 4, 8)}  # fmt: skip
     hard = np.linspace(0, 1, images)
@@ -84,6 +88,8 @@ def trended(step, seeds=5, images=400):
     class Answers:
         def arrays(self, row):
             share = 0.2 + step / 100 * math.log2(row["r"])
+            if (row["seed"], row["r"]) in fails:
+                share = 0.9
             return {"wrong": hard + 0.02 * np.sin(row["seed"] * np.arange(images)) < share}
 
     return trends(cast(Results, Answers()), rows, ("wrong",))
@@ -103,9 +109,30 @@ def test_a_trend_rises_or_falls_or_is_not_decided():
     assert trend_part({}) == ""
 
 
+def test_a_training_at_chance_bends_one_line_and_not_the_other():
+    judged = trended(2, fails=[(0, 8)])
+    bent, straight = trend_sentence(judged, " (at chance in 1 of 20 trainings)")
+    assert bent.endswith(": not decided (at chance in 1 of 20 trainings)")
+    assert "test error, without trainings at chance, changes by +1.97 points" in straight
+    assert straight.endswith("rises")
+    assert judged["test error, without trainings at chance"].difference.estimate.seeds == 5
+
+
 def test_seeds_that_not_every_r_has_are_left_out():
-    rows = {1: [{"seed": 0, "test_loss": 1.0, "loss_gap": 0.0}], 2: []}
-    assert trends(cast(Results, None), rows, ()) == {}
+    row = {"seed": 0, "test_loss": 1.0, "loss_gap": 0.0, "test_error": 0.1}
+    assert trends(cast(Results, None), {1: [row], 2: []}, ()) == {}
+
+
+def test_pictures_leave_out_trainings_at_chance_and_say_so():
+    failed, fine = {"test_error": 0.9}, {"test_error": 0.1}
+    kinds = {"1": [fine, fine], "3": [fine, failed], "10": [failed], "random": [failed, fine, fine]}
+    learned = {kind: having_learned(rows) or rows for kind, rows in kinds.items()}
+    assert learned == {"1": [fine, fine], "3": [fine], "10": [failed], "random": [fine, fine]}
+    assert left_out(kinds, learned) == (
+        "The pictures leave out trainings at chance: 1 of 2 with r = 3, 1 of 3 with random "
+        "coupling. The tables do not."
+    )
+    assert left_out(kinds, kinds) == ""
 
 
 # --- the two answers

@@ -63,9 +63,7 @@ def einsum(problem: Problem) -> Tensor:
 
 def einsum_compiled(problem: Problem) -> Tensor:
     """The same under torch.compile."""
-    routing_of(
-        problem.shape, "reference", problem.pose.dtype
-    )  # made before, not by the compiled code
+    routing_of(problem.shape, "reference", problem.pose)  # made before, not by the compiled code
     return _compiled(problem.shape)(
         problem.pose,
         problem.weight,
@@ -97,7 +95,7 @@ def route(problem: Problem, votes: Votes, backend: str) -> Tensor:
         votes = WindowVotes.of(votes, windows)
     if problem.logits is not None and not isinstance(votes, InterestVotes):
         votes = InterestVotes(votes, problem.logits)
-    routing = routing_of(problem.shape, backend, problem.pose.dtype)
+    routing = routing_of(problem.shape, backend, problem.pose)
     return routing(votes, problem.input_activation, problem.mask).pose
 
 
@@ -122,17 +120,19 @@ def broadcast_votes(problem: Problem) -> Votes:
     return FormedVotes((weight @ pose[..., None, :, None]).squeeze(-1))
 
 
-_routings: dict[tuple[Shape, str, torch.dtype], Routing[Any, Any]] = {}
+_routings: dict[tuple[Shape, str, torch.dtype, torch.device], Routing[Any, Any]] = {}
 
 
-def routing_of(shape: Shape, backend: str, dtype: torch.dtype) -> Routing[Any, Any]:
-    """The routing of a layer, in evaluation, with the parameters that it starts from."""
-    key = (shape, backend, dtype)
+def routing_of(shape: Shape, backend: str, pose: Tensor) -> Routing[Any, Any]:
+    """The routing of a layer for such poses, in evaluation, with the parameters that it starts
+    from."""
+    key = (shape, backend, pose.dtype, pose.device)
     if key not in _routings:
         once = shape.routing in ("self_attention", "self_routing")
         options = {} if once else {"iterations": shape.iterations}
         routing = create_routing(shape.routing, **options, backend=backend)
-        _routings[key] = routing.build(shape.I, shape.P, shape.J, shape.D).eval().to(dtype)
+        built = routing.build(shape.I, shape.P, shape.J, shape.D).eval()
+        _routings[key] = built.to(pose.device, pose.dtype)
     return _routings[key]
 
 

@@ -90,7 +90,7 @@ def measure(
         for key, call in calls.items():
             time.sleep(REST)
             times[key].append(seconds(call, device, in_a_row[key]))
-    asked = routing_of(shape, "auto", torch.float32).call(problem.votes)
+    asked = routing_of(shape, "auto", problem.pose).call(problem.votes)
     backend = choose_backend("auto", asked)
     for (name, direction), call in calls.items():
         memory = extra_memory(call, device)

@@ -1,10 +1,10 @@
-"""What the sums over votes are told about them."""
+"""What the kernels of sums are told about votes, and what they share."""
 
 from typing import NamedTuple
 
 from torch import Tensor
 
-__all__ = ["SHARED", "SOFTMAX", "Form"]
+__all__ = ["SHARED", "SOFTMAX", "Form", "added_up"]
 
 SHARED, SOFTMAX = 0.0, -1.0  # couplings: equal shares of 1, and by the logits; above 0: constant
 
@@ -29,3 +29,8 @@ class Form(NamedTuple):
     places: Tensor
     counts: Tensor
     positions: Tensor
+
+
+def added_up(parts: Tensor) -> Tensor:
+    """The sum over the first axis."""
+    return parts[0] if len(parts) == 1 else parts.sum(dim=0)

@@ -120,7 +120,7 @@ class Sums(torch.autograd.Function):
             )
         refuse_batched(upstream)
         tensors, sums = ctx.saved_tensors[:6], ctx.saved_tensors[6:]
-        e = tuple(x.contiguous() for x in upstream)
+        e = tuple(x.contiguous().resolve_neg() for x in upstream)
         call = call_of(form.backend)(form, ctx.coupling, *tensors)
         du, dw, d_activation, parts = call.backward(e, ctx.through and ctx.coupling < 0)
         if len(parts) == 1:

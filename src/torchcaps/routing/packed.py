@@ -153,10 +153,11 @@ def pack(problem: Problem, backend: str, *, through: bool) -> PackedVotes:
             activation = problem.mask.to(pose.dtype)
     else:
         activation = activation.to(pose.dtype)
-    w = weight.flatten(1, 2).contiguous()
+    # Kernels read memory as it is: a sign that is still to come would be lost.
+    w = weight.flatten(1, 2).contiguous().resolve_neg()
     L = block_width(backend, w.element_size())
-    u = pack_samples(pose.reshape(-1, windows, inputs, pose.shape[-1]), L)
-    a = pack_samples(activation.reshape(-1, windows, inputs), L)
+    u = pack_samples(pose.resolve_neg().reshape(-1, windows, inputs, pose.shape[-1]), L)
+    a = pack_samples(activation.resolve_neg().reshape(-1, windows, inputs), L)
     form = Form(backend, rows, source.shape[-2], source.together, *places_of(source))
     return PackedVotes(form, u, w, a, through)
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from torchcaps.kernels.cpu_threads import on_all_threads
 from torchcaps.kernels.cpu_vectors import Lanes
-from torchcaps.kernels.form import Form
+from torchcaps.kernels.form import Form, added_up
 from torchcaps.kernels.sweeps_cpu.loops import sweep, sweep_backward
 
 __all__ = ["Call"]
@@ -78,8 +78,3 @@ class Call:
         arrays = (x.numpy() if isinstance(x, Tensor) else x for x in (self.w, self.u, *arguments))
         steps = self.u[..., 0].numel() * self.w.shape[1]
         on_all_threads(loop, items, Lanes(self.u.shape[-1]), *arrays, steps=steps)
-
-
-def added_up(parts: Tensor) -> Tensor:
-    """The sum over the first axis."""
-    return parts[0] if len(parts) == 1 else parts.sum(dim=0)

@@ -72,6 +72,16 @@ def logits_of(d, k, p, j, J: tl.constexpr, GAUSSIAN: tl.constexpr):
 
 
 @triton.jit
+def coupling_of(logits, top, total):
+    """c [BB, JB, 1] where another program has found the largest logit and the sum.
+
+    The logits there may be others in their last digit, which of large ones is more than exp can
+    take.
+    """
+    return tl.exp(tl.minimum(logits - top, 0.0, propagate_nan=tl.PropagateNan.ALL)) / total
+
+
+@triton.jit
 def of_coupling(d, e0, e1, e2, GAUSSIAN: tl.constexpr):
     """The gradient of w = c a [BB, JB, 1]: e1 · d, or e0 + Σ (e1 + e2 d) d."""
     if GAUSSIAN:
@@ -181,7 +191,7 @@ def add_up(
         if GAUSSIAN:
             e0_tile = tl.load(e0 + output, mask=there, other=0.0)
             e2_tile = tl.load(e2 + offsets, mask=inside, other=0.0)
-    children = (I // K * Q).to(tl.int64)
+    children = tl.cast(I // K * Q, tl.int64)  # I may be a constant
     for i in range(chunk * inputs, tl.minimum((chunk + 1) * inputs, I)):
         d = form_votes(u, w, b, f, i, j, B, F, I, J, ROWS, N, M, BB, JB, RP, NP)
         if GAUSSIAN:
@@ -194,7 +204,7 @@ def add_up(
             if GIVEN:
                 top = tl.load(at, mask=samples < B, other=0.0)
                 sum_of_e = tl.load(at + children * B, mask=samples < B, other=1.0)
-                c = tl.exp(logits - top) / sum_of_e
+                c = coupling_of(logits, top, sum_of_e)
             else:
                 top = tl.max(logits, axis=1, keep_dims=True)
                 e = tl.exp(logits - top)
@@ -258,7 +268,7 @@ def factor_gradients(
     i = (program // depths // walks // parts).to(tl.int64)
     row, n, _ = components(N, RP, NP)
     one_m = m0 + tl.arange(0, MB)[None, None, :]
-    children = (I // K * Q).to(tl.int64)
+    children = tl.cast(I // K * Q, tl.int64)  # I may be a constant
     of_weight = tl.zeros([JB, NP, MB], w.dtype.element_ty)
     for pair in range(part * pairs, tl.minimum((part + 1) * pairs, blocks * F)):
         b = (pair % blocks * BB + tl.arange(0, BB)).to(tl.int64)
@@ -291,7 +301,8 @@ def factor_gradients(
                 p_tile = tl.load(p + offsets, mask=inside, other=0.0)
                 if GAUSSIAN:
                     k_tile = tl.load(k + output, mask=there, other=0.0)
-                c = tl.exp(logits_of(d, k_tile, p_tile, j, J, GAUSSIAN) - top) / sum_of_e
+                logits = logits_of(d, k_tile, p_tile, j, J, GAUSSIAN)
+                c = coupling_of(logits, top, sum_of_e)
             elif COUPLING == GIVEN_COUPLING:
                 c = tl.load(activation + of_child * J + j, mask=there, other=0.0)
                 if DU:

@@ -11,7 +11,7 @@ import triton
 from torch import Tensor
 
 from torchcaps.kernels.cuda_launch import launch
-from torchcaps.kernels.form import SHARED, SOFTMAX, Form
+from torchcaps.kernels.form import SHARED, SOFTMAX, Form, added_up
 from torchcaps.kernels.sweeps_cuda import loops
 
 __all__ = ["Call", "blocks_of"]
@@ -20,6 +20,7 @@ TILE = 2048  # numbers of a tile
 FEWEST_SAMPLES, MOST_SAMPLES = 8, 16  # of a tile, where there are as many
 PROGRAMS = 528  # to run at once: four on each of the 132 multiprocessors of an H100
 LONGEST_SUM = 256  # inputs added up in a row; a longer sum would lose digits
+LONGEST_SUM_OF_BLOCKS = 64  # of samples, likewise
 PARTS = 2**25  # numbers that the parts of a sum may take together: 128 MB
 DEPTH = 16  # components of an input pose whose gradients a program takes
 
@@ -36,17 +37,19 @@ class Blocks(NamedTuple):
 
 
 def blocks_of(B: int, J: int, rows: int, columns: int) -> Blocks:
-    """The blocks of a shape, found by compiling for sm_80 and sm_90: nothing spills.
+    """The blocks of a shape, found by compiling for sm_80 and sm_90: common ones do not spill.
 
     All outputs where that leaves some samples: then the softmax needs no sweep of its own. Ten
     tiles or so are held at once, of four registers of a thread each; the compiler would rather
-    spill than take the 128 that sixteen warps may have, and is told to take them.
+    spill than take the 128 that sixteen warps may have, and is told to take them. One sample beside
+    one output is more than Triton 3.6 can compile.
     """
     RP, NP = triton.next_power_of_2(rows), triton.next_power_of_2(columns)
     samples = triton.next_power_of_2(B)
     JB = min(triton.next_power_of_2(J), TILE // (min(samples, FEWEST_SAMPLES) * RP * NP))
     BB = min(samples, MOST_SAMPLES, TILE // (max(1, JB) * RP * NP))
-    JB, BB = max(1, JB), max(1, BB)
+    BB = max(1, BB)
+    JB = max(1 if BB > 1 else 2, JB)
     return Blocks(BB, JB, RP, NP, num_warps=max(1, BB * JB * RP * NP // 128), maxnreg=128)
 
 
@@ -90,8 +93,10 @@ class Call:
         # What a kernel does not look at is some tensor.
         self.state = [p if x is None else x for x in (activation, k, p, m)]
         self.sums = u.new_empty(3, self.children, self.B) if self.by_logits else p
-        counts = form.counts[form.positions].to(u.dtype)
-        self.shares = 1 / (counts * self.J) if coupling == SHARED else counts.fill_(coupling)
+        self.shares = p
+        if not self.by_logits:
+            counts = form.counts[form.positions].to(u.dtype)
+            self.shares = 1 / (counts * self.J) if coupling == SHARED else counts.fill_(coupling)
 
     def forward(self) -> tuple[Tensor, ...]:
         """The sums."""
@@ -142,7 +147,7 @@ class Call:
             GIVEN=self.given,
             BACKWARD=e is not None,
         )
-        return tuple(x.sum(dim=0) for x in ((s1,) if self.k is None else (s0, s1, s2)))
+        return tuple(added_up(x) for x in ((s1,) if self.k is None else (s0, s1, s2)))
 
     def factor_gradients(
         self, e: tuple[Tensor, ...], through: bool
@@ -152,7 +157,8 @@ class Call:
         MB = min(DEPTH, triton.next_power_of_2(M))
         depths, walks = triton.cdiv(M, MB), triton.cdiv(J, blocks.JB)
         pairs = triton.cdiv(self.B, blocks.BB) * self.F
-        parts = min(PROGRAMS // (I * depths * walks), PARTS // self.w.numel(), pairs)
+        parts = max(PROGRAMS // (I * depths * walks), triton.cdiv(pairs, LONGEST_SUM_OF_BLOCKS))
+        parts = min(parts, pairs, PARTS // self.w.numel())
         each = triton.cdiv(pairs, max(1, parts))
         parts = triton.cdiv(pairs, each)
         du = torch.empty_like(self.u)
@@ -180,7 +186,7 @@ class Call:
         else:  # a program adds up either dw over samples or du over outputs
             sweep(pairs, 1, every, of_pose=True, of_weight=False)
             sweep(parts * walks, each, blocks.JB, of_pose=False, of_weight=True)
-        return du, dw.sum(dim=0), da
+        return du, added_up(dw), da
 
     def upstream(self, e: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
         """e0, e1 and e2; something where there are none."""
