@@ -1,5 +1,6 @@
 """What the kernels of sums are tested on: routings with votes of factors, and their gradients."""
 
+import statistics
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ __all__ = [
     "NAMES",
     "Made",
     "activations",
+    "assert_as_exact_as_eager",
     "built",
     "linear",
     "matrices",
@@ -86,3 +88,29 @@ def activations(made: Made) -> Tensor:
 
 def rms(x: Tensor) -> float:
     return x.square().mean().sqrt().item()
+
+
+def assert_as_exact_as_eager(
+    name: str,
+    make: Callable[[], Made],
+    backend: str,
+    draws: int,
+    activations_of: Callable[[Made], Tensor | None] = lambda made: None,
+) -> None:
+    """The error of every result is at most twice that of eager float32, in the median of draws."""
+    ratios: dict[int, list[float]] = {}
+    for draw in range(draws):
+        torch.manual_seed(draw)
+        made = make()
+        routing = built(name, made).to(made[1][0].device)
+        activation = activations_of(made)
+        exact = routed(routing, made, "reference", torch.float64, activation)
+        eager = routed(routing, made, "reference", torch.float32, activation)
+        found = routed(routing, made, backend, torch.float32, activation)
+        for place, (true, theirs, ours) in enumerate(zip(exact, eager, found, strict=True)):
+            rounding = torch.finfo(torch.float32).eps / 2 * rms(true)
+            ratio = rms(ours - true) / max(rms(theirs - true), rounding, 1e-45)
+            ratios.setdefault(place, []).append(ratio)
+    assert len(ratios) >= 4
+    for values in ratios.values():
+        assert statistics.median(values) <= 2, ratios

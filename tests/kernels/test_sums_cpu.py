@@ -1,6 +1,5 @@
 """The CPU kernel of sums against the reference, all votes held: every routing that it serves."""
 
-import statistics
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +10,7 @@ from tests.kernels.routed_sums import (
     NAMES,
     Made,
     activations,
+    assert_as_exact_as_eager,
     built,
     linear,
     matrices,
@@ -65,21 +65,7 @@ def test_it_is_the_reference_in_float64(name: str, shape: str) -> None:
     ("name", "shape"), [case for case in EVERY if case[1] in ("odd", "matrices", "windows")]
 )
 def test_it_is_as_exact_as_eager_float32(name: str, shape: str) -> None:
-    ratios: dict[int, list[float]] = {}
-    for draw in range(5):
-        torch.manual_seed(draw)
-        made = SHAPES[shape]()
-        routing, activation = built(name, made), activations(made)
-        exact = routed(routing, made, "reference", torch.float64, activation)
-        eager = routed(routing, made, "reference", torch.float32, activation)
-        found = routed(routing, made, "cpu", torch.float32, activation)
-        for place, (true, theirs, ours) in enumerate(zip(exact, eager, found, strict=True)):
-            rounding = torch.finfo(torch.float32).eps / 2 * rms(true)
-            ratio = rms(ours - true) / max(rms(theirs - true), rounding, 1e-45)
-            ratios.setdefault(place, []).append(ratio)
-    assert len(ratios) >= 4
-    for values in ratios.values():
-        assert statistics.median(values) <= 2, ratios
+    assert_as_exact_as_eager(name, SHAPES[shape], "cpu", 5, activations)
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (70, 4, 5)], ids=str)
