@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import StrMethodFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from reproduction.efficiency.points import CNN, NETWORKS, ROUTED, UNIFORM, Point
 from reproduction.harness.charts import headline, legend_above, log_scale, series
@@ -55,6 +55,8 @@ def draw_panel(
         bars = [(max(half, 100 * one.low), 100 * one.high) for half, one in zip(least, known)]
         series(axes, [place(point) for point in own], errors, *LOOKS[network], label, bars=bars)
     log_scale(axes)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(visible=True)
