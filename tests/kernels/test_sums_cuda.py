@@ -120,7 +120,7 @@ def test_tiles_that_hold_some_of_the_outputs(
 @pytest.mark.parametrize("name", ["em", "attention"])
 def test_it_is_as_exact_as_eager_float32(name: str) -> None:
     # Of few numbers the ratio of two errors is luck, so that many draws are needed.
-    assert_as_exact_as_eager(name, lambda: on_device(linear(4, 6, 3, 5, 7)), "cuda", draws=9)
+    assert_as_exact_as_eager(name, lambda: on_device(linear(3, 4, 3, 4, 3)), "cuda", draws=15)
 
 
 @pytest.mark.parametrize("size", [0.0, 1e-30, 1e4, 1e30])
@@ -213,6 +213,17 @@ COMPILED: dict[str, tuple[tuple[int, ...], bool, tuple[int, ...]]] = {
     "one child": ((4, 1, 3, 1, 4, 4), True, (1, 1, 1, 1)),
     "one sample and parent": ((1, 5, 1, 4, 4, 4), True, (1, 1, 1, 1)),
 }
+CASES = {
+    80: ("em_conv", "attention", "classes1000", "one child"),
+    90: (
+        "em_conv",
+        "em_classes",
+        "self_attention",
+        "longest",
+        "one sample",
+        "one sample and parent",
+    ),
+}
 
 
 def launches_of(sizes: tuple[int, ...], gaussian: bool, windows: tuple[int, ...]) -> Any:
@@ -243,9 +254,9 @@ def launches_of(sizes: tuple[int, ...], gaussian: bool, windows: tuple[int, ...]
     return launches
 
 
-@pytest.mark.parametrize("arch", [80, 90])
+@pytest.mark.parametrize("arch", CASES)
 def test_what_is_launched_compiles_without_spills(arch: int, tmp_path: Path) -> None:
-    assert_no_spills(__file__, arch, tmp_path, least=60)
+    assert_no_spills(__file__, arch, tmp_path, least=30)
 
 
 @pytest.mark.skipif(not ON_GPU, reason="needs a GPU")
@@ -259,5 +270,5 @@ class TestOnGPU:
 
 
 if __name__ == "__main__":
-    launched = {case: launches_of(*described) for case, described in COMPILED.items()}
-    compile_launches(int(sys.argv[1]), launched)
+    arch = int(sys.argv[1])
+    compile_launches(arch, {case: launches_of(*COMPILED[case]) for case in CASES[arch]})
