@@ -242,13 +242,13 @@ def launches_of(sizes: tuple[int, ...], gaussian: bool, windows: tuple[int, ...]
     state = (p, a, k, p) if gaussian else (p, None, None, None)
     with recorded(loops) as launches:
         for coupling, through in ((SOFTMAX, True), (SHARED, False)):
-            call = op.Call(form, coupling, new(B, F, I, rows * M, 1), new(I, J * N, M), *state)
+            call = op.CudaCall(form, coupling, new(B, F, I, rows * M, 1), new(I, J * N, M), *state)
             call.forward()
             call.backward((k, p, p) if gaussian else (p,), through)
         if not gaussian:
             given = new(B, F, I, J, 1)
             factors = new(B, F, I, rows * M, 1), new(I, J * N, M)
-            call = op.Call(form, 1.0, *factors, p, given, None, None)
+            call = op.CudaCall(form, 1.0, *factors, p, given, None, None)
             call.forward()
             call.backward((p,), through=False)
     return launches

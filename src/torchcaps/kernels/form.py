@@ -1,10 +1,12 @@
 """What the kernels of sums are told about votes, and what they share."""
 
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from torch import Tensor
 
-__all__ = ["SHARED", "SOFTMAX", "Form", "added_up"]
+__all__ = ["SHARED", "SOFTMAX", "Form", "SumsCall", "added_up"]
 
 SHARED, SOFTMAX = 0.0, -1.0  # couplings: equal shares of 1, and by the logits; above 0: constant
 
@@ -29,6 +31,38 @@ class Form(NamedTuple):
     places: Tensor
     counts: Tensor
     positions: Tensor
+
+
+@dataclass
+class SumsCall(ABC):
+    """The arguments of a sum, for a backend to sweep over the votes.
+
+    Tensors as of `moments_of_votes`; of products without k and m, and with an activation only where
+    it is the coupling.
+    """
+
+    form: Form
+    coupling: float
+    u: Tensor
+    w: Tensor
+    p: Tensor
+    activation: Tensor | None
+    k: Tensor | None
+    m: Tensor | None
+
+    @abstractmethod
+    def __post_init__(self) -> None:
+        """What the sweeps of a backend need besides."""
+
+    @abstractmethod
+    def forward(self) -> tuple[Tensor, ...]:
+        """S0, S1 and S2, or of products S1."""
+
+    @abstractmethod
+    def backward(
+        self, e: tuple[Tensor, ...], through: bool
+    ) -> tuple[Tensor, Tensor, Tensor | None, tuple[Tensor, ...]]:
+        """du, dw, d_activation; and Σ_i g, Σ_i g d, Σ_i g d², or of products Σ_i g V."""
 
 
 def added_up(parts: Tensor) -> Tensor:

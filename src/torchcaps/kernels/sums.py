@@ -17,39 +17,15 @@ The sweeps themselves are in `sweeps_cpu` (Numba) and `sweeps_cuda` (Triton). Te
 of L samples side by side: on a CPU those that fill a vector, on a GPU one.
 """
 
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from torchcaps.kernels.autograd import refuse_batched
-from torchcaps.kernels.form import SOFTMAX, Form
+from torchcaps.kernels.form import SOFTMAX, Form, SumsCall
 
 __all__ = ["coupled_sums_of_votes", "moments_of_votes", "sums_of_votes"]
-
-
-class Call(Protocol):
-    """The arguments of a sweep, as a backend takes them."""
-
-    def __init__(
-        self,
-        form: Form,
-        coupling: float,
-        u: Tensor,
-        w: Tensor,
-        p: Tensor,
-        activation: Tensor | None,
-        k: Tensor | None,
-        m: Tensor | None,
-    ) -> None: ...
-
-    def forward(self) -> tuple[Tensor, ...]:
-        """S0, S1 and S2, or of products S1."""
-
-    def backward(
-        self, e: tuple[Tensor, ...], through: bool
-    ) -> tuple[Tensor, Tensor, Tensor | None, tuple[Tensor, ...]]:
-        """du, dw, d_activation; and Σ_i g, Σ_i g d, Σ_i g d², or of products Σ_i g V."""
 
 
 def moments_of_votes(
@@ -132,12 +108,12 @@ class Sums(torch.autograd.Function):
         return None, None, None, du, dw, -l2, d_activation, l0, dm
 
 
-def call_of(backend: str) -> type[Call]:
+def call_of(backend: str) -> type[SumsCall]:
     """What makes the sweeps of a backend; its compiler is loaded now, not before."""
     if backend == "cuda":
-        from torchcaps.kernels.sweeps_cuda.op import Call as OnGPU
+        from torchcaps.kernels.sweeps_cuda.op import CudaCall
 
-        return OnGPU
-    from torchcaps.kernels.sweeps_cpu.op import Call as OnCPU
+        return CudaCall
+    from torchcaps.kernels.sweeps_cpu.op import CpuCall
 
-    return OnCPU
+    return CpuCall

@@ -7,35 +7,24 @@ from torch import Tensor
 
 from torchcaps.kernels.cpu_threads import on_all_threads
 from torchcaps.kernels.cpu_vectors import Lanes
-from torchcaps.kernels.form import Form, added_up
+from torchcaps.kernels.form import SumsCall, added_up
 from torchcaps.kernels.sweeps_cpu.loops import sweep, sweep_backward
 
-__all__ = ["Call"]
+__all__ = ["CpuCall"]
 
 CHILDREN = 64  # input capsules of a part of a sum, about; more would lose digits
 
 
-class Call:
+class CpuCall(SumsCall):
     """The arguments of a sweep, as the loops take them."""
 
-    def __init__(
-        self,
-        form: Form,
-        coupling: float,
-        u: Tensor,
-        w: Tensor,
-        p: Tensor,
-        activation: Tensor | None,
-        k: Tensor | None,
-        m: Tensor | None,
-    ) -> None:
-        self.u, self.w, self.p, self.k = u, w, p, k
-        self.activation = activation
-        self.state = (activation, k, p, m)
-        self.constant = u.numpy().dtype.type(coupling)
+    def __post_init__(self) -> None:
+        form = self.form
+        self.state = (self.activation, self.k, self.p, self.m)
+        self.constant = self.u.numpy().dtype.type(self.coupling)
         step = max(1, CHILDREN // form.cells)  # types in a part
         self.sizes = (form.rows, form.outputs, form.cells, form.places, form.counts, step)
-        self.parts = -(-u.shape[2] // (step * form.cells))
+        self.parts = -(-self.u.shape[2] // (step * form.cells))
 
     def forward(self) -> tuple[Tensor, ...]:
         """The sums."""

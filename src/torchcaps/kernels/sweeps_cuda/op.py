@@ -11,10 +11,10 @@ import triton
 from torch import Tensor
 
 from torchcaps.kernels.cuda_launch import launch
-from torchcaps.kernels.form import SHARED, SOFTMAX, Form, added_up
+from torchcaps.kernels.form import SHARED, SOFTMAX, SumsCall, added_up
 from torchcaps.kernels.sweeps_cuda import loops
 
-__all__ = ["Call", "blocks_of"]
+__all__ = ["CudaCall", "blocks_of"]
 
 TILE = 2048  # numbers of a tile
 FEWEST_SAMPLES, MOST_SAMPLES = 8, 16  # of a tile, where there are as many
@@ -53,33 +53,20 @@ def blocks_of(B: int, J: int, rows: int, columns: int) -> Blocks:
     return Blocks(BB, JB, RP, NP, num_warps=max(1, BB * JB * RP * NP // 128), maxnreg=128)
 
 
-class Call:
+class CudaCall(SumsCall):
     """The arguments of a sweep, and its launches."""
 
-    def __init__(
-        self,
-        form: Form,
-        coupling: float,
-        u: Tensor,
-        w: Tensor,
-        p: Tensor,
-        activation: Tensor | None,
-        k: Tensor | None,
-        m: Tensor | None,
-    ) -> None:
-        self.form = form
-        self.u, self.w, self.p, self.k = u, w, p, k
-        self.activation = activation
+    def __post_init__(self) -> None:
+        form, u, w, p, k = self.form, self.u, self.w, self.p, self.k
         self.B, self.F, self.I = u.shape[:3]
         self.J = form.outputs
         self.columns = w.shape[1] // self.J
-        self.D = self.columns * form.rows
         self.children = self.I // form.cells * len(form.places)
         self.blocks = blocks_of(self.B, self.J, form.rows, self.columns)
         # A tile takes the softmax of a child that it has all parents of.
         self.given = self.blocks.JB < self.J or form.places.shape[1] > 1
-        self.by_logits = coupling == SOFTMAX
-        given = k is None and activation is not None
+        self.by_logits = self.coupling == SOFTMAX
+        given = k is None and self.activation is not None
         self.constants: dict[str, Any] = {
             "J": self.J,
             "ROWS": form.rows,
@@ -89,14 +76,15 @@ class Call:
             "Q": len(form.places),
             "GAUSSIAN": k is not None,
         }
-        self.coupling = 1 if self.by_logits else 2 if given else 0  # BY_LOGITS, … of loops.py
+        self.kind = 1 if self.by_logits else 2 if given else 0  # BY_LOGITS, … of loops.py
         # What a kernel does not look at is some tensor.
-        self.state = [p if x is None else x for x in (activation, k, p, m)]
+        self.state = [p if x is None else x for x in (self.activation, k, p, self.m)]
         self.sums = u.new_empty(3, self.children, self.B) if self.by_logits else p
         self.shares = p
         if not self.by_logits:
             counts = form.counts[form.positions].to(u.dtype)
-            self.shares = 1 / (counts * self.J) if coupling == SHARED else counts.fill_(coupling)
+            shared = self.coupling == SHARED
+            self.shares = 1 / (counts * self.J) if shared else counts.fill_(self.coupling)
 
     def forward(self) -> tuple[Tensor, ...]:
         """The sums."""
@@ -143,7 +131,7 @@ class Call:
             blocks * chunks,
             (*self.upstream(e), self.sums, self.form.positions, self.shares, s0, s1, s2),
             inputs,
-            COUPLING=self.coupling,
+            COUPLING=self.kind,
             GIVEN=self.given,
             BACKWARD=e is not None,
         )
@@ -172,7 +160,7 @@ class Call:
                 (*self.upstream(e), self.sums, self.form.positions, self.shares, du,
                  self.p if da is None else da, dw),
                 each,
-                COUPLING=self.coupling,
+                COUPLING=self.kind,
                 THROUGH=through,
                 MB=MB,
                 WALK=walk,
