@@ -30,6 +30,7 @@ from reproduction.iterations.verdicts import (
     having_learned,
     overfitting,
 )
+from reproduction.publish import RESULTS, read
 from tests import oracle
 from tests.routing.oracles import dynamic as dynamic_oracle
 from tests.small_runs import tiny_data
@@ -133,6 +134,18 @@ def test_pictures_leave_out_trainings_at_chance_and_say_so():
         "coupling. The tables do not."
     )
     assert left_out(kinds, kinds) == ""
+
+
+def test_what_is_drawn_has_learned(monkeypatch, tmp_path):
+    """Of the published trainings on few images, one of r = 7 has not."""
+    drawn = []
+    for name in ("draw_errors", "draw_coupling", "draw_matrix"):
+        monkeypatch.setattr(iterations_report, name, lambda kinds, *_, **__: drawn.append(kinds))
+    report = read(RESULTS / "iterations-few").report(tmp_path)
+    assert len(drawn) == 3
+    for kinds in drawn:
+        assert {kind: len(rows) for kind, rows in kinds.items() if len(rows) != 5} == {"7": 4}
+    assert "leave out trainings at chance: 1 of 5 with r = 7." in report.body
 
 
 # --- the two answers
