@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from torchcaps.benchmark.measure import captured
 from torchcaps.benchmark.rows import append_rows
 from torchcaps.benchmark.run import call_contender
 from torchcaps.benchmark.shapes import SHAPES
@@ -25,20 +26,6 @@ RESULTS = Path(__file__).parent / "results" / "cuda_graph.csv"
 LAYERS = ["mnist_b1", "mnist_b8", "mnist", "mnist_b1024", "multimnist", "cifar", "smallnorb"]
 ROUNDS, WARM = 200, 5
 Call = Callable[[], object]
-
-
-def captured(call: Call) -> Call:
-    """The same work as a graph that is replayed."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(WARM):
-            call()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        call()
-    return graph.replay
 
 
 def microseconds(call: Call) -> float:

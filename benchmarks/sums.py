@@ -4,13 +4,15 @@
 
 Forward, and forward with backward, of the layers of `torchcaps bench` that a kernel of sums takes
 (self-routing there is in windows, which it does not), each backend asked for by name. They take
-turns in one process; medians, and the peak of memory beyond what is held before a call. What a
-backend cannot run is said, and left out.
+turns in one process; medians, and the peak of memory beyond what is held before a call. On a GPU
+they are replayed as a CUDA graph, too, in which no time goes to launching kernels from Python. What
+a backend cannot run is said, and left out.
 """
 
 import argparse
 import datetime
 import statistics
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +20,7 @@ import torch
 from torch import Tensor
 
 from torchcaps.benchmark.contenders import route
-from torchcaps.benchmark.measure import extra_memory, seconds
+from torchcaps.benchmark.measure import captured, extra_memory, seconds
 from torchcaps.benchmark.rows import append_rows
 from torchcaps.benchmark.shapes import SHAPES, Problem
 from torchcaps.training.run_folder import describe_machine
@@ -52,25 +54,36 @@ def rows_of(name: str, device: str) -> list[dict[str, object]]:
                 print(f"{name}, {backend}: {str(error).splitlines()[0]}", flush=True)
                 continue
             calls[backend] = one
-        times: dict[str, list[float]] = {backend: [] for backend in calls}
-        for number in range(WARM + ROUNDS):
-            for backend, one in calls.items():
-                took = seconds(one, device)
-                if number >= WARM:
-                    times[backend].append(1000 * took)
-        for backend, found in times.items():
+        called = medians(calls, device)
+        replayed: dict[str, float] = {}
+        if device == "cuda":
+            replayed = medians({name: captured(one) for name, one in calls.items()}, device)
+        for backend, took in called.items():
             memory = extra_memory(calls[backend], device)
             rows.append(
                 {
                     "shape": name,
                     "pass": "forward_backward" if backward else "forward",
                     "backend": backend,
-                    "median_ms": round(statistics.median(found), 3),
+                    "kernel": "",  # another state of it than the one of the commit
+                    "median_ms": took,
+                    "replayed_ms": replayed.get(backend, ""),
                     "extra_mib": "" if memory is None else round(memory / 2**20, 1),
                 }
             )
             print(*rows[-1].values(), flush=True)
     return rows
+
+
+def medians(calls: Mapping[str, Callable[[], object]], device: str) -> dict[str, float]:
+    """Milliseconds of calls that take turns."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for number in range(WARM + ROUNDS):
+        for name, one in calls.items():
+            took = seconds(one, device)
+            if number >= WARM:
+                times[name].append(1000 * took)
+    return {name: round(statistics.median(found), 3) for name, found in times.items()}
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from torchcaps import LinearVotes, create_routing  # noqa: E402
 from torchcaps.kernels import dispatch  # noqa: E402
 from torchcaps.kernels.form import SHARED, SOFTMAX, Form  # noqa: E402
 from torchcaps.kernels.sweeps_cuda import loops, op  # noqa: E402
+from torchcaps.routing import base, packed  # noqa: E402
 from torchcaps.votes import Windows  # noqa: E402
 
 ON_GPU = torch.cuda.is_available()  # else conftest.py has asked for the interpreter
@@ -180,24 +181,46 @@ def test_a_second_derivative_is_refused_in_words() -> None:
         torch.autograd.grad(out.sum(), pose, create_graph=True)
 
 
-def test_it_is_taken_by_name_alone() -> None:
-    """Until it was timed on a GPU."""
-    _, (pose, weight), outputs = on_device(linear(40, 200, 10, 16, 4))
-    routing = create_routing("em").build(200, 4, *outputs)
-    call = routing.call(LinearVotes(pose, weight))
-    assert dispatch.choose_backend("cuda", call) == "cuda"
-    assert "it was not timed on a GPU yet: ask for it by name" in dispatch.reasons_against(
-        "cuda", call, worth=True
-    )
-    if not ON_GPU:
-        assert dispatch.choose_backend("auto", call) == "cpu"
+@pytest.mark.parametrize("kind", ["linear", "matrices"])
+@pytest.mark.parametrize("name", ["attention", "em", "self_attention", "variational"])
+def test_auto_takes_it_where_it_was_timed(name: str, kind: str) -> None:
+    """And only there; by name it runs wherever it can."""
+    made = linear(40, 200, 10, 16, 4) if kind == "linear" else matrices(40, 200, 10, 4, 4, 4)
+    votes_of, factors, outputs = on_device(made)
+    routing = create_routing(name).build(200, factors[0].shape[-1], *outputs)
+    timed = kind == "matrices" and name != "self_attention"
+    for dtype, expected in ((torch.float32, timed), (torch.float64, False)):
+        call = routing.call(votes_of(*(x.to(dtype) for x in factors)))
+        assert dispatch.choose_backend("cuda", call) == "cuda"
+        assert (dispatch.choose_backend("auto", call) == "cuda") is expected
+        reasons = dispatch.reasons_against("cuda", call, worth=True)
+        reason = "it was not timed on these votes yet: ask for it by name"
+        assert reasons == [] if expected else reason in reasons
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered")  # of NumPy, which interprets
+@pytest.mark.parametrize("size", [1.0, 1e7, float("nan")])
+def test_where_no_number_may_be_waited_for(size: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a step that is captured: it cannot go by tiles, and is NaN rather than wrong."""
+    _, (pose, weight), _ = made = on_device(linear(3, 5, 3, 4, 4))
+    routing = built("em", made, backend="cuda").to(pose.device)
+    expected = routing(LinearVotes(pose, weight)).pose
+    for module in (base, packed):
+        monkeypatch.setattr(module, "may_wait", lambda votes: False)
+    pose = pose.clone()
+    pose[1, 2, 3] *= size
+    found = routing(LinearVotes(pose, weight))
+    if size == 1:
+        assert torch.equal(found.pose, expected)
+    else:
+        assert all(x.isnan().all() for x in found)
 
 
 def test_what_it_cannot_run_is_declared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    _, (pose, weight), outputs = linear(2, 3, 2, 513, 4)
+    _, (pose, weight), outputs = linear(2, 3, 2, 129, 4)
     routing = create_routing("em", backend="cuda").build(3, 4, *outputs)
-    with pytest.raises(ValueError, match=r"the votes are on cpu; it takes .* up to 512 components"):
+    with pytest.raises(ValueError, match=r"the votes are on cpu; it takes .* up to 128 components"):
         routing(LinearVotes(pose, weight))
 
 
@@ -208,7 +231,7 @@ COMPILED: dict[str, tuple[tuple[int, ...], bool, tuple[int, ...]]] = {
     "attention": ((128, 1152, 10, 4, 4, 4), False, (1, 1, 1, 1)),
     "self_attention": ((128, 1152, 10, 1, 16, 8), False, (1, 1, 1, 1)),
     "classes1000": ((128, 8192, 1000, 1, 16, 16), True, (1, 1, 1, 1)),
-    "longest": ((64, 50, 2, 1, 512, 64), True, (1, 1, 1, 1)),
+    "longest": ((64, 50, 4, 1, 64, 64), True, (1, 1, 1, 1)),
     "one sample": ((1, 1152, 10, 1, 16, 8), True, (1, 1, 1, 1)),
     "one child": ((4, 1, 3, 1, 4, 4), True, (1, 1, 1, 1)),
     "one sample and parent": ((1, 5, 1, 4, 4, 4), True, (1, 1, 1, 1)),

@@ -317,7 +317,9 @@ def test_nothing_is_captured_on_a_cpu(tmp_path: Path) -> None:
 
 
 @needs_gpu
-@pytest.mark.parametrize("model", ["capsnet_small", "image_capsnet", "baseline_cnn"])
+@pytest.mark.parametrize(
+    "model", ["capsnet_small", "image_capsnet", "baseline_cnn", "em_capsnet_small"]
+)
 def test_a_captured_training_gives_the_same_bits(model: str, tmp_path: Path) -> None:
     """Over the end of an epoch, with dropout, shortened gradients and a rate that falls."""
     trained = []

@@ -13,6 +13,7 @@ import torch
 __all__ = [
     "Machine",
     "available_memory",
+    "captured",
     "extra_memory",
     "machine_rates",
     "processor_seconds",
@@ -20,6 +21,7 @@ __all__ = [
 ]
 
 Call = Callable[[], object]
+WARM = 5  # calls before a capture, in which kernels are compiled
 
 
 def seconds(call: Call, device: str, calls: int = 1) -> float:
@@ -37,6 +39,20 @@ def processor_seconds(call: Call) -> float:
     begun = time.process_time()
     call()
     return time.process_time() - begun
+
+
+def captured(call: Call) -> Call:
+    """The same work on a GPU as a CUDA graph, which is replayed."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(WARM):
+            call()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        call()
+    return graph.replay
 
 
 def extra_memory(call: Call, device: str) -> int | None:

@@ -28,6 +28,7 @@ logger = logging.getLogger("torchcaps")
 # Fastest first. Every routing has the last two: by tiles of input capsules, and all votes at once.
 BACKENDS = ("cuda", "cpu", "tiles", "reference")
 LARGEST_D = 512  # components of an output capsule in a tile of the GPU kernel
+LARGEST_D_OF_SUMS = 128  # the same of the GPU kernel of sums
 WORTH_TILES = 2**23  # bytes of votes; fewer are as fast when they are held at once
 WORTH_GPU_TILES = 128  # parts of a GPU's memory: backward holds several times the votes
 
@@ -193,24 +194,31 @@ def _against_sums(backend: str, call: Call, worth: bool) -> list[str]:
         reasons.append("it takes MatrixVotes without a bias")
     if isinstance(votes, WindowVotes) and call.routing == "self_routing":
         reasons.append("here children compete in one window at a time")
-    reasons += _against_device(backend, votes)
+    reasons += _against_device(backend, votes, LARGEST_D_OF_SUMS)
     if torch.compiler.is_compiling():
         reasons.append("a compiled graph cannot hold it")
-    elif worth and backend == "cuda":
-        reasons.append("it was not timed on a GPU yet: ask for it by name")
+    elif worth and backend == "cuda" and not _was_timed(call):
+        reasons.append("it was not timed on these votes yet: ask for it by name")
     elif worth and votes.shape.numel() * votes.dtype.itemsize < WORTH_SUMS:
         reasons.append("there are few votes, which are as fast when they are held at once")
     return reasons
 
 
-def _against_device(backend: str, votes: Votes) -> list[str]:
+def _was_timed(call: Call) -> bool:
+    """Whether the GPU kernel of sums was measured on such votes, and found faster than others."""
+    inner = call.votes.votes if isinstance(call.votes, WindowVotes) else call.votes
+    timed = call.routing in ("attention", "em", "variational") and isinstance(inner, MatrixVotes)
+    return timed and call.votes.dtype != torch.float64
+
+
+def _against_device(backend: str, votes: Votes, largest: int) -> list[str]:
     reasons = []
     if votes.device.type != backend:
         reasons.append(f"the votes are on {votes.device}")
     elif backend == "cuda" and torch.cuda.get_device_capability(votes.device) < (8, 0):
         reasons.append("the GPU is older than compute capability 8.0")
-    if backend == "cuda" and votes.shape[-1] > LARGEST_D:
-        reasons.append(f"it takes output capsules of up to {LARGEST_D} components")
+    if backend == "cuda" and votes.shape[-1] > largest:
+        reasons.append(f"it takes output capsules of up to {largest} components")
     return reasons
 
 
@@ -223,7 +231,8 @@ def _against_options(options: Mapping[str, Any]) -> list[str]:
 
 
 def _against_fused(backend: str, votes: LinearVotes, options: Mapping[str, Any]) -> list[str]:
-    reasons = _against_options(options) + _against_device(backend, votes)
+    reasons = _against_options(options)
+    reasons += _against_device(backend, votes, LARGEST_D)
     if backend == "cuda" and votes.dtype == torch.float64:
         reasons.append("it computes in float32, and the votes are float64")
     return reasons

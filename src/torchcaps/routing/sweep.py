@@ -22,7 +22,7 @@ from torchcaps.votes import LinearVotes, MatrixVotes, Votes, WindowVotes
 if TYPE_CHECKING:
     from torchcaps.routing.base import Routing
 
-__all__ = ["are_ordinary", "as_type", "route_by_tiles", "tiles"]
+__all__ = ["are_ordinary", "as_type", "may_wait", "not_ordinary_is_nan", "route_by_tiles", "tiles"]
 
 LARGEST = 1e6  # size of votes up to which no square of them, or product with a sum, overflows
 TILE_BYTES = 2**21  # of votes in a tile: they stay in a core's cache while they are used
@@ -75,13 +75,35 @@ def tile_bytes(votes: Votes) -> int:
 def are_ordinary(votes: Votes) -> bool:
     """Whether it is plain from the factors that no vote is so large that its square, or its product
     with a sum, overflows."""
+    largest = largest_possible(votes)
+    return largest is not None and bool(largest <= LARGEST)  # no NaN is
+
+
+def largest_possible(votes: Votes) -> Tensor | None:
+    """What no vote of these factors is larger than; None where they do not say."""
     inner = votes.votes if isinstance(votes, WindowVotes) else votes
     if not isinstance(inner, (LinearVotes, MatrixVotes)):
-        return False
+        return None
     if any(factor.numel() == 0 for factor in inner.factors):
-        return True
+        return torch.zeros(())
     pose, weight, *bias = (factor.detach().abs().amax().double() for factor in inner.factors)
-    return bool(pose * weight * inner.weight.shape[-1] + sum(bias) <= LARGEST)  # no NaN is
+    return pose * weight * inner.weight.shape[-1] + sum(bias)
+
+
+def may_wait(votes: Votes) -> bool:
+    """Whether a number may be waited for: not from a GPU whose work is captured as a graph, or
+    where torch is asked to say who waits."""
+    return not on_gpu(votes) or (
+        torch.cuda.get_sync_debug_mode() == 0 and not torch.cuda.is_current_stream_capturing()
+    )
+
+
+def not_ordinary_is_nan(votes: Votes, parts: Iterable[Tensor]) -> Iterator[Tensor]:
+    """What a kernel found of votes whose size nobody could ask for: NaN if they are not ordinary,
+    lest it be wrong."""
+    largest = largest_possible(votes)
+    assert largest is not None
+    return (torch.where(largest <= LARGEST, part, torch.nan) for part in parts)
 
 
 def says_enough(tile: Tile, votes: Votes) -> bool:

@@ -1,8 +1,8 @@
 """The sweeps over all votes on a GPU, forward and backward, compiled by Triton.
 
 A tile holds the votes of BB samples for JB output capsules, all cast by one input capsule of one
-window. They are formed wherever they are needed, x[b, j, row, n] = Σ_m w[j, n, m] u[b, row, m], one
-multiplication after the other: poses have few components, and so all digits of a number stay.
+window. They are formed wherever they are needed, x[b, j, row, n] = Σ_m w[j, n, m] u[b, row, m], as
+one product of small matrices.
 
 What is scored, coupled and summed is that of `kernels/sums.py`. The softmax of a child is over its
 parents in all windows that see it. A tile that holds all J outputs of a child's only window takes
@@ -13,11 +13,14 @@ sweep of backward, `factor_gradients`, is always given them.
 Names: u [B, F, I, ROWS·M], w [I, J·N, M], activation [B, F, I] (or, `GIVEN_COUPLING`, the coupling
 [B, F, I, J]), k, e0 [B, F, J], p, m, e1, e2 [B, F, J, D] with D = ROWS·N, sums [3, children, B],
 where the child of type t at position q of Q has the place t·Q + q. A block is BB samples and JB
-outputs of RP·NP components, which have ROWS rows and N columns. Numbers are of the dtype of w.
+outputs of RP·NP components, which have ROWS rows and N columns, and MB components m of an input
+pose. Numbers are of the dtype of w.
 """
 
 import triton
 import triton.language as tl
+
+from torchcaps.kernels.dynamic_cuda.loops import product
 
 __all__ = ["add_up", "factor_gradients", "sum_over_parents"]
 
@@ -32,21 +35,51 @@ def components(N: tl.constexpr, RP: tl.constexpr, NP: tl.constexpr):
 
 
 @triton.jit
-def form_votes(
-    u, w, b, f, i, j, B, F, I,
-    J: tl.constexpr, ROWS: tl.constexpr, N: tl.constexpr, M: tl.constexpr,
-    BB: tl.constexpr, JB: tl.constexpr, RP: tl.constexpr, NP: tl.constexpr,
+def matrix_product(x, y):
+    """xy on tensor cores, with about all digits of its dtype."""
+    return tl.dot(x, y, out_dtype=tl.float64) if x.dtype == tl.float64 else product(x, y, True)
+
+
+@triton.jit
+def where_poses_are(
+    b0, f, i, m0, B, F, I,
+    ROWS: tl.constexpr, M: tl.constexpr, BB: tl.constexpr, RP: tl.constexpr, MB: tl.constexpr,
 ):  # fmt: skip
-    """x [BB, JB, RP·NP] of input capsule i in window f, zero beyond; j is [1, JB, 1]."""
-    row, n, _ = components(N, RP, NP)
-    pose = u + ((b[:, None, None] * F + f) * I + i) * (ROWS * M) + row * M
-    weight = w + (i * (J * N) + j * N + n) * M
-    seen, weighed = (b[:, None, None] < B) & (row < ROWS), (j < J) & (n < N)
-    x = tl.zeros([BB, JB, RP * NP], w.dtype.element_ty)
-    for m in range(M):
-        of_pose = tl.load(pose + m, mask=seen, other=0.0)
-        x += of_pose * tl.load(weight + m, mask=weighed, other=0.0)
-    return x
+    """Offsets [BB·RP, MB] in u of input capsule i of window f; and which are inside."""
+    line = tl.arange(0, BB * RP)
+    b, row, m = b0 + line // RP, line % RP, m0 + tl.arange(0, MB)
+    start = ((b * F + f) * I + i) * (ROWS * M) + row * M
+    return start[:, None] + m[None, :], ((b < B) & (row < ROWS))[:, None] & (m < M)[None, :]
+
+
+@triton.jit
+def where_weights_are(
+    i, j0, m0,
+    J: tl.constexpr, N: tl.constexpr, M: tl.constexpr,
+    JB: tl.constexpr, NP: tl.constexpr, MB: tl.constexpr,
+):  # fmt: skip
+    """Offsets [JB·NP, MB] in w of input capsule i; and which are inside."""
+    line = tl.arange(0, JB * NP)
+    j, n, m = j0 + line // NP, line % NP, m0 + tl.arange(0, MB)
+    start = (i * (J * N) + j * N + n) * M
+    return start[:, None] + m[None, :], ((j < J) & (n < N))[:, None] & (m < M)[None, :]
+
+
+@triton.jit
+def form_votes(
+    u, w, b0, f, i, j0, B, F, I,
+    J: tl.constexpr, ROWS: tl.constexpr, N: tl.constexpr, M: tl.constexpr,
+    BB: tl.constexpr, JB: tl.constexpr, RP: tl.constexpr, NP: tl.constexpr, MB: tl.constexpr,
+):  # fmt: skip
+    """x [BB, JB, RP·NP] of input capsule i in window f, zero beyond."""
+    x = tl.zeros([BB * RP, JB * NP], w.dtype.element_ty)
+    for m0 in range(0, M, MB):
+        poses, seen = where_poses_are(b0, f, i, m0, B, F, I, ROWS, M, BB, RP, MB)
+        weights, weighed = where_weights_are(i, j0, m0, J, N, M, JB, NP, MB)
+        pose = tl.load(u + poses, mask=seen, other=0.0)
+        weight = tl.load(w + weights, mask=weighed, other=0.0)
+        x += matrix_product(pose, tl.trans(weight))
+    return tl.reshape(tl.permute(tl.reshape(x, [BB, RP, JB, NP]), 0, 2, 1, 3), [BB, JB, RP * NP])
 
 
 @triton.jit
@@ -94,7 +127,7 @@ def sum_over_parents(
     u, w, activation, k, p, m, e0, e1, e2, sums, places, counts, B, F, I,
     J: tl.constexpr, ROWS: tl.constexpr, N: tl.constexpr, M: tl.constexpr,
     K: tl.constexpr, Q: tl.constexpr, MOST: tl.constexpr,
-    BB: tl.constexpr, JB: tl.constexpr, RP: tl.constexpr, NP: tl.constexpr,
+    BB: tl.constexpr, JB: tl.constexpr, RP: tl.constexpr, NP: tl.constexpr, MB: tl.constexpr,
     GAUSSIAN: tl.constexpr, BACKWARD: tl.constexpr,
 ):  # fmt: skip
     """The sums of a child's softmax, in one walk over its parents in every window that sees it.
@@ -104,7 +137,8 @@ def sum_over_parents(
     """
     program = tl.program_id(0)
     blocks = tl.cdiv(B, BB)
-    b = (program % blocks * BB + tl.arange(0, BB)).to(tl.int64)
+    b0 = (program % blocks * BB).to(tl.int64)
+    b = b0 + tl.arange(0, BB)
     child = (program // blocks).to(tl.int64)
     q, t = child % Q, child // Q
     top = tl.full([BB, 1, 1], -float("inf"), w.dtype.element_ty)
@@ -116,10 +150,11 @@ def sum_over_parents(
         if BACKWARD and GAUSSIAN:
             of_child = activation + (b[:, None, None] * F + f) * I + i
             a = tl.load(of_child, mask=b[:, None, None] < B, other=0.0)
-        for j0 in range(0, J, JB):
-            j = (j0 + tl.arange(0, JB))[None, :, None].to(tl.int64)
+        for first in range(0, J, JB):
+            j0 = tl.cast(first, tl.int64)
+            j = (j0 + tl.arange(0, JB))[None, :, None]
             offsets, inside, output, there = where_outputs_are(b, f, j, B, F, J, ROWS, N, RP, NP)
-            d = form_votes(u, w, b, f, i, j, B, F, I, J, ROWS, N, M, BB, JB, RP, NP)
+            d = form_votes(u, w, b0, f, i, j0, B, F, I, J, ROWS, N, M, BB, JB, RP, NP, MB)
             k_tile = 0.0
             if GAUSSIAN:
                 d -= tl.load(m + offsets, mask=inside, other=0.0)
@@ -158,7 +193,7 @@ def add_up(
     u, w, activation, k, p, m, e0, e1, e2, sums, positions, shares, s0, s1, s2, B, F, I, inputs,
     J: tl.constexpr, ROWS: tl.constexpr, N: tl.constexpr, M: tl.constexpr,
     K: tl.constexpr, Q: tl.constexpr,
-    BB: tl.constexpr, JB: tl.constexpr, RP: tl.constexpr, NP: tl.constexpr,
+    BB: tl.constexpr, JB: tl.constexpr, RP: tl.constexpr, NP: tl.constexpr, MB: tl.constexpr,
     GAUSSIAN: tl.constexpr, COUPLING: tl.constexpr, GIVEN: tl.constexpr, BACKWARD: tl.constexpr,
 ):  # fmt: skip
     """Σ w, Σ w d, Σ w d² over a chunk of inputs, with w = c a; in backward with w = db.
@@ -170,8 +205,9 @@ def add_up(
     """
     program = tl.program_id(0)
     blocks, groups = tl.cdiv(B, BB), tl.cdiv(J, JB)
-    b = (program % blocks * BB + tl.arange(0, BB)).to(tl.int64)
-    j = (program // blocks % groups * JB + tl.arange(0, JB))[None, :, None].to(tl.int64)
+    b0 = (program % blocks * BB).to(tl.int64)
+    j0 = (program // blocks % groups * JB).to(tl.int64)
+    b, j = b0 + tl.arange(0, BB), (j0 + tl.arange(0, JB))[None, :, None]
     f = (program // blocks // groups % F).to(tl.int64)
     chunk = (program // blocks // groups // F).to(tl.int64)
     samples = b[:, None, None]
@@ -193,7 +229,7 @@ def add_up(
             e2_tile = tl.load(e2 + offsets, mask=inside, other=0.0)
     children = tl.cast(I // K * Q, tl.int64)  # I may be a constant
     for i in range(chunk * inputs, tl.minimum((chunk + 1) * inputs, I)):
-        d = form_votes(u, w, b, f, i, j, B, F, I, J, ROWS, N, M, BB, JB, RP, NP)
+        d = form_votes(u, w, b0, f, i, j0, B, F, I, J, ROWS, N, M, BB, JB, RP, NP, MB)
         if GAUSSIAN:
             d -= m_tile
             of_child = activation + (samples * F + f) * I + i
@@ -266,17 +302,16 @@ def factor_gradients(
     first_j = program // depths % walks * WALK
     part = program // depths // walks % parts
     i = (program // depths // walks // parts).to(tl.int64)
-    row, n, _ = components(N, RP, NP)
-    one_m = m0 + tl.arange(0, MB)[None, None, :]
     children = tl.cast(I // K * Q, tl.int64)  # I may be a constant
-    of_weight = tl.zeros([JB, NP, MB], w.dtype.element_ty)
+    of_weight = tl.zeros([JB * NP, MB], w.dtype.element_ty)
     for pair in range(part * pairs, tl.minimum((part + 1) * pairs, blocks * F)):
-        b = (pair % blocks * BB + tl.arange(0, BB)).to(tl.int64)
+        b0 = (pair % blocks * BB).to(tl.int64)
+        b = b0 + tl.arange(0, BB)
         f = (pair // blocks).to(tl.int64)
         samples = b[:, None, None]
         of_child = (samples * F + f) * I + i
-        pose = u + of_child * (ROWS * M) + row * M
-        of_pose = tl.zeros([BB, RP, MB], w.dtype.element_ty)
+        poses, seen = where_poses_are(b0, f, i, m0, B, F, I, ROWS, M, BB, RP, MB)
+        of_pose = tl.zeros([BB * RP, MB], w.dtype.element_ty)
         a, of_a = 1.0, tl.zeros([BB, 1, 1], w.dtype.element_ty)
         if GAUSSIAN:
             a = tl.load(activation + of_child, mask=samples < B, other=0.0)
@@ -286,10 +321,11 @@ def factor_gradients(
             sum_of_e = tl.load(at + children * B, mask=samples < B, other=1.0)
             if THROUGH:
                 mean = tl.load(at + 2 * children * B, mask=samples < B, other=0.0)
-        for j0 in range(first_j, first_j + WALK, JB):
-            j = (j0 + tl.arange(0, JB))[None, :, None].to(tl.int64)
+        for first in range(first_j, first_j + WALK, JB):
+            j0 = tl.cast(first, tl.int64)
+            j = (j0 + tl.arange(0, JB))[None, :, None]
             offsets, inside, output, there = where_outputs_are(b, f, j, B, F, J, ROWS, N, RP, NP)
-            d = form_votes(u, w, b, f, i, j, B, F, I, J, ROWS, N, M, BB, JB, RP, NP)
+            d = form_votes(u, w, b0, f, i, j0, B, F, I, J, ROWS, N, M, BB, JB, RP, NP, MB)
             k_tile, e0_tile, e2_tile = 0.0, 0.0, 0.0
             e1_tile = tl.load(e1 + offsets, mask=inside, other=0.0)
             if GAUSSIAN:
@@ -318,28 +354,18 @@ def factor_gradients(
                     dx -= 2 * g * p_tile * d
                 else:
                     dx += g * p_tile
-            weight = w + (i * (J * N) + j * N + n) * M
-            for step in range(MB):
-                here = m0 + step
-                if DU:
-                    of_m = (j < J) & (n < N) & (here < M)
-                    by_j = tl.sum(dx * tl.load(weight + here, mask=of_m, other=0.0), axis=1)
-                    total = tl.sum(tl.reshape(by_j, [BB, RP, NP]), axis=2)[:, :, None]
-                    of_pose += tl.where(one_m == here, total, 0.0)
-                if DW:
-                    of_m = (samples < B) & (row < ROWS) & (here < M)
-                    by_b = tl.sum(dx * tl.load(pose + here, mask=of_m, other=0.0), axis=0)
-                    total = tl.sum(tl.reshape(by_b, [JB, RP, NP]), axis=1)[:, :, None]
-                    of_weight += tl.where(one_m == here, total, 0.0)
+            dx = tl.permute(tl.reshape(dx, [BB, JB, RP, NP]), 0, 2, 1, 3)
+            dx = tl.reshape(dx, [BB * RP, JB * NP])
+            if DU:
+                weights, weighed = where_weights_are(i, j0, m0, J, N, M, JB, NP, MB)
+                of_pose += matrix_product(dx, tl.load(w + weights, mask=weighed, other=0.0))
+            if DW:
+                pose = tl.load(u + poses, mask=seen, other=0.0)
+                of_weight += matrix_product(tl.trans(dx), pose)
         if DU:
-            one_row = tl.arange(0, RP)[None, :, None]
-            there = (samples < B) & (one_row < ROWS) & (one_m < M)
-            tl.store(du + of_child * (ROWS * M) + one_row * M + one_m, of_pose, mask=there)
+            tl.store(du + poses, of_pose, mask=seen)
             if GAUSSIAN:
                 tl.store(da + of_child, of_a, mask=(samples < B) & (m0 == 0))
     if DW:
-        j = (first_j + tl.arange(0, JB))[:, None, None].to(tl.int64)
-        column = tl.arange(0, NP)[None, :, None]
-        there = (j < J) & (column < N) & (one_m < M)
-        place = ((part.to(tl.int64) * I + i) * (J * N) + j * N + column) * M + one_m
-        tl.store(dw + place, of_weight, mask=there)
+        weights, weighed = where_weights_are(i, first_j.to(tl.int64), m0, J, N, M, JB, NP, MB)
+        tl.store(dw + part.to(tl.int64) * I * (J * N * M) + weights, of_weight, mask=weighed)

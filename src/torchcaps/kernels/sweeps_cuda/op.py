@@ -17,40 +17,52 @@ from torchcaps.kernels.sweeps_cuda import loops
 __all__ = ["CudaCall", "blocks_of"]
 
 TILE = 2048  # numbers of a tile
+SMALL_TILE = 1024  # the same of the last sweep, and of long poses, which are walked over
+BYTES = 64  # of a tile that a thread holds: ten tiles or so are held at once
+REGISTERS = 255  # that a thread may have
 FEWEST_SAMPLES, MOST_SAMPLES = 8, 16  # of a tile, where there are as many
-PROGRAMS = 528  # to run at once: four on each of the 132 multiprocessors of an H100
+LENGTH = 16  # of the shortest sum that a product of matrices may have
+PROGRAMS = 528  # twice what the 132 multiprocessors of an H100 run at once
 LONGEST_SUM = 256  # inputs added up in a row; a longer sum would lose digits
 LONGEST_SUM_OF_BLOCKS = 64  # of samples, likewise
 PARTS = 2**25  # numbers that the parts of a sum may take together: 128 MB
-DEPTH = 16  # components of an input pose whose gradients a program takes
 
 
 class Blocks(NamedTuple):
-    """What a program has in hand: BB samples, JB outputs of RP·NP components."""
+    """What a program has in hand: BB samples, JB outputs of RP·NP components, MB components of an
+    input pose."""
 
     BB: int
     JB: int
     RP: int
     NP: int
+    MB: int
     num_warps: int
     maxnreg: int
 
 
-def blocks_of(B: int, J: int, rows: int, columns: int) -> Blocks:
-    """The blocks of a shape, found by compiling for sm_80 and sm_90: common ones do not spill.
+def blocks_of(
+    B: int, J: int, rows: int, columns: int, depth: int, itemsize: int, *, gradient: bool = False
+) -> Blocks:
+    """The blocks of a shape, by timing on an H100 and compiling: common ones do not spill.
 
-    All outputs where that leaves some samples: then the softmax needs no sweep of its own. Ten
-    tiles or so are held at once, of four registers of a thread each; the compiler would rather
-    spill than take the 128 that sixteen warps may have, and is told to take them. One sample beside
-    one output is more than Triton 3.6 can compile.
+    All outputs where that leaves some samples: then the softmax needs no sweep of its own. In the
+    last sweep (`gradient`), products are summed over samples or outputs, of which there must be
+    enough. One sample beside one output is more than Triton 3.6 can compile.
     """
     RP, NP = triton.next_power_of_2(rows), triton.next_power_of_2(columns)
-    samples = triton.next_power_of_2(B)
-    JB = min(triton.next_power_of_2(J), TILE // (min(samples, FEWEST_SAMPLES) * RP * NP))
-    BB = min(samples, MOST_SAMPLES, TILE // (max(1, JB) * RP * NP))
-    BB = max(1, BB)
+    samples, outputs = triton.next_power_of_2(B), triton.next_power_of_2(J)
+    tile = TILE if depth <= LENGTH else min(TILE, SMALL_TILE)
+    JB = min(outputs, tile // (min(samples, FEWEST_SAMPLES) * RP * NP))
+    BB = max(1, min(samples, MOST_SAMPLES, tile // (max(1, JB) * RP * NP)))
     JB = max(1 if BB > 1 else 2, JB)
-    return Blocks(BB, JB, RP, NP, num_warps=max(1, BB * JB * RP * NP // 128), maxnreg=128)
+    if gradient or JB < J:
+        BB = max(BB, LENGTH // RP)
+        JB = min(JB, (min(TILE, SMALL_TILE) if gradient else tile) // (BB * RP * NP))
+        JB = max(1, JB, LENGTH // NP if gradient else 1)
+    # A product has as many rows at least as if there were more samples.
+    numbers = max(BB * RP, FEWEST_SAMPLES) * JB * NP
+    return Blocks(BB, JB, RP, NP, LENGTH, max(1, numbers * itemsize // BYTES // 32), REGISTERS)
 
 
 class CudaCall(SumsCall):
@@ -62,7 +74,9 @@ class CudaCall(SumsCall):
         self.J = form.outputs
         self.columns = w.shape[1] // self.J
         self.children = self.I // form.cells * len(form.places)
-        self.blocks = blocks_of(self.B, self.J, form.rows, self.columns)
+        sizes = (self.B, self.J, form.rows, self.columns, w.shape[2], w.element_size())
+        self.blocks = blocks_of(*sizes)
+        self.gradient_blocks = blocks_of(*sizes, gradient=True)
         # A tile takes the softmax of a child that it has all parents of.
         self.given = self.blocks.JB < self.J or form.places.shape[1] > 1
         self.by_logits = self.coupling == SOFTMAX
@@ -141,9 +155,8 @@ class CudaCall(SumsCall):
         self, e: tuple[Tensor, ...], through: bool
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """The gradients of u, w and activation."""
-        I, J, M, blocks = self.I, self.J, self.w.shape[2], self.blocks
-        MB = min(DEPTH, triton.next_power_of_2(M))
-        depths, walks = triton.cdiv(M, MB), triton.cdiv(J, blocks.JB)
+        I, J, blocks = self.I, self.J, self.gradient_blocks
+        depths, walks = triton.cdiv(self.w.shape[2], blocks.MB), triton.cdiv(J, blocks.JB)
         pairs = triton.cdiv(self.B, blocks.BB) * self.F
         parts = max(PROGRAMS // (I * depths * walks), triton.cdiv(pairs, LONGEST_SUM_OF_BLOCKS))
         parts = min(parts, pairs, PARTS // self.w.numel())
@@ -162,7 +175,7 @@ class CudaCall(SumsCall):
                 each,
                 COUPLING=self.kind,
                 THROUGH=through,
-                MB=MB,
+                **blocks._asdict(),
                 WALK=walk,
                 DU=of_pose,
                 DW=of_weight,
@@ -188,7 +201,7 @@ class CudaCall(SumsCall):
         *numbers: int,
         **constants: object,
     ) -> None:
-        constants = {**self.constants, **self.blocks._asdict(), **constants}
+        constants = self.constants | self.blocks._asdict() | constants
         arguments = (self.u, self.w, *self.state, *tensors, self.B, self.F, self.I, *numbers)
         with torch.cuda.device(self.u.get_device()):
             launch(kernel, programs, self.u.get_device(), arguments, constants)
