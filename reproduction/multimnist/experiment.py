@@ -193,13 +193,13 @@ SCALES: dict[ScaleName, Scale] = {
         rates=RATES,
     ),
     "full": Scale(
-        700,
+        530,
         5,
         default_training(
-            data="mnist", epochs=34, batch_size=64, max_shift=4, checkpoint_every=500
+            data="mnist", epochs=34, batch_size=256, max_shift=4, checkpoint_every=2000
         ),
-        compared=("cnn", "r1", "r3", "attention"),
         rates=RATES,
+        trial_epochs=7,
     ),
     "large": Scale(
         300,
