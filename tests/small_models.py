@@ -16,6 +16,7 @@ OWN: dict[str, dict[str, Any]] = {
     "attention_capsnet": {"types": 2, "widths": [4, 4], "blocks": [1, 1], "dense": [2]},
     "deepcaps": {"types": 2},
     "efficient_capsnet": {"conv_channels": [4, 4, 4]},
+    "variational_capsnet": {"routing": {"name": "variational", "iterations": 2}},
 }
 # Networks, and routings of one network, those of the package. ("…_small" is another size of "…".)
 CASES: list[tuple[str, str | None]] = [

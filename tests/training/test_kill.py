@@ -44,9 +44,9 @@ class Runs:
         self.folder = folder
         self.train_or_resume = train_or_resume
         self.context = multiprocessing.get_context("forkserver")
-        # The optimiser imports the third, which takes as long as the others together.
+        # The optimiser imports the second, which takes as long as the others together.
         self.context.set_forkserver_preload(
-            ["torchcaps.training.loop", "killed_runs", "tiny_recommender", "torch._dynamo"]
+            ["tests.killed_runs", "torch._dynamo", "tests.tiny_recommender", "tests.warm_kernels"]
         )
         self.config = config
         self.log = folder / "events"
