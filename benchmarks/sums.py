@@ -57,7 +57,7 @@ def rows_of(name: str, device: str) -> list[dict[str, object]]:
         called = medians(calls, device)
         replayed: dict[str, float] = {}
         if device == "cuda":
-            replayed = medians({name: captured(one) for name, one in calls.items()}, device)
+            replayed = medians(graphs_of(calls), device)
         for backend, took in called.items():
             memory = extra_memory(calls[backend], device)
             rows.append(
@@ -73,6 +73,17 @@ def rows_of(name: str, device: str) -> list[dict[str, object]]:
             )
             print(*rows[-1].values(), flush=True)
     return rows
+
+
+def graphs_of(calls: Mapping[str, Callable[[], object]]) -> dict[str, Callable[[], object]]:
+    """Those that can be captured."""
+    graphs = {}
+    for name, one in calls.items():
+        try:
+            graphs[name] = captured(one)
+        except RuntimeError as error:
+            print(f"{name} cannot be captured: {str(error).splitlines()[0]}", flush=True)
+    return graphs
 
 
 def medians(calls: Mapping[str, Callable[[], object]], device: str) -> dict[str, float]:

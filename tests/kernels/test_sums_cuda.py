@@ -181,21 +181,40 @@ def test_a_second_derivative_is_refused_in_words() -> None:
         torch.autograd.grad(out.sum(), pose, create_graph=True)
 
 
-@pytest.mark.parametrize("kind", ["linear", "matrices"])
-@pytest.mark.parametrize("name", ["attention", "em", "self_attention", "variational"])
-def test_auto_takes_it_where_it_was_timed(name: str, kind: str) -> None:
-    """And only there; by name it runs wherever it can."""
-    made = linear(40, 200, 10, 16, 4) if kind == "linear" else matrices(40, 200, 10, 4, 4, 4)
-    votes_of, factors, outputs = on_device(made)
-    routing = create_routing(name).build(200, factors[0].shape[-1], *outputs)
-    timed = kind == "matrices" and name != "self_attention"
-    for dtype, expected in ((torch.float32, timed), (torch.float64, False)):
-        call = routing.call(votes_of(*(x.to(dtype) for x in factors)))
-        assert dispatch.choose_backend("cuda", call) == "cuda"
-        assert (dispatch.choose_backend("auto", call) == "cuda") is expected
-        reasons = dispatch.reasons_against("cuda", call, worth=True)
-        reason = "it was not timed on these votes yet: ask for it by name"
-        assert reasons == [] if expected else reason in reasons
+def test_it_is_taken_by_name_alone() -> None:
+    """Until its results with matrix votes were tested on a GPU."""
+    _, (pose, weight), outputs = on_device(linear(40, 200, 10, 16, 4))
+    routing = create_routing("em").build(200, 4, *outputs)
+    call = routing.call(LinearVotes(pose, weight))
+    assert dispatch.choose_backend("cuda", call) == "cuda"
+    assert "its results were not tested on a GPU yet: ask for it by name" in (
+        dispatch.reasons_against("cuda", call, worth=True)
+    )
+    assert dispatch.choose_backend("auto", call) != "cuda"
+
+
+@pytest.mark.parametrize("itemsize", [4, 8])
+@pytest.mark.parametrize("gradient", [False, True])
+def test_blocks_of_every_shape_can_be_launched(itemsize: int, gradient: bool) -> None:
+    """No more than eight warps, which may have 255 registers a thread; sums of enough numbers."""
+    shapes = [
+        (B, J, rows, columns, depth)
+        for B in (1, 2, 3, 9, 128)
+        for J in (1, 2, 5, 33, 100, 1000)
+        for rows in (1, 2, 4, 5, 17, 65, 128)
+        for columns in (1, 2, 3, 4, 16, 100, 128)
+        for depth in (1, 4, 16, 19, 64)
+        if rows * columns <= dispatch.LARGEST_D_OF_SUMS
+    ]
+    for shape in shapes:
+        BB, JB, RP, NP, MB, warps, _ = op.blocks_of(*shape, itemsize, gradient=gradient)
+        assert all(n >= 1 and n & (n - 1) == 0 for n in (BB, JB, RP, NP, MB, warps)), shape
+        assert shape[2] <= RP
+        assert shape[3] <= NP
+        assert warps <= 8, shape
+        assert BB * JB > 1
+        if gradient:
+            assert min(BB * RP, JB * NP) >= 16, shape
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered")  # of NumPy, which interprets
@@ -209,11 +228,12 @@ def test_where_no_number_may_be_waited_for(size: float, monkeypatch: pytest.Monk
         monkeypatch.setattr(module, "may_wait", lambda votes: False)
     pose = pose.clone()
     pose[1, 2, 3] *= size
-    found = routing(LinearVotes(pose, weight))
+    found = routing(LinearVotes(pose.requires_grad_(), weight.requires_grad_()))
     if size == 1:
         assert torch.equal(found.pose, expected)
     else:
-        assert all(x.isnan().all() for x in found)
+        gradients = torch.autograd.grad(found.pose.sum(), (pose, weight))
+        assert all(x.isnan().all() for x in (*found, *gradients))
 
 
 def test_what_it_cannot_run_is_declared(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,29 +252,38 @@ COMPILED: dict[str, tuple[tuple[int, ...], bool, tuple[int, ...]]] = {
     "self_attention": ((128, 1152, 10, 1, 16, 8), False, (1, 1, 1, 1)),
     "classes1000": ((128, 8192, 1000, 1, 16, 16), True, (1, 1, 1, 1)),
     "longest": ((64, 50, 4, 1, 64, 64), True, (1, 1, 1, 1)),
+    "few samples": ((1, 40, 100, 1, 16, 8), True, (1, 1, 1, 1)),
+    "tall": ((64, 20, 4, 64, 2, 2), True, (1, 1, 1, 1)),
     "one sample": ((1, 1152, 10, 1, 16, 8), True, (1, 1, 1, 1)),
+    "in float64": ((3, 6, 3, 1, 5, 7), True, (1, 1, 1, 1)),
     "one child": ((4, 1, 3, 1, 4, 4), True, (1, 1, 1, 1)),
     "one sample and parent": ((1, 5, 1, 4, 4, 4), True, (1, 1, 1, 1)),
 }
 CASES = {
-    80: ("em_conv", "attention", "classes1000", "one child"),
+    80: ("em_conv", "classes1000", "tall", "one child", "in float64"),
     90: (
-        "em_conv",
         "em_classes",
+        "attention",
         "self_attention",
         "longest",
+        "few samples",
         "one sample",
         "one sample and parent",
     ),
 }
 
 
-def launches_of(sizes: tuple[int, ...], gaussian: bool, windows: tuple[int, ...]) -> Any:
+def launches_of(
+    sizes: tuple[int, ...],
+    gaussian: bool,
+    windows: tuple[int, ...],
+    numbers: torch.dtype = torch.float32,
+) -> Any:
     """What forward and backward launch, in the first iteration and in a later one, and for
     couplings that are given."""
     (B, I, J, rows, N, M), (F, K, Q, most) = sizes, windows
 
-    def new(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    def new(*shape: int, dtype: torch.dtype = numbers) -> Tensor:
         return torch.empty(shape, dtype=dtype, device="meta")
 
     places, counts, positions = (
@@ -291,7 +320,21 @@ class TestOnGPU:
             made = windows(Windows((14, 14), (3, 3), (2, 2), (0, 0)), 4, 8, 32, 4)
         assert_the_same(*compared(name, made))
 
+    @pytest.mark.parametrize("shape", ["matrices", "windows"])
+    @pytest.mark.parametrize("name", ["em", "attention"])
+    def test_products_in_parts_are_as_exact_as_eager_float32(self, name: str, shape: str) -> None:
+        """The interpreter has them whole."""
+        made_of = {
+            "matrices": lambda: matrices(70, 300, 10, 4, 4, 4),
+            "windows": lambda: windows(OVERLAPPING, 16, 4, 8, 4),
+        }[shape]
+        assert_as_exact_as_eager(name, lambda: on_device(made_of()), "cuda", draws=5)
+
 
 if __name__ == "__main__":
     arch = int(sys.argv[1])
-    compile_launches(arch, {case: launches_of(*COMPILED[case]) for case in CASES[arch]})
+    dtypes = {
+        case: torch.float64 if case == "in float64" else torch.float32 for case in CASES[arch]
+    }
+    launches = {case: launches_of(*COMPILED[case], dtypes[case]) for case in CASES[arch]}
+    compile_launches(arch, launches)

@@ -74,6 +74,7 @@ def source_of(kernel: Any, values: dict[str, Any]) -> Any:
     """What a launch with these values would compile: constants, and multiples of 16."""
     pointers = {
         torch.float32: "*fp32",
+        torch.float64: "*fp64",
         torch.bfloat16: "*bf16",
         torch.float16: "*fp16",
         torch.int64: "*i64",

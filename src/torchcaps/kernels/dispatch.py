@@ -197,18 +197,11 @@ def _against_sums(backend: str, call: Call, worth: bool) -> list[str]:
     reasons += _against_device(backend, votes, LARGEST_D_OF_SUMS)
     if torch.compiler.is_compiling():
         reasons.append("a compiled graph cannot hold it")
-    elif worth and backend == "cuda" and not _was_timed(call):
-        reasons.append("it was not timed on these votes yet: ask for it by name")
+    elif worth and backend == "cuda":
+        reasons.append("its results were not tested on a GPU yet: ask for it by name")
     elif worth and votes.shape.numel() * votes.dtype.itemsize < WORTH_SUMS:
         reasons.append("there are few votes, which are as fast when they are held at once")
     return reasons
-
-
-def _was_timed(call: Call) -> bool:
-    """Whether the GPU kernel of sums was measured on such votes, and found faster than others."""
-    inner = call.votes.votes if isinstance(call.votes, WindowVotes) else call.votes
-    timed = call.routing in ("attention", "em", "variational") and isinstance(inner, MatrixVotes)
-    return timed and call.votes.dtype != torch.float64
 
 
 def _against_device(backend: str, votes: Votes, largest: int) -> list[str]:

@@ -103,7 +103,8 @@ def not_ordinary_is_nan(votes: Votes, parts: Iterable[Tensor]) -> Iterator[Tenso
     lest it be wrong."""
     largest = largest_possible(votes)
     assert largest is not None
-    return (torch.where(largest <= LARGEST, part, torch.nan) for part in parts)
+    factor = torch.where(largest <= LARGEST, 1.0, torch.nan)  # which gradients get, too
+    return (part * factor for part in parts)
 
 
 def says_enough(tile: Tile, votes: Votes) -> bool:

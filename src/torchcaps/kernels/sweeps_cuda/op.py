@@ -22,7 +22,7 @@ BYTES = 64  # of a tile that a thread holds: ten tiles or so are held at once
 REGISTERS = 255  # that a thread may have
 FEWEST_SAMPLES, MOST_SAMPLES = 8, 16  # of a tile, where there are as many
 LENGTH = 16  # of the shortest sum that a product of matrices may have
-PROGRAMS = 528  # twice what the 132 multiprocessors of an H100 run at once
+PROGRAMS = 528  # four for each of the 132 multiprocessors of an H100, which run two or more
 LONGEST_SUM = 256  # inputs added up in a row; a longer sum would lose digits
 LONGEST_SUM_OF_BLOCKS = 64  # of samples, likewise
 PARTS = 2**25  # numbers that the parts of a sum may take together: 128 MB
@@ -53,14 +53,19 @@ def blocks_of(
     RP, NP = triton.next_power_of_2(rows), triton.next_power_of_2(columns)
     samples, outputs = triton.next_power_of_2(B), triton.next_power_of_2(J)
     tile = TILE if depth <= LENGTH else min(TILE, SMALL_TILE)
-    JB = min(outputs, tile // (min(samples, FEWEST_SAMPLES) * RP * NP))
-    BB = max(1, min(samples, MOST_SAMPLES, tile // (max(1, JB) * RP * NP)))
-    JB = max(1 if BB > 1 else 2, JB)
-    if gradient or JB < J:
-        BB = max(BB, LENGTH // RP)
-        JB = min(JB, (min(TILE, SMALL_TILE) if gradient else tile) // (BB * RP * NP))
-        JB = max(1, JB, LENGTH // NP if gradient else 1)
-    # A product has as many rows at least as if there were more samples.
+    # A product takes as long for few rows as for FEWEST_SAMPLES.
+    least_rows = max(min(samples, FEWEST_SAMPLES) * RP, FEWEST_SAMPLES)
+    JB = max(1, min(outputs, tile // (least_rows * NP)))
+    BB = max(1, min(samples, MOST_SAMPLES, tile // (JB * RP * NP)))
+    if gradient:
+        tile = min(TILE, SMALL_TILE)
+        JB = max(1, LENGTH // NP, min(JB, tile // (max(BB * RP, LENGTH) * NP)))
+        BB = max(1, LENGTH // RP, min(BB, tile // (JB * RP * NP)))
+    elif JB < J:
+        BB = max(BB, min(samples, LENGTH // RP))
+        JB = max(1, min(JB, tile // (BB * RP * NP)))
+    if BB == 1:
+        JB = max(2, JB)
     numbers = max(BB * RP, FEWEST_SAMPLES) * JB * NP
     return Blocks(BB, JB, RP, NP, LENGTH, max(1, numbers * itemsize // BYTES // 32), REGISTERS)
 
