@@ -137,15 +137,15 @@ def test_pictures_leave_out_trainings_at_chance_and_say_so():
 
 
 def test_what_is_drawn_has_learned(monkeypatch, tmp_path):
-    """Of the published trainings on few images, one of r = 7 has not."""
+    """Of the published trainings on few images, four of r = 7 have not."""
     drawn = []
     for name in ("draw_errors", "draw_coupling", "draw_matrix"):
         monkeypatch.setattr(iterations_report, name, lambda kinds, *_, **__: drawn.append(kinds))
     report = read(RESULTS / "iterations-few").report(tmp_path)
     assert len(drawn) == 3
     for kinds in drawn:
-        assert {kind: len(rows) for kind, rows in kinds.items() if len(rows) != 5} == {"7": 4}
-    assert "leave out trainings at chance: 1 of 5 with r = 7." in report.body
+        assert {kind: len(rows) for kind, rows in kinds.items() if len(rows) != 10} == {"7": 6}
+    assert "leave out trainings at chance: 4 of 10 with r = 7." in report.body
 
 
 # --- the two answers
