@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+collect_ignore = ["warm_kernels.py"]  # whose import does what its name says
+
 # Tests run side by side; more threads than cores would only wait for each other.
 torch.set_num_threads(1)
 

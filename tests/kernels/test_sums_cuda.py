@@ -31,10 +31,11 @@ from tests.kernels.triton_compiled import (  # noqa: E402
     recorded,
 )
 from torchcaps import LinearVotes, create_routing  # noqa: E402
+from torchcaps.benchmark.measure import captured  # noqa: E402
 from torchcaps.kernels import dispatch  # noqa: E402
 from torchcaps.kernels.form import SHARED, SOFTMAX, Form  # noqa: E402
 from torchcaps.kernels.sweeps_cuda import loops, op  # noqa: E402
-from torchcaps.routing import base, packed  # noqa: E402
+from torchcaps.routing import base, sweep  # noqa: E402
 from torchcaps.votes import Windows  # noqa: E402
 
 ON_GPU = torch.cuda.is_available()  # else conftest.py has asked for the interpreter
@@ -207,8 +208,8 @@ def test_blocks_of_every_shape_can_be_launched(itemsize: int, gradient: bool) ->
         if rows * columns <= dispatch.LARGEST_D_OF_SUMS
     ]
     for shape in shapes:
-        BB, JB, RP, NP, MB, warps, _ = op.blocks_of(*shape, itemsize, gradient=gradient)
-        assert all(n >= 1 and n & (n - 1) == 0 for n in (BB, JB, RP, NP, MB, warps)), shape
+        BB, JB, RP, NP, warps = op.blocks_of(*shape, itemsize, gradient=gradient)
+        assert all(n >= 1 and n & (n - 1) == 0 for n in (BB, JB, RP, NP, warps)), shape
         assert shape[2] <= RP
         assert shape[3] <= NP
         assert warps <= 8, shape
@@ -224,8 +225,7 @@ def test_where_no_number_may_be_waited_for(size: float, monkeypatch: pytest.Monk
     _, (pose, weight), _ = made = on_device(linear(3, 5, 3, 4, 4))
     routing = built("em", made, backend="cuda").to(pose.device)
     expected = routing(LinearVotes(pose, weight)).pose
-    for module in (base, packed):
-        monkeypatch.setattr(module, "may_wait", lambda votes: False)
+    monkeypatch.setattr(base, "may_wait", lambda votes: False)
     pose = pose.clone()
     pose[1, 2, 3] *= size
     found = routing(LinearVotes(pose.requires_grad_(), weight.requires_grad_()))
@@ -234,6 +234,20 @@ def test_where_no_number_may_be_waited_for(size: float, monkeypatch: pytest.Monk
     else:
         gradients = torch.autograd.grad(found.pose.sum(), (pose, weight))
         assert all(x.isnan().all() for x in (*found, *gradients))
+
+
+@pytest.mark.parametrize("capturing", [False, True])
+@pytest.mark.parametrize("mode", [0, 1, 2])
+def test_when_a_number_may_be_waited_for(
+    mode: int, capturing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, (pose, weight), _ = linear(2, 3, 2, 4, 2)
+    votes = LinearVotes(pose, weight)
+    monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: mode)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: capturing)
+    assert sweep.may_wait(votes)  # on a CPU always
+    monkeypatch.setattr(sweep, "on_gpu", lambda votes: True)
+    assert sweep.may_wait(votes) is (mode == 0 and not capturing)
 
 
 def test_what_it_cannot_run_is_declared(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,6 +333,15 @@ class TestOnGPU:
         if name == "variational":
             made = windows(Windows((14, 14), (3, 3), (2, 2), (0, 0)), 4, 8, 32, 4)
         assert_the_same(*compared(name, made))
+
+    def test_a_captured_call_is_the_call(self) -> None:
+        votes_of, factors, _ = made = on_device(windows(OVERLAPPING, 16, 4, 8, 4))
+        routing = built("em", made, backend="cuda").cuda()
+        expected = routing(votes_of(*factors)).pose
+        found = []
+        replay = captured(lambda: found.append(routing(votes_of(*factors)).pose))
+        replay()
+        assert torch.equal(found[-1], expected)
 
     @pytest.mark.parametrize("shape", ["matrices", "windows"])
     @pytest.mark.parametrize("name", ["em", "attention"])

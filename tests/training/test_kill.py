@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from tests.tiny_recommender import recommender_config, train_or_resume_recommend
 from torchcaps.training.loop import train
 
 KILLS = int(os.environ.get("TORCHCAPS_KILLS", "14"))  # `make kills` does a thousand
+# Before a process is forked. The optimiser imports the second, and the first step what is last.
+LOADED = ["tests.killed_runs", "torch._dynamo", "tests.tiny_recommender", "tests.warm_kernels"]
 # Steps 2, 4, 5, 6, 8 and 10 are saved; the third save is the first that deletes an old one.
 MOMENTS = [
     ("written", "run.json", 1),  # before the first step
@@ -44,10 +47,8 @@ class Runs:
         self.folder = folder
         self.train_or_resume = train_or_resume
         self.context = multiprocessing.get_context("forkserver")
-        # The optimiser imports the second, which takes as long as the others together.
-        self.context.set_forkserver_preload(
-            ["tests.killed_runs", "torch._dynamo", "tests.tiny_recommender", "tests.warm_kernels"]
-        )
+        assert all(map(find_spec, LOADED))  # what is not there is left out silently
+        self.context.set_forkserver_preload(LOADED)
         self.config = config
         self.log = folder / "events"
 

@@ -25,7 +25,13 @@ from torchcaps.routing.contexts import gradients_only_if, no_autocast, unchanged
 from torchcaps.routing.law import Law
 from torchcaps.routing.module_copy import give_back, module_copy
 from torchcaps.routing.packed import PackedVotes, route_packed
-from torchcaps.routing.sweep import are_ordinary, as_type, may_wait, route_by_tiles
+from torchcaps.routing.sweep import (
+    are_ordinary,
+    as_type,
+    may_wait,
+    nan_unless_ordinary,
+    route_by_tiles,
+)
 from torchcaps.routing.tile import Problem, Tile
 from torchcaps.routing.trace import RoutingTrace, Step
 from torchcaps.types import Capsules, Paper, check_iterations, check_switch
@@ -276,7 +282,10 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
                 capsules = run_kernel(backend, call, mask)
             else:
                 problem = Problem.of(votes, activation, mask)
-                if backend in ("cuda", "cpu") and (not may_wait(votes) or are_ordinary(votes)):
+                if backend in ("cuda", "cpu") and not may_wait(votes):
+                    packed = route_packed(self, problem, backend)
+                    state = cast(StateT, nan_unless_ordinary(votes, packed))
+                elif backend in ("cuda", "cpu") and are_ordinary(votes):
                     state = cast(StateT, route_packed(self, problem, backend))
                 elif backend in ("cuda", "cpu", "tiles"):
                     state = cast(StateT, route_by_tiles(self, problem))

@@ -7,7 +7,6 @@ capsules), and the algorithm's own `settle` goes from one to the next, its deriv
 Nothing but states is kept for backward.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from torchcaps.kernels.form import SHARED, SOFTMAX, Form
 from torchcaps.kernels.sums import coupled_sums_of_votes, moments_of_votes, sums_of_votes
-from torchcaps.routing.sweep import as_type, may_wait, not_ordinary_is_nan
+from torchcaps.routing.sweep import as_type
 from torchcaps.routing.tile import Problem
 from torchcaps.votes import LinearVotes, MatrixVotes, Votes, WindowVotes
 
@@ -121,11 +120,8 @@ def route_packed(
             torch.is_grad_enabled() and (t > routing.detached_sweeps or not routing.detach)
         ):
             state = routing.settle(routing.sweep_packed(votes, state, t), state, t)
-    found: Iterable[Tensor] = state
-    if not may_wait(problem.votes):
-        found = not_ordinary_is_nan(problem.votes, state)
     samples = leading.numel() // votes.u.shape[1]
-    parts = (part.flatten(0, 1)[:samples].reshape(*leading, *part.shape[3:]) for part in found)
+    parts = (part.flatten(0, 1)[:samples].reshape(*leading, *part.shape[3:]) for part in state)
     return as_type(type(state), parts)
 
 

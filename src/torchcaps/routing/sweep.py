@@ -22,7 +22,7 @@ from torchcaps.votes import LinearVotes, MatrixVotes, Votes, WindowVotes
 if TYPE_CHECKING:
     from torchcaps.routing.base import Routing
 
-__all__ = ["are_ordinary", "as_type", "may_wait", "not_ordinary_is_nan", "route_by_tiles", "tiles"]
+__all__ = ["are_ordinary", "as_type", "may_wait", "nan_unless_ordinary", "route_by_tiles", "tiles"]
 
 LARGEST = 1e6  # size of votes up to which no square of them, or product with a sum, overflows
 TILE_BYTES = 2**21  # of votes in a tile: they stay in a core's cache while they are used
@@ -98,13 +98,13 @@ def may_wait(votes: Votes) -> bool:
     )
 
 
-def not_ordinary_is_nan(votes: Votes, parts: Iterable[Tensor]) -> Iterator[Tensor]:
-    """What a kernel found of votes whose size nobody could ask for: NaN if they are not ordinary,
-    lest it be wrong."""
+def nan_unless_ordinary(votes: Votes, state: Parts) -> Parts:
+    """A state that a kernel found of votes whose size nobody could ask for: NaN, and its gradients,
+    if they are not ordinary, lest it be wrong."""
     largest = largest_possible(votes)
     assert largest is not None
-    factor = torch.where(largest <= LARGEST, 1.0, torch.nan)  # which gradients get, too
-    return (part * factor for part in parts)
+    factor = torch.where(largest <= LARGEST, 1.0, torch.nan)
+    return as_type(type(state), (part * factor for part in state))
 
 
 def says_enough(tile: Tile, votes: Votes) -> bool:

@@ -21,7 +21,7 @@ SMALL_TILE = 1024  # the same of the last sweep, and of long poses, which are wa
 BYTES = 64  # of a tile that a thread holds: ten tiles or so are held at once
 REGISTERS = 255  # that a thread may have
 FEWEST_SAMPLES, MOST_SAMPLES = 8, 16  # of a tile, where there are as many
-LENGTH = 16  # of the shortest sum that a product of matrices may have
+LENGTH = 16  # of the shortest sum of a product of matrices; components of an input pose in one
 PROGRAMS = 528  # four for each of the 132 multiprocessors of an H100, which run two or more
 LONGEST_SUM = 256  # inputs added up in a row; a longer sum would lose digits
 LONGEST_SUM_OF_BLOCKS = 64  # of samples, likewise
@@ -29,16 +29,13 @@ PARTS = 2**25  # numbers that the parts of a sum may take together: 128 MB
 
 
 class Blocks(NamedTuple):
-    """What a program has in hand: BB samples, JB outputs of RP·NP components, MB components of an
-    input pose."""
+    """What a program has in hand: BB samples, JB outputs of RP·NP components."""
 
     BB: int
     JB: int
     RP: int
     NP: int
-    MB: int
     num_warps: int
-    maxnreg: int
 
 
 def blocks_of(
@@ -67,7 +64,7 @@ def blocks_of(
     if BB == 1:
         JB = max(2, JB)
     numbers = max(BB * RP, FEWEST_SAMPLES) * JB * NP
-    return Blocks(BB, JB, RP, NP, LENGTH, max(1, numbers * itemsize // BYTES // 32), REGISTERS)
+    return Blocks(BB, JB, RP, NP, num_warps=max(1, numbers * itemsize // BYTES // 32))
 
 
 class CudaCall(SumsCall):
@@ -93,6 +90,8 @@ class CudaCall(SumsCall):
             "M": w.shape[2],
             "K": form.cells,
             "Q": len(form.places),
+            "MB": LENGTH,
+            "maxnreg": REGISTERS,
             "GAUSSIAN": k is not None,
         }
         self.kind = 1 if self.by_logits else 2 if given else 0  # BY_LOGITS, … of loops.py
@@ -161,7 +160,7 @@ class CudaCall(SumsCall):
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """The gradients of u, w and activation."""
         I, J, blocks = self.I, self.J, self.gradient_blocks
-        depths, walks = triton.cdiv(self.w.shape[2], blocks.MB), triton.cdiv(J, blocks.JB)
+        depths, walks = triton.cdiv(self.w.shape[2], LENGTH), triton.cdiv(J, blocks.JB)
         pairs = triton.cdiv(self.B, blocks.BB) * self.F
         parts = max(PROGRAMS // (I * depths * walks), triton.cdiv(pairs, LONGEST_SUM_OF_BLOCKS))
         parts = min(parts, pairs, PARTS // self.w.numel())
