@@ -97,6 +97,14 @@ def test_help_names_the_commands(torchcaps):
         assert re.search(rf"\b{name}\b", answer.out)
 
 
+@pytest.mark.parametrize("columns", ["1", "9"])
+def test_help_ends_however_narrow_the_terminal_is(torchcaps, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    answer = torchcaps("train", "--help")
+    assert (answer.code, answer.err) == (0, "")
+    assert "--epochs" in answer.out
+
+
 @pytest.mark.parametrize("command", [Train, Eval, Predict, Explore, Export, Info, Bench])
 def test_every_option_is_explained(torchcaps, command):
     answer = torchcaps(command.__name__.lower(), "--help")

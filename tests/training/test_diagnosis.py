@@ -114,6 +114,33 @@ def test_few_images_leave_open_what_the_training_images_do_not_settle():
 
 
 # --- by lengths, losses and the training accuracy
+@pytest.mark.parametrize(
+    ("right", "of", "train_accuracy", "images", "expected"),
+    [
+        (25, 48, 0.9875, 240, "overfitted"),
+        (19, 48, 0.9875, 240, "overfitted"),  # 40 %, which may be guessed: 33 %
+        (90, 200, 0.95, 200, "overfitted"),
+        (16, 48, 0.9875, 240, "memorised"),
+        (6500, 10_000, 0.80, 50_000, "overfitted"),
+        (6500, 10_000, 0.75, 50_000, None),  # 10 %, less than that between the intervals
+        (9829, 10_000, 1.0, 60_000, None),
+        (36, 40, 1.0, 200, None),  # of so few, 77 to 96 %
+        (32, 40, 1.0, 200, None),  # up to 90 %
+        (30, 40, 1.0, 200, "overfitted"),  # up to 86 %
+        (30, 40, 0.70, 200, None),  # better than in training
+        (26, 40, 1.0, 5, None),  # five images say little of the training either
+    ],
+)
+def test_far_behind_the_training_images(right, of, train_accuracy, images, expected):
+    labels = torch.arange(of) % 3
+    wrong = torch.arange(of) >= right
+    confusion = torch.bincount(labels * 3 + (labels + wrong) % 3, minlength=9).view(3, 3)
+    training = torch.bincount(torch.arange(images) % 3)
+    rows = history(train_accuracy)
+    assert cause(answers(confusion), rows, training) == expected
+    assert cause(answers(confusion), [], training) != "overfitted"
+
+
 def test_lengths_tell_how_a_network_is_stuck():
     collapsed = [[30, 0], [30, 0]]
     assert cause(answers(collapsed, high=0.9999, low=0.9998, noise=1e-5)) == "saturated"
@@ -203,6 +230,11 @@ def test_advice_fits_the_cause():
     line = told(answers([[19, 0], [1, 0]]), torch.tensor([570, 30]), history(0.95))
     assert "95.00% of the training images are right, no better than always “cat” (95.00%)" in line
     assert "(95.00%), and only 1 of 20 held-out images is not “cat”; " in line
+    line = told(answers([[28, 12], [12, 28]]), rows=history(0.99))
+    assert line.startswith(
+        "OVERFITTED: 99.00% of 540 training images are right, but 70.00% of 80 held-out images "
+        "(59% to 79%); try more training images, "
+    )
     line = told(answers([[700, 250], [10, 40]]))
     assert line.startswith("UNEQUAL CLASSES: the accuracy of 74.00% on 1000 held-out images is ")
     assert "balanced accuracy (76.84%)" in line
@@ -216,7 +248,9 @@ def test_a_name_that_may_be_anything_stays_within_the_line():
 
 
 # --- when it is said
-WRONG = {name: Diagnosis(name, "f", "a") for name in ("chance", "collapsed", "saturated")}
+WRONG = {
+    name: Diagnosis(name, "f", "a") for name in ("chance", "collapsed", "saturated", "overfitted")
+}
 
 
 def said(*causes, epochs=20):
@@ -242,6 +276,20 @@ def test_that_it_is_over_is_said_too():
     assert lines[2] == lines[7] == str(WRONG["chance"])
     assert lines[3] == "learning now: it tells classes apart"
     assert [bool(line) for line in lines] == [False, False, True, True, False, False, False, True]
+
+
+def test_one_that_learns_and_then_falls_behind_is_told_both():
+    alarm = Alarm(20)
+    names = [*3 * ["chance"], *4 * ["overfitted"], "", *3 * ["overfitted"], *3 * ["chance"]]
+    lines = [alarm.hear(WRONG.get(name)) for name in names]
+    said = {epoch: line.split(":")[0] for epoch, line in enumerate(lines) if line}
+    assert said == {
+        2: "NOT LEARNING",
+        3: "learning now",
+        5: "OVERFITTED",  # and no line of its end
+        10: "OVERFITTED",
+        13: "NOT LEARNING",
+    }
 
 
 # --- the line of an epoch

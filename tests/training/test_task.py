@@ -224,6 +224,27 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     assert not (tmp_path / "checkpoints").exists()
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError(2, "No such file or directory", "elsewhere/items.bin"),
+        ConnectionResetError(104, "Connection reset by peer"),
+    ],
+)
+def test_what_a_task_cannot_read_is_not_blamed_on_the_folder(tmp_path, error):
+    class Broken(NextItem):
+        def batch(self, step, sampler):
+            if step == 7:
+                raise error
+            return super().batch(step, sampler)
+
+    config = replace(recommender_config(tmp_path), checkpoint_every=5)
+    with pytest.raises(RunStopped, match="; its last checkpoint is whole: see to it") as stopped:
+        train_task(config, Broken(tiny_sequences()), Interests())
+    assert str(stopped.value).startswith(f"the run has stopped ({error}); its last checkpoint")
+    assert stopped.value.__cause__ is error
+
+
 # --- the example of the documentation, the least that a task is, and images as a task
 def test_the_example_of_the_documentation_runs(tmp_path):
     text = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")

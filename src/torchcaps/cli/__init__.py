@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import shutil
 import sys
 import time
 import warnings
@@ -16,6 +17,8 @@ from torchcaps.cpu_threads import wait_briefly
 from torchcaps.errors import InputError, RunStopped, SomeFailed
 
 __all__ = ["exit_after", "main"]
+
+NARROWEST = 20  # characters of a line: with fewer than ten tyro breaks the lines of --help for ever
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -179,6 +182,8 @@ def parse(arguments: Sequence[str]) -> Any:
         | Annotated[Bench, command("bench")]
         | Annotated[Reproduce, command("reproduce")]
     )
+    if shutil.get_terminal_size().columns < NARROWEST:
+        os.environ["COLUMNS"] = str(NARROWEST)
     return tyro.cli(
         commands,
         prog="torchcaps",

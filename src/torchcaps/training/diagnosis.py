@@ -29,8 +29,11 @@ CONSTANT = 0.01  # spread of the lengths over the images, as a share of the larg
 NEARLY_ALL = 0.98  # of the answers
 TOO_WIDE = 0.1  # with an interval that reaches so far above the largest class, a set is too small
 STILL = 0.01  # relative change of the loss over three epochs
+FAR_BEHIND = 0.1  # held-out images behind the training images, between their intervals
+NOT_LEARNING = "NOT LEARNING"
 # Causes that do not say that nothing was learned, and how their line begins.
 HAS_LEARNED = {
+    "overfitted": "OVERFITTED",
     "few_images": "TOO FEW IMAGES",
     "below_majority": "UNEQUAL CLASSES",
     "one_answer": "ONE ANSWER",
@@ -43,7 +46,8 @@ class Diagnosis:
 
     Attributes:
         cause: one word for programs: "saturated", "vanished", "constant", "collapsed",
-            "memorised", "standstill", "chance", "few_images", "below_majority" or "one_answer".
+            "memorised", "standstill", "chance", "overfitted", "few_images", "below_majority" or
+            "one_answer".
         finding: what is seen.
         advice: what to try.
     """
@@ -52,9 +56,13 @@ class Diagnosis:
     finding: str
     advice: str
 
+    @property
+    def kind(self) -> str:
+        """How its line begins: `NOT_LEARNING`, or one of `HAS_LEARNED`."""
+        return HAS_LEARNED.get(self.cause, NOT_LEARNING)
+
     def __str__(self) -> str:
-        kind = HAS_LEARNED.get(self.cause, "NOT LEARNING")
-        return f"{kind}: {self.finding}; {self.advice}"
+        return f"{self.kind}: {self.finding}; {self.advice}"
 
 
 class Alarm:
@@ -70,20 +78,24 @@ class Alarm:
 
     def __init__(self, epochs: int) -> None:
         self._patience = max(3, math.ceil(epochs / 10))
-        self._lasting = 0  # epochs in a row with something wrong
+        self._kind = ""  # of the last epoch's diagnosis
+        self._lasting = 0  # epochs in a row of this kind
         self._saturated = 0
-        self._said = ""
+        self._said = False  # of this kind
 
     def hear(self, found: Diagnosis | None) -> str | None:
         """Take in the diagnosis of an epoch; what to say of it, if anything."""
-        self._lasting = self._lasting + 1 if found else 0
+        learns_now = False
+        if (kind := found.kind if found else "") != self._kind:
+            learns_now = self._said and self._kind == NOT_LEARNING
+            self._kind, self._lasting, self._said = kind, 0, False
+        self._lasting += 1
         self._saturated = self._saturated + 1 if found and found.cause == "saturated" else 0
-        if found is None:
-            said, self._said = self._said, ""
-            return "learning now: it tells classes apart" if said else None
-        if self._said or (self._lasting < self._patience and self._saturated < 2):
+        if learns_now:
+            return "learning now: it tells classes apart"
+        if not found or self._said or (self._lasting < self._patience and self._saturated < 2):
             return None
-        self._said = found.cause
+        self._said = True
         return str(found)
 
 
@@ -111,11 +123,12 @@ def diagnose(
         return None  # nothing can be told apart
     answers = Answers(measured, class_names, images)
     if agreement_z(measured.confusion) > BEYOND_CHANCE:
-        return answers.shortfall()
+        return answers.shortfall() or answers.behind_training(history, training)
     if stuck := stuck_capsules(answers.words(), measured.activation):
         return stuck
     if too_few := answers.too_few():
-        return by_training(answers, too_few, history, training)
+        behind = answers.behind_training(history, training)
+        return behind or by_training(answers, too_few, history, training)
     if is_learning(history, training, halfway=True):
         right = history[-1]["train_accuracy"]
         return Diagnosis(
@@ -187,6 +200,22 @@ class Answers:
                 "recall of each class",
             )
         return None
+
+    def behind_training(self, history: History, training: Tensor) -> Diagnosis | None:
+        """Where the training images are right far more often, whatever luck the few have had."""
+        if not history:
+            return None
+        right, count = history[-1]["train_accuracy"], int(training.sum())
+        (low, high), measured = self.measured.interval, self.measured
+        if wilson_interval(round(right * count), count)[0] - high < FAR_BEHIND:
+            return None
+        return Diagnosis(
+            "overfitted",
+            f"{right:.2%} of {count} training images are right, but {measured.accuracy:.2%} of "
+            f"{len(measured.labels)} {self.images} ({low:.0%} to {high:.0%})",
+            "try more training images, training images varied more (--max-shift, --max-rotation, "
+            "--jitter, --flip), or --weight-decay, and look whether both sets show the same",
+        )
 
     def advice_if_collapsed(self, training: Tensor, history: History) -> str:
         """What to try when one class is always the answer."""

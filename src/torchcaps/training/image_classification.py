@@ -234,8 +234,9 @@ class ImageClassification(Task[Classifier, ImageBatch]):
     def may_pass(self, found: Diagnosis, history: Sequence[Mapping[str, Any]]) -> bool:
         """Whether what is wrong after an epoch may be over by itself."""
         # In evaluation mode a network may lag behind what it has begun to learn.
-        lags = is_learning(history, class_counts(self.training)) and found.cause != "memorised"
-        return lags or found.cause == "few_images"
+        lags = is_learning(history, class_counts(self.training))
+        lasts = found.cause in ("memorised", "overfitted")
+        return (lags and not lasts) or found.cause == "few_images"
 
     def conclude(self, held_out: HeldOut, history: Sequence[Mapping[str, Any]]) -> HeldOut:
         """With what is wrong with the run, in result.json, the last lines and the model's card."""

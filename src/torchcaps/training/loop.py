@@ -297,12 +297,19 @@ def locked_to_the_end(run: Run, path: Path | None) -> TaskResult:
         raise
     except (OSError, SafetensorError) as error:
         saved = any(run.folder.checkpoints.glob("step-*.json"))
+        what, where = f"the run has stopped ({error})", "it"
+        if isinstance(error, SafetensorError) or is_within(error.filename, run.folder.path):
+            what, where = f"the folder {run.folder.path} cannot be written ({error})", "the disk"
         raise RunStopped(
-            f"the folder {run.folder.path} cannot be written ({error})"
-            f"{'; its last checkpoint is whole' if saved else ', and nothing is saved yet'}: see "
-            f"to the disk, then go on with: {run.how_to_resume}",
+            f"{what}{'; its last checkpoint is whole' if saved else ', and nothing is saved yet'}: "
+            f"see to {where}, then go on with: {run.how_to_resume}",
             exit_code=1,
         ) from error
+
+
+def is_within(path: Any, folder: Path) -> bool:
+    """Whether this, if it is a path at all, lies in the folder."""
+    return isinstance(path, str | Path) and Path(path).resolve().is_relative_to(folder.resolve())
 
 
 def left_alone(run: Run) -> str:
