@@ -32,7 +32,7 @@ def draw_tweaks(effects: Array, examples: Array, *, path: Path) -> None:
         path: the PNG file to write.
     """
     places = most_changed(effects)
-    with figure(WIDTH, 0.62 * len(MEASURES) + 0.75, path=path) as page:
+    with figure(WIDTH, 0.62 * len(MEASURES) + 0.95, path=path) as page:
         page.set_layout_engine("constrained")
         panels = page.subplots(len(MEASURES), 1, squeeze=False)[:, 0]
         for m, (axes, name) in enumerate(zip(panels, MEASURES)):
@@ -48,4 +48,5 @@ def draw_tweaks(effects: Array, examples: Array, *, path: Path) -> None:
             axes.set_ylabel(words, rotation=0, ha="right", va="center", fontsize=9)
             axes.tick_params(length=0)
             axes.spines[:].set_visible(False)
+        panels[-1].set_xlabel("added to the dimension")
         headline(page, "One dimension of a class capsule changed: strongest effects on a measure")

@@ -88,7 +88,9 @@ def differs(scale: Scale) -> Sequence[str]:
         "dense units of the CNN, and the 10 × 16 of the class capsules, stay.",
         f"Every training sees {(scale.config.epochs or 1) * (scale.images or 0):,} images, so that "
         "few are seen often. No network draws its image.",
-        "The images that are learnt from are others for each seed, and the same for all networks.",
+        "The images that are learnt from are others for each seed, and the same for all networks; "
+        f"they are drawn from one pool, {scale.images or 0:,} less those kept aside, so that the "
+        "more are learnt from, the more are the same for two seeds.",
         tuning_differs(scale),
     ]
 

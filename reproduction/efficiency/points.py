@@ -70,10 +70,10 @@ def points(images: Sequence[int], widths: Sequence[float]) -> tuple[str, ...]:
 def comparisons(names: Sequence[str]) -> dict[str, Comparison]:
     """All points as networks that are compared; nobody has published their errors.
 
-    What dynamic routing is compared with is at the same place, which is said once.
+    The CNN comes last of two, and is at the place of the first, which is said once.
     """
     known = {name: Point.of(name) for name in names}
     return {
-        name: Comparison(one.label if one.network == ROUTED else NETWORKS[one.network][0], {}, None)
+        name: Comparison(NETWORKS[CNN][0] if one.network == CNN else one.label, {}, None)
         for name, one in known.items()
     }

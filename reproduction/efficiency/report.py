@@ -23,14 +23,14 @@ def report(results: Results) -> Report:
     names = comparisons([point.name for point in known])
     pairs = [
         (point.name, point._replace(network=other).name)
-        for other in (CNN, UNIFORM)
+        for network, other in ((ROUTED, CNN), (ROUTED, UNIFORM), (UNIFORM, CNN))
         for point in known
-        if point.network == ROUTED
+        if point.network == network
     ]
     judged = dict(zip(pairs, judge(differences(results, names, pairs))))
     draw_errors(results, by_images, by_width, path=results.folder / "errors.png")
     findings = [
-        finding(words, [one for pair, one in judged.items() if pair[1] in chosen])
+        finding(words, [judged[pair] for pair in pairs if is_routed(pair) and pair[1] in chosen])
         for words, chosen in (
             ("from as many images", cnns(by_images)),
             ("with as many parameters", cnns(by_width)),
@@ -49,6 +49,11 @@ def report(results: Results) -> Report:
     ]
     figures = [f"{found.claim}: {found.ours}" for found in findings]
     return Report(figures, "\n\n".join(parts), findings)
+
+
+def is_routed(pair: tuple[str, str]) -> bool:
+    """Whether the first of two is dynamic routing."""
+    return Point.of(pair[0]).network == ROUTED
 
 
 def cnns(points: Sequence[Point]) -> set[str]:
@@ -76,11 +81,11 @@ def finding(words: str, judged: Sequence[Judgement]) -> Finding:
     lower, higher = verdicts.count("lower"), verdicts.count("higher")
     fewest = min(one.difference.estimate.seeds for one in judged)
     undecided = "not decided" if "not decided" in verdicts else too_few(fewest)
-    mixed = "lower and higher" if lower and higher else "lower" if lower else "higher"
+    decided = [f"{count} {word}" for count, word in ((lower, "lower"), (higher, "higher")) if count]
     return Finding(
         f"A capsule network errs less than a CNN with the same stem {words}",
         "said, not measured",
         f"lower at {lower} of {len(verdicts)} points, higher at {higher}, not decided at "
         f"{len(verdicts) - lower - higher}",
-        mixed if lower or higher else undecided,
+        ", ".join(decided) or undecided,
     )

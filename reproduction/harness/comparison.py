@@ -12,7 +12,7 @@ from reproduction.harness.charts import headline, legend_above, series
 from reproduction.harness.crossed import Estimate, crossed_difference, crossed_mean
 from reproduction.harness.experiment import Finding, Results
 from reproduction.harness.markdown import interval, p_value, table
-from reproduction.harness.verdict import RULES, Difference, Judgement, judge
+from reproduction.harness.verdict import RULES, Difference, Judgement
 from torchcaps.training.pictures.style import BLUE, INK, WIDTH, Path, figure
 
 __all__ = [
@@ -20,10 +20,10 @@ __all__ = [
     "Comparison",
     "Parts",
     "differences",
+    "differences_on",
     "draw_errors",
     "error_of",
     "finding_of",
-    "judged_on",
     "judgement_part",
     "judgement_table",
     "plain_table",
@@ -86,24 +86,23 @@ def differences(
     ]
 
 
-def judged_on(
+def differences_on(
     results: Results,
     networks: Mapping[str, Comparison],
     pairs: Sequence[tuple[str, str]],
     samples: Sequence[str],
-) -> list[list[Judgement]]:
-    """Verdicts on the differences of some pairs, for each sample of images.
+) -> list[list[Difference]]:
+    """The differences of some pairs on each sample of images.
 
-    p is corrected for all comparisons on all samples. Arguments as of `differences`, and the names
-    of the arrays that say which images of a sample are answered wrongly. What is published is of
-    the first sample.
+    Arguments as of `differences`, and the names of the arrays that say which images of a sample are
+    answered wrongly. What is published is of the first sample.
     """
     first, *others = samples
-    found = [differences(results, networks, pairs, first)]
     unpublished = {name: one._replace(published=None) for name, one in networks.items()}
-    found += [differences(results, unpublished, pairs, name) for name in others]
-    judgements = iter(judge([one for of_sample in found for one in of_sample]))
-    return [[next(judgements) for _ in of_sample] for of_sample in found]
+    return [
+        differences(results, networks, pairs, first),
+        *(differences(results, unpublished, pairs, name) for name in others),
+    ]
 
 
 def answers_differ(
@@ -156,9 +155,13 @@ def finding_of(judged: Judgement) -> Finding:
     )
 
 
-def judgement_part(judgements: Sequence[Judgement], tables: int = 1) -> list[str]:
-    """The table of comparisons of a report, the first of so many, and the rules."""
-    where = "in the table" if tables == 1 else "in this table and that of other images"
+def judgement_part(judgements: Sequence[Judgement], *, where: str = "in the table") -> list[str]:
+    """The table of comparisons of a report, and the rules.
+
+    Args:
+        judgements: on the differences.
+        where: in which tables those stand that p is corrected for.
+    """
     return [
         judgement_table(judgements),
         f"Differences of the errors in percentage points. {INTERVALS} p is corrected for the "
@@ -194,18 +197,19 @@ def judgement_table(judgements: Sequence[Judgement]) -> str:
     return table(header, body)
 
 
-def plain_table(judgements: Sequence[Judgement], what: str) -> str:
+def plain_table(judgements: Sequence[Judgement], what: str, digits: int = 2) -> str:
     """The same for differences of anything but a share, none of which is published.
 
     Args:
         judgements: on the differences.
         what: the unit.
+        digits: behind the point.
     """
     body = [
         [
             f"{one.difference.first} minus {one.difference.second}",
-            f"{one.difference.estimate.mean:+.2f}",
-            interval(one.difference.estimate, 2, 1),
+            f"{one.difference.estimate.mean:+.{digits}f}",
+            interval(one.difference.estimate, digits, 1),
             p_value(one.p),
             one.verdict,
         ]

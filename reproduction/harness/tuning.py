@@ -83,7 +83,8 @@ def trial_outcome(experiment: Experiment, cell: Cell, workbench: Workbench) -> O
         if error.exit_code != DIVERGED:
             raise
         return Outcome(row)
-    also = {name: found[name] for name in ("training_accuracy", "images") if name in found}
+    kept = ("training_accuracy", "images", "images_seen")
+    also = {name: found[name] for name in kept if name in found}
     return Outcome(row | {"aside_error": found[experiment.tuned_by]} | also)
 
 
@@ -119,20 +120,29 @@ def trial_part(results: Results, labels: Mapping[str, str]) -> list[str]:
     rates = results.scale.rates
     if not rates:
         return []
-    body, edges = [], []
+    body, edges, close = [], [], []
     for name, label in labels.items():
         tried = [row for rate in rates for row in results.of(trial_name(name, rate))]
         chosen = results.of(name)[0]["learning_rate"]
         body.append([label, *(percent(row["aside_error"]) for row in tried), f"{chosen:g}"])
         if chosen in (min(rates), max(rates)):
             edges.append(label)
+        if hangs_on_an_image(tried):
+            close.append(label)
     return [
         "## The trials",
         table(["", *(f"{rate:g}" for rate in rates), "chosen"], body),
         "Errors on training images kept aside, %; the network is trained at the rate with the "
         "lowest.",
         *([at_an_edge(edges)] if edges else []),
+        *([f"The two best differ by an image or none: {'; '.join(close)}."] if close else []),
     ]
+
+
+def hangs_on_an_image(tried: Sequence[Row]) -> bool:
+    """Whether one image more wrong, of those kept aside, could have made another rate the best."""
+    wrong = sorted(row["aside_error"] * row["images"] for row in tried if row.get("images"))
+    return len(wrong) > 1 and wrong[1] - wrong[0] < 1.5
 
 
 def at_an_edge(labels: Sequence[str]) -> str:

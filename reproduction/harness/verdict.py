@@ -5,7 +5,8 @@ all comparisons of the report. Where it is not, but a difference as large as the
 larger is excluded (one-sided, by the same measure; what spread is published counts), the published
 effect is *excluded*. All else is *not decided*, and so is everything that was trained with fewer
 than five seeds. Whether a published difference lies in the interval is said beside the verdict: to
-have its sign is not to have its size.
+have its sign is not to have its size. A claim about several differences at once is *borne out* or
+*contradicted* by a rule that its report prints.
 """
 
 import math
@@ -23,6 +24,7 @@ __all__ = [
     "Judgement",
     "holm",
     "judge",
+    "judge_groups",
     "too_few",
     "verdict",
 ]
@@ -75,6 +77,20 @@ def judge(differences: Sequence[Difference]) -> list[Judgement]:
         Judgement(one, p, p_published, verdict(one.estimate, p, p_published))
         for one, p, p_published in zip(differences, zero, published)
     ]
+
+
+def judge_groups(groups: Sequence[Sequence[Difference]]) -> list[list[Judgement]]:
+    """The verdicts on the comparisons of a report that stand in several tables.
+
+    Example:
+        >>> sure, likely = (Difference("a", "b", Estimate(0.1, e, 4, 5)) for e in (0.01, 0.03))
+        >>> [one] = judge([likely])
+        >>> [[_], [beside]] = judge_groups([[sure], [likely]])
+        >>> one.verdict, round(beside.p / one.p, 6)
+        ('higher', 1.0)
+    """
+    judged = iter(judge([one for group in groups for one in group]))
+    return [[next(judged) for _ in group] for group in groups]
 
 
 def p_as_large(one: Difference) -> float | None:

@@ -25,7 +25,9 @@ ROUNDING = 1e-6  # of shares in float32
 SHADES = LinearSegmentedColormap.from_list("error", ["#FFFFFF", "#FDC58F", WRONG, "#7A2E00"])
 
 
-def draw_errors(kinds: Kinds, known: Mapping[str, Estimate], *, path: Path) -> None:
+def draw_errors(
+    kinds: Kinds, known: Mapping[str, Estimate], trained: Mapping[str, int], *, path: Path
+) -> None:
     """Draw test error, and training and test loss, against r.
 
     The bars are 95 % intervals: of the error over seeds and images, of losses over seeds.
@@ -33,6 +35,7 @@ def draw_errors(kinds: Kinds, known: Mapping[str, Estimate], *, path: Path) -> N
     Args:
         kinds: rows by what was trained: "1", …, and "random".
         known: the test errors, over seeds and images.
+        trained: how many of each there are; those not among the rows have learned nothing.
         path: the PNG file to write.
     """
     with figure(WIDTH, 3.6, path=path) as page:
@@ -47,16 +50,16 @@ def draw_errors(kinds: Kinds, known: Mapping[str, Estimate], *, path: Path) -> N
         _leave_out(left, kinds, ("test_error",), 100, "{:.1f}")
         _leave_out(right, kinds, ("test_loss", "training_loss"), 1, "{:.2f}")
         for axes in (left, right):
-            _iterations(axes, kinds)
+            _iterations(axes, kinds, trained)
         legend_above(right)
         headline(page, "Error and loss after training with r routing iterations")
 
 
-def draw_coupling(kinds: Kinds, *, path: Path) -> None:
+def draw_coupling(kinds: Kinds, trained: Mapping[str, int], *, path: Path) -> None:
     """Draw how decided the coupling is, and where it goes.
 
     Args:
-        kinds: as in `draw_errors`.
+        kinds, trained: as in `draw_errors`.
         path: the PNG file to write.
     """
     with figure(WIDTH, 3.6, path=path) as page:
@@ -88,7 +91,7 @@ def draw_coupling(kinds: Kinds, *, path: Path) -> None:
             ylabel="input capsules whose strongest\nparent is the predicted class, %", ylim=(0, 105)
         )
         for axes in (left, right):
-            _iterations(axes, kinds)
+            _iterations(axes, kinds, trained)
         legend_above(right)
         headline(page, "Coupling in the last iteration, on held-out images")
 
@@ -165,9 +168,13 @@ def _leave_out(axes: Axes, kinds: Kinds, names: Sequence[str], scale: float, wor
     )  # fmt: skip
 
 
-def _iterations(axes: Axes, kinds: Kinds) -> None:
-    """r as equidistant ticks."""
+def _iterations(axes: Axes, kinds: Kinds, trained: Mapping[str, int]) -> None:
+    """r as equidistant ticks, with how many trainings are drawn where it is not all."""
     places = [*range(len(kinds) - 1), len(kinds) - 0.5]
-    axes.set_xticks(places, [*list(kinds)[:-1], "random\ncoupling"])
-    axes.set_xlabel("r", labelpad=-8)
+    words = [
+        f"{kind}\n{len(rows)} of {trained[kind]}" if len(rows) < trained[kind] else kind
+        for kind, rows in kinds.items()
+    ]
+    axes.set_xticks(places, [*words[:-1], words[-1].replace("random", "random\ncoupling")])
+    axes.set_xlabel("r", loc="left", labelpad=-8)
     axes.grid(visible=True, axis="y")

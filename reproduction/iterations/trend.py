@@ -2,10 +2,10 @@
 
 A comparison with r = 3 uses two numbers of iterations; a line uses all of them, and is one question
 where these are many. It is the straight line in log2 r, by least squares, of each seed and image.
-The slopes of errors count seeds and images, those of losses the seeds alone; p is corrected for
-their number (Holm), and fewer than five seeds decide nothing. A line says in which direction all
-goes, not that it goes straight there. A training at chance has learned nothing, and bends a line
-alone: where there is one, the line is drawn without it, too, through what is left of its seed.
+The slopes of errors count seeds and images, those of losses the seeds alone. A line says in which
+direction all goes, not that it goes straight there. A training at chance has learned nothing, and
+bends a line alone: where there is one, the line is drawn without it, too, through what is left of
+its seed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ from reproduction.harness.cell import Row
 from reproduction.harness.crossed import Estimate, crossed_mean, over_seeds
 from reproduction.harness.experiment import Results
 from reproduction.harness.markdown import interval, p_value, table
-from reproduction.harness.verdict import Difference, Judgement, judge
+from reproduction.harness.verdict import Difference, Judgement
 from reproduction.iterations.verdicts import having_learned
 
 __all__ = ["slope", "trend_part", "trend_sentence", "trends"]
@@ -47,8 +47,8 @@ def slope(values: Mapping[int, Values]) -> Values:
 
 def trends(
     results: Results, rows: Mapping[int, Sequence[Row]], samples: Sequence[str]
-) -> dict[str, Judgement]:
-    """The slopes of errors on samples of images, and of losses, judged; by what they are of."""
+) -> dict[str, Difference]:
+    """The slopes of errors on samples of images, and of losses; by what they are of."""
     by_seed: dict[int, dict[int, Row]] = {}
     for r, of_r in rows.items():
         for row in of_r:
@@ -59,8 +59,7 @@ def trends(
     if learned != whole:
         of_learned = lines(results, learned, samples)
         found |= {f"{label}{LEARNED}": estimate for label, estimate in of_learned.items()}
-    judged = judge([Difference(label, "", estimate) for label, estimate in found.items()])
-    return dict(zip(found, judged))
+    return {label: Difference(label, "", estimate) for label, estimate in found.items()}
 
 
 def lines(

@@ -3,16 +3,19 @@
 The error of each number of iterations is compared with that of r = 3, over seeds and images, and
 judged as all differences are. Equal seeds have equal first weights and batches.
 
-- "3 is best": *lower*, if every other r has a higher error than r = 3; *excluded*, if one has a
-  lower one; else *not decided*.
+- "3 is best": *borne out*, if every other r has a higher error than r = 3; *contradicted*, if one
+  has a lower one; else *not decided*.
 - "More iterations overfit" is about every r above 3. Such an r *overfits* if its error is higher
   than that of r = 3, and its margin loss rises further from training to held-out images; the gap of
-  the losses is compared over the seeds alone, by the same rule. The claim is *higher*, if one
-  overfits and none has a lower error. It is *excluded*, if one has a lower error and none overfits,
-  in trainings that can show it: where no r has a larger loss on held-out images than on training
-  images there is nothing that could overfit more. It is *not decided* otherwise. An r whose error
-  is higher without the wider gap is named as worse, not as overfitting, and as *at chance* where
-  its errors say so.
+  the losses is compared over the seeds alone, by the same rule. The claim is *borne out*, if one
+  overfits and none has a lower error. It is *contradicted*, if one has a lower error and none
+  overfits, in trainings that can show it: where no r has a larger loss on held-out images than on
+  training images there is nothing that could overfit more. It is *not decided* otherwise. An r
+  whose error is higher without the wider gap is named as worse, not as overfitting, and as *at
+  chance* where its errors say so.
+
+Where there are training images that nobody used, the claims are answered on them, too; the losses
+are those on the test images.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,14 +23,16 @@ from dataclasses import dataclass
 
 from reproduction.harness.cell import Row
 from reproduction.harness.crossed import over_seeds
-from reproduction.harness.verdict import Difference, Judgement, judge
+from reproduction.harness.verdict import Difference, Judgement
 
 __all__ = [
     "BEST",
     "Claim",
     "at_chance_of",
     "best_at_three",
+    "closer",
     "deciding",
+    "gap_differences",
     "having_learned",
     "overfitting",
 ]
@@ -52,9 +57,9 @@ def best_at_three(judged: Judged) -> Claim:
         return Claim(_undecided(judged), f"“{BEST} is best”: not decided. No other r was trained.")
     lower, higher, unclear = _sorted_out(judged)
     if lower:
-        answer, parts = "excluded", [f"{_named(lower)} err{_s(lower)} less than r = {BEST}"]
+        answer, parts = "contradicted", [f"{_named(lower)} err{_s(lower)} less than r = {BEST}"]
     elif not unclear:
-        answer, parts = "lower", [f"every other r errs more than r = {BEST}"]
+        answer, parts = "borne out", [f"every other r errs more than r = {BEST}"]
     else:
         answer, parts = _undecided(judged), [f"no r surely errs less than r = {BEST}"]
         if higher:
@@ -64,22 +69,28 @@ def best_at_three(judged: Judged) -> Claim:
     return Claim(answer, f"“{BEST} is best”: {answer}. " + _sentence(parts))
 
 
-def overfitting(judged: Judged, rows: ByIterations) -> Claim:
-    """Whether more than three iterations overfit."""
+def overfitting(judged: Judged, gaps: Judged, fits: Judged, rows: ByIterations) -> Claim:
+    """Whether more than three iterations overfit.
+
+    Args:
+        judged: the errors less that of r = 3.
+        gaps, fits: the judgements on `gap_differences` and on `closer`.
+        rows: of every r.
+    """
     above = {r: one for r, one in judged.items() if r > BEST}
     if not above:
         sentence = f"“More iterations overfit”: not decided. No r above {BEST} was trained."
         return Claim(_undecided(above), sentence)
     lower, higher, unclear = _sorted_out(above)
-    wider = _wider(rows, list(above))
+    wider = _higher(gaps)
     overfit = [r for r in higher if r in wider]
     worse = [r for r in higher if r not in wider]
-    testable = bool(_fits_closer(rows))
+    testable = bool(_higher(fits))
     answer = _undecided(above)
     if overfit and not lower:
-        answer = "higher"
+        answer = "borne out"
     elif lower and not overfit and testable:
-        answer = "excluded"
+        answer = "contradicted"
     parts = []
     if overfit:
         parts.append(
@@ -115,25 +126,29 @@ def deciding(judged: Judged) -> int | None:
     return max(lower or higher or sorted(above)[-1:], key=lambda r: mean[r], default=None)
 
 
-def _wider(rows: ByIterations, those: Sequence[int]) -> list[int]:
-    """Those whose loss rises further from training to held-out images than that of r = 3."""
+def gap_differences(rows: ByIterations) -> dict[int, Difference]:
+    """By how much the loss rises further from training to held-out images than with r = 3."""
     base = {row["seed"]: row["loss_gap"] for row in rows[BEST]}
-    gaps = [
-        Difference(
-            str(r), str(BEST), over_seeds([row["loss_gap"] - base[row["seed"]] for row in rows[r]])
+    return {
+        r: Difference(
+            f"r = {r}",
+            f"r = {BEST}",
+            over_seeds([row["loss_gap"] - base[row["seed"]] for row in of_r]),
         )
-        for r in those
-    ]
-    return _higher(dict(zip(those, judge(gaps))))
+        for r, of_r in rows.items()
+        if r != BEST
+    }
 
 
-def _fits_closer(rows: ByIterations) -> list[int]:
-    """Those of 3 and more whose loss is surely larger on held-out images."""
-    those = [r for r in rows if r >= BEST]
-    gaps = [
-        Difference(str(r), "none", over_seeds([row["loss_gap"] for row in rows[r]])) for r in those
-    ]
-    return _higher(dict(zip(those, judge(gaps))))
+def closer(rows: ByIterations) -> dict[int, Difference]:
+    """Of r = 3 and more, by how much the loss is larger on held-out images."""
+    return {
+        r: Difference(
+            f"r = {r}, held-out", "training", over_seeds([row["loss_gap"] for row in of_r])
+        )
+        for r, of_r in rows.items()
+        if r >= BEST
+    }
 
 
 def _higher(judged: Judged) -> list[int]:

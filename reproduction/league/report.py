@@ -6,8 +6,8 @@ from reproduction.harness.budget import budget_part
 from reproduction.harness.cell import Row
 from reproduction.harness.comparison import (
     Comparison,
+    differences_on,
     error_of,
-    judged_on,
     judgement_part,
     judgement_table,
 )
@@ -16,7 +16,7 @@ from reproduction.harness.experiment import Finding, Report, Results
 from reproduction.harness.markdown import interval, number, plus_minus, table
 from reproduction.harness.statistics import summarise
 from reproduction.harness.tuning import trial_part
-from reproduction.harness.verdict import Judgement, too_few
+from reproduction.harness.verdict import Judgement, judge_groups, too_few
 from reproduction.league.entrants import CNN, ENTRANTS, UNIFORM
 from reproduction.league.figures import draw_errors
 
@@ -24,6 +24,7 @@ __all__ = ["report"]
 
 Rows = Mapping[str, Sequence[Row]]
 MIB = 2**20
+BOTH_TABLES = "in this table and that of transformed images"
 
 
 def report(results: Results) -> Report:
@@ -48,7 +49,9 @@ def report(results: Results) -> Report:
         "Errors on held-out images, %; mean ± standard deviation over the seeds, and the 95 % "
         "interval over seeds and images.",
         "## Beside uniform coupling",
-        *judgement_part(list(judged.values()), tables=len(samples)),
+        *judgement_part(
+            list(judged.values()), **({"where": BOTH_TABLES} if on_transformed else {})
+        ),
         *(transformed_part(one) for one in on_transformed),
         "## What a step costs",
         cost_table(rows),
@@ -72,7 +75,8 @@ def judged_by_name(
     networks = {name: Comparison(ENTRANTS[name].label, {}, None) for name in names}
     others = [name for name in names if name != UNIFORM]
     pairs = [(name, UNIFORM) for name in others]
-    return [dict(zip(others, judged)) for judged in judged_on(results, networks, pairs, samples)]
+    found = differences_on(results, networks, pairs, samples)
+    return [dict(zip(others, judged)) for judged in judge_groups(found)]
 
 
 def transformed_part(judged: Mapping[str, Judgement]) -> str:

@@ -9,22 +9,18 @@ from reproduction.harness.experiment import Finding, Report, Results
 from reproduction.harness.markdown import number, table
 from reproduction.harness.verdict import LEAST_SEEDS, too_few
 from reproduction.routing_logits.changes import IMAGES, ITERATIONS, QUANTITIES
-from reproduction.routing_logits.figures import PUBLISHED, Means, draw_changes
+from reproduction.routing_logits.figures import PUBLISHED, Kind, Means, draw_changes
 
 __all__ = ["ADDED", "REPLACED", "finding", "log_linear", "report", "sentence"]
 
 ADDED, REPLACED = "r3", "r3-replaced"
-# By the name of the cells: what is said of the logits, and the picture.
-KINDS = {
-    ADDED: ("logits add up", "changes.png"),
-    REPLACED: ("logits are replaced", "replaced.png"),
-}
+KINDS = {ADDED: "logits add up", REPLACED: "logits are replaced"}  # by the name of the cells
 
 
 def report(results: Results) -> Report:
     """How each quantity falls, early and late, for logits that add up and for such that do not."""
-    parts, figures, findings = [], [], []
-    for cell, (words, picture) in KINDS.items():
+    kinds, tables, figures, findings = [], [], [], []
+    for cell, words in KINDS.items():
         kept = [results.arrays(row) for row in results.of(cell)]
         means = {
             name: np.array([arrays[name] for arrays in kept], np.float64).mean(0)
@@ -32,14 +28,11 @@ def report(results: Results) -> Report:
         }
         early, late = ({name: m[epoch] for name, m in means.items()} for epoch in (1, -1))
         epochs = len(means["logit"]) - 1
-        draw_changes(early, late, epochs, words, path=results.folder / picture)
+        kinds.append(Kind(words, early, late))
         figures += [f"{words}: {sentence(name, late[name])}" for name in QUANTITIES]
         findings.append(finding(late["logit"], words, len(kept)))
-        parts += [
-            f"![Mean change by each routing iteration, after the first and the last epoch, {words}]"
-            f"({picture})",
-            change_table(early, late, epochs),
-        ]
+        tables += [f"{words[0].upper()}{words[1:]}:", change_table(early, late, epochs)]
+    draw_changes(kinds, epochs, path=results.folder / "changes.png")
     published = ", ".join(f"{value:g} at iteration {t}" for t, value in PUBLISHED.items())
     said = (
         f"Trainings: {len(results.of(ADDED))} of each kind; means over them, {IMAGES} training "
@@ -50,8 +43,10 @@ def report(results: Results) -> Report:
         "A fall is called linear on a logarithmic scale here where a straight line through the "
         "logarithms from iteration 2 on explains 95 % of their variance, and falls."
     )
-    first, *others = parts
-    return Report(figures, "\n\n".join([first, said, *others, linear]), findings)
+    picture = (
+        "![Mean change by each routing iteration, after the first and the last epoch](changes.png)"
+    )
+    return Report(figures, "\n\n".join([picture, said, *tables, linear]), findings)
 
 
 def change_table(early: Means, late: Means, epochs: int) -> str:

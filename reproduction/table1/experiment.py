@@ -77,7 +77,7 @@ def differs(scale: Scale) -> Sequence[str]:
     else:
         lines.append(
             f"One network alone, by batches of {config.batch_size} from the learning rate of the "
-            "authors’ code, which was not tuned here: nothing is compared."
+            "authors’ code, which was not tuned here: no network is trained beside it."
         )
     if config.model == "capsnet_small":
         lines += [

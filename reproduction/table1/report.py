@@ -1,5 +1,8 @@
 """The report of `table1`: errors beside the published ones, and the differences it is read for."""
 
+import dataclasses
+import math
+
 from reproduction.harness.budget import budget_part
 from reproduction.harness.comparison import (
     Comparison,
@@ -16,9 +19,9 @@ from reproduction.harness.markdown import interval, plus_minus, table
 from reproduction.harness.scale import Scale
 from reproduction.harness.statistics import summarise
 from reproduction.harness.tuning import trial_part
-from reproduction.harness.verdict import LEAST_SEEDS, judge, too_few
+from reproduction.harness.verdict import Difference, judge
 
-__all__ = ["BEST", "COMPARISONS", "compared", "reached", "report"]
+__all__ = ["BEST", "COMPARISONS", "beside_published", "compared", "report"]
 
 COMPARISONS = {
     "cnn": Comparison("baseline CNN", {"model": "baseline_cnn", "learning_rate": 0.001}, 0.39),
@@ -42,7 +45,9 @@ def report(results: Results) -> Report:
     errors = {name: [row["test_error"] for row in own] for name, own in rows.items()}
     known = {name: error_of(results, name) for name in networks}
     pairs = [pair for pair in PAIRS if networks.keys() >= set(pair)]
-    judged = judge(differences(results, networks, pairs))
+    published, *judged = judge(
+        [beside_published(known[BEST]), *differences(results, networks, pairs)]
+    )
     draw_errors(
         networks, errors, known,
         title="Test error on MNIST after the last epoch; published: mean ± spread",
@@ -72,14 +77,15 @@ def report(results: Results) -> Report:
         "![Test error of every line, with the published one](errors.png)",
         table(header, lines),
         "Mean ± standard deviation over the seeds; last epoch; intervals over seeds and images.",
-        *(["## Differences", *judgement_part(judged)] if judged else []),
+        "## Differences",
+        *judgement_part([published, *judged]),
         *budget_part({labels[name]: own for name, own in rows.items()}, results.scale),
         *trial_part(results, labels),
     ]
     findings = [
         Finding(
             f"Test error on MNIST of {COMPARISONS[BEST].label}",
-            f"{best[1]} %", best[0], reached(known[BEST]),
+            f"{best[1]} %", best[0], published.verdict,
         ),
         *map(finding_of, judged),
     ]  # fmt: skip
@@ -91,11 +97,11 @@ def compared(scale: Scale) -> dict[str, Comparison]:
     return {name: COMPARISONS[name] for name in scale.compared or COMPARISONS}
 
 
-def reached(ours: Estimate) -> str:
-    """Where the published error lies, beside the interval of ours."""
-    published = (COMPARISONS[BEST].published or 0) / 100
-    if ours.seeds < LEAST_SEEDS:
-        return too_few(ours.seeds)
-    if ours.low > published:
-        return "higher"
-    return "lower" if ours.high < published else "not decided"
+def beside_published(ours: Estimate) -> Difference:
+    """The error of the network of the last line less the published one, with the spread of both."""
+    one = COMPARISONS[BEST]
+    assert one.published is not None
+    assert one.spread is not None
+    error = math.hypot(ours.error, one.spread / 100)
+    shifted = dataclasses.replace(ours, mean=ours.mean - one.published / 100, error=error)
+    return Difference(one.label, "the published error", shifted)

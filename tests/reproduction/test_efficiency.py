@@ -102,11 +102,14 @@ def test_capsules_that_spare_images_need_not_spare_parameters(tmp_path):
         better = -0.1 if point.width == 1 else 0.1
         return 0.3 + better * (point.network == ROUTED)
 
-    by_images, by_width = efficiency.report(results_of(tmp_path, errors)).findings
-    assert by_images.verdict == "lower"
+    report = efficiency.report(results_of(tmp_path, errors))
+    by_images, by_width = report.findings
+    assert by_images.verdict == "2 lower"
     assert by_images.ours == "lower at 2 of 2 points, higher at 0, not decided at 0"
-    assert by_width.verdict == "lower and higher"
+    assert by_width.verdict == "1 lower, 1 higher"
     assert by_width.ours == "lower at 1 of 2 points, higher at 1, not decided at 0"
+    # whether it is routing that spares them is asked, too
+    assert "| uniform coupling, 300 images, width 1 minus CNN, no capsules | +0.00 |" in report.body
 
 
 def test_equal_errors_and_few_seeds_decide_nothing(tmp_path):

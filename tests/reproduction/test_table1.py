@@ -9,6 +9,7 @@ import torch
 from reproduction.harness.crossed import Estimate
 from reproduction.harness.registry import EXPERIMENTS
 from reproduction.harness.run import reproduce
+from reproduction.harness.verdict import judge
 from reproduction.table1 import report as table1
 from reproduction.table1.experiment import shrunk_cnn
 from torchcaps.models import BaselineCNN
@@ -36,7 +37,16 @@ def test_the_small_baseline_has_weights_of_the_seed():
     ],
 )
 def test_where_the_published_error_lies(estimate, answer):
-    assert table1.reached(estimate) == answer
+    (judged,) = judge([table1.beside_published(estimate)])
+    assert judged.verdict == answer
+
+
+def test_the_published_spread_counts():
+    """0.01 points more, with errors of 0.003 and 0.005: p of 0.01 / 0.0058."""
+    beside = table1.beside_published(Estimate(0.0026, 0.00003, 30, 5)).estimate
+    assert beside.mean == pytest.approx(0.0001)
+    assert beside.error == pytest.approx(math.hypot(0.00003, 0.00005))
+    assert beside.p() == pytest.approx(0.096, abs=0.001)
 
 
 @pytest.mark.usefixtures("no_run_pictures")
@@ -50,6 +60,7 @@ def test_the_papers_network_is_trained_alone(tiny, tmp_path):
     (line,) = lines
     assert line.startswith("CapsNet, r = 3, reconstruction: ")
     text = (folder / "report.md").read_text()
-    assert "nothing is compared" in text
-    assert "## Differences" not in text
+    assert "no network is trained beside it" in text
+    (difference,) = [line for line in text.splitlines() if " minus " in line]
+    assert "minus the published error" in difference
     assert "| baseline CNN" not in text
