@@ -112,3 +112,9 @@ def test_agreement_of_other_samples_is_refused() -> None:
     with pytest.raises(ValueError, match="must have the same leading axes, got shapes"):
         agreement(torch.rand(3, 4, 2, 5), torch.rand(2, 2, 5))
     assert agreement(torch.rand(3, 4, 2, 5), torch.rand(1, 2, 5)).shape == (3, 4, 2)
+
+
+@pytest.mark.parametrize("dim", [2, -3])
+def test_an_axis_that_is_not_there_is_named(dim):
+    with pytest.raises(IndexError, match=f"dim must be an axis of s, which has 2, got {dim}"):
+        squash(torch.zeros(2, 3), dim=dim)

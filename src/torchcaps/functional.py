@@ -118,6 +118,8 @@ def direction_and_length(s: Tensor, dim: int = -1) -> tuple[Tensor, Tensor]:
     """
     # The largest component is taken out before squaring; being a constant of the algebra (it
     # cancels), it needs no gradient.
+    if not -max(1, s.dim()) <= dim < max(1, s.dim()):
+        raise IndexError(f"dim must be an axis of s, which has {s.dim()}, got {dim}")
     if s.dim() and s.shape[dim] == 0:
         raise ValueError(f"s must have at least one component a capsule, got {tuple(s.shape)}")
     scale = s.detach().abs().amax(dim, keepdim=True)

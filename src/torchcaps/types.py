@@ -128,6 +128,8 @@ def check_float_tensor(name: str, value: object) -> None:
         raise TypeError(f"{name} must be a floating-point tensor, got {value.dtype}")
     if value.dtype.itemsize == 1:  # float8 can be stored, and not computed with
         raise TypeError(f"{name} must be float16 or wider, got {value.dtype}: convert it")
+    if value.is_nested:
+        raise TypeError(f"{name} must be a dense tensor, got a nested one: pad it, and pass a mask")
     if value.layout != torch.strided:
         raise TypeError(f"{name} must be a dense tensor, got {value.layout}: take its to_dense()")
 
@@ -178,6 +180,26 @@ def check_bool_tensor(name: str, value: object) -> None:
     if not isinstance(value, Tensor) or value.dtype != torch.bool:
         got = getattr(value, "dtype", type(value).__name__)
         raise TypeError(f"{name} must be a bool tensor (True = counts), got {got}")
+
+
+def check_first_axes(name: str, axes: tuple[int, ...], batch: tuple[int, ...]) -> None:
+    """Raise `ValueError`, naming the argument, unless its first axes are those of the votes, or 1
+    or missing where it is the same for all.
+
+    Example:
+        >>> check_first_axes("present", (1, 5), (3, 4, 5))
+        >>> check_first_axes("present", (2,), (1,))
+        Traceback (most recent call last):
+        ValueError: present must begin with the axes of the votes, (1,), or 1 for each, got (2,)
+    """
+    fits = len(axes) <= len(batch)
+    for own, wanted in zip(reversed(axes), reversed(batch)):
+        fits = fits and (own == 1 or own == wanted)
+    if not fits:
+        raise ValueError(
+            f"{name} must begin with the axes of the votes, {tuple(batch)}, or 1 for each, "
+            f"got {tuple(axes)}"
+        )
 
 
 def check_last_axes(name: str, value: Tensor, letters: str, axes: tuple[int, ...]) -> None:

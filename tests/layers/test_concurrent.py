@@ -98,3 +98,23 @@ def test_it_compiles_into_one_graph_and_leaves_the_layers_as_they_were():
     assert [(layer.routing.iterations, layer.routing.backend) for layer in layers] == [
         (3, "auto")
     ] * 2
+
+
+@pytest.mark.parametrize("compiled", ["layer", "routing"])
+def test_compiled_layers(compiled: str) -> None:
+    layers, capsules = stack(), torch.randn(2, 6, 4)
+    expected = route_concurrently(layers, capsules, 3)
+    for layer in layers:
+        (layer if compiled == "layer" else layer.routing).compile(backend="eager")
+    for ours, theirs in zip(route_concurrently(layers, capsules, 3), expected):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("kind", ["register_full_backward_hook", "register_full_backward_pre_hook"])
+def test_hooks_on_gradients_are_called_with_the_layer_itself(kind: str) -> None:
+    layers, called = stack(), []
+    getattr(layers[0], kind)(lambda module, *_: called.append(module))
+    capsules = torch.randn(2, 6, 4, requires_grad=True)
+    route_concurrently(layers, capsules, 2)[-1].pose.sum().backward()
+    assert called
+    assert all(module is layers[0] for module in called)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from torchcaps import InterestCaps, LinearVotes, SelfAttentiveInterests, dynamic_routing
 from torchcaps.layers import attend_to_interests
@@ -182,6 +182,25 @@ def test_a_target_attends_to_interests() -> None:
     torch.testing.assert_close(mean, interests.mean(dim=1))
     soft = torch.einsum("bk,bkd->bd", fit.softmax(dim=1), interests)
     torch.testing.assert_close(attend_to_interests(interests, target), soft)
+
+
+@pytest.mark.parametrize("power", [1.0, torch.inf])
+def test_a_program_for_any_number_of_users(power: float) -> None:
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = InterestCaps(P, K, number="log2(1+n)")
+
+        def forward(self, items: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+            return attend_to_interests(self.layer(items, mask), items[:, 0], power=power)
+
+    both = Both()
+    users = torch.export.Dim("users", min=1)
+    example = torch.randn(B, S, P), torch.ones(B, S, dtype=torch.bool)
+    program = torch.export.export(both, example, dynamic_shapes=({0: users}, {0: users})).module()
+    for count in (1, 7):
+        items, mask = torch.randn(count, S, P), torch.rand(count, S) < 0.7
+        torch.testing.assert_close(program(items, mask), both(items, mask))
 
 
 def test_layers_compile_and_are_exported() -> None:

@@ -96,6 +96,18 @@ def test_a_model_that_fails_keeps_no_hooks() -> None:
     assert not any(module._forward_hooks for module in model.modules())
 
 
+def test_a_compiled_model_is_looked_into_as_well() -> None:
+    model = small("capsnet")
+    images = torch.rand(2, model.channels, *model.image_size)
+    expected = model.trace(images)
+    model.compile(backend="eager")
+    model(images)  # its graph is made without hooks
+    found = model.trace(images)
+    assert list(found) == list(expected)
+    for ours, theirs in zip(found.values(), expected.values()):
+        torch.testing.assert_close(ours.pose, theirs.pose)
+
+
 def test_other_threads_are_not_traced() -> None:
     model = TwoLayers()
     images = torch.rand(2, 1, 17, 17)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from torchcaps import ConvCaps, DenseCaps, LinearVotes, MatrixVotes
 from torchcaps.routing import (
@@ -187,6 +187,26 @@ def test_no_samples_leave_running_statistics_alone() -> None:
         norm(torch.randn(1, 3))
 
 
+def test_running_statistics_of_all_batches_and_none_at_all() -> None:
+    """As torch's own, in the two ways in which it is set: `update_bn`, and without statistics."""
+    batches = [torch.randn(8, 3) * (k + 1) + k for k in range(4)]
+    ours, theirs = BatchNorm(3), nn.BatchNorm1d(3, affine=False)
+    for norm in (ours, theirs):
+        torch.optim.swa_utils.update_bn(batches, nn.Sequential(norm))
+        for batch in batches:
+            norm.momentum = None
+            norm(batch)
+    torch.testing.assert_close(ours.running_mean, theirs.running_mean)
+    torch.testing.assert_close(ours.running_var, theirs.running_var)
+    assert ours.num_batches_tracked == 4 + 4
+    for norm in (ours, theirs):
+        torch.func.replace_all_batch_norm_modules_(norm)
+        assert norm.running_mean is None
+    for training in (True, False):
+        found, expected = (norm.train(training)(batches[2]) for norm in (ours, theirs))
+        torch.testing.assert_close(found, expected)
+
+
 def test_a_trace_leaves_running_statistics_alone() -> None:
     routing = create_routing("variational").build(6, 5, 3, 5).train()
     votes = torch.randn(8, 6, 3, 5)
@@ -231,3 +251,16 @@ def test_matrix_votes_with_masks_and_activations_about_their_mean() -> None:
     found = built("em", votes, backend="cpu")(votes, activation)
     expected = built("em", votes, backend="reference")(votes, activation)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_how_many_capsules_count_is_no_matter_of_precision() -> None:
+    """65,520 is infinite in half precision."""
+    torch.manual_seed(0)
+    layer = DenseCaps(66_000, 2, 2, 4, "heinsen2022").half()
+    x = torch.randn(1, 66_000, 2).half()
+    found = []
+    for backend in ("reference", "tiles"):
+        layer.routing.backend = backend
+        found.append(layer(x).pose.detach())
+    assert float(found[0].abs().max()) > 0.1
+    torch.testing.assert_close(found[1], found[0], atol=5e-3, rtol=5e-3)

@@ -9,13 +9,14 @@ import torch
 
 from torchcaps import ConvCaps
 from torchcaps.layers.interest_logits import starting_logits
-from torchcaps.votes import ConvolvedVotes, MapVotes, PoseVotes, SharedVotes
+from torchcaps.votes import ConvolvedVotes, FormedVotes, MapVotes, PoseVotes, SharedVotes
 from torchcaps.votes.interests import InterestVotes
 
 POSE, WEIGHT = torch.randn(3, 6, 6, 8), torch.randn(1, 4, 16, 8, 3, 3)
 TENSOR: Any = POSE  # where votes are wanted
 THREE: Any = (1, 1, 1)
 LIST: Any = [1]
+FOUR = FormedVotes(torch.randn(1, 5, 3, 8))
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,18 @@ LIST: Any = [1]
         (lambda: SharedVotes(POSE, -1), "out_caps must be at least 1, got -1"),
         (lambda: PoseVotes(POSE, 0, 2), "out_caps must be at least 1, got 0"),
         (lambda: PoseVotes(POSE, 2, -2), "out_dim must be at least 1, got -2"),
+        (
+            lambda: InterestVotes(FOUR, present=torch.ones(4, 3, dtype=torch.bool)),
+            r"present must begin with the axes of the votes, \(1,\), or 1 for each, got \(4,\)",
+        ),
+        (
+            lambda: InterestVotes(FOUR, logits=torch.zeros(2, 5, 3)),
+            r"logits must begin with the axes of the votes, \(1,\), or 1 for each, got \(2,\)",
+        ),
+        (
+            lambda: InterestVotes(FOUR, logits=torch.zeros(2, 1, 5, 3)),
+            r"logits must begin with the axes of the votes, \(1,\), or 1 for each, got \(2, 1\)",
+        ),
         (lambda: starting_logits(-1, 2), "length must be at least 1, got -1"),
     ],
 )

@@ -6,10 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._library.custom_ops import CustomOpDef
+from torch.autograd import forward_ad
 from torch.nn import Parameter
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-__all__ = ["is_watched", "refuse_batched", "register_derivatives"]
+__all__ = ["is_watched", "refuse_odd", "refuse_tangents", "register_derivatives"]
 
 
 def is_watched(*factors: Tensor) -> bool:
@@ -24,15 +25,26 @@ def is_watched(*factors: Tensor) -> bool:
     )
 
 
-def refuse_batched(gradients: Iterable[Tensor | None]) -> None:
-    """Raise where many gradients come at once, which a backward of several ops cannot take."""
-    if any(
-        gradient is not None and torch._C._functorch.is_legacy_batchedtensor(gradient)
-        for gradient in gradients
-    ):
+def refuse_odd(gradients: Iterable[Tensor | None]) -> None:
+    """Raise where many gradients come at once, or have tangents, which a backward of several ops
+    cannot take."""
+    given = [gradient for gradient in gradients if gradient is not None]
+    refuse_tangents(*given)
+    if any(map(torch._C._functorch.is_legacy_batchedtensor, given)):
         raise RuntimeError(
             "this backend takes one gradient at a time, not a batch of them (is_grads_batched, "
             "vectorize): pass backend='reference', or leave that out"
+        )
+
+
+def refuse_tangents(*gradients: Tensor) -> None:
+    """Raise where forward-mode derivatives of a gradient are asked for: they would be lost."""
+    if forward_ad._current_level < 0:
+        return
+    if any(forward_ad.unpack_dual(gradient).tangent is not None for gradient in gradients):
+        raise RuntimeError(
+            "this backend has first derivatives only, and the gradient that comes in has a "
+            "forward-mode tangent: pass backend='reference'"
         )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from torchcaps.kernels.autograd import is_watched
 from torchcaps.kernels.flops import count_flops
-from torchcaps.types import Capsules, is_exporting
+from torchcaps.types import Capsules, is_exporting, values_at_hand
 from torchcaps.votes import LinearVotes, MatrixVotes, Votes, WindowVotes
 
 __all__ = [
@@ -195,6 +195,8 @@ def _against_sums(backend: str, call: Call, worth: bool) -> list[str]:
     if isinstance(votes, WindowVotes) and call.routing == "self_routing":
         reasons.append("here children compete in one window at a time")
     reasons += _against_device(backend, votes, LARGEST_D_OF_SUMS)
+    if not all(map(values_at_hand, votes.factors)):
+        reasons.append("the votes are recorded, or of a kind of tensors that it does not know")
     if torch.compiler.is_compiling():
         reasons.append("a compiled graph cannot hold it")
     elif worth and backend == "cuda":

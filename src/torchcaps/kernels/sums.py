@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchcaps.kernels.autograd import refuse_batched
+from torchcaps.kernels.autograd import refuse_odd
 from torchcaps.kernels.form import SOFTMAX, Form, SumsCall
 
 __all__ = ["coupled_sums_of_votes", "moments_of_votes", "sums_of_votes"]
@@ -94,8 +94,9 @@ class Sums(torch.autograd.Function):
                 f"the {form.backend.upper()} routing kernel has first derivatives only: pass "
                 "backend='reference'"
             )
-        refuse_batched(upstream)
-        tensors, sums = ctx.saved_tensors[:6], ctx.saved_tensors[6:]
+        refuse_odd(upstream)
+        saved = ctx.saved_tensors  # read once: whoever forms them anew does so at every reading
+        tensors, sums = saved[:6], saved[6:]
         e = tuple(x.contiguous().resolve_neg() for x in upstream)
         call = call_of(form.backend)(form, ctx.coupling, *tensors)
         du, dw, d_activation, parts = call.backward(e, ctx.through and ctx.coupling < 0)

@@ -127,7 +127,8 @@ class ClusterCaps(nn.Module):
         votes = formed.unflatten(-2, (self.votes, self.sizes[2]))  # [..., F_y, F_x, T, N, C, D]
         total = weighed_by_closeness(votes).movedim(-2, -4)  # [..., C, F_y, F_x, D]
         found = self.normalised(total).to(pose.dtype)
-        return Capsules(found, torch.sigmoid(self.head(found)).squeeze(-1))
+        activation = torch.sigmoid(self.head(found)).squeeze(-1)
+        return Capsules(found, activation.to(pose.dtype))
 
     def normalised(self, total: Tensor) -> Tensor:
         """The LayerNorm, in float32 or wider, which huge numbers do not overflow."""

@@ -90,7 +90,7 @@ def step(
 
 def is_hooked(module: nn.Module) -> bool:
     """Whether somebody looks at this very module when it is called, or calls it in another way."""
-    kinds = ("_forward_hooks", "_forward_pre_hooks")
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return "forward" in vars(module) or any(vars(module)[kind] for kind in kinds)
 
 

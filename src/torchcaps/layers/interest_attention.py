@@ -36,7 +36,7 @@ def attend_to_interests(interests: Tensor, target: Tensor, power: float = 1.0) -
     """
     check_float_tensor("interests", interests)
     check_float_tensor("target", target)
-    if interests.dim() != 3 or target.shape != (len(interests), interests.shape[2]):
+    if interests.dim() != 3 or target.shape != (interests.shape[0], interests.shape[2]):
         raise ValueError(
             f"interests must be [B, K, D] and target [B, D], got shapes {tuple(interests.shape)} "
             f"and {tuple(target.shape)}"
@@ -48,7 +48,7 @@ def attend_to_interests(interests: Tensor, target: Tensor, power: float = 1.0) -
     absent = ~interests.bool().any(dim=-1)
     if power == math.inf:
         best = fit.masked_fill(absent, -math.inf).argmax(dim=1)
-        return interests[torch.arange(len(fit), device=fit.device), best]
+        return interests[torch.arange(fit.shape[0], device=fit.device), best]
     scores = fit if power == 1 else raised(fit, power)
     scores = scores.masked_fill(absent, torch.finfo(scores.dtype).min)
     return torch.einsum("bk,bkd->bd", torch.softmax(scores, dim=1), interests)

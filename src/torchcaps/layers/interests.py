@@ -198,7 +198,7 @@ class InterestCaps(nn.Module):
             "log2(n)": 2**k < n,
             "ln(n)": torch.exp(k + 1) <= n,
         }[self.number]
-        return (enough | (k == 0)).expand(len(lengths), -1)
+        return (enough | (k == 0)).expand(lengths.shape[0], -1)
 
     def extra_repr(self) -> str:
         dim, interests, out_dim = self.sizes

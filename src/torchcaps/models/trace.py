@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from torchcaps.routing.base import Routing
@@ -59,7 +60,8 @@ def trace_layers(model: nn.Module, *inputs: Tensor) -> dict[str, Capsules | Rout
         for name, module in model.named_modules()
     ]
     try:
-        model(*inputs)
+        with torch.compiler.set_stance("force_eager"):  # a compiled graph calls no hooks
+            model(*inputs)
     finally:
         for hook in hooks:
             hook.remove()

@@ -23,7 +23,7 @@ from torchcaps.kernels.dispatch import Call, check_backend, choose_backend, has_
 from torchcaps.routing.arguments import check_children, check_sizes
 from torchcaps.routing.contexts import gradients_only_if, no_autocast, unchanged_statistics
 from torchcaps.routing.law import Law
-from torchcaps.routing.module_copy import give_back, module_copy
+from torchcaps.routing.module_copy import give_back, module_copy, named_tensors
 from torchcaps.routing.packed import PackedVotes, route_packed
 from torchcaps.routing.sweep import (
     are_ordinary,
@@ -84,6 +84,7 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
 
     A tile holds some of the input capsules. So these functions must treat one child like another,
     and whatever `begin` returns must not change the result (a constant that sums are taken about).
+    They may be run again for backward, with the same random numbers.
     Statistics and state are tuples of tensors `[..., J, ·]`, in float32 or wider.
 
     Args:
@@ -352,15 +353,19 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
             TypeError: something learned has more bits than it is computed in.
         """
         wanted = torch.promote_types(votes.dtype, torch.float32)
-        buffers = () if self.training else self.named_buffers()
+        buffers = set(self.buffers())
         narrow = {}
-        for name, tensor in (*self.named_parameters(), *buffers):
-            if tensor.is_floating_point() and tensor.dtype.itemsize > wanted.itemsize:
+        for name, tensor in named_tensors(self):
+            learned = isinstance(tensor, nn.Parameter) or tensor.requires_grad
+            counts = not self.training if tensor in buffers else learned
+            if not counts or not tensor.is_floating_point():
+                continue
+            if tensor.dtype.itemsize > wanted.itemsize:
                 raise TypeError(
                     f"votes are {votes.dtype} and {name} of {type(self).__name__} is "
                     f"{tensor.dtype}: convert the votes, or the routing with its .float()"
                 )
-            if tensor.is_floating_point() and tensor.dtype.itemsize < wanted.itemsize:
+            if tensor.dtype.itemsize < wanted.itemsize:
                 narrow[tensor] = tensor.to(wanted)
         return narrow
 

@@ -14,7 +14,8 @@ class BatchNorm(nn.BatchNorm1d):
     have variances down to 1e-5, which that reaches after a hundred batches; before, a network that
     has learned answers one class for all images in evaluation. Here the n-th batch moves them by
     1/n, at least by `momentum`: first they are those of the first batch, then a mean of all, then
-    what torch's are. The numbers that training itself computes are torch's.
+    what torch's are (with a `momentum` of None a mean of all for ever). The numbers that training
+    itself computes are torch's.
 
     Shape:
         `[B, C]` or `[B, C, D]` → the same.
@@ -46,13 +47,14 @@ class BatchNorm(nn.BatchNorm1d):
 
     @torch.no_grad()
     def learn(self, batch: Tensor) -> None:
-        """Move the running statistics to those of a batch, without waiting for a GPU."""
+        """Move the running statistics, where there are any, to those of a batch, without waiting
+        for a GPU."""
         number, mean, variance = self.num_batches_tracked, self.running_mean, self.running_var
-        assert number is not None
-        assert mean is not None
-        assert variance is not None
+        if number is None or mean is None or variance is None:
+            return
         number += 1
-        step = (1 / number).clamp(min=self.momentum).to(mean.dtype)
+        least = 0.0 if self.momentum is None else self.momentum  # None: the mean of all batches
+        step = (1 / number).clamp(min=least).to(mean.dtype)
         axes = [axis for axis in range(batch.dim()) if axis != 1]
         found = torch.var_mean(batch, axes)
         variance.lerp_(found[0].to(variance.dtype), step)

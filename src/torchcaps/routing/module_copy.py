@@ -1,11 +1,11 @@
 """A module of its own that shares all tensors with another."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
 from torch import Tensor, nn
 
-__all__ = ["give_back", "module_copy"]
+__all__ = ["give_back", "module_copy", "named_tensors"]
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -20,7 +20,7 @@ def module_copy(module: ModuleT, tensors: Mapping[Tensor, Tensor] | None = None)
 
     Args:
         module: of which the copy is made; tensors are not copied.
-        tensors: what to put in the place of some of its parameters and buffers.
+        tensors: what to put in the place of some of its parameters, buffers and other tensors.
 
     Example:
         >>> layer = nn.Linear(2, 3)
@@ -30,7 +30,11 @@ def module_copy(module: ModuleT, tensors: Mapping[Tensor, Tensor] | None = None)
     """
     found = {} if tensors is None else tensors
     same = object.__new__(type(module))  # `copy` would ask classes that have ways of their own
-    vars(same).update(vars(module))
+    vars(same).update(
+        (name, found.get(value, value) if isinstance(value, Tensor) else value)
+        for name, value in vars(module).items()
+        if name != "_compiled_call_impl"  # which calls the module
+    )
     for kind in ("_parameters", "_buffers"):
         own = {
             name: tensor if tensor is None else found.get(tensor, tensor)
@@ -42,6 +46,25 @@ def module_copy(module: ModuleT, tensors: Mapping[Tensor, Tensor] | None = None)
         name: None if child is None else module_copy(child, found) for name, child in children
     }
     return same
+
+
+def named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor of a module and its children: parameters, buffers, and what else is one.
+
+    Pruning and weight norms of the older kind, replicas and hypernetworks keep tensors that depend
+    on others in plain attributes.
+
+    Example:
+        >>> layer = nn.Linear(2, 3)
+        >>> layer.scale = layer.bias.exp()
+        >>> [name for name, _ in named_tensors(layer)]
+        ['scale', 'weight', 'bias']
+    """
+    for prefix, each in module.named_modules():
+        for held in (vars(each), vars(each)["_parameters"], vars(each)["_buffers"]):
+            for name, value in held.items():
+                if isinstance(value, Tensor):
+                    yield f"{prefix}.{name}".removeprefix("."), value
 
 
 def give_back(

@@ -8,15 +8,18 @@ all S̄^t are known, one more sweep gives the gradients of the factors and of wh
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from torchcaps.kernels.autograd import refuse_batched
+from torchcaps.kernels.autograd import refuse_odd
 from torchcaps.routing.contexts import no_autocast
-from torchcaps.routing.module_copy import give_back, module_copy
+from torchcaps.routing.draws import Draws
+from torchcaps.routing.module_copy import give_back, module_copy, named_tensors
 from torchcaps.routing.tile import Problem, Tile
+from torchcaps.types import values_at_hand
 from torchcaps.votes import LinearVotes, MatrixVotes, Votes, WindowVotes
 
 if TYPE_CHECKING:
@@ -42,7 +45,7 @@ def route_by_tiles(routing: "Routing[Any, Any]", problem: Problem) -> Parts:
 
 def forward_state(sweeps: "Sweeps", routing: "Routing[Any, Any]", problem: Problem) -> Parts:
     """The last state, as a function of the tensors where somebody asks for gradients."""
-    tensors = (*problem.tensors, *routing.parameters())
+    tensors = (*problem.tensors, *sweeps.learned)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         state: Parts = Differentiable.apply(sweeps, *tensors)  # type: ignore[no-untyped-call]
         return as_type(sweeps.state_type, state)
@@ -91,8 +94,10 @@ def largest_possible(votes: Votes) -> Tensor | None:
 
 
 def may_wait(votes: Votes) -> bool:
-    """Whether a number may be waited for: not from a GPU whose work is captured as a graph, or
-    where torch is asked to say who waits."""
+    """Whether a number may be waited for: not where there are none, or from a GPU whose work is
+    captured as a graph, or where torch is asked to say who waits."""
+    if not all(map(values_at_hand, votes.factors)):
+        return False
     return not on_gpu(votes) or (
         torch.cuda.get_sync_debug_mode() == 0 and not torch.cuda.is_current_stream_capturing()
     )
@@ -112,6 +117,36 @@ def says_enough(tile: Tile, votes: Votes) -> bool:
     return are_ordinary(votes) and bool((tile.activation > 0).any(dim=-1).all())
 
 
+def of_its_own(problem: Problem) -> Problem:
+    """A problem without its tensors, whose constants nobody else can change before backward."""
+    form = problem.with_tensors([tensor.to("meta") for tensor in problem.tensors])
+    mask = None if form.mask is None else form.mask.clone()
+    return form._replace(votes=with_own_constants(form.votes), mask=mask)
+
+
+def with_own_constants(votes: Votes) -> Votes:
+    """Votes that hold copies of all tensors but their factors."""
+    names = getattr(votes, "__dataclass_fields__", {})  # none of a kind of one's own
+    held = {name: getattr(votes, name) for name in names}
+    own = {
+        name: with_own_constants(value) if isinstance(value, Votes) else value.clone()
+        for name, value in held.items()
+        if isinstance(value, Votes)
+        or (isinstance(value, Tensor) and all(value is not factor for factor in votes.factors))
+    }
+    return replace(votes, **own) if own else votes  # type: ignore[type-var]
+
+
+def learned_by(routing: "Routing[Any, Any]") -> list[Tensor]:
+    """Every tensor of a routing that it learns, or that has a gradient, once."""
+    found = dict.fromkeys(
+        tensor
+        for _, tensor in named_tensors(routing)
+        if tensor.requires_grad or isinstance(tensor, nn.Parameter)
+    )
+    return list(found)
+
+
 class Sweeps:
     """One call of a routing by tiles: all of it but the tensors, which are handed in.
 
@@ -122,10 +157,11 @@ class Sweeps:
     def __init__(self, routing: "Routing[Any, Any]", problem: Problem) -> None:
         # Its options as they are now: backward reads them again, when they may be others.
         self.routing = module_copy(routing)
-        self.learned = list(routing.parameters())
-        self.form = problem.with_tensors([tensor.to("meta") for tensor in problem.tensors])
+        self.learned = learned_by(routing)
+        self.form = of_its_own(problem)
         self.tiles = list(tiles(problem.votes, problem.dtype.itemsize))
         self.state_type: type[Parts] = tuple
+        self.draws = Draws(problem.votes.device, known=may_wait(problem.votes))
 
     def split(self, tensors: Sequence[Tensor]) -> tuple[Problem, Sequence[Tensor]]:
         """The problem, and what is learned, from the tensors of a call."""
@@ -153,12 +189,15 @@ class Sweeps:
             statistics: Parts = ()
             for inputs in self.tiles:
                 tile = problem.select(inputs).tile(inputs)
+                self.draws.keep((t, inputs.start))
                 found = self.call("statistics", learned, tile, state, t)
                 statistics = (
                     as_type(type(found), map(torch.add, statistics, found)) if statistics else found
                 )
+            self.draws.keep(t)
             state = self.call("settle", learned, statistics, state, t)
             kept.append((statistics, state))
+        self.draws.end()
         self.state_type = type(state)
         return kept
 
@@ -173,7 +212,8 @@ class Sweeps:
         state: Parts = routing.begin(tile)
         # A GPU looks at all tiles in less time than it takes to hear from it whether it has to; and
         # a training step that waits for an answer cannot be captured as a graph.
-        if routing.widens and (on_gpu(votes) or not says_enough(tile, votes)):
+        unknown = on_gpu(votes) or not may_wait(votes)
+        if routing.widens and (unknown or not says_enough(tile, votes)):
             for inputs in self.tiles:
                 other = routing.begin(problem.select(inputs).tile(inputs))
                 state = routing.widen(state, other)
@@ -215,6 +255,7 @@ class Sweeps:
         groups = (leaves(statistics), leaves(before), leaves(learned))
         with torch.enable_grad():
             summed, state = as_type(type(statistics), groups[0]), as_type(type(before), groups[1])
+            self.draws.go_to(t)
             settled = self.call("settle", groups[2], summed, state, t)
         of_statistics, of_before, of_learned = gradients(settled, groups, of_state)
         add(self.split(totals)[1], of_learned)
@@ -231,6 +272,7 @@ class Sweeps:
             group = leaves(before)
             with torch.enable_grad():
                 state = as_type(type(before), group)
+                self.draws.go_to((t, inputs.start))
                 found = self.call("statistics", learned, tile.detach(), state, t)
             add(of_state, *gradients(found, [group], upstream))
 
@@ -251,6 +293,7 @@ class Sweeps:
             with torch.enable_grad():
                 tile = part.with_tensors(groups[0]).tile(inputs)
                 for t in upstream:
+                    self.draws.go_to((t, inputs.start))
                     found += self.call("statistics", groups[1], tile, states[t - 1], t)
             of_part, of_parameters = gradients(found, groups, sum(upstream.values(), ()))
             add(of_problem.select(inputs).tensors, of_part)  # views of the totals
@@ -274,14 +317,14 @@ class Differentiable(torch.autograd.Function):
             raise RuntimeError(
                 "routing by tiles has first derivatives only: pass backend='reference'"
             )
-        refuse_batched(of_state)
+        refuse_odd(of_state)
         saved = iter(ctx.saved_tensors)
         tensors = [next(saved) for _ in range(len(ctx.needs_input_grad) - 1)]
         kept = [
             tuple(as_type(kind, [next(saved) for _ in range(count)]) for kind, count in pair)
             for pair in ctx.forms
         ]
-        with no_autocast(of_state[0].device):
+        with no_autocast(of_state[0].device), ctx.sweeps.draws.again():
             return (None, *ctx.sweeps.backward(tensors, kept, of_state))
 
 

@@ -58,12 +58,13 @@ class ConvolvedVotes(Votes):
             raise ValueError(f"pose must be [..., T, H, W, P], got shape {tuple(self.pose.shape)}")
         types, dim = self.pose.shape[-4], self.pose.shape[-1]
         shape = self.weight.shape
-        if len(shape) != 6 or shape[0] not in (1, types) or shape[3] != dim:
+        if len(shape) != 6 or (shape[0] != 1 and shape[0] != types) or shape[3] != dim:
             raise ValueError(
                 f"weight {tuple(shape)} does not fit pose {tuple(self.pose.shape)}: expected "
                 f"[{types}, C, D, {dim}, K_y, K_x], or [1, C, D, {dim}, K_y, K_x] to share it"
             )
-        if self.bias is not None and self.bias.shape not in (shape[1:3], (types, *shape[1:3])):
+        own, shared = (types, *shape[1:3]), shape[1:3]
+        if self.bias is not None and self.bias.shape != own and self.bias.shape != shared:
             raise ValueError(
                 f"bias must be [C, D] = {tuple(shape[1:3])} or [T, C, D], "
                 f"got {tuple(self.bias.shape)}"

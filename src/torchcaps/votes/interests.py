@@ -5,7 +5,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from torchcaps.types import check_bool_tensor, check_float_tensor, check_last_axes
+from torchcaps.types import (
+    check_bool_tensor,
+    check_first_axes,
+    check_float_tensor,
+    check_last_axes,
+)
 from torchcaps.votes.base import WrappedVotes
 
 __all__ = ["InterestVotes"]
@@ -41,9 +46,11 @@ class InterestVotes(WrappedVotes):
         if self.logits is not None:
             check_float_tensor("logits", self.logits)
             check_last_axes("logits", self.logits, "I, J", capsules)
+            check_first_axes("logits", self.logits.shape[:-2], self.votes.shape[:-3])
         if self.present is not None:
             check_bool_tensor("present", self.present)
             check_last_axes("present", self.present, "J", capsules[1:])
+            check_first_axes("present", self.present.shape[:-1], self.votes.shape[:-3])
 
     def select(self, inputs: slice) -> "InterestVotes":
         logits = None if self.logits is None else self.logits[..., inputs, :]

@@ -69,4 +69,4 @@ class PoseVotes(Votes):
         if self.count is not None:
             return self.count
         shape = self.pose.shape
-        return self.pose.new_full(shape[:-2], shape[-2])
+        return self.pose.new_full(shape[:-2], shape[-2], dtype=torch.int64)

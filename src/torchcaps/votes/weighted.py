@@ -33,7 +33,8 @@ class WeightedVotes(Votes):
         self.check_weight()
         if self.bias is not None:
             check_float_tensor("bias", self.bias)
-            if self.bias.shape not in (self.shape[-2:], self.shape[-3:]):
+            own, shared = self.shape[-3:], self.shape[-2:]
+            if self.bias.shape != own and self.bias.shape != shared:
                 raise ValueError(
                     f"bias must be [J, D] = {tuple(self.shape[-2:])} or [I, J, D] = "
                     f"{tuple(self.shape[-3:])}, got {tuple(self.bias.shape)}"
@@ -130,7 +131,8 @@ class LinearVotes(WeightedVotes):
         if self.weight.dim() != 4:
             raise ValueError(f"weight must be [I, J, D, P], got shape {tuple(self.weight.shape)}")
         inputs, dim = self.pose.shape[-2:]
-        if self.weight.shape[0] not in (1, inputs) or self.weight.shape[3] != dim:
+        own = self.weight.shape[0]  # `in (1, inputs)` is no question for torch.compile
+        if (own != 1 and own != inputs) or self.weight.shape[3] != dim:
             raise ValueError(
                 f"weight {tuple(self.weight.shape)} does not fit pose {tuple(self.pose.shape)}: "
                 f"expected [{inputs}, J, D, {dim}], or [1, J, D, {dim}] to share it"
@@ -191,7 +193,8 @@ class MatrixVotes(WeightedVotes):
             raise ValueError(f"weight must be [I, J, M, N], got shape {tuple(self.weight.shape)}")
         inputs, dim = self.pose.shape[-2:]
         columns = self.weight.shape[2]
-        if self.weight.shape[0] not in (1, inputs) or columns == 0 or dim % columns:
+        own = self.weight.shape[0]
+        if (own != 1 and own != inputs) or columns == 0 or dim % columns:
             raise ValueError(
                 f"weight {tuple(self.weight.shape)} does not fit pose {tuple(self.pose.shape)}: "
                 f"expected [{inputs}, J, M, N], or [1, J, M, N] to share it, where M divides {dim}"

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from torchcaps.kernels.arrays import array_of_users
 from torchcaps.kernels.cpu_threads import on_all_threads
 from torchcaps.kernels.cpu_vectors import REGISTER_BYTES, Lanes
 from torchcaps.kernels.dynamic_cpu.factors import Factors
@@ -44,7 +45,7 @@ class Blocks(Factors):
         self.lanes = Lanes(width)
         self.N = -(-self.samples // width)
         self.u = pose.new_empty(self.inputs, self.N, self.P, width)
-        packing = (pack, -(-self.inputs // 8), pose.numpy(), self.u.numpy())
+        packing = (pack, -(-self.inputs // 8), array_of_users(pose), self.u.numpy())
         on_all_threads(*packing, steps=2 * self.u.numel())
         self.shared = len(weight) < self.inputs
         if weight.stride(0) == 0:  # expanded over the inputs: one copy serves them all
@@ -126,8 +127,9 @@ class Blocks(Factors):
 
     def run(self, loop: Callable[..., None], items: int, *arguments: object) -> None:
         """Call a loop over the votes on all threads."""
-        arrays = (x.numpy() if isinstance(x, Tensor) else x for x in (self.w, self.u, *arguments))
-        on_all_threads(loop, items, self.lanes, *arrays, steps=self.products)
+        arrays = (x.numpy() if isinstance(x, Tensor) else x for x in (self.u, *arguments))
+        w = array_of_users(self.w)
+        on_all_threads(loop, items, self.lanes, w, *arrays, steps=self.products)
 
     def settle(self, loop: Callable[..., None], parts: Tensor, *arguments: Tensor) -> None:
         """Call a loop over the output capsules on all threads."""

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from torchcaps.kernels.arrays import array_of_users
 from torchcaps.kernels.cpu_threads import on_all_threads
 from torchcaps.kernels.cpu_vectors import Lanes
 from torchcaps.kernels.dynamic_cpu.factors import Factors
@@ -55,7 +56,7 @@ class FewSamples(Factors):
             self.u, self.x = votes
             return
         self.u = pose.new_empty(blocks, self.N, self.P, width)
-        pack_few(pose.numpy(), self.u.numpy())
+        pack_few(array_of_users(pose), self.u.numpy())
         self.x = pose.new_empty(blocks, self.N, self.J * self.D, width)
         # To read W is most of the work.
         self.run(form_few, blocks, self.w, self.u, self.x, steps=(self.N + 2) * self.w.numel())
@@ -82,7 +83,7 @@ class FewSamples(Factors):
     ) -> Tensor:
         """ds of every iteration `[r, N, R, L]`, from the gradient of v^r."""
         dv, ds = self.new_empty(), torch.empty_like(history[0])
-        dv.numpy()[:] = upstream.reshape(self.N, -1, 1).numpy()
+        dv.numpy()[:] = array_of_users(upstream.reshape(self.N, -1, 1))
         options = (self.J, leaky, detach)
         steps = 4 * len(ds) * self.x.numel()
         self.run(route_few_backward, self.N, self.x, *options, *history, dv, ds, steps=steps)
@@ -100,5 +101,8 @@ class FewSamples(Factors):
 
     def run(self, loop: Callable[..., None], items: int, *arguments: object, steps: int) -> None:
         """Call a loop on all threads."""
-        arrays = (x.numpy() if isinstance(x, Tensor) else x for x in arguments)
+        arrays = (
+            x if not isinstance(x, Tensor) else array_of_users(x) if x is self.w else x.numpy()
+            for x in arguments
+        )
         on_all_threads(loop, items, self.lanes, *arrays, steps=steps)

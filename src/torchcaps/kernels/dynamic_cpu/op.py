@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchcaps.kernels.autograd import is_watched, register_derivatives
+from torchcaps.kernels.autograd import is_watched, refuse_tangents, register_derivatives
 from torchcaps.kernels.dynamic_cpu.blocks import Blocks, block_width
 from torchcaps.kernels.dynamic_cpu.factors import Factors
 from torchcaps.kernels.dynamic_cpu.few_samples import FewSamples, are_few, register_width
@@ -123,6 +123,7 @@ class Route(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
         if upstream is None:
             return (None,) * 5
+        refuse_tangents(upstream)
         pose, weight, history = ctx.saved_tensors
         # With gradients enabled a second derivative is wanted, which the op refuses.
         if torch.is_grad_enabled() or is_watched(upstream):

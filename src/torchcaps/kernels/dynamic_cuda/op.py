@@ -14,7 +14,7 @@ import torch
 import triton
 from torch import Tensor
 
-from torchcaps.kernels.autograd import is_watched, register_derivatives
+from torchcaps.kernels.autograd import is_watched, refuse_tangents, register_derivatives
 from torchcaps.kernels.cuda_launch import launch
 from torchcaps.kernels.dynamic_cuda import loops
 from torchcaps.kernels.flops import count_flops
@@ -319,6 +319,7 @@ class Route(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
         if upstream is None:
             return (None,) * 5
+        refuse_tangents(upstream)
         pose, weight, history = ctx.saved_tensors
         # With gradients enabled a second derivative is wanted, which the op refuses.
         watched = torch.is_grad_enabled() or is_watched(upstream)

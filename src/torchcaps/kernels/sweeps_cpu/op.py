@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from torchcaps.kernels.arrays import array_of_users
 from torchcaps.kernels.cpu_threads import on_all_threads
 from torchcaps.kernels.cpu_vectors import Lanes
 from torchcaps.kernels.form import SumsCall, added_up
@@ -64,6 +65,7 @@ class CpuCall(SumsCall):
 
     def run(self, loop: Any, items: int, *arguments: object) -> None:
         """Call a loop on all threads."""
-        arrays = (x.numpy() if isinstance(x, Tensor) else x for x in (self.w, self.u, *arguments))
+        arrays = (x.numpy() if isinstance(x, Tensor) else x for x in (self.u, *arguments))
         steps = self.u[..., 0].numel() * self.w.shape[1]
-        on_all_threads(loop, items, Lanes(self.u.shape[-1]), *arrays, steps=steps)
+        w = array_of_users(self.w)
+        on_all_threads(loop, items, Lanes(self.u.shape[-1]), w, *arrays, steps=steps)
