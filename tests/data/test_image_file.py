@@ -1,6 +1,8 @@
 """One image file of each kind that people have."""
 
+import struct
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -83,6 +85,102 @@ def test_32_bit_grey_that_may_mean_8_bits_is_refused(tmp_path):
         read_image(tmp_path / "a.tif")
     Image.fromarray(np.array([[0, 65535]], np.int32)).save(tmp_path / "a.tif")
     assert read_image(tmp_path / "a.tif").flatten().tolist() == [0, 255]
+
+
+def tiff(path, values, bits, *, kind=1, white_is_zero=False):
+    """Write a grey TIFF of one row by its own rules: tags as they stand, numbers as given."""
+    height, width = values.shape
+    if bits == 12:  # two numbers in three bytes
+        pairs = values.reshape(-1, 2).astype(int)
+        rows = [(a >> 4, (a & 15) << 4 | b >> 8, b & 255) for a, b in pairs]
+        data = bytes(byte for row in rows for byte in row)
+    else:
+        data = values.tobytes()
+    tags = [
+        (256, 4, width), (257, 4, height), (258, 3, bits), (259, 3, 1),
+        (262, 3, 0 if white_is_zero else 1), (273, 4, 0), (277, 3, 1), (278, 4, height),
+        (279, 4, len(data)), (339, 3, kind),
+    ]  # fmt: skip
+    start = 8 + 2 + 12 * len(tags) + 4
+    entries = b"".join(
+        struct.pack("<HHI", tag, kind, 1)
+        + (struct.pack("<I", start if tag == 273 else value) if kind == 4 else
+           struct.pack("<HH", value, 0))
+        for tag, kind, value in tags
+    )  # fmt: skip
+    header = b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", len(tags))
+    path.write_bytes(header + entries + bytes(4) + data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("values", "bits", "kind", "expected"),
+    [
+        (np.array([[0, 128, 255]], np.uint8), 8, 1, [0, 128, 255]),
+        (np.array([[0, 2048, 4095, 0]], np.uint16), 12, 1, [0, 128, 255, 0]),
+        (np.array([[0, 32768, 65535]], np.uint16), 16, 1, [0, 128, 255]),
+        (np.array([[0, 32768, 65535]], np.uint32), 32, 1, [0, 128, 255]),
+        (np.array([[0, 0.5, 1]], np.float32), 32, 3, [0, 128, 255]),
+    ],
+)
+@pytest.mark.parametrize("white_is_zero", [False, True])
+def test_what_a_tiff_says_of_its_numbers(tmp_path, values, bits, kind, expected, white_is_zero):
+    path = tiff(tmp_path / "a.tif", values, bits, kind=kind, white_is_zero=white_is_zero)
+    if white_is_zero and (bits, kind) in ((12, 1), (32, 1)):
+        with pytest.raises(InputError, match="not an image that pillow can read"):
+            read_image(path)
+        return
+    expected = [255 - value for value in expected] if white_is_zero else expected
+    assert read_image(path).flatten().tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "bits", "kind", "said"),
+    [
+        (np.array([[-32, 31]], np.int8), 8, 2, "of 8 bits with a sign"),
+        (np.array([[0, 32767]], np.int16), 16, 2, "of 16 bits with a sign"),
+        (np.array([[0, 2**32 - 1]], np.uint32), 32, 1, "grey values from 0 to 4294967295"),
+        (np.array([[0, 255]], np.uint16), 16, 1, "from 0 to 255 that may be meant as 8 bits"),
+        (np.array([[-5, 255]], np.int32), 32, 2, "grey values from -5 to 255"),
+    ],
+)
+def test_numbers_whose_black_and_white_nobody_knows(tmp_path, values, bits, kind, said):
+    path = tiff(tmp_path / "a.tif", values, bits, kind=kind)
+    with pytest.raises(InputError, match=rf"a\.tif holds .*{said}") as refused:
+        read_image(path)
+    assert str(refused.value).endswith("convert it to an 8-bit PNG")
+
+
+def test_8_bits_in_a_png_of_16_are_refused_and_black_is_not(tmp_path):
+    Image.fromarray(np.array([[0, 200]], np.uint16)).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match="from 0 to 200 that may be meant as 8 bits or as 16"):
+        read_image(tmp_path / "a.png")
+    Image.fromarray(np.zeros((1, 2), np.uint16)).save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png").flatten().tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(("depth", "row", "values"), [
+    (4, bytes([0x0F, 0x5A]), [0, 255, 85, 170]),
+    (2, bytes([0b00110110]), [0, 255, 85, 170]),
+    (1, bytes([0b01100000]), [0, 255, 255, 0]),
+])  # fmt: skip
+def test_the_transparent_value_of_grey_of_few_bits(tmp_path, depth, row, values):
+    """What PNG optimisers write: here the third pixel is transparent, and so white."""
+    transparent = values[2] * (2**depth - 1) // 255
+
+    def chunk(kind, data):
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    (tmp_path / "a.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 1, depth, 0, 0, 0, 0))
+        + chunk(b"tRNS", struct.pack(">H", transparent))
+        + chunk(b"IDAT", zlib.compress(b"\0" + row))
+        + chunk(b"IEND", b"")
+    )
+    expected = [255 if value == values[2] else value for value in values]
+    assert read_image(tmp_path / "a.png").flatten().tolist() == expected
 
 
 @pytest.mark.parametrize("channels", [1, 3])

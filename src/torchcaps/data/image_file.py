@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from torchcaps.data.deep_grey import DeepGrey
 from torchcaps.data.image_options import check_channels, check_size
 from torchcaps.data.optional import require
 from torchcaps.errors import InputError
@@ -96,11 +97,14 @@ def to_pixels(
     from PIL import Image as pil
     from PIL import ImageOps
 
+    deep = DeepGrey.of(image)
+    deep.check_signs(what)
+    _scaled_transparency(image)
     if image.getexif().get(ORIENTATION, 1) != 1:
         image = ImageOps.exif_transpose(image)
     grey = image.mode in GREY_MODES
     if grey and image.mode not in ("1", "L", "LA", "La"):
-        image = pil.fromarray(_deep_grey(image, what))  # pillow would clip it at 255
+        image = pil.fromarray(deep.pixels(image, what))  # pillow would clip it at 255
     elif image.has_transparency_data:
         image = image.convert("RGBA")
         image = pil.alpha_composite(pil.new("RGBA", image.size, "white"), image)
@@ -117,31 +121,14 @@ def to_pixels(
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
 
 
-def _deep_grey(image: Image, what: str) -> Pixels:
-    """Grey of more than 8 bits, its transparent value as white."""
-    values = np.asarray(image)
-    pixels = _to_bytes(values, what)
-    if isinstance(transparent := image.info.get("transparency"), int):
-        pixels[values == transparent] = 255
-    return pixels
-
-
-def _to_bytes(values: npt.NDArray[Any], what: str) -> Pixels:
-    """Grey of 16 bits, or floats in [0, 1], as uint8."""
-    low, high = values.min(), values.max()
-    if values.dtype.kind == "i" and low >= 0 and 0 < high <= 255:
-        raise InputError(
-            f"{what} holds integers from {low} to {high} that may be meant as 8 bits or as 16: "
-            "convert it to an 8-bit PNG"
-        )
-    if values.dtype.kind == "f" and low >= 0 and high <= 1:
-        return np.asarray(np.rint(values * 255), np.uint8)
-    if values.dtype.kind in "ui" and low >= 0 and high <= 65535:
-        return np.asarray((values.astype(np.uint32) + 128) // 257, np.uint8)
-    raise InputError(
-        f"{what} holds grey values from {low} to {high}; expected 8 or 16 bits, or floats in "
-        "[0, 1]: convert it to an 8-bit PNG"
-    )
+def _scaled_transparency(image: Image) -> None:
+    """Grey of 2 or 4 bits is spread over 8 by pillow, and its transparent value is not."""
+    tiles = getattr(image, "tile", None)  # what is still to be decoded, and how
+    raw = tiles[0][3] if tiles else None
+    factor = {"L;2": 85, "L;4": 17}.get(raw) if isinstance(raw, str) else None
+    value = image.info.get("transparency")
+    if factor is not None and isinstance(value, int):
+        image.info["transparency"] = value * factor
 
 
 @contextmanager
