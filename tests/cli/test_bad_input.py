@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.small_runs import NAMES, arguments_of, listing, tiny_config, tiny_data, weights_of
 from torchcaps import storage
+from torchcaps.cli.parsing import in_one_sentence
 from torchcaps.data import ImageData, TrainTest
 from torchcaps.models import create_model, load_model
 from torchcaps.training.checkpoint import find_checkpoint
@@ -1036,3 +1037,53 @@ def test_pillow_adds_nothing_to_the_sentence_about_a_damaged_image(torchcaps, pl
         warnings.simplefilter("always")
         one_sentence(torchcaps("predict", place.run, path))
     assert not [warning for warning in caught if "PIL" in warning.filename]
+
+
+# --- options that cannot be parsed
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("train --image-size nan", "--image-size is 'nan'; expected a whole number"),
+        ("train --threads 1.5", "--threads is '1.5'; expected a whole number"),
+        ("train --learning-rate abc", "--learning-rate is 'abc'; expected a number"),
+        ("train --augment what", "invalid choice 'what' for argument '--augment'. Expected one of "
+                                 "('auto', 'none', 'digits', 'drawings', 'photos')"),
+        ("train --epohcs 3", "Unrecognized options: --epohcs, 3 (perhaps you meant --epochs)"),
+        ("train --epochs", "Missing value for argument '--epochs'"),
+        ("eval", "Missing from torchcaps eval: MODEL"),
+        ("bench --shapes nosuch", "invalid choice 'nosuch' for argument '--shapes'. Expected one"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("columns", ["20", "80", "200"])
+def test_options_that_cannot_be_parsed(torchcaps, monkeypatch, words, said, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    message = one_sentence(torchcaps(*words.split()))
+    if columns != "20":  # where words are broken
+        assert message.startswith(said)
+    assert message.endswith(f"; see torchcaps {words.split()[0]} --help")
+
+
+def test_what_is_no_command(torchcaps):
+    message = one_sentence(torchcaps("nosuch"))
+    assert message == "Unrecognized options: nosuch; see torchcaps --help"
+
+
+def test_a_box_that_nobody_knows_is_printed_as_it_is(capsys):
+    def parse():
+        print("something else", file=sys.stderr)
+        raise SystemExit(2)
+
+    with pytest.raises(SystemExit):
+        in_one_sentence(parse, "torchcaps")
+    assert capsys.readouterr().err == "something else\n"
+
+
+@pytest.mark.parametrize("option", ["--data", "--out", "--config", "--model", "--init"])
+def test_a_value_of_thousands_of_letters_is_known_by_its_ends(torchcaps, option):
+    value = "start" + 5000 * "x" + "end"
+    message = one_sentence(torchcaps("train", option, value))
+    assert len(message) < 1500
+    assert "start" in message
+    assert "xend" in message
+    assert " … 4,7" in message
+    assert " letters … " in message

@@ -2,6 +2,7 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from typing import Any
@@ -248,7 +249,36 @@ def test_eval_on_other_data(torchcaps, trained, tmp_path):
             )
     answer = torchcaps("eval", trained / "run", "--data", tmp_path / "more", "--json")
     assert answer.code == 0, answer.err  # resized and turned to grey as the model needs
-    assert json.loads(answer.out)["images"] == 12
+    result = json.loads(answer.out)
+    assert (result["images"], result["left_out"]) == (12, 48)
+    answer = torchcaps("eval", trained / "run", "--data", tmp_path / "more")
+    assert answer.out.endswith(
+        "has no test part, so that a fifth of each class was measured, and 48 images were not: "
+        "--split all measures all\n"
+    )
+    # all of them, as if they were one set
+    answer = torchcaps(
+        "eval", trained / "run", "--data", tmp_path / "more", "--split", "all", "--json"
+    )
+    result = json.loads(answer.out)
+    assert (result["images"], result["split"]) == (60, "all")
+    assert "left_out" not in result
+    parts = [
+        json.loads(
+            torchcaps(
+                "eval", trained / "run", "--data", tmp_path / "more", "--split", part, "--json"
+            ).out
+        )
+        for part in ("train", "test")
+    ]
+    assert result["wrong"] == sum(part["wrong"] for part in parts)
+    assert result["loss"] == pytest.approx((48 * parts[0]["loss"] + 12 * parts[1]["loss"]) / 60)
+    # data that say themselves what is held out leave nothing out
+    for name in ("train", "test"):
+        shutil.copytree(tmp_path / "more", tmp_path / "parted" / name)
+    answer = torchcaps("eval", trained / "run", "--data", tmp_path / "parted", "--json")
+    assert json.loads(answer.out)["images"] == 60
+    assert "left_out" not in json.loads(answer.out)
 
 
 def test_eval_notices_that_the_data_are_no_longer_those(torchcaps, run, trained, tmp_path):

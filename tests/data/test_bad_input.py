@@ -483,6 +483,14 @@ FOLDERS = {
     ),
     "test without train": ({f"test/{name}": OK for name in FOUR}, "no classes to train on"),
     "parts without classes": ({"train/1.png": OK, "test/1.png": OK}, "no classes to train on"),
+    "three parts without classes": (
+        {f"{part}/{k}.png": OK for part in ("train", "test", "val") for k in range(6)},
+        r"has test/, train/, val/ but no classes to train on",
+    ),
+    "parts without classes beside another folder": (
+        {f"{part}/{k}.png": OK for part in ("train", "test", "more") for k in range(6)},
+        "but no classes to train on",
+    ),
     "class only in test": (
         {f"{part}/{name}": OK for part in ("train", "test") for name in FOUR}
         | {"test/emu/1.png": OK},
@@ -760,3 +768,14 @@ def test_a_container_has_the_memory_that_it_may_use(tmp_path, file, text, limit)
     path.parent.mkdir(exist_ok=True)
     path.write_text(text)
     assert memory_check.memory_of_container(tmp_path) == limit
+
+
+@pytest.mark.parametrize("part", ["", "train/"])
+def test_a_class_folder_that_is_a_link_to_nothing(tmp_path, part):
+    """A disk that is not there must not leave two classes of three."""
+    for name, content in FOUR.items():
+        (tmp_path / part / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / part / name).write_bytes(content)
+    (tmp_path / part / "emu").symlink_to(tmp_path / "missing")
+    with pytest.raises(InputError, match=r"emu is a link to nothing; mend or remove it"):
+        load_data(str(tmp_path))

@@ -83,6 +83,18 @@ def test_byte_strings_are_names(tmp_path):
     assert load_data(path).train.class_names == ("ä", "b", "c")
 
 
+def test_pixels_of_0_and_1_are_no_bytes(tmp_path):
+    """As black as black to a network that was trained on photos, and white in a PNG."""
+    images = np.random.default_rng(0).integers(0, 2, (30, 7, 8))
+    for dtype in (np.uint8, np.float32):
+        path = save(tmp_path / "a.npz", images=images.astype(dtype), labels=LABELS)
+        if dtype == np.uint8:
+            with pytest.raises(InputError, match=r"a\.npz: images holds 0 and 1 alone, of the 255"):
+                load_data(path)
+        else:
+            assert load_data(path).train.images.max() == 1
+
+
 @pytest.mark.parametrize(
     ("stored", "given", "channels"),
     [
@@ -101,7 +113,8 @@ def test_byte_strings_are_names(tmp_path):
 )
 @pytest.mark.parametrize("dtype", ["u1", "f2", "f8"])
 def test_any_number_of_channels(tmp_path, stored, given, channels, dtype):
-    images = np.random.default_rng(0).integers(0, 2, (10, *stored)).astype(dtype)
+    most = 256 if dtype == "u1" else 2
+    images = np.random.default_rng(0).integers(0, most, (10, *stored)).astype(dtype)
     np.savez(tmp_path / "a.npz", images=images, labels=np.arange(10) % 2)
     train, _ = load_data(str(tmp_path / "a.npz"), channels=channels)
     assert (train.channels, *train.image_size) == given

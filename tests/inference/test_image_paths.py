@@ -56,6 +56,17 @@ def test_links_to_folders_are_followed_once(tmp_path):
     assert [path.name for path in found.paths] == ["1.png", "2.png"]
 
 
+def test_a_file_that_is_spelt_twice_is_taken_once(tmp_path, monkeypatch):
+    made(tmp_path, "a/1.png", "a/b/2.png")
+    (tmp_path / "link").symlink_to("a")
+    monkeypatch.chdir(tmp_path)
+    words = ["a", str(tmp_path / "a"), "a/b/../1.png", "link", "link/b", "a/*.png"]
+    assert find_images(list(map(Path, words))).paths == [Path("a/1.png"), Path("a/b/2.png")]
+    # a link beside its file has a name of its own
+    (tmp_path / "a" / "3.png").symlink_to("1.png")
+    assert [path.name for path in find_images([Path("a")]).paths] == ["1.png", "3.png", "2.png"]
+
+
 def test_a_link_to_nothing_and_a_folder_that_cannot_be_read_are_not_passed_over(
     tmp_path, monkeypatch
 ):

@@ -125,3 +125,10 @@ def test_each_image_is_answered_by_itself():
     images = torch.rand(5, 1, 28, 28)
     with torch.no_grad():
         torch.testing.assert_close(model(images).pose[3:4], model(images[3:4]).pose)
+
+
+@pytest.mark.parametrize("halvings", [6, 3_000_000, 10**30])
+def test_more_halvings_than_an_image_has_are_refused_before_anything_is_built(halvings):
+    with pytest.raises(ValueError, match=r"halvings must be at most 5, by which images of 32×20 "):
+        create_model("image_capsnet", image_size=(32, 20), halvings=halvings)
+    create_model("image_capsnet", image_size=(32, 20), halvings=5)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.small_models import small
 from torchcaps import (
     AttentionRouting,
     BaselineCNN,
@@ -190,7 +191,6 @@ def test_a_cnn_is_saved_as_it_stands_and_refused_where_it_cannot(tmp_path: Path)
     [
         ({"iterations": 5, "leaky": True, "detach": False}, {"iterations": 5, "leaky": True}),
         ({"iterations": 1}, {"iterations": 1}),
-        ({}, {"iterations": 3}),
     ],
 )
 def test_models_of_version_0_1_load(
@@ -202,3 +202,17 @@ def test_models_of_version_0_1_load(
     del config["routing"]
     (tmp_path / "config.json").write_text(json.dumps(config | old))
     assert repr(load_model(tmp_path)) == repr(model.eval())
+
+
+@pytest.mark.parametrize("name", ["image_capsnet", "capsnet", "baseline_cnn", "em_capsnet"])
+def test_a_setting_that_was_lost_is_not_taken_to_be_the_default(name: str, tmp_path: Path) -> None:
+    """Every one of them may be another than that: the mean of the images, say."""
+    model = small(name)
+    model.save_pretrained(tmp_path)
+    whole = json.loads((tmp_path / "config.json").read_text())
+    beside = {"architecture", "torchcaps_version", "metadata"}
+    for lost in whole.keys() - beside:
+        config = {key: value for key, value in whole.items() if key != lost}
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        with pytest.raises(InputError, match=r"config\.json (lacks|does not describe a)"):
+            load_model(tmp_path)

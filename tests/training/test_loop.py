@@ -302,6 +302,16 @@ def test_a_loss_that_is_not_finite_stops_the_run_at_its_step(tmp_path, no_pictur
     assert resume(tmp_path, DATA).held_out is not None  # what was saved is fit to go on from
 
 
+def test_a_run_that_stops_before_its_first_checkpoint_names_none(tmp_path, no_pictures):
+    with pytest.raises(RunStopped) as stopped:
+        train(tiny_config(tmp_path / "run", learning_rate=1e20, checkpoint_every=1000), DATA)
+    assert str(stopped.value).endswith(
+        "run was stopped; nothing is saved; a --learning-rate below 1e+20 may help, with another "
+        "--out or after removing this folder"
+    )
+    assert not list((tmp_path / "run").rglob("step-*"))
+
+
 def finite(folder):
     """Whether the checkpoints in a run folder hold only weights that are finite."""
     tensors = [load_file(path) for path in folder.glob("checkpoints/*.safetensors")]

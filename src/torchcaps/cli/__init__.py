@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import re
 import shutil
 import sys
 import time
@@ -11,6 +12,7 @@ from contextlib import suppress
 from typing import Annotated, Any, NoReturn
 
 from torchcaps import __version__
+from torchcaps.cli.parsing import in_one_sentence
 from torchcaps.cli.paths import expand_paths
 from torchcaps.cli.streams import one_line, safe_streams
 from torchcaps.cpu_threads import wait_briefly
@@ -18,6 +20,8 @@ from torchcaps.errors import InputError, RunStopped, SomeFailed
 
 __all__ = ["exit_after", "main"]
 
+COMMANDS = ("train", "eval", "predict", "explore", "export", "info", "bench", "reproduce")
+LONG = re.compile(r"\S{1000,}")  # no path of a system is so long that a person uses
 NARROWEST = 20  # characters of a line: with fewer than ten tyro breaks the lines of --help for ever
 
 
@@ -184,12 +188,18 @@ def parse(arguments: Sequence[str]) -> Any:
     )
     if shutil.get_terminal_size().columns < NARROWEST:
         os.environ["COLUMNS"] = str(NARROWEST)
-    return tyro.cli(
-        commands,
-        prog="torchcaps",
-        description="Capsule networks that are correct, fast and visible. "
-        "`torchcaps --version` prints the version.",
-        args=arguments,
+    program = "torchcaps"
+    first = arguments[0] if arguments else ""
+    asked = f"{program} {first}" if first in COMMANDS else program
+    return in_one_sentence(
+        lambda: tyro.cli(
+            commands,
+            prog=program,
+            description="Capsule networks that are correct, fast and visible. "
+            "`torchcaps --version` prints the version.",
+            args=arguments,
+        ),
+        asked,
     )
 
 
@@ -223,5 +233,11 @@ def fail(message: str, exit_code: int = 2, program: str = "torchcaps") -> NoRetu
         # Under torchrun all processes fail alike. The first one speaks for them, and with its end
         # torchrun ends the others; one that fails alone is heard after this.
         time.sleep(5)
-    print(f"{program}: {one_line(message)}", file=sys.stderr)
+    print(f"{program}: {LONG.sub(shortened, one_line(message))}", file=sys.stderr)
     sys.exit(exit_code)
+
+
+def shortened(word: re.Match[str]) -> str:
+    """Of a value of thousands of letters the ends, by which it is known again."""
+    letters = word[0]
+    return f"{letters[:200]} … {len(letters) - 300:,} letters … {letters[-100:]}"

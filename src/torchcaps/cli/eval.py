@@ -16,6 +16,9 @@ from torchcaps.errors import InputError
 from torchcaps.training.config import MOST_THREADS, read_train_config
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torchcaps.data import TrainTest
     from torchcaps.models import Classifier
     from torchcaps.training.metrics import Evaluation
 
@@ -33,8 +36,9 @@ class Eval:
     """As for `train`; default: what the run was trained on."""
     data_dir: Path | None = None
     """Folder that holds the files of mnist or fashion-mnist."""
-    split: Literal["test", "train"] = "test"
-    """Which part of the data: the held-out images, or those for training."""
+    split: Literal["test", "train", "all"] = "test"
+    """Which part of the data: the held-out images, those for training, or both. Of data without a
+    test part a fifth counts as held out."""
     batch_size: int | None = None
     """Images at once, which changes speed and memory alone; default: 256, fewer of large ones."""
     threads: int | None = None
@@ -47,6 +51,7 @@ class Eval:
         import torch
 
         from torchcaps.cli.checkpoint import load_checkpoint
+        from torchcaps.data.load import brings_test_part
         from torchcaps.models.images_at_once import check_answers
         from torchcaps.training.metrics import describe_classes, evaluate
         from torchcaps.training.progress import watched
@@ -57,22 +62,32 @@ class Eval:
             check_range("threads", self.threads, MOST_THREADS)
         set_threads(self.threads)
         model = load_checkpoint(self.checkpoint)
-        name, data = self._load_data(model)
+        name, parts = self._load_data(model)
         if torch.cuda.is_available():
             model.to("cuda")
         watch = partial(watched, description="measuring")
-        batch_size = self.batch_size and min(self.batch_size, len(data))
-        measured = evaluate(model, data, batch_size=batch_size, watch=watch)
+        batch_size = self.batch_size and min(self.batch_size, *map(len, parts))
+        chosen = {"test": [parts.test], "train": [parts.train], "all": parts}[self.split]
+        measured = together(
+            [evaluate(model, part, batch_size=batch_size, watch=watch) for part in chosen]
+        )
         check_answers(measured.activation, model)
         where = {"data": name, "split": self.split}
-        if data.multi_label:
+        if parts.test.multi_label:
             result, text = of_several_labels(measured, model.class_names, where)
         else:
             result = summary(measured, model.class_names) | where
             text = as_text(result, describe_classes(measured, model.class_names))
+        if self.data is not None and self.split == "test" and not brings_test_part(name):
+            left_out = len(parts.train)
+            result["left_out"] = left_out
+            text += (
+                f"\n{one_line(name)} has no test part, so that a fifth of each class was measured, "
+                f"and {left_out} images were not: --split all measures all"
+            )
         print(json.dumps(result, indent=2, ensure_ascii=not can_print("é…")) if self.json else text)
 
-    def _load_data(self, model: "Classifier") -> tuple[str, Any]:
+    def _load_data(self, model: "Classifier") -> "tuple[str, TrainTest]":
         from torchcaps.cli.checkpoint import run_of_model
         from torchcaps.data import load_data
         from torchcaps.training.build import IN_MEMORY, describe_data
@@ -105,7 +120,7 @@ class Eval:
                 f"{name} does not hold the images that {self.checkpoint} was trained and judged "
                 "on: name what to measure it on with --data"
             )
-        data = parts.test if self.split == "test" else parts.train
+        data = parts.test
         if data.channels != model.channels:
             raise InputError(
                 f"{name} has images of {data.channels} channels, the model takes {model.channels}: "
@@ -118,7 +133,24 @@ class Eval:
                 f"{name} has the classes {there}, the model {here}{first}: name data with the "
                 "model's classes"
             )
-        return name, data
+        return name, parts
+
+
+def together(measured: "Sequence[Evaluation]") -> "Evaluation":
+    """The answers to several sets as those to one."""
+    import torch
+
+    from torchcaps.training.metrics import Evaluation
+
+    counts = [len(one.labels) for one in measured]
+    loss, classification = (
+        sum(getattr(one, name) * n for one, n in zip(measured, counts)) / sum(counts)
+        for name in ("loss", "classification_loss")
+    )
+    labels, activation = (
+        torch.cat([getattr(one, name) for one in measured]) for name in ("labels", "activation")
+    )
+    return Evaluation(labels, activation, loss, classification)
 
 
 def summary(measured: "Evaluation", class_names: tuple[str, ...]) -> dict[str, Any]:

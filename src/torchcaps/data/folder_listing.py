@@ -11,7 +11,7 @@ from typing import NamedTuple
 from torchcaps.errors import InputError
 from torchcaps.models.folder import is_run
 
-__all__ = ["Listing", "scan"]
+__all__ = ["Listing", "has_test_part", "scan"]
 
 logger = logging.getLogger("torchcaps")
 
@@ -50,7 +50,8 @@ def scan(root: Path) -> Listing:
     test = next((by_name[name] for name in TEST if name in by_name), None)
     parts = {folder for folder in (train, test) if folder is not None}
     if train is None or not _entries(train)[0]:
-        if parts and parts >= set(folders):
+        known = {*TRAIN, *TEST}.issuperset(folder.name.lower() for folder in folders)
+        if parts and (known or len(parts) == 2):
             raise InputError(f"{root} has {_names(folders)} but no classes to train on; {HINT}")
         return Listing(*_classes(root, folders), None)
     if test is None and len(folders) > 1:
@@ -79,6 +80,12 @@ def scan(root: Path) -> Listing:
     return Listing(names, train_files, test_files)
 
 
+def has_test_part(root: Path) -> bool:
+    """Whether a folder that `scan` takes has one."""
+    names = {folder.name.lower() for folder in _entries(root)[0]}
+    return not (names.isdisjoint(TRAIN) or names.isdisjoint(TEST))
+
+
 def _classes(root: Path, folders: list[Path]) -> tuple[tuple[str, ...], list[list[Path]]]:
     if not folders:
         raise InputError(f"{root} has no class folders; {HINT}")
@@ -96,6 +103,9 @@ def _classes(root: Path, folders: list[Path]) -> tuple[tuple[str, ...], list[lis
 def _class_folders(root: Path) -> list[Path]:
     """The folders in `root`; images beside them are a mistake."""
     folders, files = _entries(root)
+    for file in files:
+        if file.is_symlink() and not file.exists():  # a class of a disk that is not there, perhaps
+            raise InputError(f"{file} is a link to nothing; mend or remove it")
     loose = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
     if loose:
         raise InputError(

@@ -2,11 +2,13 @@
 
 import difflib
 import os
+import zipfile
 from pathlib import Path
 
 from torchcaps.data.bundled_mnist import load_mnist5k
 from torchcaps.data.download import fetch
 from torchcaps.data.folder import load_folder
+from torchcaps.data.folder_listing import has_test_part
 from torchcaps.data.image_options import check_channels, check_size
 from torchcaps.data.mnist import FAMILY, find_files, read_files
 from torchcaps.data.npz import load_npz
@@ -14,7 +16,7 @@ from torchcaps.data.resize import resize
 from torchcaps.data.split import TrainTest
 from torchcaps.errors import InputError
 
-__all__ = ["TrainTest", "dataset_names", "load_data"]
+__all__ = ["TrainTest", "brings_test_part", "dataset_names", "load_data"]
 
 
 def dataset_names() -> tuple[str, ...]:
@@ -85,6 +87,17 @@ def load_data(
     else:
         return _from_path(name, data_dir, size, channels, in_memory)
     return TrainTest(*(resize(part, size, channels) for part in parts))
+
+
+def brings_test_part(name: str) -> bool:
+    """Whether data say themselves which images are to be judged on; of others a fifth is drawn."""
+    path = Path(os.path.expanduser(name))
+    if name in dataset_names():
+        return True
+    if path.is_dir():
+        return has_test_part(path)
+    with zipfile.ZipFile(path) as archive:
+        return any(key.removesuffix(".npy") == "test_images" for key in archive.namelist())
 
 
 def _from_path(

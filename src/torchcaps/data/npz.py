@@ -194,6 +194,11 @@ def _images(array: np.ndarray[Any, Any], what: str, channels: int | None) -> Ten
             f"{what} has dtype {array.dtype}; expected uint8, or float in [0, 1] "
             "(for pixels from 0 to 255: .astype('uint8'))"
         )
+    if array.dtype == np.uint8 and array.max() == 1:
+        raise InputError(
+            f"{what} holds 0 and 1 alone, of the 255 that white has; multiply it by 255, or store "
+            "it as floats"
+        )
     if array.dtype.kind == "f":
         low, high = array.min(), array.max()
         if not (low >= 0 and high <= 1):

@@ -53,14 +53,14 @@ def find_images(named: Iterable[Path], leave_out: Path | None = None) -> FoundIm
     if isinstance(named, str | Path):
         raise TypeError(f"named must be a list of paths, got {named!r}")
     named = [Path(path) for path in named]
-    paths: dict[Path, None] = {}
+    paths: dict[str, Path] = {}  # by where they lie, however that is spelt
     others = 0
     left_out = None if leave_out is None else os.path.realpath(leave_out)
     if left_out is not None and not os.path.isdir(left_out):
         left_out = None
     for path, without in _expanded(named, left_out):
         if not path.is_dir():
-            paths[path] = None
+            paths.setdefault(_place(path), path)
             continue
         files = list(_walk(path, without, set()))
         images = [file for file in files if is_image(file) or file.is_dir()]
@@ -70,8 +70,14 @@ def find_images(named: Iterable[Path], leave_out: Path | None = None) -> FoundIm
                 f"{' '.join(sorted(IMAGE_SUFFIXES))} in it or in its folders"
             )
         others += len(files) - len(images)
-        paths.update(dict.fromkeys(images))
-    return FoundImages(list(paths), others)
+        for image in images:
+            paths.setdefault(_place(image), image)
+    return FoundImages(list(paths.values()), others)
+
+
+def _place(path: Path) -> str:
+    """A file by its folder's real path and its own name, be that a link's."""
+    return os.path.join(os.path.realpath(path.parent), path.name)
 
 
 def is_image(path: Path) -> bool:

@@ -94,8 +94,9 @@ class Classifier(Pretrained, pipeline_tag="image-classification"):
         names = [str(k) for k in range(num_classes)] if class_names is None else list(class_names)
         if len(names) != num_classes:
             raise ValueError(f"class_names has {len(names)} names for {num_classes} classes")
-        if len(set(names)) < len(names) or not all(isinstance(name, str) for name in names):
-            raise ValueError(f"class_names must be strings, each another one, got {names}")
+        told = all(isinstance(name, str) and name.strip() for name in names)
+        if len(set(names)) < len(names) or not told:
+            raise ValueError(f"class_names must be names, each another one, got {names}")
         self.class_names = tuple(names)
         self.metadata = {}
 

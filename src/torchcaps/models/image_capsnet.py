@@ -166,6 +166,12 @@ class ImageCapsNet(CapsuleClassifier):
             halvings = plan.halvings
         elif not is_whole(halvings) or halvings < 0:
             raise ValueError(f"halvings must be an integer of at least 0, got {halvings!r}")
+        most = math.ceil(math.log2(max(self.image_size)))
+        if halvings > most:
+            raise ValueError(
+                f"halvings must be at most {most}, by which images of {self.image_size[0]}×"
+                f"{self.image_size[1]} become one pixel, got {halvings}"
+            )
         halvings = int(halvings)
         if halvings == plan.halvings and kernel_size <= 5:
             return plan

@@ -243,6 +243,11 @@ class Pretrained(
                 )
             check_kinds(cls, arguments)
             model = cls(**arguments)
+            if missing := sorted(set(model.config) - set(arguments)):
+                raise InputError(
+                    f"{source} lacks {missing[0]!r}, which every {cls.__name__} has there: restore "
+                    "the file that was saved with the weights"
+                )
         except (TypeError, ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
             if isinstance(error, InputError) and str(error).startswith(source):
                 raise

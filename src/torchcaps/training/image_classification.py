@@ -17,6 +17,7 @@ from torchcaps.data import (
     augmentation_for,
 )
 from torchcaps.data.image_files import ImageFiles
+from torchcaps.data.repeated import repeated_images
 from torchcaps.data.split import split_off_validation
 from torchcaps.models import Classifier
 from torchcaps.models.summary import count_parameters
@@ -96,6 +97,12 @@ class ImageClassification(Task[Classifier, ImageBatch]):
         self.remarks: list[str] = []  # said before the first step
         if isinstance(self.training, ImageFiles):
             self.remarks.append("images are read from their files as they are needed")
+        if repeated := repeated_images(data):
+            are = "is among the training images" if repeated == 1 else "are training images"
+            self.remarks.append(
+                f"{repeated} of {len(data.test)} held-out images {are}, too: what is measured on "
+                "them says nothing of new images"
+            )
         self.score = None if self.validation is None else "validation_accuracy"
         self.name = f"{data.train.name}-{model_name}"
         self.examples_per_epoch = len(self.training)

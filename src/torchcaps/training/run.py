@@ -377,11 +377,12 @@ class Run:
             raise self._diverged(f"the weights are not finite after step {self.step}")
 
     def _diverged(self, what: str) -> RunStopped:
-        return RunStopped(
-            f"{what}, so the run {self.folder.path} was stopped; its checkpoints are from before; "
-            f"a --learning-rate below {self.config.learning_rate:g} may help",
-            exit_code=1,
-        )
+        lower = f"a --learning-rate below {self.config.learning_rate:g} may help"
+        if any(self.folder.checkpoints.glob("step-*.json")):
+            rest = f"its checkpoints are from before; {lower}"
+        else:
+            rest = f"nothing is saved; {lower}, with another --out or after removing this folder"
+        return RunStopped(f"{what}, so the run {self.folder.path} was stopped; {rest}", exit_code=1)
 
     def any_process(self, flag: bool) -> bool:
         """Whether any process says so: a signal may reach one of them first."""
