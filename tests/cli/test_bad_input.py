@@ -763,14 +763,17 @@ def test_eval_and_predict(torchcaps, place, kind):
     assert not list(Path.cwd().iterdir())
 
 
-# What the parser itself answers, in a frame of several lines
+# What the parser itself answers
 @pytest.mark.parametrize(
     ("arguments", "names"),
     [
         (["train", "--epochs", "abc"], ["--epochs", "abc"]),
         (["train", "--epochs"], ["--epochs"]),
         (["train", "--precision", "fp16"], ["fp16", "'bf16'"]),
-        (["train", "--learning-rat", "0.1"], ["--learning-rat", "--learning-rate FLOAT"]),
+        (
+            ["train", "--learning-rat", "0.1"],
+            ["--learning-rat, 0.1 (perhaps you meant --learning-rate)"],
+        ),
         (["trian"], ["trian", "train"]),
         ([], ["train", "eval", "predict", "info"]),
         (["eval"], ["MODEL"]),
@@ -779,10 +782,8 @@ def test_eval_and_predict(torchcaps, place, kind):
     ],
 )
 def test_the_parser_answers_with_2(torchcaps, arguments, names):
-    answer = torchcaps(*arguments)
-    assert answer.code == 2
-    assert "Traceback" not in answer.err
-    assert all(name in answer.err for name in names), answer.err
+    message = one_sentence(torchcaps(*arguments))
+    assert all(name in message for name in names), message
 
 
 # --- damaged checkpoints
@@ -1065,7 +1066,10 @@ def test_options_that_cannot_be_parsed(torchcaps, monkeypatch, words, said, colu
 
 def test_what_is_no_command(torchcaps):
     message = one_sentence(torchcaps("nosuch"))
-    assert message == "Unrecognized options: nosuch; see torchcaps --help"
+    assert message == (
+        "Unrecognized options: nosuch; expected train, eval, predict, explore, export, info, "
+        "bench, reproduce; see torchcaps --help"
+    )
 
 
 def test_a_box_that_nobody_knows_is_printed_as_it_is(capsys):

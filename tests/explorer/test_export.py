@@ -27,7 +27,7 @@ HOSTILE = [
     "</script><script>alert(2)</script>",
     "<!-- <script>",
     "]]>",
-    "\u2028\u2029",
+    "\u2028of\u2029",
     "\"\\'`${alert(3)}",
     "\ud800",
     "/*torchcaps:script*/<!--torchcaps:data-->#torchcaps:script-hash#",

@@ -1,6 +1,7 @@
 """What tyro has to say of options that it cannot parse, as one sentence."""
 
 import contextlib
+import difflib
 import io
 import re
 import sys
@@ -69,8 +70,18 @@ def first_part(text: str) -> str:
     if not ends:
         return ""
     sentence = " ".join(lines[: ends[0]])
-    meant = re.search(r"Perhaps you meant:\s+(--[\w-]+)", " ".join(lines))
-    return sentence + (f" (perhaps you meant {meant[1]})" if meant and sentence else "")
+    return f"{sentence}{hint(' '.join(lines), sentence)}" if sentence else ""
+
+
+def hint(text: str, sentence: str) -> str:
+    """The option that was perhaps meant, or the commands that there are."""
+    if commands := re.search(r"Available subcommands: (.*?)(?: [─━-]{8,}|$)", text):
+        return f"; expected {commands[1]}"
+    _, _, meant = text.partition("Perhaps you meant:")
+    given = re.search(r"--[\w-]+", sentence)
+    options = re.findall(r"--[\w-]+", meant)
+    close = difflib.get_close_matches(given[0], options, 1) if given else []
+    return f" (perhaps you meant {close[0]})" if close else ""
 
 
 def plainly(sentence: str) -> str:
