@@ -114,6 +114,12 @@ def set_range(page: Any, selector: str, value: float) -> None:
     settle(page)
 
 
+def press(page: Any, selector: str) -> None:
+    """Click on a button wherever it is: what fills up above it meanwhile does not move it away."""
+    page.locator(selector).dispatch_event("click")
+    settle(page)
+
+
 def drawn(page: Any, selector: str) -> np.ndarray:
     """The red channel of a canvas, [H, W]."""
     width, height, values = page.locator(selector).evaluate(

@@ -11,6 +11,7 @@ from tests.explorer_page import (
     coupling,
     drawn,
     lengths,
+    press,
     set_activation,
     set_range,
     settle,
@@ -241,12 +242,11 @@ def test_an_entry_of_the_matrix_is_told_by_pointer_and_keys(page, model):
 
 def test_iterations_go_back_and_on_beside_the_votes(page):
     set_range(page, "#scrubber", 0)
-    page.click("#on")  # into the first
+    press(page, "#on")  # into the first
     steps = []
     for button in ("forward", "forward", "forward", "rewind", "rewind", "rewind"):
         if page.locator(f"#{button}").is_enabled():
-            page.click(f"#{button}")
-        settle(page)
+            press(page, f"#{button}")
         steps.append(state(page, "step"))
     assert steps == [8, 12, 12, 8, 4, 0]
     assert page.locator("#rewind").is_disabled()
