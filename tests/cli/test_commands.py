@@ -254,7 +254,7 @@ def test_eval_on_other_data(torchcaps, trained, tmp_path):
     answer = torchcaps("eval", trained / "run", "--data", tmp_path / "more")
     assert answer.out.endswith(
         "has no test part, so that a fifth of each class was measured, and 48 images were not: "
-        "--split all measures all\n"
+        "--split all measures all (where the model learned from this folder, those, too)\n"
     )
     # all of them, as if they were one set
     answer = torchcaps(

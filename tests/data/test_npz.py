@@ -89,7 +89,9 @@ def test_pixels_of_0_and_1_are_no_bytes(tmp_path):
     for dtype in (np.uint8, np.float32):
         path = save(tmp_path / "a.npz", images=images.astype(dtype), labels=LABELS)
         if dtype == np.uint8:
-            with pytest.raises(InputError, match=r"a\.npz: images holds 0 and 1 alone, of the 255"):
+            with pytest.raises(
+                InputError, match=r"a\.npz: images holds 0 and 1 alone, and white is"
+            ):
                 load_data(path)
         else:
             assert load_data(path).train.images.max() == 1

@@ -83,7 +83,8 @@ class Eval:
             result["left_out"] = left_out
             text += (
                 f"\n{one_line(name)} has no test part, so that a fifth of each class was measured, "
-                f"and {left_out} images were not: --split all measures all"
+                f"and {left_out} images were not: --split all measures all (where the model "
+                "learned from this folder, those, too)"
             )
         print(json.dumps(result, indent=2, ensure_ascii=not can_print("é…")) if self.json else text)
 

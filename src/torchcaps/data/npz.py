@@ -196,8 +196,8 @@ def _images(array: np.ndarray[Any, Any], what: str, channels: int | None) -> Ten
         )
     if array.dtype == np.uint8 and array.max() == 1:
         raise InputError(
-            f"{what} holds 0 and 1 alone, of the 255 that white has; multiply it by 255, or store "
-            "it as floats"
+            f"{what} holds 0 and 1 alone, and white is 255 among bytes; multiply it by 255, or "
+            "store it as floats"
         )
     if array.dtype.kind == "f":
         low, high = array.min(), array.max()

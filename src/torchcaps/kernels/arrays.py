@@ -19,7 +19,7 @@ class Memory:
             "data": (tensor.data_ptr(), False),
             "shape": tuple(tensor.shape),
             "strides": tuple(size * step for step in tensor.stride()),
-            "typestr": f"<f{size}",
+            "typestr": np.dtype(f"f{size}").str,
             "version": 3,
         }
 
