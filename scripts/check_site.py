@@ -15,7 +15,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 WIDTHS, SCHEMES = (390, 1440), ("light", "dark")
-NAMES = ("chromium", "chromium-browser", "google-chrome")  # as in the Makefile
+# As in the Makefile.
+NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 
 
 class Page(HTMLParser):

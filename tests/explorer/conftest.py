@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 REQUIRED = "TORCHCAPS_REQUIRE_BROWSER"  # set where a test without a browser must fail
 OWN = ("file:", "data:", "blob:", "about:")
-NAMES = ("chromium", "chromium-browser", "google-chrome")  # as in the Makefile
+# As in the Makefile.
+NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 
 
 def no_browser(reason: str) -> None:
