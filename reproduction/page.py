@@ -6,10 +6,10 @@ tests/reproduction/test_published.py compares.
 
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from reproduction.harness.cell import Row
+from reproduction.harness.cell import Cell, Row
 from reproduction.harness.experiment import Experiment, Finding, Report
 from reproduction.harness.markdown import table
 from reproduction.harness.registry import EXPERIMENTS, cost
@@ -69,7 +69,7 @@ the narrowest network."""
 
 COMPUTE = """\
 Trials of learning rates are trainings too. Where a row does not say how many images it saw, they
-are its epochs times its training images. The hours are those of the trainings in brackets, which
+are those of its epochs of whole batches. The hours are those of the trainings in brackets, which
 recorded them, mostly on one core beside other work; a dash: none did."""
 
 Reports = Sequence[tuple[Published, Report]]
@@ -122,7 +122,7 @@ def compute_table(published: Sequence[Published]) -> str:
     for one in published:
         if one.scale.training is None:
             continue
-        seen = sum(row.get("images_seen") or images_of(one, row) for row in one.rows)
+        seen = sum(images_seen(one))
         times = [
             row["training_seconds"] for row in one.rows if row.get("training_seconds") is not None
         ]
@@ -132,14 +132,24 @@ def compute_table(published: Sequence[Published]) -> str:
     return table(header, body)
 
 
-def images_of(one: Published, row: Row) -> int:
-    """The images that a training saw whose row does not say so; trials may have fewer epochs."""
-    scale, images = one.scale, int(one.facts["data"]["train"])
-    epochs = scale.config.epochs or 0
-    if "aside_error" in row:
-        epochs = scale.trial_epochs or epochs
+def images_seen(one: Published) -> list[int]:
+    """The images that each training saw."""
+    rows = one.rows
+    by_name = {row["cell"]: row for row in rows}
+    return [images_of(one, cell, row, by_name) for cell, row in zip(one.cells, rows)]
+
+
+def images_of(one: Published, cell: Cell, row: Row, by_name: Mapping[str, Row]) -> int:
+    """The images that a training saw, by its epochs where its row does not say so."""
+    scale = one.scale
+    if row.get("images_seen"):
+        return int(row["images_seen"])
+    images = int(one.facts["data"]["train"])
+    if cell.trial_of is not None:
         images -= round(min(scale.aside, SHARE_ASIDE * images))
-    return epochs * images
+    images = by_name[cell.network].get("learnt_images", images)  # where it had some of them alone
+    epochs = cell.options.get("epochs", scale.config.epochs) or 0
+    return int(epochs * (images - images % scale.config.batch_size))
 
 
 def without_claim(experiment: Experiment, report: Report) -> Finding:

@@ -5,8 +5,8 @@ because a capsule tells what an entity looks like instead of needing a feature f
 follows from no comparison in Sabour, Frosst, Hinton (2017), whose CNN has four times the parameters
 of its CapsNet and one size. Here three networks with the same stem are compared by both, each with
 a learning rate of its own at every point: dynamic routing with r = 3, uniform coupling (r = 1), and
-a CNN with dense layers in the place of the class capsules. Every training sees as many images, new
-ones or the same ones again.
+a CNN with dense layers in the place of the class capsules. The fewer the images, the more epochs;
+the report says how many images a training saw, new ones or the same ones again.
 """
 
 from collections.abc import Sequence
@@ -82,12 +82,14 @@ def resized(point: Point, seed: int) -> Change:
 
 def differs(scale: Scale) -> Sequence[str]:
     """What is not as it might be."""
+    epochs = scale.config.epochs or 1
     return [
         "The claim is made in words; the networks, the images and the training are ours.",
         "A width multiplies the channels of the stem and the types of primary capsules; the 160 "
         "dense units of the CNN, and the 10 × 16 of the class capsules, stay.",
-        f"Every training sees {(scale.config.epochs or 1) * (scale.images or 0):,} images, so that "
-        "few are seen often. No network draws its image.",
+        f"Epochs times training images are about {epochs * (scale.images or 0):,} at every point, "
+        "so that few are seen often. A batch that is not full is left out of every epoch: how many "
+        "images a training saw stands beside the errors. No network draws its image.",
         "The images that are learnt from are others for each seed, and the same for all networks; "
         f"they are drawn from one pool, {scale.images or 0:,} less those kept aside, so that the "
         "more are learnt from, the more are the same for two seeds.",

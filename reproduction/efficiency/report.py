@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from reproduction.efficiency.figures import draw_errors
 from reproduction.efficiency.points import CNN, NETWORKS, ROUTED, UNIFORM, Point, comparisons
+from reproduction.harness.budget import budget_part
 from reproduction.harness.comparison import differences, judgement_part
 from reproduction.harness.experiment import Finding, Report, Results
 from reproduction.harness.markdown import plus_minus, table
@@ -43,12 +44,27 @@ def report(results: Results) -> Report:
         error_table(results, by_width, "width"),
         "Errors on held-out images, %; mean ± standard deviation over the seeds, the number of "
         "parameters behind. In the picture no mistake is drawn as half a one.",
+        images_seen(results, known),
         "## Differences",
         *judgement_part(list(judged.values())),
+        *budget_part({point.label: results.of(point.name) for point in known}, results.scale),
         *trial_part(results, {point.name: point.label for point in known}),
     ]
     figures = [f"{found.claim}: {found.ours}" for found in findings]
     return Report(figures, "\n\n".join(parts), findings)
+
+
+def images_seen(results: Results, points: Sequence[Point]) -> str:
+    """How many images a training saw, by the number that it learnt from."""
+    seen: dict[int, set[int]] = {}
+    for point in points:
+        counts = {row["images_seen"] for row in results.of(point.name)}
+        seen[point.images] = seen.get(point.images, set()) | counts
+    each = "; ".join(
+        f"{' or '.join(f'{count:,}' for count in sorted(counts))} from {images:,}"
+        for images, counts in sorted(seen.items())
+    )
+    return f"Images that a training saw, the same one counted each time: {each}."
 
 
 def is_routed(pair: tuple[str, str]) -> bool:

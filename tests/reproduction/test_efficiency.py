@@ -84,6 +84,8 @@ def results_of(tmp_path, errors, seeds=5):
             "test_error": answers.mean(),
             "parameters": parameters(name),
             "images": 400,
+            "learnt": Point.of(name).images,
+            "images_seen": 9600,
         }
         for seed in range(seeds)
         for name, answers in wrong.items()
@@ -110,6 +112,19 @@ def test_capsules_that_spare_images_need_not_spare_parameters(tmp_path):
     assert by_width.ours == "lower at 1 of 2 points, higher at 1, not decided at 0"
     # whether it is routing that spares them is asked, too
     assert "| uniform coupling, 300 images, width 1 minus CNN, no capsules | +0.00 |" in report.body
+
+
+def test_the_report_says_how_many_images_each_training_saw(tmp_path):
+    """As the rows have it, since batches that are not full are left out."""
+    results = results_of(tmp_path, lambda point: 0.25)
+    for row in results.rows:
+        row["images_seen"] = {100: 10_240, 300: 13_568}[row["learnt"]]
+    report = efficiency.report(results)
+    assert "Images that a training saw" in report.body
+    assert ": 10,240 from 100; 13,568 from 300." in report.body
+    assert "| uniform coupling, 300 images, width 1 | – | 13,568 | 1,000 |" in report.body
+    assert not [line for line in efficiency.differs(results.scale) if "Every training sees" in line]
+    assert "Every training sees" not in str(efficiency.__doc__)
 
 
 def test_equal_errors_and_few_seeds_decide_nothing(tmp_path):

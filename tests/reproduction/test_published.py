@@ -97,6 +97,15 @@ def test_what_the_page_shows_is_there():
         assert f"| [{name}](#{name}) |" in TEXT
 
 
+def test_the_images_of_trials_are_those_of_their_whole_batches():
+    """As the trainings that the trials are of: they had as many epochs of as many images."""
+    one = published.read(RESULTS / "efficiency-few")
+    seen = {row["cell"]: row["images_seen"] for row in one.rows if "images_seen" in row}
+    found = page.images_seen(one)
+    assert len(seen) < len(found)
+    assert found == [seen[cell.network] for cell in one.cells]
+
+
 # --- how results are published
 def toy(report=None, slim=dict):
     """Two cells a seed, and a report of them."""
