@@ -3,9 +3,11 @@
 from typing import Literal, get_args
 
 import torch
+from torch import Tensor
 
 from torchcaps.data.augment import Border
 from torchcaps.data.augmentation import Augmentation
+from torchcaps.data.border import some_images
 from torchcaps.data.images import ImageData
 from torchcaps.errors import InputError
 from torchcaps.types import check_choice
@@ -13,7 +15,6 @@ from torchcaps.types import check_choice
 __all__ = ["ImageKind", "augmentation_for", "image_kind"]
 
 ImageKind = Literal["digits", "drawings", "photos"]
-MOST_IMAGES = 1000
 SAME = 0.06  # brightness: what differs by less is one colour, though JPEG wrote it
 PLAIN = 0.7  # share of an image's border that has one colour, where the ground is plain
 USUAL = 2  # pixels of a shift, where nobody says
@@ -37,16 +38,19 @@ def image_kind(data: ImageData) -> ImageKind:
         >>> image_kind(load_data("mnist5k").train)
         'digits'
     """
-    count = min(len(data), MOST_IMAGES)
-    images, _ = data.batch(torch.arange(count) * len(data) // count)
-    sides = (images[:, :, 0], images[:, :, -1], images[..., 0], images[..., -1])
-    border = torch.cat(sides, dim=2)  # [n, C, P]
+    border = torch.cat([borders(images) for images in some_images(data)])
     ground = border.median(dim=2, keepdim=True).values
     plain = ((border - ground).abs() < SAME).all(dim=1).float().mean(dim=1) > PLAIN
     if plain.float().mean() <= 0.5:
         return "photos"
     black = (ground < SAME).all(dim=1)
     return "digits" if black[plain].float().mean() > 0.5 else "drawings"
+
+
+def borders(images: Tensor) -> Tensor:
+    """The outermost pixels of `[n, C, H, W]`, `[n, C, P]`: those of the corners twice."""
+    sides = (images[:, :, 0], images[:, :, -1], images[..., 0], images[..., -1])
+    return torch.cat(sides, dim=2)
 
 
 def augmentation_for(

@@ -10,13 +10,12 @@ from typing import Literal, NamedTuple, TypeVar
 from torch import Tensor
 
 from torchcaps.data import read_image
+from torchcaps.data.border import DARK, LIGHT, border_brightness
 from torchcaps.errors import InputError
 from torchcaps.models import Classifier
-from torchcaps.training.build import border_brightness
 
 __all__ = ["Invert", "ReadImage", "check_readable", "grounds_differ", "read_ahead", "read_for"]
 
-DARK, LIGHT = 0.25, 0.75  # mean brightness of a border that counts as black or white paper
 Invert = Literal["auto", "yes", "no"]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -54,7 +53,7 @@ def read_for(model: Classifier, path: Path, invert: Invert) -> ReadImage:
     swap = invert == "yes"
     if invert == "auto":
         learned = model.metadata.get("border_brightness")
-        swap = grounds_differ(learned, border_brightness(pixels))
+        swap = grounds_differ(learned, float(border_brightness(pixels)))
     return ReadImage(1 - pixels if swap else pixels, swap)
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from torchcaps.data import ImageData, TrainTest, channel_statistics, load_data
 from torchcaps.data.memory_check import physical_memory
@@ -23,7 +22,6 @@ from torchcaps.training.small_sets import fit_to_size
 
 __all__ = [
     "IN_MEMORY",
-    "border_brightness",
     "build_model",
     "describe_data",
     "load_data_of",
@@ -183,9 +181,3 @@ def describe_data(data: TrainTest) -> dict[str, Any]:
         "classes": list(data.train.class_names),
         "sha256": digest.hexdigest(),
     }
-
-
-def border_brightness(images: Tensor) -> float:
-    """Mean value of the outermost pixels of `[..., H, W]`: 0 for digits drawn white on black."""
-    inner = images[..., 1:-1, 1:-1]
-    return float((images.sum() - inner.sum()) / (images.numel() - inner.numel()))

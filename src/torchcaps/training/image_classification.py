@@ -16,6 +16,7 @@ from torchcaps.data import (
     TrainTest,
     augmentation_for,
 )
+from torchcaps.data.border import ground_brightness
 from torchcaps.data.image_files import ImageFiles
 from torchcaps.data.repeated import repeated_images
 from torchcaps.data.split import split_off_validation
@@ -24,7 +25,7 @@ from torchcaps.models.summary import count_parameters
 from torchcaps.training import pictures
 from torchcaps.training.balance import BalancedClasses
 from torchcaps.training.batch_sampler import BatchSampler
-from torchcaps.training.build import border_brightness, describe_data
+from torchcaps.training.build import describe_data
 from torchcaps.training.captured_update import does_the_same_at_every_step, has_no_other_code
 from torchcaps.training.config import TrainConfig
 from torchcaps.training.diagnosis import (
@@ -264,7 +265,6 @@ class ImageClassification(Task[Classifier, ImageBatch]):
         watch = partial(watched, description="measuring on the held-out images")
         held_out = evaluate(model, test, watch=watch)  # in float32, as `torchcaps eval` does
         low, high = held_out.interval
-        some, _ = test.batch(torch.arange(min(len(test), 1000)))
         figures = class_figures(held_out, test.class_names)
         return HeldOut(
             result={
@@ -286,11 +286,16 @@ class ImageClassification(Task[Classifier, ImageBatch]):
                 "by_class": describe_classes(held_out, test.class_names),
                 "recall_and_precision": list_classes(held_out, test.class_names),
                 "seed": config.seed,
-                "border_brightness": round(border_brightness(some), 4),
+                **self.ground(),
                 "threshold": choose_threshold(model, self.validation or self.training),
             },
             answers=held_out,
         )
+
+    def ground(self) -> dict[str, float]:
+        """For `predict`: how bright the ground was on which it learned, if that was one."""
+        brightness = ground_brightness(self.training)
+        return {} if brightness is None else {"border_brightness": round(brightness, 4)}
 
     def draw(
         self,

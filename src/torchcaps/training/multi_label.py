@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from torchcaps.data import TrainTest
@@ -13,7 +12,6 @@ from torchcaps.errors import InputError
 from torchcaps.models import Classifier
 from torchcaps.models.routed_classifier import RoutedClassifier
 from torchcaps.training import pictures
-from torchcaps.training.build import border_brightness
 from torchcaps.training.config import TrainConfig
 from torchcaps.training.diagnosis import HAS_LEARNED, Diagnosis
 from torchcaps.training.image_classification import ImageClassification
@@ -125,7 +123,6 @@ class MultiLabelClassification(ImageClassification):
         watch = partial(watched, description="measuring on the held-out images")
         answers = MultiLabelEvaluation(**vars(evaluate(model, test, watch=watch)))
         low, high = answers.interval
-        some, _ = test.batch(torch.arange(min(len(test), 1000)))
         said = describe_labels(answers, test.class_names)
         return HeldOut(
             result={
@@ -146,7 +143,7 @@ class MultiLabelClassification(ImageClassification):
                 "correct)",
                 "by_class": said,
                 "seed": config.seed,
-                "border_brightness": round(border_brightness(some), 4),
+                **self.ground(),
             },
             answers=answers,
         )
