@@ -25,11 +25,11 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from torchcaps.data import load_data, read_image
+from torchcaps.data.border import border_brightness
 from torchcaps.explorer import SHIPPED
 from torchcaps.inference.reading import grounds_differ
 from torchcaps.models import Classifier, load_model
 from torchcaps.storage import write_text
-from torchcaps.training.build import border_brightness
 from torchcaps.training.run_folder import describe_machine
 
 RESULTS = Path(__file__).parent / "results" / "unknown_pictures.csv"
@@ -55,7 +55,7 @@ def photos(folder: Path) -> Iterator[Tensor]:
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
     for path in paths[:: max(1, len(paths) // MOST_PHOTOS)][:MOST_PHOTOS]:
         image = read_image(path, SIDE, channels=1).float() / 255
-        yield 1 - image if grounds_differ(0.0, border_brightness(image)) else image
+        yield 1 - image if grounds_differ(0.0, float(border_brightness(image))) else image
 
 
 def noise() -> dict[str, Tensor]:
