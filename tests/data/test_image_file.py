@@ -159,6 +159,89 @@ def test_8_bits_in_a_png_of_16_are_refused_and_black_is_not(tmp_path):
     assert read_image(tmp_path / "a.png").flatten().tolist() == [0, 0]
 
 
+def deep_png(path, values, transparent=None):
+    """A PNG of 16 bits: grey, grey and transparency, RGB or RGBA."""
+    height, width, bands = values.shape
+    kind = {1: 0, 2: 4, 3: 2, 4: 6}[bands]
+
+    def chunk(name, data):
+        body = name + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    named = b"" if transparent is None else chunk(b"tRNS", struct.pack(">3H", *transparent))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0))
+        + named
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+    return path
+
+
+def deep_tiff(path, values, order):
+    """The same in RGB as a TIFF in an order of bytes, "<" or ">"."""
+    height, width, _ = values.shape
+    data = values.astype(f"{order}u2").tobytes()
+    start = 8 + 2 + 12 * 9 + 4
+    tags = [
+        (256, 4, 1, width), (257, 4, 1, height), (258, 3, 3, start), (259, 3, 1, 1),
+        (262, 3, 1, 2), (273, 4, 1, start + 6), (277, 3, 1, 3), (278, 4, 1, height),
+        (279, 4, 1, len(data)),
+    ]  # fmt: skip
+    entries = b"".join(
+        struct.pack(f"{order}HHI", tag, kind, count)
+        + (struct.pack(f"{order}HH", value, 0) if (kind, count) == (3, 1)
+           else struct.pack(f"{order}I", value))
+        for tag, kind, count, value in tags
+    )  # fmt: skip
+    header = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HIH", 42, 8, len(tags))
+    bits = struct.pack(f"{order}3H", 16, 16, 16)
+    path.write_bytes(header + entries + bytes(4) + bits + data)
+    return path
+
+
+@pytest.mark.parametrize("bands", [2, 3, 4])
+def test_8_bits_in_colours_of_16_are_refused_and_black_is_not(tmp_path, bands):
+    values = RNG.integers(1, 256, (3, 4, bands))
+    with pytest.raises(InputError, match="that may be meant as 8 bits or as 16"):
+        read_image(deep_png(tmp_path / "a.png", values))
+    black = np.zeros((3, 4, bands), int)
+    if bands != 3:
+        black[..., -1] = 65535
+    assert not read_image(deep_png(tmp_path / "b.png", black)).any()
+    dark = black.copy()
+    dark[0, 0, 0] = 256
+    assert read_image(deep_png(tmp_path / "c.png", dark)).max() == 1
+
+
+def test_8_bits_of_transparency_alone_are_refused(tmp_path):
+    ink = np.zeros((1, 2, 2), int)
+    ink[..., 1] = [[0, 255]]
+    with pytest.raises(InputError, match="from 0 to 255 that may be meant as 8 bits"):
+        read_image(deep_png(tmp_path / "a.png", ink))
+    ink[..., 1] = [[0, 65535]]
+    assert read_image(deep_png(tmp_path / "a.png", ink), channels=1).flatten().tolist() == [255, 0]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_8_bits_in_a_tiff_of_16_are_refused(tmp_path, order):
+    values = RNG.integers(0, 65536, (3, 4, 3))
+    pixels = read_image(deep_tiff(tmp_path / "a.tif", values, order))
+    assert np.array_equal(pixels.permute(1, 2, 0).numpy(), values >> 8)
+    with pytest.raises(InputError, match="that may be meant as 8 bits or as 16"):
+        read_image(deep_tiff(tmp_path / "a.tif", values >> 8, order))
+
+
+def test_the_transparent_colour_of_16_bits(tmp_path):
+    values = np.array([[[300, 4000, 50000], [301, 4000, 50000], [44, 160, 80], [1, 15, 195]]])
+    path = deep_png(tmp_path / "a.png", values, transparent=(300, 4000, 50000))
+    expected = np.concatenate([[[255, 255, 255]], values[0, 1:] >> 8])
+    assert np.array_equal(read_image(path)[:, 0].T.numpy(), expected)
+    assert read_image(path, channels=1)[0, 0, 0] == 255
+
+
 @pytest.mark.parametrize(("depth", "row", "values"), [
     (4, bytes([0x0F, 0x5A]), [0, 255, 85, 170]),
     (2, bytes([0b00110110]), [0, 255, 85, 170]),

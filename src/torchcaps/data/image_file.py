@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from torchcaps.data.deep_colour import checked_colours
 from torchcaps.data.deep_grey import DeepGrey
 from torchcaps.data.image_options import check_channels, check_size
 from torchcaps.data.optional import require
@@ -100,6 +101,7 @@ def to_pixels(
     deep = DeepGrey.of(image)
     deep.check_signs(what)
     _scaled_transparency(image)
+    image = checked_colours(image, what)
     if image.getexif().get(ORIENTATION, 1) != 1:
         image = ImageOps.exif_transpose(image)
     grey = image.mode in GREY_MODES
