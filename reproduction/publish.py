@@ -22,7 +22,7 @@ from reproduction.harness.experiment import Experiment, Report, Results
 from reproduction.harness.folder import ExperimentFolder
 from reproduction.harness.registry import EXPERIMENTS, find_experiment
 from reproduction.harness.report_file import report_of
-from reproduction.harness.run import adapted, default_folder, write_up
+from reproduction.harness.run import adapted, default_folder, finished_seeds, write_up
 from reproduction.harness.scale import Scale, ScaleName
 from torchcaps.cli import exit_after
 from torchcaps.errors import InputError
@@ -64,7 +64,8 @@ class Published:
 
     def report(self, pictures: Path) -> Report:
         """The report of the rows; its pictures go to a folder."""
-        results = Results(pictures, self.scale, self.rows, self.folder.arrays)
+        folder = self.folder
+        results = Results(pictures, self.scale, self.rows, folder.arrays, folder.diverged)
         return report_of(self.experiment, results)
 
     @property
@@ -98,19 +99,11 @@ def read(path: Path) -> Published:
     seeds = finished_seeds(experiment, scale, folder)
     if not seeds:
         lacking = next(cell.key for cell in experiment.cells(scale) if folder.row(cell) is None)
+        if lacking in folder.diverged:
+            raise InputError(f"{path} has no whole seed, since {lacking} diverged")
         raise InputError(f"{path} is not finished, it lacks {lacking}: go on with the experiment")
     scale = dataclasses.replace(scale, seeds=seeds)
     return Published(folder, experiment, scale_name, data, scale, facts)
-
-
-def finished_seeds(experiment: Experiment, scale: Scale, folder: ExperimentFolder) -> int:
-    """Of how many seeds, more or fewer than the scale's, there is every cell."""
-    seeds, before = 0, 0
-    while True:
-        cells = experiment.cells(dataclasses.replace(scale, seeds=seeds + 1))
-        if len(cells) == before or any(folder.row(cell) is None for cell in cells):
-            return seeds
-        seeds, before = seeds + 1, len(cells)
 
 
 def publish(path: Path, results: Path) -> Path:
@@ -147,6 +140,8 @@ def write_slim(source: Published, path: Path, partial: Path) -> None:
             arrays = dict(slim({"cell": cell.name, "seed": cell.seed}))
             with atomic_path(partial / "cells" / f"{cell.key}.npz") as file:
                 np.savez_compressed(file, allow_pickle=False, **arrays)
+    if source.folder.failures.is_dir():
+        shutil.copytree(source.folder.failures, partial / source.folder.failures.name)
     size = sum(file.stat().st_size for file in partial.glob("cells/*.npz"))
     if size > MOST_BYTES:
         raise InputError(

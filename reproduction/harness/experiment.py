@@ -19,12 +19,14 @@ class Results:
         folder: where pictures go.
         rows: those of the cells, in order, each with its `cell` and `seed` first.
         arrays: the arrays of a row's cell.
+        diverged: the keys of cells that have no row, since their loss was not finite.
     """
 
     folder: Path
     scale: Scale
     rows: Sequence[Row]
     arrays: Callable[[Row], Arrays]
+    diverged: Sequence[str] = ()
 
     def of(self, cell: str) -> list[Row]:
         """The rows of one kind of cell, by seed."""

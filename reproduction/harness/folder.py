@@ -54,7 +54,8 @@ class ExperimentFolder:
     """Paths in the folder of an experiment, and what has been finished in it.
 
     experiment.json (name, scale, settings, data), cells/ (a JSON file for each finished cell, and
-    its arrays), runs/ (the run folder of each training), and in the end results.csv, pictures and
+    its arrays), diverged/ (a JSON file for each training that has no row since its loss was not
+    finite), runs/ (the run folder of each training), and in the end results.csv, pictures and
     report.md.
     """
 
@@ -62,6 +63,7 @@ class ExperimentFolder:
         self.path = path
         self.facts = path / "experiment.json"
         self.cells = path / "cells"
+        self.failures = path / "diverged"
         self.machine = describe_machine()
         self._expected: dict[str, Any] = {}
 
@@ -119,7 +121,7 @@ class ExperimentFolder:
         """Whether the cell is left to this process, and to no other while the block lasts."""
         path = self.cells / f"{cell.key}.lock"
         with locked(path) as mine:
-            yield mine and self.row(cell) is None
+            yield mine and not self.is_done(cell)
             if mine:
                 path.unlink(missing_ok=True)
 
@@ -165,6 +167,20 @@ class ExperimentFolder:
         record = {"row": outcome.row, "machine": self.machine}
         write_json(self.cells / f"{cell.key}.json", record)
         shutil.rmtree(self.run_of(cell) / "checkpoints", ignore_errors=True)
+
+    def keep_diverged(self, cell: Cell, why: str) -> None:
+        """Write down that a training diverged, so that it is named and not begun again."""
+        self.failures.mkdir(exist_ok=True)
+        write_json(self.failures / f"{cell.key}.json", {"why": why, "machine": self.machine})
+
+    @property
+    def diverged(self) -> list[str]:
+        """The keys of the cells whose trainings diverged."""
+        return sorted(path.stem for path in self.failures.glob("*.json"))
+
+    def is_done(self, cell: Cell) -> bool:
+        """Whether a cell has a row, or never will."""
+        return self.row(cell) is not None or cell.key in self.diverged
 
     def write_results(self, rows: Sequence[Row]) -> None:
         """Write results.csv: a row a cell, with every column that any of them has."""

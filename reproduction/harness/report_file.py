@@ -18,9 +18,26 @@ WEIGHTS = "of the last epoch; no held-out image was looked at before"
 
 
 def report_of(experiment: Experiment, results: Results) -> Report:
-    """The report of rows, of which every table says whose network it is of."""
+    """The report of rows, of which every table says whose network it is of.
+
+    Where trainings diverged, they are named before everything else, and with every verdict.
+    """
     report = experiment.report(results)
-    return dataclasses.replace(report, body=labelled(report.body, results.scale.whose_network))
+    body = labelled(report.body, results.scale.whose_network)
+    if not results.diverged:
+        return dataclasses.replace(report, body=body)
+    verdicts = [
+        dataclasses.replace(found, verdict=f"{found.verdict} (without trainings that diverged)")
+        for found in report.findings
+    ]
+    first = (
+        f"diverged, and without a row: {', '.join(results.diverged)}. Seeds from the first of "
+        "these on are left out, of all networks: errors, intervals and verdicts are of the seeds "
+        "in which every training came to its end, and flatter a network that diverged"
+    )
+    return dataclasses.replace(
+        report, figures=[first, *report.figures], body=body, findings=verdicts
+    )
 
 
 def labelled(body: str, words: str) -> str:

@@ -7,18 +7,18 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from reproduction.harness.cell import Arrays, Cell, Outcome, Row
+from reproduction.harness.cell import Arrays, Cell, Row
 from reproduction.harness.experiment import Experiment, Report, Results
 from reproduction.harness.folder import ExperimentFolder
 from reproduction.harness.progress import ExperimentProgress
 from reproduction.harness.report_file import report_of, write_report
 from reproduction.harness.scale import Scale, ScaleName
-from reproduction.harness.tuning import TRIAL_SEED, outcome_of
+from reproduction.harness.tuning import DIVERGED, TRIAL_SEED, outcome_of
 from reproduction.harness.workbench import Workbench
 from torchcaps.errors import InputError, RunStopped
 from torchcaps.training.build import describe_data
 
-__all__ = ["adapted", "default_folder", "reproduce", "write_up"]
+__all__ = ["adapted", "default_folder", "finished_seeds", "reproduce", "write_up"]
 
 
 def reproduce(
@@ -32,7 +32,8 @@ def reproduce(
 ) -> tuple[Path, Sequence[str]]:
     """Compute what is left of an experiment, and write its report.
 
-    Several processes may be given the same folder at once: each takes cells that no other has.
+    Several processes may be given the same folder at once: each takes cells that no other has. A
+    training whose loss is not finite has no row: the report names it, and is of the seeds before.
 
     Args:
         experiment: from `find_experiment`.
@@ -47,7 +48,8 @@ def reproduce(
 
     Raises:
         InputError: an argument or the folder is wrong. RunStopped: interrupted, or the last cells
-            are with another process; what is finished stays.
+            are with another process, or no seed is without a training that diverged; what is
+            finished stays.
     """
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise InputError("an experiment runs in one process: call it without torchrun")
@@ -55,10 +57,10 @@ def reproduce(
     folder = ExperimentFolder(out or default_folder(experiment.name, scale_name, data))
     folder.check(experiment.name, scale_name, scale)
     cells = experiment.cells(scale)
-    left = [cell for cell in cells if folder.row(cell) is None]
+    left = [cell for cell in cells if not folder.is_done(cell)]
 
     def finished() -> int:
-        return sum(folder.row(cell) is not None for cell in cells)
+        return sum(folder.is_done(cell) for cell in cells)
 
     with ExperimentProgress(len(cells), finished) as progress:
         workbench = Workbench(folder, scale, data_dir, progress)
@@ -70,16 +72,35 @@ def reproduce(
             with folder.claimed(cell) as mine:
                 if mine:
                     with progress.cell(cell.key):
-                        folder.keep(cell, computed(experiment, cell, workbench))
+                        compute_and_keep(experiment, cell, workbench)
     folder.tidy()
-    rows = [row for cell in cells if (row := folder.row(cell)) is not None]
-    if len(rows) < len(cells):
+    if finished() < len(cells):
         raise RunStopped(
-            f"done, but {len(cells) - len(rows)} of {len(cells)} cells in {folder.path} are with "
+            f"done, but {len(cells) - finished()} of {len(cells)} cells in {folder.path} are with "
             "another process: the last one to end writes the report",
             exit_code=0,
         )
+    if any(folder.row(cell) is None for cell in cells):
+        seeds = min(scale.seeds, finished_seeds(experiment, scale, folder))
+        if not seeds:
+            raise RunStopped(
+                f"no report of {folder.path} can be written, since no seed is whole: diverged "
+                f"{', '.join(folder.diverged)} (why: {folder.failures})",
+                exit_code=DIVERGED,
+            )
+        scale = dataclasses.replace(scale, seeds=seeds)
+    rows = [row for cell in experiment.cells(scale) if (row := folder.row(cell)) is not None]
     return folder.path, write_up(folder, experiment, scale_name, scale, rows).figures
+
+
+def finished_seeds(experiment: Experiment, scale: Scale, folder: ExperimentFolder) -> int:
+    """Of how many seeds, more or fewer than the scale's, there is every cell."""
+    seeds, before = 0, 0
+    while True:
+        cells = experiment.cells(dataclasses.replace(scale, seeds=seeds + 1))
+        if len(cells) == before or any(folder.row(cell) is None for cell in cells):
+            return seeds
+        seeds, before = seeds + 1, len(cells)
 
 
 def write_up(
@@ -95,7 +116,8 @@ def write_up(
     Their arrays lie in the folder, unless they are to be had elsewhere.
     """
     folder.write_results(rows)
-    report = report_of(experiment, Results(folder.path, scale, rows, arrays or folder.arrays))
+    results = Results(folder.path, scale, rows, arrays or folder.arrays, folder.diverged)
+    report = report_of(experiment, results)
     write_report(folder, experiment, scale_name, scale, rows, report)
     return report
 
@@ -121,11 +143,12 @@ def adapted(
     return scale
 
 
-def computed(experiment: Experiment, cell: Cell, workbench: Workbench) -> Outcome:
-    """A cell, or how to go on where it is interrupted."""
-    path = workbench.folder.path
+def compute_and_keep(experiment: Experiment, cell: Cell, workbench: Workbench) -> None:
+    """A cell and its file, or how to go on where it is interrupted."""
+    folder = workbench.folder
+    path = folder.path
     try:
-        return outcome_of(experiment, cell, workbench)
+        outcome = outcome_of(experiment, cell, workbench)
     except SafetensorError as error:  # of a disk that is full, for one
         raise RunStopped(
             f"the folder {path} cannot be written ({error}); what is done is saved: see to the "
@@ -133,6 +156,9 @@ def computed(experiment: Experiment, cell: Cell, workbench: Workbench) -> Outcom
             exit_code=1,
         ) from error
     except (RunStopped, KeyboardInterrupt) as error:
+        if isinstance(error, RunStopped) and error.exit_code == DIVERGED:
+            folder.keep_diverged(cell, str(error))
+            return
         if isinstance(error, RunStopped) and error.exit_code != 130:
             raise
         raise RunStopped(
@@ -140,6 +166,7 @@ def computed(experiment: Experiment, cell: Cell, workbench: Workbench) -> Outcom
             "from there",
             exit_code=130,
         ) from error
+    folder.keep(cell, outcome)
 
 
 def default_folder(name: str, scale_name: str, data: str | None) -> Path:

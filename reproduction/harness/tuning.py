@@ -18,6 +18,7 @@ from reproduction.harness.workbench import Workbench
 from torchcaps.errors import RunStopped
 
 __all__ = [
+    "DIVERGED",
     "TRIAL_SEED",
     "outcome_of",
     "trial_name",

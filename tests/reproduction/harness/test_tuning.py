@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from reproduction.harness.cell import Cell, Outcome
-from reproduction.harness.experiment import Experiment, Report, Results
+from reproduction.harness.experiment import Experiment, Finding, Report, Results
 from reproduction.harness.registry import EXPERIMENTS
 from reproduction.harness.run import reproduce
 from reproduction.harness.scale import Scale
 from reproduction.harness.tuning import trial_part, tuned_cells, tuning_differs
 from reproduction.harness.workbench import Workbench
+from reproduction.publish import all_published, publish
 from tests.small_runs import tiny_data
 from torchcaps.errors import InputError, RunStopped
 from torchcaps.training.config import TrainConfig
@@ -166,6 +167,53 @@ def test_a_rate_at_which_training_diverges_is_the_worst(toy):
     reproduce(toy.experiment, out=toy.out)
     assert row(toy, "a-rate0.2-seed1000") == {"learning_rate": 0.2, "aside_error": 1.0}
     assert row(toy, "a-seed0")["learning_rate"] == 0.1
+
+
+def diverging(toy, *keys):
+    """The same experiment, in which the loss of some trainings is not finite."""
+
+    def compute(cell, workbench):
+        toy.given.append((cell, workbench))
+        if cell.key in keys:
+            raise RunStopped("the loss is not finite at step 7", exit_code=1)
+        return Outcome({"test_error": 0.5, "images": 1})
+
+    found = [Finding("it is claimed", "1", "2", "lower")]
+    return dataclasses.replace(
+        toy.experiment,
+        compute=compute,
+        report=lambda results: Report([f"{len(results.of('a'))} seeds"], "all", found),
+    )
+
+
+def test_a_training_that_diverges_is_named_and_not_begun_again(toy, tmp_path, monkeypatch):
+    experiment = diverging(toy, "b-seed1")
+    folder, figures = reproduce(experiment, out=toy.out, seeds=3)
+    assert figures[0].startswith("diverged, and without a row: b-seed1. Seeds from the first of")
+    assert figures[1] == "1 seeds"  # seed 2 of all is there, and not taken
+    assert {cell.key for cell, _ in toy.given} >= {"a-seed2", "b-seed2"}
+    assert "- diverged, and without a row: b-seed1." in (folder / "report.md").read_text()
+    assert "the loss is not finite at step 7" in (folder / "diverged" / "b-seed1.json").read_text()
+    toy.given.clear()
+    assert reproduce(experiment, out=toy.out, seeds=3)[1] == figures
+    assert toy.given == []
+    monkeypatch.setitem(EXPERIMENTS, "toy", experiment)
+    copy = publish(folder, tmp_path / "results")
+    (one,) = all_published(tmp_path / "results")
+    report = one.report(tmp_path)
+    assert report.figures == figures
+    assert report.findings[0].verdict == "lower (without trainings that diverged)"
+    assert (copy / "diverged" / "b-seed1.json").is_file()
+
+
+def test_without_a_whole_seed_there_is_no_report(toy, monkeypatch):
+    with pytest.raises(RunStopped, match=r"no seed is whole: diverged a-seed0 .why: ") as stopped:
+        reproduce(diverging(toy, "a-seed0"), out=toy.out, seeds=2)
+    assert stopped.value.exit_code == 1
+    assert not (toy.out / "report.md").exists()
+    monkeypatch.setitem(EXPERIMENTS, "toy", toy.experiment)
+    with pytest.raises(InputError, match="out has no whole seed, since a-seed0 diverged"):
+        publish(toy.out, toy.out.parent / "results")
 
 
 def test_a_trial_that_is_interrupted_is_no_trial(toy, monkeypatch):
