@@ -108,9 +108,15 @@ def overfitting(judged: Judged, gaps: Judged, fits: Judged, rows: ByIterations) 
             f"{_named(unclear)} cannot be told apart from r = {BEST}{_within(above, unclear)}"
         )
     if not testable:
+        nothing = all(one.difference.estimate.mean <= 0 for one in fits.values())
+        follows = (
+            "none has on average: there is nothing to overfit"
+            if nothing
+            else "whether any network overfits is not decided"
+        )
         parts.append(
-            "no network surely has a larger loss on held-out images than on training images, so "
-            "that there is nothing to overfit"
+            "no network surely has a larger loss on held-out images than on training images, and "
+            + follows
         )
     return Claim(answer, f"“More iterations overfit”: {answer}. " + _sentence(parts))
 

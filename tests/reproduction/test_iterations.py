@@ -208,6 +208,18 @@ def test_overfitting(errors, losses, answer, words):
     assert words in claim.sentence
 
 
+def test_that_there_is_nothing_to_overfit_is_said_where_no_gap_is_above_zero():
+    """Large gaps of too few seeds are not none."""
+    same = judged(r3=10, r10=10)
+    below = on_overfitting(same, gaps(r3=-2, r10=-2)).sentence
+    assert below.endswith("and none has on average: there is nothing to overfit.")
+    few = {r: rows[:3] for r, rows in gaps(r3=9, r10=9).items()}
+    for open_ in (few, gaps(r3=-2, r10=-0.1)):
+        sentence = on_overfitting(same, open_).sentence
+        assert "nothing to overfit" not in sentence
+        assert sentence.endswith("and whether any network overfits is not decided.")
+
+
 def test_the_deciding_number_of_iterations():
     assert deciding(judged(r3=10, r5=12, r7=8, r10=30)) == 7
     assert deciding(judged(r1=90, r3=10, r5=12, r10=30)) == 10
