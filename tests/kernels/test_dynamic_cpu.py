@@ -1,6 +1,7 @@
 """The CPU kernel against the float64 reference: output and every gradient, in poisoned memory."""
 
 import itertools
+import math
 import os
 import statistics
 import subprocess
@@ -18,10 +19,8 @@ from tests.saved_for_backward import bytes_kept_for_backward
 from torchcaps import DynamicRouting, LinearVotes, dynamic_routing
 from torchcaps.kernels import cpu_threads, dispatch
 from torchcaps.kernels.autograd import is_watched
-from torchcaps.kernels.dynamic_cpu import op
 from torchcaps.kernels.dynamic_cpu.blocks import Blocks
 from torchcaps.kernels.dynamic_cpu.op import routing_cpu, routing_cpu_backward
-from torchcaps.kernels.dynamic_cpu.resident_blocks import are_resident
 from torchcaps.votes import FormedVotes, Votes
 
 DOUBLE = torch.float64
@@ -82,10 +81,10 @@ def assert_as_exact_as_eager(
     """The kernel's error is at most twice that of eager float32, each result by itself.
 
     Root mean squares, and the median over draws: near a total input of zero the direction of a pose
-    is undefined, and there the ratio of two errors is a matter of luck.
+    is undefined, and there the ratio of two errors is a matter of luck; of a few numbers always.
     """
     ratios: dict[str, list[float]] = {"pose": [], "du": [], "dW": []}
-    for draw in range(7):
+    for draw in range(7 if math.prod(shape[:4]) > 100 else 41):
         torch.manual_seed(draw)
         pose, weight = factors(shape)
         weight = weight[:1] if shared else weight
@@ -149,25 +148,22 @@ def test_float64_is_float64(shape: tuple[int, ...], leaky: bool, detach: bool) -
         (33, 65, 3, 7, 9),
         (70, 20, 1, 6, 20),
         (33, 4, 5, 8, 12),
+        (2, 5, 40, 3, 150),
+        (1, 1000, 3, 4, 2),
     ],
     ids=str,
 )
 @pytest.mark.usefixtures("poisoned")
 def test_weights_that_the_inputs_share(
-    shape: tuple[int, ...], option: str | None, iterations: int, monkeypatch: pytest.MonkeyPatch
+    shape: tuple[int, ...], option: str | None, iterations: int
 ) -> None:
-    """Whether the votes of a block fit into the cache, or are formed anew."""
     pose, weight = (factor.double() for factor in factors(shape))
     arguments: Any = (weight[:1], torch.randn(shape[0], *shape[2:4]), iterations)
     options: dict[str, Any] = {} if option is None else {option: True}
     exact = routed(pose, *arguments, backend="reference", **options)
-    for resident in (True, False):
-        if not resident:
-            assert are_resident(pose, weight[:1]) == (shape[0] > 4 and shape[1] > 1)
-            monkeypatch.setattr(op, "are_resident", lambda *factors: False)
-        for ours, true in zip(routed(pose, *arguments, backend="cpu", **options), exact):
-            torch.testing.assert_close(ours, true, rtol=1e-11, atol=1e-13)
-        assert_as_exact_as_eager(shape, iterations, shared=True, **options)
+    for ours, true in zip(routed(pose, *arguments, backend="cpu", **options), exact):
+        torch.testing.assert_close(ours, true, rtol=1e-11, atol=1e-13)
+    assert_as_exact_as_eager(shape, iterations, shared=True, **options)
 
 
 def test_expanded_weights_are_not_copied_and_have_a_gradient_each() -> None:
@@ -217,9 +213,11 @@ def test_masked_capsules_have_no_effect(padding: float) -> None:
         assert torch.equal(beyond, torch.zeros_like(beyond))
 
 
+@pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("size", [0.0, 1e-30, 1e-8, 1e8, 1e30])
-def test_it_is_finite_at_any_size(size: float) -> None:
+def test_it_is_finite_at_any_size(size: float, shared: bool) -> None:
     pose, weight = factors((2, 70, 3, 5, 6), size)
+    weight = weight[:1] if shared else weight
     for tensor in routed(pose, weight, torch.ones(2, 3, 5), 3, backend="cpu"):
         assert torch.isfinite(tensor).all()
 
@@ -400,14 +398,13 @@ def test_parts_of_conjugates_are_what_they_mean() -> None:
         torch.testing.assert_close(found, expected)
 
 
-def test_resident_blocks_of_many_samples_on_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shared_weights_of_many_samples_on_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """More blocks than parts of the gradient of W, strided poses, and the same bits."""
     pose, weight = factors((1100, 3, 2, 3, 4))
     upstream = torch.randn(1100, 2, 3)
     exact = routed(pose.double(), weight[:1].double(), upstream, 3, backend="reference")
     strided = pose.mT.contiguous().mT
     expanded = pose[:, :1].expand(-1, 3, -1)
-    assert are_resident(pose, weight[:1])
     alone = routed(pose, weight[:1], upstream, 3, backend="cpu")
     monkeypatch.setattr(cpu_threads, "WORTH_A_THREAD", 1)
     torch.set_num_threads(3)

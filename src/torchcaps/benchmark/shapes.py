@@ -144,15 +144,31 @@ class Shape:
         Forward: û once, a weighted sum an iteration, an agreement between two. Backward: the
         gradients of u and W from that of û, and for every iteration but the first the gradients of
         c, A and (twice) û. Where parents are Gaussians, squares are scored and summed up too. One
-        map is used once for all output capsules.
+        map is used once for all output capsules. Where the input capsules share W, it is applied to
+        sums of poses in the place of votes, if that takes less.
         """
         later = self.iterations - 1
         formed = self.votes // self.J if self.one_map else self.votes
         routed = self.votes * (2 if self.routing in GAUSSIAN else 1)
         forward = 2 * self.products * formed + routed * (2 * self.iterations + 2 * later)
-        if not backward:
-            return forward
-        return forward + 4 * self.products * formed + routed * (2 + 8 * later)
+        both = forward + 4 * self.products * formed + routed * (2 + 8 * later)
+        counted = both if backward else forward
+        return min(counted, self.operations_on_poses(backward)) if self.shared else counted
+
+    def operations_on_poses(self, backward: bool) -> int:
+        """The same where W is shared: y_j = Σ_i c_ij u_i (in the first iteration for all parents at
+        once), s_j = W_j y_j, and between two iterations W_jᵀ A_j and its agreement with u_i.
+
+        Backward: for every iteration but the first the gradients of c, of W_jᵀ A_j and (twice) of
+        u; W_jᵀ ds_j, W_j for the gradient of A_j, and the gradient of W.
+        """
+        later, r = self.iterations - 1, self.iterations
+        sums = self.I * (1 + 2 * self.J * later)
+        products = self.J * self.D * (r + later)
+        if backward:
+            sums += self.I * (1 + 4 * self.J * later)
+            products += self.J * self.D * (r + later + r + later)
+        return 2 * self.B * self.P * (sums + products)
 
     def traffic(self, backward: bool, bytes_each: int = 4) -> int:
         """Bytes that must be read or written at least once: factors, poses, and their gradients."""

@@ -22,7 +22,7 @@ from torchcaps.kernels.dynamic_cpu.steps import add_pose, add_squash_backward
 __all__ = ["Blocks", "block_width"]
 
 CHUNK = 64  # input capsules in one sum; their weights and poses stay in the cache meanwhile
-MOST_PARTS = 64  # of the gradient of weights that the input capsules share
+INPUTS_AT_ONCE = 16  # input capsules that the last sweep takes before the next samples
 CACHE = 640 * 1024  # bytes of a core's own cache that the last sweep may take for its samples
 
 
@@ -47,7 +47,6 @@ class Blocks(Factors):
         self.u = pose.new_empty(self.inputs, self.N, self.P, width)
         packing = (pack, -(-self.inputs // 8), array_of_users(pose), self.u.numpy())
         on_all_threads(*packing, steps=2 * self.u.numel())
-        self.shared = len(weight) < self.inputs
         if weight.stride(0) == 0:  # expanded over the inputs: one copy serves them all
             weight = weight[:1]
         self.w = weight.reshape(len(weight), self.J * self.D, self.P).contiguous()
@@ -106,16 +105,11 @@ class Blocks(Factors):
     def gradients(self, a: Tensor, ds: Tensor, leaky: bool, detach: bool) -> tuple[Tensor, Tensor]:
         """Those of the poses and of the weights, from A and ds of all iterations."""
         d_pose = self.w.new_empty(self.samples, self.inputs, self.P)
-        # Where the inputs share W, parts of its gradient, added up after; else one part an input.
-        step = -(-self.inputs // MOST_PARTS) if self.shared else 1
-        dw = self.w.new_empty(-(-self.inputs // step), *self.w.shape[1:])
+        dw = self.w.new_empty(self.inputs, *self.w.shape[1:])
         bytes_of_a_block = (2 * len(a) + 1) * ds[0, 0].nbytes
         group = max(1, min(self.N, CACHE // bytes_of_a_block))
-        many = 1 if step > 1 else 16
-        uniform = self.uniform_coupling(leaky)
-        options = (uniform, self.J, leaky, detach, group, step, many)
-        self.run(sweep, -(-len(dw) // many), a, ds, *options, dw, d_pose)
-        dw = dw.sum(dim=0, keepdim=True) if self.shared else dw
+        options = (self.uniform_coupling(leaky), self.J, leaky, detach, group, INPUTS_AT_ONCE)
+        self.run(sweep, -(-self.inputs // INPUTS_AT_ONCE), a, ds, *options, dw, d_pose)
         return d_pose, dw.view(-1, self.J, self.D, self.P)
 
     def sum_by_chunks(self, loop: Callable[..., None], *arguments: object) -> Tensor:

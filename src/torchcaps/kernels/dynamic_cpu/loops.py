@@ -138,14 +138,11 @@ def iterate_backward(lanes, w, u, a, ds, J, leaky, step, da, counter, stop):
 
 
 @compiled
-def sweep(
-    lanes, w, u, a, ds, uniform, J, leaky, detach, group, step, many, dw, d_pose, counter, stop
-):
-    """d_pose [B, I, P], and dw[k] = Σ_i dû_i u_iᵀ over chunk k of `step` inputs.
+def sweep(lanes, w, u, a, ds, uniform, J, leaky, detach, group, many, dw, d_pose, counter, stop):
+    """d_pose [B, I, P] and dw [I, R, P] = dû_i u_iᵀ, the items `many` input capsules.
 
-    An item is `many` chunks. a, ds [r, N, R, L] are of all iterations. The samples are taken
-    `group` blocks at a time, so that their a and ds, and their dû of one input capsule, stay in the
-    cache.
+    a, ds [r, N, R, L] are of all iterations. The samples are taken `group` blocks at a time, so
+    that their a and ds, and their dû of one input capsule, stay in the cache.
     """
     I, N, P, L = u.shape
     R = w.shape[1]
@@ -156,24 +153,23 @@ def sweep(
     dx = scratch(group * R, u).reshape(group, R, L)
     item = claim(counter)
     while item < stop:
-        chunks = range(item * many, min(dw.shape[0], (item + 1) * many))
-        for k in chunks:
-            dw[k] = 0
+        inputs = range(item * many, min(I, (item + 1) * many))
+        for i in inputs:
+            dw[i] = 0
         for begin in range(0, N, group):
             end = min(N, begin + group)
-            for k in chunks:
-                for i in range(k * step, min(I, (k + 1) * step)):
-                    wi = w[own * i]
-                    for n in range(begin, end):
-                        votes_backward(
-                            lanes, wi, u[i, n], a[:, n], ds[:, n], uniform, leaky, detach, x, c, g,
-                            dx[n - begin],
-                        )  # fmt: skip
-                        pose_backward(lanes, wi, dx[n - begin], du)
-                        for m in range(n * L, min((n + 1) * L, d_pose.shape[0])):
-                            for p in range(P):
-                                d_pose[m, i, p] = du[p, m - n * L]
-                    weight_backward(lanes, dx, u[i, begin:end], dw[k])
+            for i in inputs:
+                wi = w[own * i]
+                for n in range(begin, end):
+                    votes_backward(
+                        lanes, wi, u[i, n], a[:, n], ds[:, n], uniform, leaky, detach, x, c, g,
+                        dx[n - begin],
+                    )  # fmt: skip
+                    pose_backward(lanes, wi, dx[n - begin], du)
+                    for m in range(n * L, min((n + 1) * L, d_pose.shape[0])):
+                        for p in range(P):
+                            d_pose[m, i, p] = du[p, m - n * L]
+                weight_backward(lanes, dx, u[i, begin:end], dw[i])
         item = claim(counter)
 
 

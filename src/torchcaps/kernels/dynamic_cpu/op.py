@@ -7,8 +7,8 @@ dA^t_j = Σ_i db_ij û_ij,  dv^σ = Σ_{τ>σ} dA^τ; then, in one sweep over th
 dû_ij = Σ_t (c^t_ij ds^t_j + db^t_ij A^t_j),  du_i = Σ_j W_ijᵀ dû_ij,  dW_ij = Σ_b dû_ij u_iᵀ.
 
 This file has the ops. What they do for many samples is in blocks.py and loops.py, for a few in
-few_samples.py and few_loops.py, for few input capsules that share W in resident_blocks.py and
-resident_loops.py, and what all have in common in steps.py.
+few_samples.py and few_loops.py, for input capsules that share W in shared_blocks.py and
+shared_loops.py, and what all have in common in steps.py.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ from torchcaps.kernels.autograd import is_watched, refuse_tangents, register_der
 from torchcaps.kernels.dynamic_cpu.blocks import Blocks, block_width
 from torchcaps.kernels.dynamic_cpu.factors import Factors
 from torchcaps.kernels.dynamic_cpu.few_samples import FewSamples, are_few, register_width
-from torchcaps.kernels.dynamic_cpu.resident_blocks import ResidentBlocks, are_resident
+from torchcaps.kernels.dynamic_cpu.shared_blocks import SharedBlocks, are_shared, shared_width
 from torchcaps.kernels.flops import count_flops
 
 __all__ = ["Route", "routing_cpu", "routing_cpu_backward"]
@@ -58,9 +58,9 @@ def routing_cpu_backward(
 
 def factors_of(pose: Tensor, weight: Tensor) -> Factors:
     """The factors of a call, as suits their number."""
-    if are_few(pose, weight):
-        return FewSamples(pose, weight)
-    return (ResidentBlocks if are_resident(pose, weight) else Blocks)(pose, weight)
+    if are_shared(pose, weight):
+        return SharedBlocks(pose, weight)
+    return (FewSamples if are_few(pose, weight) else Blocks)(pose, weight)
 
 
 def factors_again(pose: Tensor, weight: Tensor, history: Tensor) -> Factors:
@@ -69,11 +69,11 @@ def factors_again(pose: Tensor, weight: Tensor, history: Tensor) -> Factors:
     That is told from the shape of what forward left: where hooks have saved a copy, expanded
     weights may be expanded no longer.
     """
+    if are_shared(pose, weight):
+        return SharedBlocks(pose, weight)
     _, _, blocks, _, width = history.shape
-    if width == register_width(pose) and blocks == len(pose):
-        return FewSamples(pose, weight)
-    resident = width == register_width(pose) and are_resident(pose, weight)
-    return (ResidentBlocks if resident else Blocks)(pose, weight)
+    few = width == register_width(pose) and blocks == len(pose)
+    return (FewSamples if few else Blocks)(pose, weight)
 
 
 @routing_cpu.register_fake
@@ -82,8 +82,10 @@ def _(
 ) -> tuple[Tensor, Tensor]:
     B, (_, J, D, _) = pose.shape[0], weight.shape
     few = are_few(pose, weight)
-    narrow = few or are_resident(pose, weight)
-    width = register_width(pose) if narrow else block_width(B, pose.element_size())
+    if are_shared(pose, weight):
+        width = shared_width(pose)
+    else:
+        width = register_width(pose) if few else block_width(B, pose.element_size())
     blocks = B if few else (B + width - 1) // width
     return pose.new_empty(B, J, D), pose.new_empty(2, iterations, blocks, J * D, width)
 

@@ -32,7 +32,6 @@ from torchcaps.kernels.cpu_vectors import (
 __all__ = [
     "FEW",
     "MANY",
-    "add_all",
     "add_pose",
     "add_squash_backward",
     "add_weighted",
