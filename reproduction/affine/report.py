@@ -15,7 +15,9 @@ from reproduction.harness.comparison import (
     error_of,
     finding_of,
     judgement_part,
+    on_mnist,
     said_of,
+    with_published,
 )
 from reproduction.harness.experiment import Report, Results
 from reproduction.harness.markdown import plus_minus, table
@@ -42,7 +44,7 @@ PAIRS = [*((name, BEST) for name in COMPARISONS if name != BEST), ("cnn", "r1")]
 
 def report(results: Results) -> Report:
     """Both errors where the level is reached and at the end, and how they go together."""
-    networks = compared(results.scale)
+    networks = with_published(compared(results.scale), results)
     rows = {name: results.of(name) for name in networks}
     labels = {name: one.label for name, one in networks.items()}
     reached = {
@@ -68,7 +70,13 @@ def report(results: Results) -> Report:
     parts = [
         "![Held-out digits as moved in training, and transformed](digits.png)",
         f"## Transformed digits, {at_level}",
-        *draw_at_level(results, reached, f"Transformed digits, {at_level} (published: 0.8 %)"),
+        *draw_at_level(
+            results,
+            networks,
+            reached,
+            f"Transformed digits, {at_level}"
+            + (" (published: 0.8 %)" if on_mnist(results) else ""),
+        ),
         f"{how_matched(reached)} Trainings that come so far: {counts}.",
         matched_table(reached),
         "## After the last epoch",
@@ -84,7 +92,7 @@ def report(results: Results) -> Report:
         *budget_part({labels[name]: own for name, own in rows.items()}, results.scale),
         *trial_part(results, labels),
     ]
-    figures = summaries(reached) or [f"no training reaches {100 * level:g} %"]
+    figures = summaries(networks, reached) or [f"no training reaches {100 * level:g} %"]
     figures += map(said_of, judged)
     figures += [moved_or_transformed(COMPARISONS[name], own) for name, own in rows.items()]
     claims = [finding_of(one) for one in judged if one.difference.published is not None]
@@ -142,7 +150,7 @@ def judged_differences(results: Results) -> list[Difference]:
     """Of the errors on transformed digits, at the level where both come so far, and at the end."""
     there = [row for row in results.rows if row.get("matched_look") is not None]
     reached = dataclasses.replace(results, rows=there)
-    networks = compared(results.scale)
+    networks = with_published(compared(results.scale), results)
     seeds = {name: {row["seed"] for row in reached.of(name)} for name in networks}
     every = [pair for pair in PAIRS if networks.keys() >= set(pair)]
     pairs = [pair for pair in every if seeds[pair[0]] & seeds[pair[1]]]
@@ -157,7 +165,12 @@ def judged_differences(results: Results) -> list[Difference]:
     ]
 
 
-def draw_at_level(results: Results, reached: Mapping[str, Sequence[Row]], title: str) -> list[str]:
+def draw_at_level(
+    results: Results,
+    networks: Mapping[str, Comparison],
+    reached: Mapping[str, Sequence[Row]],
+    title: str,
+) -> list[str]:
     """The picture of the errors at the level, of the seeds with which all networks reach it."""
     seeds = common_seeds(reached)
     if not seeds:
@@ -165,7 +178,7 @@ def draw_at_level(results: Results, reached: Mapping[str, Sequence[Row]], title:
     own = [row for rows in reached.values() for row in rows if row["seed"] in seeds]
     some = dataclasses.replace(results, rows=own)
     draw_errors(
-        {name: COMPARISONS[name] for name in reached},
+        networks,
         {name: [row["matched_affine_error"] for row in some.of(name)] for name in reached},
         {name: error_of(some, name, "matched_wrong") for name in reached},
         title=title, measured="error, %", path=results.folder / "errors.png",
@@ -178,7 +191,9 @@ def common_seeds(reached: Mapping[str, Sequence[Row]]) -> set[int]:
     return set.intersection(*({row["seed"] for row in own} for own in reached.values()))
 
 
-def summaries(reached: Mapping[str, Sequence[Row]]) -> list[str]:
+def summaries(
+    networks: Mapping[str, Comparison], reached: Mapping[str, Sequence[Row]]
+) -> list[str]:
     """A line a network that reaches the level."""
     lines = []
     for name, own in reached.items():
@@ -187,7 +202,7 @@ def summaries(reached: Mapping[str, Sequence[Row]]) -> list[str]:
                 plus_minus(summarise([row[f"matched_{kind}_error"] for row in own]))
                 for kind in ("placed", "affine")
             )
-            label, published = COMPARISONS[name].label, COMPARISONS[name].published
+            label, published = networks[name].label, networks[name].published
             known = "" if published is None else f" (published {published:g} and 0.8)"
             lines.append(
                 f"{label}, at the level: {affine} % of the transformed digits wrong, "

@@ -26,8 +26,10 @@ __all__ = [
     "finding_of",
     "judgement_part",
     "judgement_table",
+    "on_mnist",
     "plain_table",
     "said_of",
+    "with_published",
     "wrong_by_seed",
 ]
 
@@ -45,6 +47,19 @@ class Comparison(NamedTuple):
     options: dict[str, object]
     published: float | None
     spread: float | None = None
+
+
+def on_mnist(results: Results) -> bool:
+    """Whether the published errors are of the same images."""
+    config = results.scale.training
+    return config is not None and config.data == "mnist"
+
+
+def with_published(networks: Mapping[str, Comparison], results: Results) -> dict[str, Comparison]:
+    """The networks, without the errors published of MNIST where these are of other images."""
+    if on_mnist(results):
+        return dict(networks)
+    return {name: one._replace(published=None, spread=None) for name, one in networks.items()}
 
 
 def wrong_by_seed(results: Results, rows: Sequence[Row], name: str = "wrong") -> Wrong:

@@ -13,6 +13,7 @@ from reproduction.harness.comparison import (
     error_of,
     judgement_part,
     judgement_table,
+    on_mnist,
     plain_table,
     wrong_by_seed,
 )
@@ -186,12 +187,6 @@ def gap_part(gaps: Mapping[int, Judgement], fits: Mapping[int, Judgement]) -> st
 def cell_of(kind: str) -> str:
     """The name of the cells of a kind."""
     return kind if kind == RANDOM else f"r{kind}"
-
-
-def on_mnist(results: Results) -> bool:
-    """Whether the published errors are of the same images."""
-    config = results.scale.training
-    return config is not None and config.data == "mnist"
 
 
 def findings(

@@ -15,6 +15,7 @@ from reproduction.harness.comparison import (
     finding_of,
     judgement_part,
     said_of,
+    with_published,
 )
 from reproduction.harness.crossed import Estimate
 from reproduction.harness.experiment import Finding, Report, Results
@@ -42,7 +43,7 @@ PAIRS_SEED = 0  # of the held-out pairs
 
 def report(results: Results) -> Report:
     """Ours beside the published, the differences that the table is read for, and drawings."""
-    networks = compared(results.scale)
+    networks = with_published(compared(results.scale), results)
     rows = {name: results.of(name) for name in networks}
     labels = {name: one.label for name, one in networks.items()}
     errors = {name: [row["test_error"] for row in own] for name, own in rows.items()}
@@ -61,7 +62,9 @@ def report(results: Results) -> Report:
     ]
     figures += map(said_of, judged)
     pages = [
-        "![Wrong pairs of every network, with the published figures](errors.png)",
+        "![Wrong pairs of every network](errors.png)"
+        if all(one.published is None for one in networks.values())
+        else "![Wrong pairs of every network, with the published figures](errors.png)",
         error_table(networks, rows, errors, known),
         f"{rows[BEST][0]['training_pairs']:,} pairs to learn from, each drawn anew; "
         f"{rows[BEST][0]['pairs']:,} held-out pairs, the same for all. Mean ± standard deviation "

@@ -11,7 +11,9 @@ from reproduction.harness.comparison import (
     error_of,
     finding_of,
     judgement_part,
+    on_mnist,
     said_of,
+    with_published,
 )
 from reproduction.harness.crossed import Estimate
 from reproduction.harness.experiment import Finding, Report, Results
@@ -40,23 +42,26 @@ PAIRS = [("r1-reconstruction", BEST), ("r3", BEST), ("cnn", BEST)]
 
 def report(results: Results) -> Report:
     """Ours beside the published, and the differences that the table is read for."""
-    networks = compared(results.scale)
+    networks = with_published(compared(results.scale), results)
     rows = {name: results.of(name) for name in networks}
     errors = {name: [row["test_error"] for row in own] for name, own in rows.items()}
     known = {name: error_of(results, name) for name in networks}
     pairs = [pair for pair in PAIRS if networks.keys() >= set(pair)]
-    published, *judged = judge(
-        [beside_published(known[BEST]), *differences(results, networks, pairs)]
-    )
+    mnist = on_mnist(results)
+    beside = [beside_published(known[BEST])] if mnist else []
+    all_judged = judge([*beside, *differences(results, networks, pairs)])
+    published, judged = all_judged[: len(beside)], all_judged[len(beside) :]
+    where = "on MNIST " if mnist else ""
     draw_errors(
         networks, errors, known,
-        title="Test error on MNIST after the last epoch; published: mean ± spread",
+        title=f"Test error {where}after the last epoch"
+        + ("; published: mean ± spread" if mnist else ""),
         measured="test error, %", path=results.folder / "errors.png",
     )  # fmt: skip
     lines = [
         [
             one.label,
-            f"{one.published:.2f}" + ("" if one.spread is None else f" ± {one.spread}"),
+            published_of(one),
             plus_minus(summarise(errors[name])),
             interval(known[name], least=0),
             f"{1000 * min(row['seconds_per_step'] for row in rows[name]):.0f}",
@@ -64,32 +69,40 @@ def report(results: Results) -> Report:
         for name, one in networks.items()
     ]
     header = ["", "published, %", "ours, %", "95 % interval", "quickest training step, ms"]
-    best = (
-        f"{plus_minus(summarise(errors[BEST]))} %",
-        f"{COMPARISONS[BEST].published:.2f} ± {COMPARISONS[BEST].spread}",
-    )
+    best = f"{plus_minus(summarise(errors[BEST]))} %"
     figures = [
-        f"{COMPARISONS[BEST].label}: {best[0]} (published {best[1]})",
+        f"{COMPARISONS[BEST].label}: {best}"
+        + (f" (published {published_of(networks[BEST])})" if mnist else ""),
         *map(said_of, judged),
     ]
     labels = {name: one.label for name, one in networks.items()}
     parts = [
-        "![Test error of every line, with the published one](errors.png)",
+        f"![Test error of every line{', with the published one' if mnist else ''}](errors.png)",
         table(header, lines),
         "Mean ± standard deviation over the seeds; last epoch; intervals over seeds and images.",
         "## Differences",
-        *judgement_part([published, *judged]),
+        *judgement_part(all_judged),
         *budget_part({labels[name]: own for name, own in rows.items()}, results.scale),
         *trial_part(results, labels),
     ]
     findings = [
-        Finding(
-            f"Test error on MNIST of {COMPARISONS[BEST].label}",
-            f"{best[1]} %", best[0], published.verdict,
+        *(
+            Finding(
+                f"Test error on MNIST of {COMPARISONS[BEST].label}",
+                f"{published_of(networks[BEST])} %", best, one.verdict,
+            )
+            for one in published
         ),
         *map(finding_of, judged),
     ]  # fmt: skip
     return Report(figures, "\n\n".join(parts), findings)
+
+
+def published_of(one: Comparison) -> str:
+    """The published error and its spread; a dash where there is none."""
+    if one.published is None:
+        return "–"
+    return f"{one.published:.2f}" + ("" if one.spread is None else f" ± {one.spread}")
 
 
 def compared(scale: Scale) -> dict[str, Comparison]:

@@ -265,7 +265,7 @@ def test_networks_are_compared_by_seeds_that_all_reach_the_level():
     }
     assert affine_report.common_seeds(reached) == {0, 2}
     assert affine_report.common_seeds({**reached, "cnn": []}) == set()
-    lines = affine_report.summaries({**reached, "cnn": []})
+    lines = affine_report.summaries(affine_report.COMPARISONS, {**reached, "cnn": []})
     assert len(lines) == 2
     table = affine_report.matched_table({**reached, "cnn": []})
     assert "| CNN | – | – | – | – | – |" in table

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from reproduction.harness.crossed import Estimate
 from reproduction.harness.registry import EXPERIMENTS
 from reproduction.harness.run import reproduce
 from reproduction.harness.verdict import judge
+from reproduction.publish import RESULTS, read
 from reproduction.table1 import report as table1
 from reproduction.table1.experiment import shrunk_cnn
 from torchcaps.models import BaselineCNN
@@ -61,6 +63,22 @@ def test_the_papers_network_is_trained_alone(tiny, tmp_path):
     assert line.startswith("CapsNet, r = 3, reconstruction: ")
     text = (folder / "report.md").read_text()
     assert "no network is trained beside it" in text
-    (difference,) = [line for line in text.splitlines() if " minus " in line]
-    assert "minus the published error" in difference
     assert "| baseline CNN" not in text
+    assert not [line for line in text.splitlines() if " minus " in line]  # of other images
+
+
+def test_what_is_published_of_mnist_is_not_said_of_other_images(monkeypatch, tmp_path):
+    """Neither as a figure, nor as a verdict, nor in a title."""
+    for name, claims in (("table1-full", 4), ("multimnist-full", 2), ("affine-cpu", 1)):
+        one = read(RESULTS / name)
+        other = dataclasses.replace(one.scale.config, data="fashion-mnist")
+        scale = dataclasses.replace(one.scale, training=other)
+        elsewhere = dataclasses.replace(one, scale=scale)
+        for found, mnist in ((one.report(tmp_path), True), (elsewhere.report(tmp_path), False)):
+            text = "\n".join([*found.figures, found.body.split("## Differences")[0]])
+            numbers = re.findall(r"published,? [\d+]|on MNIST", text)
+            assert bool(numbers) == mnist, (name, numbers)
+            of_mnist = [line for line in found.findings if re.search(r"\d", line.published)]
+            assert len(of_mnist) == (claims if mnist else 0), name
+            assert ("the published error" in found.body) == (mnist and name == "table1-full")
+            assert ("| in the interval |" in found.body or "not in the int" in found.body) == mnist
