@@ -117,6 +117,32 @@ def test_a_damaged_file_is_named_in_one_sentence(
     assert torch.equal(ahead.batch(6)[1], torch.tensor([6, 7, 8]))
 
 
+@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.parametrize("done", ["replaced", "removed"])
+def test_a_damaged_held_out_file_loses_nothing(folder: Path, tmp_path: Path, done: str) -> None:
+    parts = tmp_path / "data"
+    for part in ("train", "test"):
+        shutil.copytree(folder, parts / part)
+    config = tiny_config(tmp_path / "run", **options(parts, in_memory="no", workers=0))
+    damaged = parts / "test" / "bee" / "a.jpg"
+    Image.effect_noise((17, 17), 90).convert("RGB").save(damaged)
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:-40])
+    told = rf"^{damaged} is truncated .* its last checkpoint is whole: .*train --resume /"
+    with pytest.raises(InputError, match=told):
+        train(config)
+    damaged.unlink()
+    if done == "replaced":
+        damaged.write_bytes(whole)
+    run_json = tmp_path / "run" / "run.json"
+    with pytest.raises(InputError, match=f"or remove {run_json} to go on with the data as they"):
+        resume(tmp_path / "run")
+    run_json.unlink()
+    resume(tmp_path / "run")
+    train(tiny_config(tmp_path / "at once", **options(parts, in_memory="no", workers=0)))
+    assert weights_of(tmp_path / "run") == weights_of(tmp_path / "at once")
+
+
 def test_steps_in_any_order_and_no_draw_from_the_global_generator(folder: Path) -> None:
     files = load_data(str(folder), in_memory=False).train
     assert isinstance(files, ImageFiles)

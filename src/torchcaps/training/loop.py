@@ -293,18 +293,28 @@ def locked_to_the_end(run: Run, path: Path | None) -> TaskResult:
         raise RunStopped(
             f"interrupted; go on from the last checkpoint with: {run.how_to_resume}", exit_code=130
         ) from error
+    except InputError as error:  # a damaged image, found when its turn came
+        raise InputError(
+            f"{error}; the run has stopped, {what_is_saved(run)}: when that is done, go on with: "
+            f"{run.how_to_resume}"
+        ) from error
     except BrokenPipeError:  # of our output, not of the folder
         raise
     except (OSError, SafetensorError) as error:
-        saved = any(run.folder.checkpoints.glob("step-*.json"))
         what, where = f"the run has stopped ({error})", "it"
         if isinstance(error, SafetensorError) or is_within(error.filename, run.folder.path):
             what, where = f"the folder {run.folder.path} cannot be written ({error})", "the disk"
         raise RunStopped(
-            f"{what}{'; its last checkpoint is whole' if saved else ', and nothing is saved yet'}: "
-            f"see to {where}, then go on with: {run.how_to_resume}",
+            f"{what}; {what_is_saved(run)}: see to {where}, then go on with: {run.how_to_resume}",
             exit_code=1,
         ) from error
+
+
+def what_is_saved(run: Run) -> str:
+    """What a run that ends early has left."""
+    if any(run.folder.checkpoints.glob("step-*.json")):
+        return "its last checkpoint is whole"
+    return "nothing is saved yet"
 
 
 def is_within(path: Any, folder: Path) -> bool:

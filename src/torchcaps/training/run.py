@@ -212,11 +212,14 @@ class Run:
     def _check_data(self) -> None:
         began_with = self.folder.read_data_facts(NEEDED)
         # Their name is that of the file or folder, which may have been moved.
-        if {**began_with, "name": ""} != {**self._describe_data(), "name": ""}:
+        now = self._describe_data()
+        if {**began_with, "name": ""} != {**now, "name": ""}:
+            others = "" if began_with["train"] == now["train"] else " (others may be held out then)"
             raise InputError(
                 f"the data are not those that the run {self.folder.path} began with "
                 f"({began_with['name']}, {began_with['train']} training {self.task.examples}): "
-                "bring them back, or start a new run"
+                f"bring them back, start a new run, or remove {self.folder.run} to go on with the "
+                f"data as they are now{others}"
             )
 
     def prepare(self) -> None:
