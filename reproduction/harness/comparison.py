@@ -234,8 +234,8 @@ def plain_table(judgements: Sequence[Judgement], what: str, digits: int = 2) -> 
 
 
 def size(one: Difference) -> str:
-    """Where the published difference lies beside the interval."""
-    if one.published is None or one.estimate.seeds == 1:
+    """Where the published difference lies beside the interval, if there is one."""
+    if one.published is None or one.estimate.seeds == 1 or one.estimate.error == 0:
         return "–"
     within = one.estimate.low <= one.published <= one.estimate.high
     return "in the interval" if within else "not in the interval"

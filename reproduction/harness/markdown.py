@@ -58,8 +58,17 @@ def plus_minus(spread: Summary, digits: int = 2, scale: float = 100.0) -> str:
 def interval(
     spread: Interval, digits: int = 2, scale: float = 100.0, least: float = -math.inf
 ) -> str:
-    """The interval of a mean, of which nothing is below `least`."""
-    if not math.isfinite(spread.high):
+    """The interval of a mean, of which nothing is below `least`; a dash where none is known.
+
+    None is where all values are 0, or all are 1: no error at all on some images does not tell how
+    rare one is.
+
+    Example:
+        >>> from reproduction.harness.crossed import Estimate
+        >>> interval(Estimate(0.02, 0.01, 9, 5)), interval(Estimate(0.0, 0.0, 4, 5))
+        ('-0.26 to 4.26', '–')
+    """
+    if not math.isfinite(spread.high) or spread.low == spread.high in (0, 1):
         return "–"
     return f"{scale * max(least, spread.low):.{digits}f} to {scale * spread.high:.{digits}f}"
 

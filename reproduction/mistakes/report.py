@@ -123,7 +123,8 @@ def sentences(kinds: Kinds, judged: Judged, batch: int) -> list[str]:
 
 def within(spread: Estimate) -> str:
     """The interval of a difference, in brackets."""
-    return "" if spread.seeds == 1 else f" ({interval(spread)})"
+    known = interval(spread)
+    return "" if known == "–" else f" ({known})"
 
 
 def batch_words(rows: Sequence[Row]) -> list[str]:

@@ -111,10 +111,13 @@ def compared(scale: Scale) -> dict[str, Comparison]:
 
 
 def beside_published(ours: Estimate) -> Difference:
-    """The error of the network of the last line less the published one, with the spread of both."""
+    """The error of the network of the last line less the published one, with the spread of both.
+
+    Of no error at all nobody knows how far it is from few.
+    """
     one = COMPARISONS[BEST]
     assert one.published is not None
     assert one.spread is not None
-    error = math.hypot(ours.error, one.spread / 100)
+    error = math.hypot(ours.error, one.spread / 100) if ours.error else math.inf
     shifted = dataclasses.replace(ours, mean=ours.mean - one.published / 100, error=error)
     return Difference(one.label, "the published error", shifted)

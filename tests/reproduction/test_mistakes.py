@@ -292,7 +292,7 @@ def test_answers_follow_the_rows(reported):
              for name, text in label.items() if name != RIGHT}  # fmt: skip
     assert report.figures[0] == "the right network: 1.20 ± 0.16 % test error"
     assert lines["wrong-axis"] == (
-        "softmax over the input capsules: 1.20 ± 0.16 %, +0.00 points (0.00 to 0.00): not "
+        "softmax over the input capsules: 1.20 ± 0.16 %, +0.00 points: not "
         "decided; the coupling of an input capsule sums to 0.035, in place of 1"
     )
     # 40 of 400 images: 10 ± 1.966 · 30.04/√400 points

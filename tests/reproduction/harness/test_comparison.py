@@ -73,6 +73,11 @@ LINES = [
         "A minus B: +49.00 points (one seed): not decided (1 seed)",
         "| A minus B | +49.00 | – | – | not decided (1 seed) |",
     ),
+    (  # the same answers to every image: how far two networks are from alike is not known
+        Difference("A", "B", Estimate(0.0, 0.0, 4, 5), 0.0004),
+        "A minus B: +0.00 points (95 % interval –; p 1; published +0.04): not decided",
+        "| A minus B | +0.00 | – | 1 | +0.04 | – | – | not decided |",
+    ),
 ]
 
 
