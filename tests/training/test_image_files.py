@@ -1,5 +1,6 @@
 """Folders whose images stay in their files train the same network as folders in memory."""
 
+import json
 import multiprocessing
 import os
 import shutil
@@ -14,14 +15,17 @@ import torch
 from PIL import Image
 
 from tests.small_runs import NAMES, tiny_config, tiny_data, weights_of
+from torchcaps.cli import main
 from torchcaps.data import ImageFiles, channel_statistics, image_kind, load_data, memory_check
 from torchcaps.errors import InputError, RunStopped
+from torchcaps.explorer.held_out import images_of_run
 from torchcaps.training.build import describe_data
 from torchcaps.training.callback import Callback
 from torchcaps.training.find_rate import find_learning_rate
 from torchcaps.training.loop import images_and_model, resume, train
 from torchcaps.training.read_ahead import ReadAhead
 from torchcaps.training.run import Run
+from torchcaps.training.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -225,6 +229,32 @@ def test_other_data_are_told_by_their_names_and_sizes(folder: Path, tmp_path: Pa
     longer = facts(copy)
     one.rename(one.with_name("other.png"))
     assert len({before, longer, facts(copy)}) == 3
+
+
+@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.parametrize(("first", "then"), [("yes", "no"), ("no", "yes")])
+def test_a_run_knows_its_folder_in_memory_and_in_files(
+    folder: Path, tmp_path: Path, first: str, then: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which it is may depend on how much memory a machine has."""
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    run = tmp_path / "run"
+    train(tiny_config(run, **options(copy, in_memory=first, workers=0)))
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"in_memory": then, "workers": 0}))
+    assert resume(run).held_out is not None
+    with pytest.raises(SystemExit, match="^0$"):
+        main(["eval", str(run)])
+    found, why = images_of_run(RunFolder(run))
+    assert isinstance(found, ImageFiles) is (then == "no"), why
+    one = next((copy / "bee").iterdir())
+    Image.new("RGB", (17, 17)).save(one)
+    with pytest.raises(InputError, match="the data are not those that the run"):
+        resume(run)
+    with pytest.raises(SystemExit, match="^2$"):
+        main(["eval", str(run)])
+    assert "does not hold the images" in capsys.readouterr().err
+    assert images_of_run(RunFolder(run))[0] is None
 
 
 def test_what_is_no_folder_is_read_into_memory(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ class Eval:
     def _load_data(self, model: "Classifier") -> "tuple[str, TrainTest]":
         from torchcaps.cli.checkpoint import run_of_model
         from torchcaps.data import load_data
-        from torchcaps.training.build import IN_MEMORY, describe_data
+        from torchcaps.training.build import IN_MEMORY, has_digest
         from torchcaps.training.run_folder import data_may_have_moved
 
         name, data_dir, began_with, in_memory = self.data, self.data_dir, None, None
@@ -116,7 +116,7 @@ class Eval:
                 channels=_channels(model.channels),
                 in_memory=in_memory,
             )
-        if began_with not in (None, describe_data(parts)["sha256"]):
+        if began_with is not None and not has_digest(parts, began_with):
             raise InputError(
                 f"{name} does not hold the images that {self.checkpoint} was trained and judged "
                 "on: name what to measure it on with --data"

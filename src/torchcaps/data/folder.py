@@ -71,6 +71,16 @@ def load_folder(
     labels = torch.cat([_labels(train), _labels(test)])
     name = root.resolve().name
     parts = (slice(sum(map(len, train))), slice(sum(map(len, train)), None))
+
+    def left_in_files(shape: tuple[int, int, int]) -> TrainTest:
+        resize = size is not None
+        return TrainTest(
+            *(
+                ImageFiles(root, files[p], labels[p], names, name, shape=shape, resize=resize)
+                for p in parts
+            )
+        )
+
     if in_memory is not False:
         try:
             images = _read(root, files, size, channels)
@@ -78,14 +88,12 @@ def load_folder(
             if in_memory:
                 raise
         else:
-            return TrainTest(*(ImageData(images[p], labels[p], names, name) for p in parts))
-    shape, resize = _shape(files, size, channels), size is not None
-    return TrainTest(
-        *(
-            ImageFiles(root, files[p], labels[p], names, name, shape=shape, resize=resize)
-            for p in parts
-        )
-    )
+            held = TrainTest(*(ImageData(images[p], labels[p], names, name) for p in parts))
+            _, *shape = images.shape
+            for part, left in zip(held, left_in_files((shape[0], shape[1], shape[2]))):
+                object.__setattr__(part, "in_files", left)
+            return held
+    return left_in_files(_shape(files, size, channels))
 
 
 def _with_test(root: Path, listing: Listing) -> tuple[tuple[str, ...], Files, Files]:

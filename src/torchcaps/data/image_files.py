@@ -19,6 +19,8 @@ from torchcaps.errors import InputError
 
 __all__ = ["ImageFiles"]
 
+CHUNK = 512  # images that are read at a time, where all are read one after the other
+
 
 class ImageFiles(ImageData):
     """Images that are read from their files whenever they are asked for, and their labels.
@@ -121,8 +123,16 @@ class ImageFiles(ImageData):
             )
         return pixels
 
-    def add_to_hash(self, digest: Any) -> None:
-        """Labels, and of each file its path and its size in bytes: its content is not read."""
+    def add_to_hash(self, digest: Any, *, of_files: bool | None = None) -> None:
+        """Labels, and of each file its path and its size in bytes: its content is not read.
+
+        Unless `of_files` is False: then all pixels, a few images at a time.
+        """
+        if of_files is False:
+            for chosen in torch.arange(len(self)).split(CHUNK):
+                digest.update(self._read(chosen).numpy().data)
+            digest.update(self.labels.contiguous().numpy().data)
+            return
         for file in self.files:
             digest.update(f"{file.relative_to(self.root).as_posix()}\0".encode("utf-8", "replace"))
             digest.update(f"{file.stat().st_size}\0".encode())

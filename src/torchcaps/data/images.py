@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -47,6 +47,10 @@ class ImageData:
     labels: Tensor
     class_names: tuple[str, ...]
     name: str
+
+    # The same images in their files, where `load_folder` read them. No field: a changed copy has
+    # none.
+    in_files: ClassVar[ImageData | None] = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
@@ -148,8 +152,18 @@ class ImageData:
             )
         return chosen.to(torch.int64)
 
-    def add_to_hash(self, digest: Any) -> None:
-        """Feed a hash object of `hashlib` with all that the data are: images and labels."""
+    def add_to_hash(self, digest: Any, *, of_files: bool | None = None) -> None:
+        """Feed a hash object of `hashlib` with all that the data are: images and labels.
+
+        Args:
+            digest: it is updated.
+            of_files: True takes in place of the pixels the paths and sizes of the files that they
+                were read from, if there are any; False never does so; None does, where they are
+                left in their files.
+        """
+        if of_files and self.in_files is not None:
+            self.in_files.add_to_hash(digest, of_files=True)
+            return
         for tensor in (self.images, self.labels):
             digest.update(tensor.contiguous().numpy().data)
 

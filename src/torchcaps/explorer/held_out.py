@@ -3,7 +3,7 @@
 from torchcaps.data import ImageData, load_data
 from torchcaps.errors import InputError
 from torchcaps.models import Classifier
-from torchcaps.training.build import describe_data, load_data_of
+from torchcaps.training.build import has_digest, load_data_of
 from torchcaps.training.config import read_train_config
 from torchcaps.training.run_folder import RunFolder
 
@@ -50,7 +50,7 @@ def images_of_run(run: RunFolder) -> tuple[ImageData | None, str]:
     try:
         config = run.found_again(read_train_config(run.config))
         parts = load_data_of(config)
-        if describe_data(parts)["sha256"] != run.read_data_facts()["sha256"]:
+        if not has_digest(parts, run.read_data_facts()["sha256"]):
             return None, f"{config.data} does not hold the images that {run.path} was trained on"
     except (InputError, OSError) as error:
         return None, f"the data of {run.path} were not found ({error})"

@@ -24,6 +24,7 @@ __all__ = [
     "IN_MEMORY",
     "build_model",
     "describe_data",
+    "has_digest",
     "load_data_of",
     "model_options",
 ]
@@ -168,16 +169,30 @@ def model_options(config: TrainConfig) -> dict[str, Any]:
     return chosen
 
 
-def describe_data(data: TrainTest) -> dict[str, Any]:
-    """What identifies the data of a run: counts, shape, classes and a hash over all of it."""
+def has_digest(data: TrainTest, sha256: str) -> bool:
+    """Whether data are those of which `describe_data` gave this.
+
+    A folder is read into memory or left in its files, as a machine has room: each has a digest of
+    its own, of pixels or of files.
+    """
+    return any(digest_of(data, of_files) == sha256 for of_files in (True, False))
+
+
+def digest_of(data: TrainTest, of_files: bool | None = None) -> str:
+    """A hash over both parts (see `ImageData.add_to_hash`)."""
     digest = hashlib.sha256()
     for part in data:
-        part.add_to_hash(digest)
+        part.add_to_hash(digest, of_files=of_files)
+    return digest.hexdigest()
+
+
+def describe_data(data: TrainTest) -> dict[str, Any]:
+    """What identifies the data of a run: counts, shape, classes and a hash over all of it."""
     return {
         "name": data.train.name,
         "train": len(data.train),
         "test": len(data.test),
         "image": [data.train.channels, *data.train.image_size],
         "classes": list(data.train.class_names),
-        "sha256": digest.hexdigest(),
+        "sha256": digest_of(data),
     }

@@ -25,7 +25,7 @@ from torchcaps.models.summary import count_parameters
 from torchcaps.training import pictures
 from torchcaps.training.balance import BalancedClasses
 from torchcaps.training.batch_sampler import BatchSampler
-from torchcaps.training.build import describe_data
+from torchcaps.training.build import describe_data, has_digest
 from torchcaps.training.captured_update import does_the_same_at_every_step, has_no_other_code
 from torchcaps.training.config import TrainConfig
 from torchcaps.training.diagnosis import (
@@ -146,6 +146,10 @@ class ImageClassification(Task[Classifier, ImageBatch]):
     def describe_data(self) -> dict[str, Any]:
         """Counts, shape, classes and a hash over all of it."""
         return describe_data(self.data)
+
+    def has_digest(self, sha256: str) -> bool:
+        """Whether the data are those of this hash, in memory or in their files."""
+        return has_digest(self.data, sha256)
 
     def batch(self, step: int, sampler: BatchSampler) -> ImageBatch:
         """Images `[b, C, H, W]`, varied, and labels `[b]`."""

@@ -85,6 +85,13 @@ class Task(ABC, Generic[Model, Batch]):
         as a hash over all of them.
         """
 
+    def has_digest(self, sha256: str) -> bool:
+        """Whether the data are those of this hash, though `describe_data` now gives another.
+
+        It is asked where a run began with all the same but for `sha256`.
+        """
+        return False
+
     @abstractmethod
     def batch(self, step: int, sampler: BatchSampler) -> Batch:
         """This process's share of the batch of a step: tensors, or tuples and dicts of them.
