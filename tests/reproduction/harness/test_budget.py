@@ -4,11 +4,13 @@ from typing import Any
 
 import torch
 
-from reproduction.harness.budget import budget_of, budget_part
+from reproduction.harness.budget import budget_of, budget_part, multiply_adds
 from reproduction.harness.scale import Scale
 from tests.small_runs import tiny_config, tiny_data
 from torchcaps.models import BaselineCNN
 from torchcaps.models.summary import count_parameters
+from torchcaps.routing.base import Routing
+from torchcaps.training.build import build_model
 from torchcaps.training.config import TrainConfig
 from torchcaps.training.image_classification import ImageClassification
 from torchcaps.training.run import Run
@@ -36,8 +38,23 @@ def test_the_budget_of_a_run(tmp_path):
         "images_seen": 2 * 80 // 8 * 8,  # two epochs; a tenth of the 96 images follows them
         "parameters": count_parameters(model),
         "multiply_adds": 8 * sum(size * times for size, times in layers),
+        "counted_backend": "reference",
         "training_seconds": 3.2,
     }
+
+
+def test_all_routings_are_counted_in_one_way(tmp_path):
+    """Routing does more with three iterations than with one, and EM has more statistics; the fused
+    kernel would count what torch does not see of EM."""
+    counts = []
+    for k, options in enumerate(({"iterations": 1}, {"iterations": 3}, {"routing": "em"})):
+        config = tiny_config(tmp_path / str(k), precision="fp32", batch_size=8, **options)
+        task = ImageClassification.from_config(config, tiny_data())
+        run = Run(config, task, build_model(config, task.training))
+        counts.append(multiply_adds(run))
+        kinds = {m.backend for m in run.model.modules() if isinstance(m, Routing)}
+        assert kinds == {"auto"}  # of what is trained
+    assert counts == sorted(set(counts))
 
 
 def test_the_table_of_budgets():
@@ -56,3 +73,7 @@ def test_the_table_of_budgets():
         "| a | 0.003 | 12,000 | 5 | 1,234,567 | 2 |", "| older | – | 9 | 7 | – | – |"
     ]  # fmt: skip
     assert "gradients of 32 images" in words
+    assert "differ in the routing they cannot be compared" in words
+    new = [row | {"counted_backend": "reference"} for row in rows["a"]]
+    (*_, words) = budget_part({"a": new, "older": rows["older"]}, scale)
+    assert "by torch's count, of routings as their reference computes them. Seconds" in words
