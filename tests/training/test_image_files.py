@@ -243,7 +243,7 @@ def test_a_run_knows_its_folder_in_memory_and_in_files(
     config = json.loads((run / "config.json").read_text())
     (run / "config.json").write_text(json.dumps(config | {"in_memory": then, "workers": 0}))
     assert resume(run).held_out is not None
-    with pytest.raises(SystemExit, match="^0$"):
+    with pytest.raises(SystemExit, match=r"^0$"):
         main(["eval", str(run)])
     found, why = images_of_run(RunFolder(run))
     assert isinstance(found, ImageFiles) is (then == "no"), why
@@ -251,7 +251,7 @@ def test_a_run_knows_its_folder_in_memory_and_in_files(
     Image.new("RGB", (17, 17)).save(one)
     with pytest.raises(InputError, match="the data are not those that the run"):
         resume(run)
-    with pytest.raises(SystemExit, match="^2$"):
+    with pytest.raises(SystemExit, match=r"^2$"):
         main(["eval", str(run)])
     assert "does not hold the images" in capsys.readouterr().err
     assert images_of_run(RunFolder(run))[0] is None

@@ -239,3 +239,38 @@ def test_probabilities_learn_to_be_all_absent_and_all_present(tmp_path):
 def test_what_needs_one_class_an_image_is_refused(options, message, tmp_path):
     with pytest.raises(InputError, match=message):
         train(tiny_config(tmp_path / "run", iterations=None, **options), several())
+
+
+@pytest.mark.parametrize(
+    ("options", "takes_several"),
+    [
+        ({"model": "baseline_cnn"}, False),
+        ({"model": "em_capsnet_small"}, False),
+        ({"model": "capsnet_small", "routing": "self_routing"}, False),
+        ({"model": "capsnet_small", "routing": "em"}, False),  # its cross entropy compares classes
+        ({"model": "capsnet_small"}, True),
+    ],
+)
+@pytest.mark.usefixtures("no_pictures")
+def test_a_network_of_one_class_is_not_measured_on_several(
+    options, takes_several, tmp_path, capsys
+):
+    shown = several(60)
+    one = [ImageData(part.images, part.labels[:, 0], NAMES, "one") for part in shown]
+    run = train(
+        tiny_config(tmp_path / "run", iterations=None, epochs=1, **options), TrainTest(*one)
+    )
+    path = write(
+        tmp_path / "several.npz",
+        images=shown.train.images.numpy(),
+        labels=shown.train.labels.numpy(),
+        class_names=np.array(NAMES),
+    )
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        main(["eval", str(run.folder), "--data", path])
+    said = capsys.readouterr()
+    assert stopped.value.code == (0 if takes_several else 2)
+    assert ("every label is right in" in said.out) == takes_several
+    refused = "has images of several classes at once, and the model finds one class an image"
+    assert (refused in said.err) != takes_several

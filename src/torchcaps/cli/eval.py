@@ -134,7 +134,24 @@ class Eval:
                 f"{name} has the classes {there}, the model {here}{first}: name data with the "
                 "model's classes"
             )
+        if data.multi_label and not learned_several(model):
+            raise InputError(
+                f"{name} has images of several classes at once, and the model finds one class an "
+                "image: name data with one class an image"
+            )
         return name, parts
+
+
+def learned_several(model: "Classifier") -> bool:
+    """Whether each activation says by itself that its class is there.
+
+    Lengths do, however they were trained. Probabilities do only where training asked for each class
+    by itself; where it asked for one class an image, it has written a threshold.
+    """
+    from torchcaps.models.routed_classifier import RoutedClassifier
+
+    lengths = isinstance(model, RoutedClassifier) and model.classes.routing.class_loss == "margin"
+    return model.finds_several and (lengths or "threshold" not in model.metadata)
 
 
 def together(measured: "Sequence[Evaluation]") -> "Evaluation":
