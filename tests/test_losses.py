@@ -94,6 +94,8 @@ def test_spread_loss_refuses() -> None:
         spread_loss(torch.rand(2, 3), torch.rand(2, 3))
     with pytest.raises(ValueError, match=r"activation must be \[B, J\]"):
         spread_loss(torch.rand(3), torch.tensor([0]))
+    with pytest.raises(ValueError, match=r"labels must be \[B\] = \[2\].*, got shape \(\)"):
+        margin_loss(torch.rand(2, 3), torch.tensor(1))
     with pytest.raises(ValueError, match="labels must be 0 to 2, got 0 to 3"):
         spread_loss(torch.rand(2, 3), torch.tensor([0, 3]))
 

@@ -177,7 +177,7 @@ def class_targets(labels: Tensor, shape: torch.Size) -> Tensor:
     check_real_tensor("labels", labels)
     batch, classes = shape
     # On a GPU looking at the values would mean waiting for them.
-    looking = labels.device.type == "cpu" and values_at_hand(labels) and len(labels)
+    looking = labels.device.type == "cpu" and values_at_hand(labels) and labels.numel()
     if labels.shape == (batch, classes):
         # Not "below 0 or above 1", which is false for NaN.
         if looking and not (labels.min() >= 0 and labels.max() <= 1):

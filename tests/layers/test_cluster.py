@@ -92,6 +92,10 @@ def test_a_parent_gets_what_it_gets_whatever_the_others() -> None:
     torch.testing.assert_close(layer(pose).pose[:, 0], before[:, 0])
 
 
+def test_of_no_samples_comes_nothing_and_no_warning() -> None:
+    assert ClusterCaps(2, 4, 3, 4, size=5)(torch.zeros(0, 2, 5, 5, 4)).pose.shape[0] == 0
+
+
 def test_refuses() -> None:
     with pytest.raises(ValueError, match="votes must be at least 2"):
         make(votes=1)

@@ -1,12 +1,13 @@
 """Which backend runs, what is said of those that cannot, and what is refused."""
 
 import logging
+from dataclasses import dataclass
 
 import pytest
 import torch
 from torch import Tensor
 
-from torchcaps import AttentionRouting, DynamicRouting, EMRouting, LinearVotes
+from torchcaps import AttentionRouting, DynamicRouting, EMRouting, LinearVotes, create_routing
 from torchcaps.kernels import dispatch
 from torchcaps.kernels.dispatch import backends_of, choose_backend
 from torchcaps.routing import Tile, sweep
@@ -30,6 +31,25 @@ def test_auto_takes_tiles_for_many_votes_and_holds_few() -> None:
     assert choose_backend("auto", routing.call(formed)) == "reference"
     assert choose_backend("tiles", routing.call(formed)) == "tiles"
     assert choose_backend("tiles", routing.call(votes())) == "tiles"
+
+
+@dataclass(frozen=True)
+class UnitVotes(LinearVotes):
+    """What is formed of the factors is not what `LinearVotes` forms."""
+
+    def product(self) -> Tensor:
+        return torch.nn.functional.normalize(super().product(), dim=-1)
+
+
+@pytest.mark.parametrize("name", ["dynamic", "em"])
+def test_votes_of_ones_own_are_never_taken_for_those_they_are_made_from(name: str) -> None:
+    routing = create_routing(name).build(in_caps=300, in_dim=4, out_caps=5, out_dim=6)
+    own = UnitVotes(*votes(30, 300).factors)
+    assert choose_backend("auto", routing.call(own)) == "reference"
+    assert torch.equal(routing(own).pose, routing.trace(own).pose[-1])
+    routing.backend = "cpu"
+    with pytest.raises(ValueError, match=r"takes LinearVotes.*, and these are UnitVotes"):
+        routing(own)
 
 
 def test_a_routing_without_a_kernel_says_so() -> None:

@@ -11,9 +11,9 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from torchcaps import Capsules, ClusterCaps, ConvCaps, DenseCaps, create_model, create_routing
 from torchcaps.layers import InterestCaps, route_concurrently
-from torchcaps.routing import ROUTINGS, EMRouting
+from torchcaps.routing import ROUTINGS, DynamicRouting, EMRouting
 from torchcaps.routing.module_copy import module_copy
-from torchcaps.votes import LinearVotes
+from torchcaps.votes import FormedVotes, InterestVotes, LinearVotes
 
 # With parameters of its own, and a backward that forms votes anew.
 LEARNERS = ["em", "heinsen2022", "attention", "variational"]
@@ -243,6 +243,36 @@ def test_a_sample_without_children_gives_no_nan_without_a_mass_floor(backend):
     found.pose[0].sum().backward()
     assert layer.weight.grad.isfinite().all()
     assert layer.weight.grad.abs().max() > 0
+
+
+def test_without_a_mass_floor_a_parent_that_nothing_comes_to_has_no_cost():
+    """The limit of ever smaller activations: z = λ β_a, here 0."""
+    routing = EMRouting(2, mass_floor=0, first_coupling="whole", variance_floor=1e-12)
+    routing.build(in_caps=4, in_dim=3, out_caps=2, out_dim=3)
+    votes = torch.randn(1, 4, 2, 3)
+    for activation in (0.0, 1e-9):
+        found = routing(votes, torch.full((1, 4), activation)).activation
+        torch.testing.assert_close(found, torch.full((1, 2), 0.5), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("routing", ["em", "variational", "self_attention", "dynamic", "attention"])
+def test_an_output_capsule_that_is_left_out_gets_nothing(routing):
+    """Whatever makes the coupling: not a softmax in every routing, or in its first iteration."""
+    options = {"em": {"first_coupling": "whole"}}.get(routing, {})
+    routing = create_routing({"name": routing, **options})
+    routing.build(in_caps=5, in_dim=4, out_caps=3, out_dim=8).eval()
+    formed = LinearVotes(torch.randn(1, 5, 4), torch.randn(5, 3, 8, 4))
+    votes = InterestVotes(formed, present=torch.tensor([[True, True, False]]))
+    assert routing.trace(votes).coupling[..., 2].abs().max() == 0
+    assert (routing.trace(votes).coupling[..., :2].abs().sum(dim=-1) > 0.5).all()
+    assert routing(votes).pose[0, :2].abs().max() > 0
+
+
+def test_max_min_refuses_output_capsules_that_are_left_out():
+    present = torch.tensor([[True, True, False]])
+    votes = InterestVotes(FormedVotes(torch.randn(1, 5, 3, 8)), present=present)
+    with pytest.raises(ValueError, match="max_min' compares all output capsules"):
+        DynamicRouting(coupling="max_min")(votes)
 
 
 def test_em_counts_interests_that_a_user_does_not_have():

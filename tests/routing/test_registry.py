@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import torch
 
 from torchcaps import CapsNet, DynamicRouting, InputError, LinearVotes, load_model
 from torchcaps.routing import ROUTINGS, create_routing, list_routings, register_routing
@@ -111,8 +112,6 @@ def test_what_cannot_be_registered() -> None:
 
 
 def test_a_subclass_is_never_run_by_a_kernel_of_what_it_overrides() -> None:
-    import torch
-
     votes = LinearVotes(torch.randn(2, 70, 3), torch.randn(70, 4, 5, 3))
     assert DynamicRouting(3).fused
     assert not Mine(3).fused
@@ -124,3 +123,19 @@ def test_a_subclass_is_never_run_by_a_kernel_of_what_it_overrides() -> None:
     routing.backend = "cpu"
     with pytest.raises(ValueError, match="'cpu' cannot route these votes: this routing has no"):
         routing(votes)
+
+
+class Warmer(DynamicRouting):
+    """Options of its own, and those of its base by `**options`, as Python is often written."""
+
+    def __init__(self, warmth: float = 2.0, **options: Any) -> None:
+        super().__init__(**options)
+        self.warmth = warmth
+
+
+def test_options_may_be_handed_on_by_keyword() -> None:
+    routing = Warmer(3.0, iterations=2)
+    assert routing(torch.randn(1, 4, 3, 5)).pose.shape == (1, 3, 5)
+    assert routing.options() == {"warmth": 3.0, **DynamicRouting(2).options()}
+    assert "warmth=3.0, iterations=2, " in repr(routing)
+    assert Warmer(**routing.options()).options() == routing.options()

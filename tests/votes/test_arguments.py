@@ -23,6 +23,10 @@ FOUR = FormedVotes(torch.randn(1, 5, 3, 8))
     ("make", "message"),
     [
         (lambda: ConvolvedVotes(POSE, WEIGHT, stride=(0, 0)), "stride must be at least 1"),
+        (
+            lambda: MapVotes(FormedVotes(torch.zeros(3, 2, 8))),
+            "votes of a map must be",
+        ),
         (lambda: ConvolvedVotes(POSE, WEIGHT, stride=THREE), "stride must be a whole number"),
         (lambda: ConvolvedVotes(POSE, WEIGHT, padding=(-1, -1)), "padding must be at least 0"),
         (lambda: ConvolvedVotes(POSE, WEIGHT, LIST), "bias must be a tensor, got list"),

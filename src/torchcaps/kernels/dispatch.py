@@ -13,6 +13,7 @@ from torchcaps.kernels.autograd import is_watched
 from torchcaps.kernels.flops import count_flops
 from torchcaps.types import Capsules, is_exporting, values_at_hand
 from torchcaps.votes import LinearVotes, MatrixVotes, Votes, WindowVotes
+from torchcaps.votes.weighted import are_plain_products
 
 __all__ = [
     "BACKENDS",
@@ -152,7 +153,7 @@ def reasons_against(backend: str, call: Call, *, worth: bool = False) -> list[st
         reasons += _against_tiles(call, worth)
     elif (kernel := KERNELS.get((fused, backend))) is not None and kernel.load is None:
         reasons += _against_sums(backend, call, worth)
-    elif isinstance(votes, LinearVotes):
+    elif are_plain_products(votes) and isinstance(votes, LinearVotes):
         reasons += _against_fused(backend, votes, call.options)
     else:
         these = "are formed already" if votes.formed else f"are {type(votes).__name__}"
@@ -183,9 +184,9 @@ def _worth_tiles(device: torch.device) -> int:
 
 def _against_sums(backend: str, call: Call, worth: bool) -> list[str]:
     votes = call.votes
-    inner = votes.votes if isinstance(votes, WindowVotes) else votes
+    inner = votes.votes if type(votes) is WindowVotes else votes
     reasons = _against_options(call.options)
-    if not isinstance(inner, (LinearVotes, MatrixVotes)):
+    if not are_plain_products(inner):
         these = "are formed already" if votes.formed else f"are {type(votes).__name__}"
         reasons.append(f"it takes LinearVotes and MatrixVotes, and these {these}")
     elif len(inner.weight) != inner.pose.shape[-2]:

@@ -69,7 +69,7 @@ def shared_forward_flops(
         return forward_flops(pose_shape, weight_shape, iterations)
     (B, I, P), (J, D) = pose_shape, weight_shape[1:3]
     later = iterations - 1
-    return 2 * B * P * (I + J * (2 * later * I + (1 + 2 * later) * D))
+    return int(2 * B * P * (I + J * (2 * later * I + (1 + 2 * later) * D)))
 
 
 def backward_flops(
@@ -111,7 +111,7 @@ def shared_backward_flops(
     first = 0 if detach and later else 1
     sums = J * I * later * (4 if detach else 6) + 2 * I * first
     products = J * D * (first + later * (2 if detach else 3) + 2 * iterations)
-    return 2 * B * P * (sums + products)
+    return int(2 * B * P * (sums + products))
 
 
 def sizes(pose_shape: Any, weight_shape: Any) -> tuple[int, int]:

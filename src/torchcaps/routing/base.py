@@ -67,6 +67,19 @@ def like(tensor: Tensor, value: Tensor) -> Tensor:
     return distribute_tensor(value, mesh, getattr(tensor, "placements"))  # noqa: B009
 
 
+def names_of_options(cls: type["Routing[Any, Any]"]) -> tuple[str, ...]:
+    """The options of a class: the names that it takes, and, with `**kwargs`, those of its base.
+
+    Asked for once a class: torch.compile does not follow `signature`.
+    """
+    taken = inspect.signature(cls).parameters.values()
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    names = [parameter.name for parameter in taken if parameter.kind not in several]
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in taken):
+        names += [name for name in cls.__base__.option_names if name not in names]  # type: ignore[union-attr]
+    return tuple(name for name in names if name != "backend")
+
+
 class Routing(nn.Module, Generic[StatisticsT, StateT]):
     """Base of the routing algorithms: `routing(votes, activation, mask)` → `Capsules`.
 
@@ -134,8 +147,7 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
         if "build" in vars(cls):
             cls.build = remembering(cls.build)  # type: ignore[method-assign]
         cls.fused = "fused" in vars(cls) and cls.fused
-        # Once a class: torch.compile does not follow `signature`.
-        cls.option_names = tuple(n for n in inspect.signature(cls).parameters if n != "backend")
+        cls.option_names = names_of_options(cls)
 
     if TYPE_CHECKING:
 
@@ -260,7 +272,9 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
             activation: `[..., I]`, of the input capsules, in [0, 1]; default: all 1. An algorithm
                 that knows no activations does not look at it.
             mask: `[..., I]` bool, False for padding: such a capsule has no effect on any output or
-                gradient, not even if it is NaN. Default: all count.
+                gradient, not even if it is NaN. Default: all count. A child that competes over
+                several positions (`WindowVotes`, `MapVotes`) is masked at all of them or at none:
+                a place that is masked by itself would still take its share.
 
         Returns:
             `Capsules(pose [..., J, D], activation [..., J])`, in the dtype of the votes. Each
@@ -285,8 +299,8 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
                 problem = Problem.of(votes, activation, mask)
                 if backend in ("cuda", "cpu") and not may_wait(votes):
                     packed = route_packed(self, problem, backend)
-                    state = cast(StateT, nan_unless_ordinary(votes, packed))
-                elif backend in ("cuda", "cpu") and are_ordinary(votes):
+                    state = cast(StateT, nan_unless_ordinary(problem.votes, packed))
+                elif backend in ("cuda", "cpu") and are_ordinary(problem.votes):
                     state = cast(StateT, route_packed(self, problem, backend))
                 elif backend in ("cuda", "cpu", "tiles"):
                     state = cast(StateT, route_by_tiles(self, problem))
@@ -338,7 +352,7 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
         with gradients_only_if(not self.detach):
             logits = self.start(seen) if t == 1 else self.score(seen, state)
             couple = self.couple_first if t == 1 else self.couple
-            coupling = tile.without_masked(couple(seen, logits))
+            coupling = tile.source.without_absent(tile.without_masked(couple(seen, logits)))
         if self.detach:
             coupling = coupling.detach()  # for forward mode, as in `steps`
         return logits, coupling, self.gather(seen, coupling, state)

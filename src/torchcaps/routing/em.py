@@ -176,14 +176,14 @@ class EMRouting(GaussianRouting[State]):
     def settle(self, statistics: Moments, state: State, t: int) -> State:
         """The M-step."""
         m, centre, scale = statistics.mass, state.centre, state.scale
-        mass = m + self.mass_floor
-        mass = torch.where(mass > 0, mass, 1)  # nothing has come to a parent
+        own = m + self.mass_floor
+        mass = torch.where(own > 0, own, 1)  # nothing has come to a parent
         weighted_mean = weighted_total(statistics, centre, scale) / mass
         mean = (1 - self.mean_momentum) * weighted_mean + self.mean_momentum * state.mean
         variance = spread_about(mean, statistics, centre, scale) / mass
         floor = (self.variance_floor / scale.square()).clamp(min=SMALLEST)
         variance = variance + floor
-        cost = mass.squeeze(-1) * (
+        cost = own.squeeze(-1) * (
             mean.shape[-1] * self.beta_u + self.log_deviations(variance, scale)
         )
         logit = self.inverse_temperature(m, t) * (self.beta_a - cost)

@@ -153,7 +153,7 @@ def votes_of(tile: Tile) -> Tensor:
     """The votes `[..., i, J, D]`, or `[..., i, D]` where they are the same for all parents: then
     scores and sums are matrix products."""
     source = tile.source.votes if isinstance(tile.source, InterestVotes) else tile.source
-    return source.tensor if isinstance(source, SharedVotes) else tile.votes
+    return source.tensor if type(source) is SharedVotes else tile.votes
 
 
 def agreements(votes: Tensor, pose: Tensor) -> Tensor:

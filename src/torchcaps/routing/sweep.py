@@ -20,7 +20,8 @@ from torchcaps.routing.draws import Draws
 from torchcaps.routing.module_copy import give_back, module_copy, named_tensors
 from torchcaps.routing.tile import Problem, Tile
 from torchcaps.types import values_at_hand
-from torchcaps.votes import LinearVotes, MatrixVotes, Votes, WindowVotes
+from torchcaps.votes import Votes, WindowVotes
+from torchcaps.votes.weighted import are_plain_products
 
 if TYPE_CHECKING:
     from torchcaps.routing.base import Routing
@@ -84,8 +85,8 @@ def are_ordinary(votes: Votes) -> bool:
 
 def largest_possible(votes: Votes) -> Tensor | None:
     """What no vote of these factors is larger than; None where they do not say."""
-    inner = votes.votes if isinstance(votes, WindowVotes) else votes
-    if not isinstance(inner, (LinearVotes, MatrixVotes)):
+    inner = votes.votes if type(votes) is WindowVotes else votes
+    if not are_plain_products(inner):
         return None
     if any(factor.numel() == 0 for factor in inner.factors):
         return torch.zeros(())

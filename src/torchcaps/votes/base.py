@@ -94,6 +94,10 @@ class Votes(ABC):
         """ln Σ exp of scores `[..., i, J]` over the parents of each child, `[..., i]`."""
         return torch.logsumexp(scores, dim=-1)
 
+    def without_absent(self, coupling: Tensor) -> Tensor:
+        """Coupling `[..., i, J]`, zero for parents that are to get nothing; here there are none."""
+        return coupling
+
 
 @dataclass(frozen=True)
 class FormedVotes(Votes):

@@ -152,6 +152,13 @@ class MapVotes(WrappedVotes):
         tensor([1., 1., 1.])
     """
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.shape) < 5:
+            raise ValueError(
+                f"votes of a map must be [..., F_y, F_x, T, J, D], got shape {tuple(self.shape)}"
+            )
+
     def compete(self, scores: Tensor) -> Tensor:
         of_types = scores.movedim(-2, -4)  # [..., i, F_y, F_x, J]
         shares = softmax_over_parents(of_types.flatten(-3))

@@ -76,6 +76,9 @@ class InterestVotes(WrappedVotes):
             scores = scores.masked_fill(self.absent(scores), torch.finfo(scores.dtype).min)
         return self.votes.evidence(scores)
 
+    def without_absent(self, coupling: Tensor) -> Tensor:
+        return coupling if self.present is None else coupling.masked_fill(self.absent(coupling), 0)
+
     def absent(self, scores: Tensor) -> Tensor:
         """Which scores `[..., i, J]` do not count; where there is one more, first, it does."""
         assert self.present is not None

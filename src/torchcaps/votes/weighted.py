@@ -3,7 +3,7 @@
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeGuard
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch import Tensor
 from torchcaps.types import check_float_tensor
 from torchcaps.votes.base import Votes
 
-__all__ = ["LinearVotes", "MatrixVotes", "WeightedVotes"]
+__all__ = ["LinearVotes", "MatrixVotes", "WeightedVotes", "are_plain_products"]
 
 
 @dataclass(frozen=True)
@@ -212,3 +212,13 @@ class MatrixVotes(WeightedVotes):
         inputs = "jmn" if self.weight.shape[0] == 1 else "ijmn"
         weight = self.weight[0] if self.weight.shape[0] == 1 else self.weight
         return torch.einsum(f"...irm,{inputs}->...ijrn", matrices, weight).flatten(-2)
+
+
+def are_plain_products(votes: Votes) -> TypeGuard[LinearVotes | MatrixVotes]:
+    """Whether the factors say what the votes are: a class of one's own may form others of them.
+
+    Example:
+        >>> are_plain_products(LinearVotes(torch.ones(1, 3, 2), torch.ones(3, 4, 5, 2)))
+        True
+    """
+    return type(votes) is LinearVotes or type(votes) is MatrixVotes
