@@ -281,6 +281,24 @@ def test_eval_on_other_data(torchcaps, trained, tmp_path):
     assert "left_out" not in json.loads(answer.out)
 
 
+def test_eval_knows_the_channels_that_train_was_told(torchcaps, trained, tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (60, 16, 20, 13), dtype=np.uint8)
+    path = tmp_path / "many.npz"
+    np.savez(path, images=images, labels=np.arange(60) % 3)
+    small = '{"stem_channels": [4, 8, 8]}'
+    options = ("--channels", 13, "--epochs", 1, "--threads", 1, "--model-options", small)
+    out = tmp_path / "run"
+    assert torchcaps("train", "--data", path, "--out", out, *options).code == 0
+    assert torchcaps("eval", out).code == 0
+    assert torchcaps("eval", out, "--data", path).code == 0
+    few = tmp_path / "few.npz"
+    np.savez(few, images=images[..., :4], labels=np.arange(60) % 3)
+    answer = torchcaps("eval", out, "--data", few)
+    assert (answer.code, "channels is 13, and its images have 4" in answer.err) == (2, True)
+    answer = torchcaps("eval", out, "--data", "mnist5k")
+    assert (answer.code, "of 1 channels, the model takes 13" in answer.err) == (2, True)
+
+
 def test_eval_notices_that_the_data_are_no_longer_those(torchcaps, run, trained, tmp_path):
     """As when a run was given its data from Python, and its config names others."""
     config = json.loads((run / "config.json").read_text())

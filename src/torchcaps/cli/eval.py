@@ -113,7 +113,7 @@ class Eval:
                 name,
                 data_dir,
                 image_size=model.image_size,
-                channels=_channels(model.channels),
+                channels=_channels(name, model.channels),
                 in_memory=in_memory,
             )
         if began_with is not None and not has_digest(parts, began_with):
@@ -264,9 +264,9 @@ def check_data_dir(data: str, data_dir: Path | None) -> None:
         )
 
 
-def _channels(channels: int) -> int | None:
-    """What `load_data` can convert to; other numbers of channels stay as they are."""
-    return channels if channels in (1, 3) else None
+def _channels(data: str, channels: int) -> int | None:
+    """What `load_data` can convert to, or look for in an array; other images stay as they are."""
+    return channels if channels in (1, 3) or data.lower().endswith(".npz") else None
 
 
 def _first_other(there: tuple[str, ...], here: tuple[str, ...]) -> str:

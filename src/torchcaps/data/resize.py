@@ -30,8 +30,8 @@ def resize(data: ImageData, image_size: tuple[int, int] | None, channels: int | 
     if channels is not None and channels != data.channels:
         if channels not in (1, 3):
             raise InputError(
-                f"channels is {channels}; expected 1 (grey) or 3 (RGB), or the {data.channels} "
-                f"that the images of {data.name} have"
+                f"{data.name}: channels is {channels}, and its images have {data.channels}; "
+                "expected as many as they have, or 1 (grey) or 3 (RGB)"
             )
         if data.channels not in (1, 3):
             raise InputError(
