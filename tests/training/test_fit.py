@@ -119,8 +119,39 @@ def test_damaged_best_weights_are_named(tmp_path):
         def on_epoch(self, run, row):
             (run.folder.checkpoints / "best.safetensors").write_bytes(b"no")
 
-    with pytest.raises(InputError, match=r"best\.safetensors, the weights of epoch 1, is missing"):
+    with pytest.raises(
+        InputError, match=r"best\.safetensors, the weights of epoch 1, the best, is"
+    ):
         fit(tiny_data(), callbacks=[Damage([0.9, 0.1, 0.1])], keep="best", out=tmp_path, **TINY)
+    edit(tmp_path, keep="last")
+    resume(tmp_path, tiny_data())
+    assert (
+        json.loads((tmp_path / "result.json").read_text())["weights"] == "of the last of 3 epochs"
+    )
+
+
+def edit(run, **options):
+    path = run / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | options))
+
+
+def test_a_run_that_is_to_keep_the_best_from_now_on_needs_the_best_so_far(tmp_path):
+    record = tmp_path / "checkpoints" / "best.json"
+
+    def go_on(accuracies):
+        return resume(tmp_path, tiny_data(), epochs=4, callbacks=[Snapshots(accuracies)])
+
+    fit(tiny_data(), callbacks=[Snapshots([0.3, 0.9, 0.5])], out=tmp_path, **TINY)
+    edit(tmp_path, keep="best")
+    with pytest.raises(InputError, match=r"the weights of epoch 2, the best, is missing or dam"):
+        go_on([0.3, 0.9, 0.5, 0.1])
+    record.write_text('{"epoch": 3, "sha256": ""}')
+    with pytest.raises(InputError, match="the weights of epoch 2, the best, is missing"):
+        go_on([0.3, 0.9, 0.5, 0.1])
+    # Killed between the best weights and the checkpoint of the next epoch, which is done again.
+    record.write_text('{"epoch": 4, "sha256": ""}')
+    go_on([0.3, 0.9, 0.5, 0.95])
+    assert json.loads(record.read_text())["epoch"] == 4
 
 
 def test_patience_ends_a_run_that_gets_no_better(tmp_path):

@@ -11,7 +11,7 @@ from torch import nn
 from torchcaps.errors import InputError
 from torchcaps.storage import check_plain_file, read_json, write_bytes, write_json
 
-__all__ = ["best_epoch", "load_best", "save_best"]
+__all__ = ["best_epoch", "check_best", "load_best", "save_best"]
 
 TENSORS, RECORD = "best.safetensors", "best.json"
 
@@ -35,6 +35,32 @@ def save_best(folder: Path, model: nn.Module, epoch: int) -> None:
     write_json(folder / RECORD, {"epoch": epoch, "sha256": hashlib.sha256(content).hexdigest()})
 
 
+def check_best(folder: Path, history: Sequence[Mapping[str, Any]], score: str) -> None:
+    """Raise, before a run goes on, where the weights of its best epoch so far are not there.
+
+    Those of an epoch after these are of a run that was killed before its checkpoint: that epoch is
+    done again.
+
+    Raises:
+        InputError: they are missing, or of another epoch, as where the run kept none until now.
+    """
+    epoch = best_epoch(history, score)
+    try:
+        there = read_json(folder / RECORD)["epoch"]
+        found = there == epoch or there > len(history)
+    except (OSError, ValueError, KeyError, TypeError):
+        found = False
+    if epoch and not found:
+        raise lost(folder, epoch)
+
+
+def lost(folder: Path, epoch: int) -> InputError:
+    return InputError(
+        f"{folder / TENSORS}, the weights of epoch {epoch}, the best, is missing or damaged: bring "
+        'it back, or set "keep" to "last" in the config.json of the run'
+    )
+
+
 def load_best(folder: Path, model: nn.Module, epoch: int) -> None:
     """Put the weights that `save_best` wrote of this epoch into the model.
 
@@ -48,8 +74,5 @@ def load_best(folder: Path, model: nn.Module, epoch: int) -> None:
     except (OSError, ValueError):
         whole = False
     if not whole:
-        raise InputError(
-            f"{folder / TENSORS}, the weights of epoch {epoch}, is missing or damaged: bring it "
-            'back, or set "keep" to "last" in the config.json of the run and resume it'
-        )
+        raise lost(folder, epoch)
     model.load_state_dict(safetensors.torch.load(content))

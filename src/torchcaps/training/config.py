@@ -41,11 +41,11 @@ FIRST_VERSION: dict[str, Any] = {
     "augment": "digits",
     "flip": "no",
 }
-# What may differ from one resume of a run to the next: its length, where things lie, and how they
-# are read. The data are known by their digest.
+# What may differ from one resume of a run to the next: its length, which of its weights are kept,
+# where things lie, and how they are read. The data are known by their digest.
 FREE = {
-    "epochs", "patience", "out", "data", "data_dir", "init", "in_memory", "workers", "threads",
-    "checkpoint_every", "tensorboard",
+    "epochs", "patience", "keep", "out", "data", "data_dir", "init", "in_memory", "workers",
+    "threads", "checkpoint_every", "tensorboard",
 }  # fmt: skip
 ADDED = "schedule"  # no run of version 0.1 has it; its config.json has all other options
 

@@ -19,7 +19,7 @@ from torchcaps.errors import InputError, RunStopped
 from torchcaps.seeding import mix_seed
 from torchcaps.storage import write_json
 from torchcaps.training.batch_sampler import BatchSampler
-from torchcaps.training.best_weights import best_epoch, load_best, save_best
+from torchcaps.training.best_weights import best_epoch, check_best, load_best, save_best
 from torchcaps.training.callback import Callback
 from torchcaps.training.captured_update import CapturedUpdate, to_pinned_memory
 from torchcaps.training.checkpoint import (
@@ -159,6 +159,8 @@ class Run:
         self._check_config(checkpoint.counters.get("config", {}))
         self.step = checkpoint.step
         self.history = checkpoint.counters["history"]
+        if self.config.keep == "best":
+            check_best(self.folder.checkpoints, self.history, self.task.score or "")
         if not self.is_main:  # they are sums over all processes
             sums.reset()
         self.running_means = sums
