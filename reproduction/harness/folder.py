@@ -79,7 +79,7 @@ class ExperimentFolder:
         if os.path.lexists(self.path) and not self.path.is_dir():
             raise InputError(f"--out {self.path} is a file: name a folder")
         facts = {"experiment": experiment, "scale": scale_name, "settings": settings(scale)}
-        self._expected = json.loads(json.dumps(facts))
+        self._expected = json_values(facts)
         if self.facts.exists():
             self._check_same(self._expected)
         elif self.path.is_dir() and not all(map(is_partial, self.path.iterdir())):
@@ -97,7 +97,7 @@ class ExperimentFolder:
         Raises:
             InputError: it was begun with other data.
         """
-        data = json.loads(json.dumps(data))
+        data = json_values(data)
         if self.facts.exists():
             before = self.read_facts()["data"]
             if before != data:
@@ -134,11 +134,22 @@ class ExperimentFolder:
                         path.unlink(missing_ok=True)
 
     def row(self, cell: Cell) -> Row | None:
-        """The row of a finished cell, versions and machine at its end; None of another one."""
+        """The row of a finished cell, versions and machine at its end; None of another one.
+
+        Raises:
+            InputError: its file is damaged, or says that the cell had other options.
+        """
         path = self.cells / f"{cell.key}.json"
         if not path.exists():
             return None
         record = read_record(path, RECORD)
+        now = json_values(cell.options)
+        before = record.get("options", now)  # older files do not say it
+        if before != now:
+            raise InputError(
+                f"{path} was computed with the options {before}, and now they are {now}: rows of "
+                "both cannot be compared, name another folder with --out"
+            )
         values = {"cell": cell.name, "seed": cell.seed, **record["row"], **record["machine"]}
         return Kept(values, partial(damaged, path))
 
@@ -164,7 +175,8 @@ class ExperimentFolder:
         if outcome.arrays:
             with atomic_path(self.cells / f"{cell.key}.npz") as path:
                 np.savez_compressed(path, allow_pickle=False, **dict(outcome.arrays))
-        record = {"row": outcome.row, "machine": self.machine}
+        options = json_values(cell.options)
+        record = {"row": outcome.row, "machine": self.machine, "options": options}
         write_json(self.cells / f"{cell.key}.json", record)
         shutil.rmtree(self.run_of(cell) / "checkpoints", ignore_errors=True)
 
@@ -203,7 +215,7 @@ class ExperimentFolder:
                 )
         # A folder that is older than an option was computed with what is now its default.
         usual = Scale(minutes=0, training=published_training())
-        default = json.loads(json.dumps(settings(usual)))
+        default = json_values(settings(usual))
         for name in sorted({*there["settings"], *facts["settings"]}):
             before, now = (s["settings"].get(name, default.get(name)) for s in (there, facts))
             if before != now:
@@ -248,6 +260,11 @@ def check_fields(path: Path, record: Any, fields: Fields) -> None:
 def damaged(path: Path, why: object) -> InputError:
     """What is said of a file of JSON that is not as it was written."""
     return InputError(f"{path} is damaged ({why}): restore it, or remove it to do its work again")
+
+
+def json_values(values: Any) -> Any:
+    """The same as it is read from a file: a mapping is an object, a tuple a list."""
+    return json.loads(json.dumps(values, default=dict))
 
 
 def is_partial(path: Path) -> bool:

@@ -9,6 +9,7 @@ from reproduction.harness.experiment import Experiment, Report, Results
 from reproduction.harness.folder import ExperimentFolder
 from reproduction.harness.markdown import table
 from reproduction.harness.scale import Scale
+from reproduction.harness.tuning import TRIAL_SEED
 from torchcaps.storage import write_text
 
 __all__ = ["origins", "report_of", "setup", "write_report"]
@@ -125,4 +126,35 @@ def origins(rows: Sequence[Row]) -> list[list[object]]:
     """Versions and machines that rows come from, as rows of a table."""
     names = ("torchcaps", "commit", "torch", "numpy", "python", "cpu", "gpu", "threads")
     kinds = {name: dict.fromkeys(str(row.get(name) or "none") for row in rows) for name in names}
-    return [[name, ", ".join(values)] for name, values in kinds.items()]
+    lines: list[list[object]] = [[name, ", ".join(values)] for name, values in kinds.items()]
+    if len(kinds["commit"]) > 1:
+        lines.append(["of each commit", by_commit(rows)])
+    return lines
+
+
+def by_commit(rows: Sequence[Row]) -> str:
+    """Which trainings are of which commit and machine; those of a network that are not all of one
+    by their seeds."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(f"{row['commit']}, {row['cpu']}", []).append(row)
+    return "; ".join(f"{of}: {in_words(own, rows)}" for of, own in groups.items())
+
+
+def in_words(own: Sequence[Row], rows: Sequence[Row]) -> str:
+    """The names of trainings and the number of trials."""
+    names = dict.fromkeys(row["cell"] for row in own if row["seed"] != TRIAL_SEED)
+    whole: list[str] = []
+    parts: dict[str, list[str]] = {}  # names of the others by their seeds
+    for name in names:
+        seeds, every = ([r["seed"] for r in some if r["cell"] == name] for some in (own, rows))
+        if len(seeds) == len(every):
+            whole.append(name)
+        else:
+            of = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+            parts.setdefault(of, []).append(name)
+    trials = sum(row["seed"] == TRIAL_SEED for row in own)
+    words = [f"{', '.join(some)} ({of})" for of, some in parts.items()]
+    words += [f"all of {', '.join(whole)}"] if whole else []
+    words += [f"{trials} trial{'s' if trials > 1 else ''}"] if trials else []
+    return ", ".join(words)

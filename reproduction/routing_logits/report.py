@@ -35,9 +35,9 @@ def report(results: Results) -> Report:
     draw_changes(kinds, epochs, path=results.folder / "changes.png")
     published = ", ".join(f"{value:g} at iteration {t}" for t, value in PUBLISHED.items())
     said = (
-        f"Trainings: {len(results.of(ADDED))} of each kind; means over them, {IMAGES} training "
-        f"images and all pairs (i, j). Published, for the change of b after 500 epochs: about "
-        f"{published}."
+        f"Trainings: {len(results.of(ADDED))} of each kind{apart(results)}; means over them, "
+        f"{IMAGES} training images and all pairs (i, j). Published, for the change of b after 500 "
+        f"epochs: about {published}."
     )
     linear = (
         "A fall is called linear on a logarithmic scale here where a straight line through the "
@@ -47,6 +47,16 @@ def report(results: Results) -> Report:
         "![Mean change by each routing iteration, after the first and the last epoch](changes.png)"
     )
     return Report(figures, "\n\n".join([picture, said, *tables, linear]), findings)
+
+
+def apart(results: Results) -> str:
+    """Whether one kind is of another commit or machine than the other."""
+    added, replaced = (
+        {(row.get("commit"), row.get("cpu")) for row in results.of(cell)} for cell in KINDS
+    )
+    if added & replaced:
+        return ""
+    return ", one by another version of this code and on another processor than the other"
 
 
 def change_table(early: Means, late: Means, epochs: int) -> str:

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from reproduction.harness.experiment import Results
+from reproduction.publish import RESULTS, read
 from reproduction.routing_logits import report as routing_logits
 from reproduction.routing_logits.changes import logit_changes
 from tests.routing.oracles import dynamic as dynamic_oracle
@@ -82,3 +84,11 @@ def test_the_change_of_b_beside_the_published_one():
     assert found.verdict == "as published"
     assert routing_logits.finding(falling, "", 3).verdict == "not decided (3 seeds)"
     assert routing_logits.finding(falling[::-1], "", 5).verdict == "it does not fall so"
+
+
+def test_kinds_of_other_commits_and_machines_are_named(tmp_path):
+    one = read(RESULTS / "routing-logits-cpu")
+    assert "on another processor than the other; means over" in one.report(tmp_path).body
+    rows = [{**row, "commit": "same", "cpu": "same"} for row in one.rows]
+    alike = Results(tmp_path, one.scale, rows, one.folder.arrays)
+    assert "another processor" not in routing_logits.report(alike).body

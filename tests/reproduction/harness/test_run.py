@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from reproduction.harness.cell import Cell, Outcome
 from reproduction.harness.experiment import Report
 from reproduction.harness.folder import ExperimentFolder, settings
 from reproduction.harness.registry import EXPERIMENTS, find_experiment
+from reproduction.harness.report_file import origins
 from reproduction.harness.run import default_folder, reproduce
 from reproduction.harness.training import Trained
 from reproduction.iterations import experiment as iterations
@@ -125,6 +127,43 @@ def test_a_setting_that_the_folder_does_not_name_is_its_default(tiny, no_run_pic
     without("epochs")
     with pytest.raises(InputError, match="with epochs = 20, and now it is 2: name another folder"):
         reproduce(finished, out=tmp_path / "out")
+
+
+def test_cells_of_other_options_are_not_joined(agreement, tmp_path):
+    """As of another version of the code, of which the settings say nothing."""
+
+    def of(options):
+        cells = lambda scale: [Cell("capsule", seed, options) for seed in range(scale.seeds)]  # noqa: E731
+        return dataclasses.replace(agreement, cells=cells, compute=lambda *_: Outcome({"a": 1}))
+
+    before, now = {"routing": {"scale": (1, 2)}}, {"routing": {"scale": (1, 3)}}
+    folder, _ = reproduce(of(before), out=tmp_path / "out", seeds=1)
+    reproduce(of(before), out=folder, seeds=2)
+    with pytest.raises(
+        InputError, match=r"with the options .*\[1, 2\].* now they are .*\[1, 3\].*: r"
+    ):
+        reproduce(of(now), out=folder, seeds=3)
+    for path in (folder / "cells").glob("*.json"):  # older ones have no options
+        record = json.loads(path.read_text())
+        assert record.pop("options") == {"routing": {"scale": [1, 2]}}
+        path.write_text(json.dumps(record))
+    reproduce(of(now), out=folder, seeds=3)
+
+
+def test_a_report_of_several_commits_says_which_rows_are_of_which():
+    same = {"cpu": "Intel", "torch": "2"}
+    rows = [
+        {"cell": cell, "seed": seed, "commit": commit, **same}
+        for cell, seed, commit in [
+            ("a-rate1", 1000, "old"), ("a", 0, "old"), ("a", 1, "old"), ("b", 0, "old"),
+            ("b", 1, "new"),
+        ]
+    ]  # fmt: skip
+    assert ["commit", "old, new"] in origins(rows)
+    assert origins(rows)[-1] == [
+        "of each commit", "old, Intel: b (seed 0), all of a, 1 trial; new, Intel: b (seed 1)"
+    ]  # fmt: skip
+    assert "of each commit" not in dict(origins(rows[:3]))
 
 
 def test_the_numbers_of_iterations_are_settings(tiny):
