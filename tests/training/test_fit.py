@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from tests.small_runs import NAMES, tiny_config, tiny_data
+from tests.small_runs import NAMES, tiny_config, tiny_data, weights_of
 from torchcaps.cli import main
-from torchcaps.errors import InputError
+from torchcaps.errors import InputError, RunStopped
 from torchcaps.models import BaselineCNN, CapsNet, ImageCapsNet, create_model, load_model
 from torchcaps.routing import DynamicRouting
 from torchcaps.training.best_weights import best_epoch
@@ -214,6 +214,35 @@ def test_weights_that_fit_are_taken(tmp_path, capsys):
         images_and_model(replace(begun, reconstruct=False), data, None)
     with pytest.raises(InputError, match="leave out --model"):
         images_and_model(tiny_config(tmp_path, init=tmp_path / "first"), data, None)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_run_goes_on_though_the_network_it_began_with_is_gone(tmp_path):
+    model = create_model("variational_capsnet", image_size=17, num_classes=3, class_names=NAMES)
+    first = tmp_path / "first"
+    model.save_pretrained(first)
+    options = {"model": "image_capsnet", "iterations": None, "init": first}
+    expected = train(tiny_config(tmp_path / "at once", **options), tiny_data())
+
+    class Stop(Callback):
+        def on_step(self, run):
+            if run.step == 7:
+                raise KeyboardInterrupt
+
+    with pytest.raises(RunStopped):
+        train(tiny_config(tmp_path / "run", **options), tiny_data(), callbacks=[Stop()])
+    first.rename(tmp_path / "moved")
+    found = resume(tmp_path / "run", tiny_data())
+    assert weights_of(found.folder) == weights_of(expected.folder)
+    run_json = tmp_path / "run" / "run.json"
+    facts = json.loads(run_json.read_text())
+    facts["network"]["num_classes"] = "many"
+    run_json.write_text(json.dumps(facts))
+    with pytest.raises(InputError, match=r"run\.json is damaged \(its network: "):
+        resume(tmp_path / "run", tiny_data())
+    run_json.unlink()
+    with pytest.raises(InputError, match="first"):
+        resume(tmp_path / "run", tiny_data())
 
 
 def test_a_network_with_another_s_weights_is_called_what_it_is_and_tried(tmp_path):

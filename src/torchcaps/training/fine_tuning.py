@@ -1,14 +1,17 @@
 """A network that begins with the weights of another, for other classes perhaps."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torchcaps.data import ImageData
 from torchcaps.errors import InputError
 from torchcaps.models import Classifier, load_model
+from torchcaps.models.registry import ARCHITECTURES
+from torchcaps.plain_numbers import plain_number
 
-__all__ = ["Begun", "begin_from"]
+__all__ = ["Begun", "begin_from", "network_of", "settings_of"]
 
 
 class Begun(NamedTuple):
@@ -69,3 +72,28 @@ def begin_from(folder: Path, data: ImageData) -> Begun:
     ]
     model.load_state_dict({name: ours[name] if name in anew else theirs[name] for name in ours})
     return Begun(model, anew)
+
+
+def settings_of(model: Classifier) -> dict[str, Any]:
+    """What a run notes of a network that began with another's weights, as JSON values.
+
+    By these it goes on, where the other network is not to be had any more.
+    """
+    settings: dict[str, Any] = json.loads(json.dumps(model.config, default=plain_number))
+    return {"architecture": type(model).__name__, **settings}
+
+
+def network_of(settings: Mapping[str, Any], source: Path) -> Classifier:
+    """The network of which `settings_of` gave this; its weights come from a checkpoint.
+
+    Raises:
+        InputError: `source`, in which the settings stand, is damaged.
+    """
+    try:
+        arguments = dict(settings)
+        model: Classifier = ARCHITECTURES[arguments.pop("architecture")](**arguments)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{source} is damaged (its network: {error}): restore it, or remove it"
+        ) from error
+    return model

@@ -19,6 +19,7 @@ from torchcaps.training.callback import Callback
 from torchcaps.training.checkpoint import run_of
 from torchcaps.training.config import EPOCHS, TrainConfig, config_to_dict, read_train_config
 from torchcaps.training.diagnosis import Alarm
+from torchcaps.training.fine_tuning import network_of
 from torchcaps.training.finish import finish
 from torchcaps.training.image_classification import ImageClassification
 from torchcaps.training.interrupt import StopRequest
@@ -187,6 +188,8 @@ def resume(
     with torch.random.fork_rng():
         with data_may_have_moved(config.data, RunFolder(run_of(Path(path))).config):
             images = data if isinstance(data, TrainTest) else load_data_of(config)
+        if model is None and config.init is not None:
+            model = begun_network(Path(path))
         task, model = images_and_model(config, images, model)
         run = Run(task.fitted(config), task, model, callbacks=callbacks, resume_by=COMMAND)
         try:
@@ -196,6 +199,17 @@ def resume(
                 f"{run.folder.checkpoints} holds the checkpoints of another model than "
                 f"{run.folder.config} describes: bring back the file that the run began with"
             ) from error
+
+
+def begun_network(path: Path) -> Classifier | None:
+    """The network of a run that began with another's weights, which all stand in its checkpoints.
+
+    None where it has none yet, or is older than the note of it.
+    """
+    folder = RunFolder(run_of(path))
+    saved = path.is_file() or any(folder.checkpoints.glob("step-*.json"))
+    network = folder.read_network() if saved else None
+    return None if network is None else network_of(network, folder.run)
 
 
 def images_and_model(

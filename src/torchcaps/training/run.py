@@ -16,6 +16,7 @@ from torch import nn
 
 from torchcaps.cpu_threads import set_threads
 from torchcaps.errors import InputError, RunStopped
+from torchcaps.models import Classifier
 from torchcaps.seeding import mix_seed
 from torchcaps.storage import write_json
 from torchcaps.training.batch_sampler import BatchSampler
@@ -30,6 +31,7 @@ from torchcaps.training.checkpoint import (
     snapshot,
 )
 from torchcaps.training.config import EPOCHS, TrainConfig, fixed_options
+from torchcaps.training.fine_tuning import settings_of
 from torchcaps.training.optimizer import adam, make_capturable, set_learning_rate
 from torchcaps.training.precision import Precision, choose_precision
 from torchcaps.training.run_folder import RunFolder, describe_machine
@@ -423,6 +425,8 @@ class Run:
                 "config": fixed_options(self.config),
                 "working_folder": os.getcwd(),  # from which its paths lead to the data
             }
+            if self.config.init is not None and isinstance(self.model, Classifier):
+                facts["network"] = settings_of(self.model)
             write_json(self.folder.run, facts)
         self.accelerator.wait_for_everyone()
 

@@ -175,6 +175,14 @@ class RunFolder:
             )
         return options
 
+    def read_network(self) -> dict[str, Any] | None:
+        """What run.json says of a network that began with another's weights; None if nothing."""
+        try:
+            network: dict[str, Any] | None = read_json(self.run).get("network")
+        except (OSError, ValueError, AttributeError):  # whatever needs the file says what is wrong
+            return None
+        return network
+
     def write_metrics(self, history: Sequence[Mapping[str, Any]]) -> None:
         """Write metrics.csv anew: a row an epoch."""
         text = io.StringIO()
