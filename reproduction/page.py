@@ -192,7 +192,8 @@ def command(one: Published) -> str:
 
 def facts(one: Published) -> list[list[object]]:
     """Setup, seeds, commit, versions and machine."""
-    return [*setup(one.scale_name, one.scale, one.facts["data"])[1:], *origins(one.rows)]
+    rows = one.rows
+    return [*setup(one.scale_name, one.scale, one.facts["data"], rows)[1:], *origins(rows)]
 
 
 def differences(one: Published) -> Iterator[str]:

@@ -21,6 +21,7 @@ from reproduction.harness.comparison import (
 )
 from reproduction.harness.experiment import Report, Results
 from reproduction.harness.markdown import plus_minus, table
+from reproduction.harness.report_file import at_one_look
 from reproduction.harness.scale import Scale
 from reproduction.harness.statistics import summarise
 from reproduction.harness.tuning import trial_part
@@ -101,7 +102,7 @@ def report(results: Results) -> Report:
 
 def how_matched(reached: Mapping[str, Sequence[Row]]) -> str:
     """Where the level was met. Older rows have a whole number of looks there."""
-    if all(isinstance(row["matched_look"], int) for own in reached.values() for row in own):
+    if at_one_look([row for own in reached.values() for row in own]):
         return (
             "Errors at the level are of the first look at which so many of the moved training "
             "digits kept aside, or fewer, are told wrongly: a network that learns fast is past it."

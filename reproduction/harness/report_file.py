@@ -12,7 +12,7 @@ from reproduction.harness.scale import Scale
 from reproduction.harness.tuning import TRIAL_SEED
 from torchcaps.storage import write_text
 
-__all__ = ["origins", "report_of", "setup", "write_report"]
+__all__ = ["at_one_look", "origins", "report_of", "setup", "write_report"]
 
 DECAY = {"exponential": "exponentially", "cosine": "along a cosine"}
 WEIGHTS = "of the last epoch; no held-out image was looked at before"
@@ -77,7 +77,7 @@ def write_report(
         "\n".join(f"- {line}" for line in report.figures),
         report.body,
         "## Setup",
-        table(["", ""], setup(scale_name, scale, data)).replace("--:", "---"),
+        table(["", ""], setup(scale_name, scale, data, rows)).replace("--:", "---"),
         "## What differs from the original",
         "\n".join(differs),
         "## Record",
@@ -86,7 +86,9 @@ def write_report(
     write_text(folder.path / "report.md", "\n\n".join(part for part in parts if part) + "\n")
 
 
-def setup(scale_name: str, scale: Scale, data: dict[str, Any] | None) -> list[list[object]]:
+def setup(
+    scale_name: str, scale: Scale, data: dict[str, Any] | None, rows: Sequence[Row]
+) -> list[list[object]]:
     """What was trained on what, as rows of a table."""
     lines: list[list[object]] = [["scale", scale_name]]
     if scale.training is None or data is None:
@@ -111,8 +113,24 @@ def setup(scale_name: str, scale: Scale, data: dict[str, Any] | None) -> list[li
             f"{rates}, decaying {DECAY[config.schedule]} to {config.final_learning_rate:.3g} of it",
         ],
         ["shifts", f"up to {config.max_shift} pixels"],
-        ["weights", WEIGHTS if scale.level is None else f"{WEIGHTS}, but once, at the level"],
+        ["weights", WEIGHTS if scale.level is None else f"{WEIGHTS}, but {until_level(rows)}"],
     ]
+
+
+def until_level(rows: Sequence[Row]) -> str:
+    """When held-out images were looked at while training, where networks are compared at a level.
+
+    Between the looks beside it, for which every look up to the level has to be there.
+    """
+    if at_one_look(rows):
+        return "once, at the level"
+    return "at every look up to the level, which is found without them"
+
+
+def at_one_look(rows: Sequence[Row]) -> bool:
+    """Whether the level was met at a whole number of looks, as in rows of an older version."""
+    looks = [row["matched_look"] for row in rows if row.get("matched_look") is not None]
+    return bool(looks) and all(isinstance(look, int) for look in looks)
 
 
 def record(rows: Sequence[Row]) -> str:

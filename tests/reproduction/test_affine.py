@@ -16,6 +16,7 @@ from reproduction.affine.matched_evaluation import MatchedEvaluation
 from reproduction.harness.comparison import error_of
 from reproduction.harness.experiment import Results
 from reproduction.harness.pooled_cnn import PooledCNN
+from reproduction.harness.report_file import setup
 from reproduction.harness.run import reproduce
 from tests.small_runs import tiny_data
 from torchcaps.data import ImageData
@@ -247,6 +248,18 @@ def test_how_networks_were_matched_is_told_by_their_rows():
     assert "first look at which" in affine_report.how_matched(old)
     between = {**old, "r3": [{**row(0, 0.3), "matched_look": 2.4}]}
     assert "straight line" in affine_report.how_matched(between)
+    assert "straight line" in affine_report.how_matched({"cnn": []})  # as this version does it
+
+
+def test_the_setup_says_when_held_out_digits_were_looked_at():
+    data = {"name": "mnist", "train": 5, "test": 4, "image": [1, 28, 28]}
+    scale = affine.SCALES["cpu"]
+    for rows, words in (
+        ([row(0, 0.3)], "but once, at the level"),
+        ([{**row(0, 0.3), "matched_look": 2.4}], "but at every look up to the level, which is"),
+        ([{**row(0, 0.3), "matched_look": None}], "but at every look up to the level, which is"),
+    ):
+        assert words in str(setup("cpu", scale, data, rows)[-1])
 
 
 def test_a_share_of_a_wrong_answer_counts_as_that(tmp_path):
