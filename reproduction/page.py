@@ -33,9 +33,9 @@ two. `make reproduce` runs everything at the scale `cpu` and makes the page anew
 `python -m reproduction --list` says what each experiment costs.
 
 At the scale `cpu` a smaller network is trained for few epochs on a part of the training images, on
-two cores: its errors are larger than published ones, and what it shows of the differences between
-them need not hold of the whole. Parts named `large`, and multimnist at `full`, were trained on a
-GPU. What is left for `paper` stands at the end of each part.
+two cores: its errors may be larger than published ones, and what it shows of the differences
+between them need not hold of the whole. Parts named `large`, and multimnist at `full`, were trained
+on a GPU. What is left for `paper` stands at the end of each part.
 ± is one standard deviation over the seeds; 95 % intervals of errors count seeds and test images,
 and are not corrected for their number, as p values and verdicts are. A part of the training images
 is the same part for every seed: what other training images would change is not counted. A learning

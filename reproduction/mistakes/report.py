@@ -63,9 +63,9 @@ def report(results: Results) -> Report:
         "Entropy of the last iteration's coupling over the output capsules (1 undecided, 0 "
         "decided) and what an input capsule gives away in all, which is 1 by Procedure 1: mean, "
         "and lowest to highest of the first seed. The error of a drawing is the sum of squared "
-        "pixel errors, with the true class shown, mean over the held-out images, after so short a "
-        "training barely better than the mean image for the right network too: drawing the mean "
-        f"training image of the class has {mean_image(kinds):.1f}.",
+        "pixel errors, with the true class shown, mean over the held-out images: "
+        f"{column(kinds[RIGHT], 'drawing_error').mean:.1f} of the right network, where drawing the "
+        f"mean training image of the class has {mean_image(kinds):.1f}.",
         *budget_part({labels[name]: rows for name, rows in kinds.items()}, results.scale),
         *trial_part(results, labels),
     ]

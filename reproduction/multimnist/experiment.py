@@ -164,8 +164,8 @@ def differs(scale: Scale) -> Sequence[str]:
     if scale.network:
         chosen = "sizes" if scale.rates else "sizes and learning rate"
         lines.append(
-            f"Every network is smaller ({scale.network}), and sees fewer pairs: the errors are "
-            "larger than published. The CNN has about as many parameters as CapsNet without its "
+            f"Every network is smaller ({scale.network}), and sees fewer pairs: the errors may "
+            "be larger than published. The CNN has about as many parameters as CapsNet without its "
             f"decoder, in the paper twice as many; {chosen} were chosen for r = 3, on training "
             "digits kept aside."
         )

@@ -86,7 +86,7 @@ def differs(scale: Scale) -> Sequence[str]:
         ]
     if config.epochs is not None and config.epochs < 10:
         part = " on a part of the training images" if scale.images else ""
-        lines.append(f"Few epochs{part}: the errors are larger than published.")
+        lines.append(f"Few epochs{part}: the errors may be larger than published.")
     return lines
 
 

@@ -313,6 +313,14 @@ def test_answers_follow_the_rows(reported):
     assert line in report.body
 
 
+def test_what_is_said_of_drawings_follows_the_rows(reported):
+    body = reported().body
+    assert "barely" not in body
+    assert (
+        "images: 30.0 of the right network, where drawing the mean training image of the " in body
+    )
+
+
 def test_other_answers(reported):
     report = reported(
         arrays=lambda row: answered(row, alone=150),

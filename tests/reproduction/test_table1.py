@@ -53,6 +53,13 @@ def test_the_published_spread_counts():
     assert beside.p() == pytest.approx(0.096, abs=0.001)
 
 
+def test_what_no_row_says_may_be():
+    for name in ("table1", "multimnist"):
+        lines = "\n".join(EXPERIMENTS[name].differs(EXPERIMENTS[name].scales["cpu"]))
+        assert "the errors may be larger than published" in lines
+        assert "are larger than published" not in lines
+
+
 @pytest.mark.usefixtures("no_run_pictures")
 def test_the_papers_network_is_trained_alone(tiny, tmp_path):
     large = EXPERIMENTS["table1"].scales["large"]

@@ -47,13 +47,14 @@ def test_all_routings_are_counted_in_one_way(tmp_path):
     """Routing does more with three iterations than with one, and EM has more statistics; the fused
     kernel would count what torch does not see of EM."""
     counts = []
-    for k, options in enumerate(({"iterations": 1}, {"iterations": 3}, {"routing": "em"})):
+    kinds: list[dict[str, Any]] = [{"iterations": 1}, {"iterations": 3}, {"routing": "em"}]
+    for k, options in enumerate(kinds):
         config = tiny_config(tmp_path / str(k), precision="fp32", batch_size=8, **options)
         task = ImageClassification.from_config(config, tiny_data())
         run = Run(config, task, build_model(config, task.training))
         counts.append(multiply_adds(run))
-        kinds = {m.backend for m in run.model.modules() if isinstance(m, Routing)}
-        assert kinds == {"auto"}  # of what is trained
+        backends = {m.backend for m in run.model.modules() if isinstance(m, Routing)}
+        assert backends == {"auto"}  # of what is trained
     assert counts == sorted(set(counts))
 
 

@@ -163,7 +163,7 @@ def test_a_report_of_several_commits_says_which_rows_are_of_which():
     assert origins(rows)[-1] == [
         "of each commit", "old, Intel: b (seed 0), all of a, 1 trial; new, Intel: b (seed 1)"
     ]  # fmt: skip
-    assert "of each commit" not in dict(origins(rows[:3]))
+    assert "of each commit" not in str(origins(rows[:3]))
 
 
 def test_the_numbers_of_iterations_are_settings(tiny):
