@@ -34,6 +34,7 @@ def compute(cell: Cell, workbench: Workbench) -> Outcome:
         "last_epoch_loss": losses[-1],
         "training_accuracy": trained.history[-1]["train_accuracy"],
         "test_error": 1 - trained.held_out.accuracy,
+        "images": len(trained.held_out.labels),
         **trained.budget,
     }
     wrong = trained.held_out.predictions != trained.held_out.labels

@@ -86,6 +86,7 @@ def compute(cell: Cell, workbench: Workbench) -> Outcome:
     row: Row = {
         "test_error": float(answers.wrong.double().mean()),
         "pairs": len(answers.wrong),
+        "images": len(answers.wrong),  # by that name a trial says of how many its error is
         "farther_error": float(answers_on(model, farther, count).wrong.double().mean()),
         "digits_missed": answers.digits_missed,
         "training_error": 1 - run.history[-1]["train_accuracy"],

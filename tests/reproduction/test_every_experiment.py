@@ -50,6 +50,8 @@ def test_smoke(name, tiny, tmp_path, figures):
     assert [(row["cell"], int(row["seed"])) for row in rows] == [(c.name, c.seed) for c in cells]
     assert {"commit", "torch", "cpu"} <= set(rows[0])
     assert not list(folder.rglob("checkpoints"))
+    # of how many images its error is, so that a choice that hangs on one is named
+    assert all(int(row["images"]) > 0 for row in rows if row.get("aside_error"))
 
 
 def test_every_scale_has_its_cost():
