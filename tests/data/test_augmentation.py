@@ -184,6 +184,9 @@ def test_photos_are_shifted_by_an_eighth_of_their_side():
     assert augmentation_for(photos).max_shift == 8
     assert augmentation_for(photos, max_shift=20).max_shift == 20
     assert augmentation_for(photos, max_shift=0).max_shift == 0
+    assert augmentation_for(photos, max_shift=2).max_shift == 2
+    assert augmentation_for(photos, "none").max_shift == 0
+    assert augmentation_for(photos, "none", max_shift=4).max_shift == 4
     assert augmentation_for(photos, "digits").max_shift == 2
     assert augmentation_for(photos, "none", flip=True) == Augmentation(border="mirror", flip=True)
 

@@ -460,6 +460,26 @@ def test_a_run_that_has_not_noted_its_options_is_resumed(tmp_path, no_pictures, 
     assert resume(tmp_path, DATA).held_out is not None
 
 
+@pytest.mark.parametrize("asked", [None, 2])
+def test_a_run_goes_on_with_the_shift_that_it_began_with(tmp_path, no_pictures, monkeypatch, asked):
+    """An older version noted 2 where nobody asked, and shifted photos by an eighth of their side."""
+    data = tiny_data(size=(24, 24))
+    """An older version noted 2 where nobody asked, and photos were shifted by more."""
+    expected = train(whole, data)
+    stop_after(monkeypatch, 3)
+    with pytest.raises(RunStopped):
+        train(stopped, data)
+    if asked is None:
+        for path in (tmp_path / "b" / "config.json", tmp_path / "b" / "run.json"):
+            facts = json.loads(path.read_text())
+            facts.pop("notes", None)
+            facts.get("config", facts)["max_shift"] = 2
+            path.write_text(json.dumps(facts))
+    resume(tmp_path / "b", data)
+    assert weights_of(tmp_path / "b") == weights_of(expected.folder)
+    assert read_train_config(tmp_path / "b").max_shift == asked
+
+
 def test_what_a_kill_left_half_written_is_removed(tmp_path, no_pictures, monkeypatch):
     stop_after(monkeypatch, 3)
     with pytest.raises(RunStopped):

@@ -57,7 +57,7 @@ def augmentation_for(
     data: ImageData,
     augment: Literal["auto", "none"] | ImageKind = "auto",
     *,
-    max_shift: int = 2,
+    max_shift: int | None = None,
     flip: bool | None = None,
     max_rotation: float = 0.0,
     jitter: float = 0.0,
@@ -65,15 +65,15 @@ def augmentation_for(
     """How images are varied in training, by their kind.
 
     "digits" are shifted and black moves in, as in the paper. "drawings" are shifted and their edge
-    is repeated. "photos" are shifted by up to `max_shift` or an eighth of their smaller side,
-    whichever is more, and their mirror image moves in; half of those with colour are flipped, for
-    left and right seldom matter in them. "auto" takes what `image_kind` says. "none" has nothing
-    but what the other options ask for.
+    is repeated. "photos" are shifted by more, and their mirror image moves in; half of those with
+    colour are flipped, for left and right seldom matter in them. "auto" takes what `image_kind`
+    says. "none" has nothing but what the other options ask for, which win over every kind.
 
     Args:
         data: the images for training.
         augment: "auto", "none", or a kind.
-        max_shift: pixels; 0 turns shifts off.
+        max_shift: pixels; 0 turns shifts off; None: 2, and in photos an eighth of the smaller side
+            where that is more.
         flip: whether left and right are exchanged in half of the images; None: in colour photos.
         max_rotation, jitter: as in `Augmentation`.
 
@@ -89,17 +89,14 @@ def augmentation_for(
     kind = image_kind(data) if augment == "auto" else augment
     height, width = data.image_size
     side = min(height, width)
-    if kind == "none":
-        max_shift = 0
-    if side <= max_shift <= USUAL:
-        max_shift = side - 1  # nobody may have asked for it
+    if max_shift is None:
+        usual = max(USUAL, side // SHIFTED) if kind == "photos" else USUAL
+        max_shift = 0 if kind == "none" else min(usual, side - 1)
     if max_shift >= side:
         raise InputError(
             f"--max-shift {max_shift} would push whole images of {height}×{width} out of sight: "
             f"take {side - 1} or less"
         )
-    if kind == "photos" and max_shift:
-        max_shift = max(max_shift, side // SHIFTED)
     borders: dict[str, Border] = {"digits": "zeros", "drawings": "edge"}
     return Augmentation(
         max_shift=max_shift,

@@ -15,6 +15,7 @@ from torchcaps.storage import read_json
 __all__ = [
     "EPOCHS",
     "FIRST_VERSION",
+    "USUAL_SHIFT",
     "MOST_THREADS",
     "TrainConfig",
     "config_from_dict",
@@ -25,6 +26,7 @@ __all__ = [
 
 MOST_WORKERS = 256
 MOST_EPOCHS = 1_000_000  # metrics.csv and every checkpoint hold a row for each that is done
+USUAL_SHIFT = 2  # noted where nobody asked for one, before that was noted as null
 EPOCHS = 20  # where nothing is said, and there are enough images
 MOST_THREADS = 1024  # with far more, the system refuses to start them and the process dies
 
@@ -39,6 +41,7 @@ FIRST_VERSION: dict[str, Any] = {
     "final_learning_rate": 0.05,
     "clip": None,
     "augment": "digits",
+    "max_shift": USUAL_SHIFT,
     "flip": "no",
 }
 # What may differ from one resume of a run to the next: its length, which of its weights are kept,
@@ -108,9 +111,9 @@ class TrainConfig:
     """How training images are varied at random: digits (on black) are shifted; drawings (on a plain
     ground) too, their edge repeated; photos more, their mirror image at the edge, and those with
     colour are flipped. auto tells the kind from the images' borders; none varies nothing."""
-    max_shift: int = 2
-    """Shift each training image by up to this many pixels, and photos by an eighth of their side
-    where that is more; 0 turns it off."""
+    max_shift: int | None = None
+    """Shift each training image by up to this many pixels, 0 turns it off; default: 2, and photos
+    by an eighth of their side where that is more."""
     flip: Literal["auto", "yes", "no"] = "auto"
     """Exchange left and right in half of the training images: auto in colour photos. Say no where
     classes differ by it, as some road signs do."""

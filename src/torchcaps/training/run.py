@@ -30,11 +30,11 @@ from torchcaps.training.checkpoint import (
     save_checkpoint,
     snapshot,
 )
-from torchcaps.training.config import EPOCHS, TrainConfig, fixed_options
+from torchcaps.training.config import EPOCHS, USUAL_SHIFT, TrainConfig, fixed_options
 from torchcaps.training.fine_tuning import settings_of
 from torchcaps.training.optimizer import adam, make_capturable, set_learning_rate
 from torchcaps.training.precision import Precision, choose_precision
-from torchcaps.training.run_folder import RunFolder, describe_machine
+from torchcaps.training.run_folder import NOTES, RunFolder, describe_machine
 from torchcaps.training.run_lock import RunLock
 from torchcaps.training.running_means import RunningMeans
 from torchcaps.training.schedule import rate_factor
@@ -199,6 +199,8 @@ class Run:
     def _check_config(self, began_with: dict[str, Any]) -> None:
         """Raise where config.json was edited; a run of an older version has not noted it."""
         now = fixed_options(self.config)
+        if now["max_shift"] is None and began_with.get("max_shift") == USUAL_SHIFT:
+            began_with = {**began_with, "max_shift": None}  # of an older version
         for name in sorted(set(now) & set(began_with)):
             if now[name] != began_with[name]:
                 raise InputError(
@@ -417,6 +419,7 @@ class Run:
     def _write_facts(self) -> None:
         if self.is_main:
             facts = {
+                "notes": NOTES,
                 "machine": describe_machine(),
                 "seed": self.config.seed,
                 "precision": self.precision.name,

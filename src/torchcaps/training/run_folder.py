@@ -28,9 +28,10 @@ from torchcaps.storage import (
     write_json,
     write_text,
 )
-from torchcaps.training.config import TrainConfig, config_to_dict
+from torchcaps.training.config import USUAL_SHIFT, TrainConfig, config_to_dict
 
 __all__ = [
+    "NOTES",
     "RUNS",
     "RunFolder",
     "check_outside",
@@ -40,6 +41,7 @@ __all__ = [
 ]
 
 RUNS = Path("runs")  # in which a run lies that is not told where
+NOTES = 2  # in run.json: its options are null where nobody asked for a shift
 # What a run writes, config.json apart.
 WRITTEN = (
     "run.json", "metrics.csv", "result.json", "model", "checkpoints", "explorer.html",
@@ -111,10 +113,11 @@ class RunFolder:
         """The run's config, with paths that lead to its data from here.
 
         They are taken as they stand; where there is nothing, from the folder that the run was begun
-        in.
+        in. A shift that an older version noted though nobody asked for it is none.
         """
         try:
-            began_in = Path(read_json(self.run)["working_folder"])
+            facts = read_json(self.run)
+            began_in, notes = Path(facts["working_folder"]), facts.get("notes")
         except (OSError, ValueError, KeyError, TypeError, InputError):  # of an older version
             return config
 
@@ -127,6 +130,8 @@ class RunFolder:
             for name in ("data_dir", "init")
         }
         data = config.data if config.data in dataset_names() else lies(config.data)
+        if notes != NOTES and config.max_shift == USUAL_SHIFT:
+            config = dataclasses.replace(config, max_shift=None)
         return dataclasses.replace(
             config, data=data, data_dir=paths["data_dir"], init=paths["init"]
         )
