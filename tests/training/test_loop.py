@@ -462,9 +462,9 @@ def test_a_run_that_has_not_noted_its_options_is_resumed(tmp_path, no_pictures, 
 
 @pytest.mark.parametrize("asked", [None, 2])
 def test_a_run_goes_on_with_the_shift_that_it_began_with(tmp_path, no_pictures, monkeypatch, asked):
-    """An older version noted 2 where nobody asked, and shifted photos by an eighth of their side."""
-    data = tiny_data(size=(24, 24))
     """An older version noted 2 where nobody asked, and photos were shifted by more."""
+    data = tiny_data(size=(24, 24))
+    whole, stopped = (tiny_config(tmp_path / name, max_shift=asked) for name in ("a", "b"))
     expected = train(whole, data)
     stop_after(monkeypatch, 3)
     with pytest.raises(RunStopped):
