@@ -70,6 +70,7 @@ def compute(cell: Cell, workbench: Workbench) -> Outcome:
         "seconds_per_step": trained.seconds_per_step,
         **trained.budget,
         "images": len(held_out.labels),
+        "one_class_error": 1 - int(held_out.labels.bincount().max()) / len(held_out.labels),
         **{f"test_error_with_{r}": e for r, e in zip(workbench.scale.iterations, errors)},
     }
     arrays = {

@@ -144,6 +144,27 @@ def test_pictures_leave_out_trainings_at_chance_and_say_so():
     assert left_out(kinds, kinds) == ""
 
 
+def test_what_is_learned_depends_on_the_classes():
+    """An error of 0.9 is better than chance for a hundred classes, and of 0.5 not for two."""
+    many = {"test_error": 0.9, "one_class_error": 0.99}
+    two = {"test_error": 0.5, "one_class_error": 0.5}
+    older = {"test_error": 0.89}
+    assert having_learned([many, two, older]) == [many]
+    assert having_learned([two | {"test_error": 0.48}, older | {"test_error": 0.88}])
+
+
+@pytest.mark.usefixtures("no_run_pictures")
+def test_a_row_says_what_one_class_for_all_images_errs(tiny, tmp_path):
+    experiment = tiny(iterations.EXPERIMENT, epochs=1)
+    scale = dataclasses.replace(experiment.scales["smoke"], iterations=(3,))
+    experiment = dataclasses.replace(experiment, scales={"smoke": scale})
+    folder, _ = reproduce(experiment, out=tmp_path / "out")
+    row = json.loads((folder / "cells/r3-seed0.json").read_text())["row"]
+    with np.load(folder / "cells/r3-seed0.npz") as arrays:
+        counts = np.bincount(arrays["labels"])
+    assert row["one_class_error"] == pytest.approx(1 - counts.max() / counts.sum())
+
+
 def test_what_is_drawn_has_learned(monkeypatch, tmp_path):
     """Of the published trainings on few images, four of r = 7 have not."""
     drawn = []
