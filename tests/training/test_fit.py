@@ -77,6 +77,29 @@ def test_a_network_of_ones_own_is_trained_from_its_weights(tmp_path):
         fit(data, epoch=3)
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("routing", "em"),
+        ("iterations", 2),
+        ("reconstruct", False),
+        ("loss_scale", "authors"),
+        ("model_options", {"kernel_size": 7}),
+        ("init", "digits"),
+        ("image_size", 20),
+        ("channels", 3),
+        ("data_dir", "mnist"),
+        ("in_memory", "no"),
+    ],
+)
+def test_options_that_would_change_nothing_are_refused(tmp_path, option, value):
+    data = tiny_data()
+    model = create_model("capsnet_small", image_size=17, num_classes=3, class_names=NAMES)
+    with pytest.raises(InputError, match=rf"^{option} is .* was given: leave it out"):
+        fit(data, model, out=tmp_path / "run", **{**TINY, option: value})
+    assert not (tmp_path / "run").exists()
+
+
 # --- which weights are kept
 def rows(*accuracies: float) -> list[dict[str, float]]:
     return [{"validation_accuracy": a} for a in accuracies]

@@ -15,7 +15,7 @@ from torchcaps.models.registry import default_of, takes_argument
 from torchcaps.models.summary import count_parameters
 from torchcaps.routing.registry import create_routing
 from torchcaps.seeding import mix_seed
-from torchcaps.training.config import TrainConfig
+from torchcaps.training.config import NETWORK, TrainConfig
 from torchcaps.training.fine_tuning import begin_from
 from torchcaps.training.first_step import check_step
 from torchcaps.training.small_sets import fit_to_size
@@ -89,11 +89,8 @@ def build_model(config: TrainConfig, data: ImageData) -> Classifier:
 
 def begun_model(folder: Path, config: TrainConfig, data: ImageData) -> Classifier:
     """The model of a folder for the classes of the data; says which weights are new."""
-    asked = (
-        config.routing, config.iterations, config.loss_scale, config.model_options,
-        config.reconstruct,
-    )  # fmt: skip
-    if any(value is not None for value in asked) or config.model != TrainConfig().model:
+    asked = any(getattr(config, name) is not None for name in NETWORK)
+    if asked or config.model != TrainConfig().model:
         raise InputError(
             f"--init {folder} has the settings of the network too: leave out --model, "
             "--model-options, --routing, --iterations, --reconstruct and --loss-scale"

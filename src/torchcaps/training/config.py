@@ -17,6 +17,7 @@ __all__ = [
     "FIRST_VERSION",
     "USUAL_SHIFT",
     "MOST_THREADS",
+    "NETWORK",
     "TrainConfig",
     "config_from_dict",
     "config_to_dict",
@@ -50,6 +51,7 @@ FREE = {
     "epochs", "patience", "keep", "out", "data", "data_dir", "init", "in_memory", "workers",
     "threads", "checkpoint_every", "tensorboard",
 }  # fmt: skip
+NETWORK = ("routing", "iterations", "loss_scale", "model_options", "reconstruct")
 ADDED = "schedule"  # no run of version 0.1 has it; its config.json has all other options
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from torchcaps.data import TrainTest
+from torchcaps.errors import InputError
 from torchcaps.models import Classifier
 from torchcaps.training.callback import Callback
 from torchcaps.training.config import TrainConfig
@@ -59,6 +60,8 @@ def fit(
         if isinstance(options.get(name), str):
             options[name] = Path(options[name])
     config = TrainConfig(**named, **options)
+    if isinstance(data, TrainTest):
+        check_read(config)
     check_outside(config.out or RUNS, config.data)  # before large data are read
     return train(
         config,
@@ -66,6 +69,20 @@ def fit(
         model if isinstance(model, Classifier) else None,
         callbacks=callbacks,
     )
+
+
+def check_read(config: TrainConfig) -> None:
+    """Raise for options of reading beside images that are read already: they would change nothing.
+
+    Raises:
+        InputError: `image_size`, `channels`, `data_dir` or `in_memory` is given.
+    """
+    for name in ("image_size", "channels", "data_dir", "in_memory"):
+        if (value := getattr(config, name)) != getattr(TrainConfig, name):
+            raise InputError(
+                f"{name} is {str(value)!r}, which is for images that are read here, and a "
+                "TrainTest was given: leave it out, or give load_data that option"
+            )
 
 
 def check_kinds(data: object, model: object) -> None:

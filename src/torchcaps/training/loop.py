@@ -17,7 +17,13 @@ from torchcaps.storage import write_json
 from torchcaps.training.build import build_model, load_data_of
 from torchcaps.training.callback import Callback
 from torchcaps.training.checkpoint import run_of
-from torchcaps.training.config import EPOCHS, TrainConfig, config_to_dict, read_train_config
+from torchcaps.training.config import (
+    EPOCHS,
+    NETWORK,
+    TrainConfig,
+    config_to_dict,
+    read_train_config,
+)
 from torchcaps.training.diagnosis import Alarm
 from torchcaps.training.fine_tuning import network_of
 from torchcaps.training.finish import finish
@@ -147,6 +153,8 @@ def train(
         InputError: an option or a file is wrong.
         RunStopped: interrupted, or a loss that is not finite.
     """
+    if model is not None:
+        check_built(model, config)
     with torch.random.fork_rng():
         task, model = images_and_model(config, data, model)
         run = Run(task.fitted(config), task, model, callbacks=callbacks, resume_by=COMMAND)
@@ -230,6 +238,16 @@ def images_and_model(
         task.model_name = type(model).__name__
     task.check_model(model)
     return task, model
+
+
+def check_built(model: Classifier, config: TrainConfig) -> None:
+    """Raise for options of a network beside one that is given: they would change nothing."""
+    for name in (*NETWORK, "init"):
+        if (value := getattr(config, name)) is not None:
+            raise InputError(
+                f"{name} is {str(value)!r}, which is for a network that is built here, and a "
+                f"{type(model).__name__} was given: leave it out, or give the name of a network"
+            )
 
 
 def check_fits(model: Classifier, data: ImageData) -> None:
