@@ -69,15 +69,16 @@ def cells(scale: Scale) -> Sequence[Cell]:
 def compute(cell: Cell, workbench: Workbench) -> Outcome:
     """Train on pairs, then look at the held-out ones."""
     config = workbench.config_of(cell)
+    shift = config.max_shift or 0  # which every scale states
     with torch.random.fork_rng():
         apply_settings(config)
-        task = PairTask(workbench.data, config.seed, config.max_shift)
+        task = PairTask(workbench.data, config.seed, shift)
         plain = build_model(config, workbench.data.train)
         model = network(config, workbench.scale, plain)
         run = Run(config, task, model)
         to_the_last_step(run, workbench.progress)
     test = workbench.data.test
-    pairs = MultiMNIST(test, seed=PAIRS_SEED, max_shift=config.max_shift, padding=PADDING)
+    pairs = MultiMNIST(test, seed=PAIRS_SEED, max_shift=shift, padding=PADDING)
     count = PAIRS_A_DIGIT * len(test)
     answers = answers_on(model.eval(), pairs, count)
     farther = MultiMNIST(test, seed=PAIRS_SEED, max_shift=FARTHER, padding=PADDING)
