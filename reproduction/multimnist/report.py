@@ -17,13 +17,13 @@ from reproduction.harness.comparison import (
     said_of,
     with_published,
 )
-from reproduction.harness.crossed import Estimate
+from reproduction.harness.crossed import Estimate, over_seeds
 from reproduction.harness.experiment import Finding, Report, Results
 from reproduction.harness.markdown import interval, plus_minus, table
 from reproduction.harness.scale import Scale
 from reproduction.harness.statistics import summarise
 from reproduction.harness.tuning import trial_part
-from reproduction.harness.verdict import LEAST_SEEDS, judge, too_few
+from reproduction.harness.verdict import Difference, Judgement, judge
 from reproduction.multimnist.figures import draw_examples
 from torchcaps.data import ImageData, MultiMNIST
 
@@ -50,7 +50,10 @@ def report(results: Results) -> Report:
     parts = digits_of_pairs(results)
     known = {name: error_of(results, name, parts=parts) for name in networks}
     pairs = [pair for pair in PAIRS if pair[0] in networks]
-    judged = judge(differences(results, networks, pairs, parts=parts))
+    drawn = rows[BEST][0]["drawing_error"] is not None
+    compared_pairs = differences(results, networks, pairs, parts=parts)
+    all_judged = judge([*compared_pairs, *([drawings_differ(rows[BEST])] if drawn else [])])
+    judged, of_drawings = all_judged[: len(pairs)], all_judged[len(pairs) :]
     draw_errors(
         networks, errors, known, title="Pairs of digits of which not both are found",
         measured="wrong pairs, %", path=results.folder / "errors.png",
@@ -69,7 +72,7 @@ def report(results: Results) -> Report:
         f"{rows[BEST][0]['training_pairs']:,} pairs to learn from, each drawn anew; "
         f"{rows[BEST][0]['pairs']:,} held-out pairs, the same for all. Mean ± standard deviation "
         "over the seeds; last epoch; intervals over seeds and pairs.",
-        *(["## Differences", *judgement_part(judged)] if judged else []),
+        *(["## Differences", *judgement_part(all_judged)] if all_judged else []),
         "Pairs that share a digit are not taken for independent." if parts is not None
         else "A digit is in several pairs; these rows do not say in which, and the intervals take "
         "pairs for independent: those of one network's error are too narrow.",
@@ -77,9 +80,9 @@ def report(results: Results) -> Report:
         *trial_part(results, labels),
     ]  # fmt: skip
     findings = [*map(finding_of, judged)]
-    if rows[BEST][0]["drawing_error"] is not None:
+    for one in of_drawings:
         pages += drawing_part(results, rows)
-        findings.append(drawing_finding(rows[BEST]))
+        findings.append(drawing_finding(rows[BEST], one))
     return Report(figures, "\n\n".join(pages), findings)
 
 
@@ -113,21 +116,26 @@ def digits_of_pairs(results: Results) -> Parts | None:
     return MultiMNIST(blank, seed=PAIRS_SEED).places(0, row["pairs"]).numpy()
 
 
-def drawing_finding(rows: Sequence[Row]) -> Finding:
+def drawings_differ(rows: Sequence[Row]) -> Difference:
+    """How often digits are read back that are not there, less half of how often those that are."""
+    return Difference(
+        "drawings read back, of digits that are not there,",
+        "half of those of digits that are (over the seeds alone)",
+        over_seeds([row["read_back_absent"] - row["read_back"] / 2 for row in rows]),
+    )
+
+
+def drawing_finding(rows: Sequence[Row], judged: Judgement) -> Finding:
     """What is drawn of digits that are not there."""
     there, absent = (
         summarise([row[name] for row in rows]) for name in ("read_back", "read_back_absent")
     )
     return Finding(
-        "Told to draw a digit that is not there, CapsNet cannot",
+        "Told to draw a digit that is not there, CapsNet cannot: read back less than half as often",
         "shown in a figure",
         f"of drawings of digits that are there it reads back {plus_minus(there)} %, of those "
         f"that are not {plus_minus(absent)} %",
-        too_few(len(rows))
-        if len(rows) < LEAST_SEEDS
-        else "read back less than half as often"
-        if absent.mean < there.mean / 2
-        else "read back at least half as often",
+        judged.verdict,
     )
 
 

@@ -11,10 +11,11 @@ from reproduction.harness.experiment import Results
 from reproduction.harness.pair_training import PairTask, answers_on, both_found, losses_of
 from reproduction.harness.pooled_cnn import PooledCNN
 from reproduction.harness.run import reproduce
+from reproduction.harness.verdict import judge
 from reproduction.harness.workbench import choice
 from reproduction.multimnist import experiment as multimnist
 from reproduction.multimnist.figures import in_two_colours, like_labels
-from reproduction.multimnist.report import digits_of_pairs
+from reproduction.multimnist.report import digits_of_pairs, drawing_finding, drawings_differ
 from tests.small_runs import tiny_config, tiny_data
 from torchcaps.data import ImageData, MultiMNIST, PairBatch
 from torchcaps.errors import RunStopped
@@ -232,6 +233,18 @@ def test_pairs_are_made_some_steps_at_a_time_and_are_the_same():
 
 
 # --- words and pictures
+def test_drawings_of_what_is_not_there_are_judged_with_the_rest():
+    def verdict(absent, seeds=5):
+        rows = [{"read_back": 0.8, "read_back_absent": absent[s]} for s in range(seeds)]
+        (judged,) = judge([drawings_differ(rows)])
+        return drawing_finding(rows, judged).verdict
+
+    assert verdict([0.1, 0.11, 0.12, 0.1, 0.1]) == "lower"
+    assert verdict([0.6, 0.61, 0.62, 0.6, 0.6]) == "higher"
+    assert verdict([0.1, 0.11, 0.12, 0.1, 0.1], 3) == "not decided (3 seeds)"
+    assert verdict([0.1, 0.5, 0.1, 0.6, 0.3]) == "not decided"  # whose mean is below a half
+
+
 def test_the_report_knows_which_pairs_share_a_digit(small, tmp_path):
     """From the classes of the digits alone."""
     folder, _ = reproduce(small, out=tmp_path / "out")

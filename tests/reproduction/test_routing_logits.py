@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from reproduction.harness.experiment import Results
+from reproduction.harness.verdict import judge
 from reproduction.publish import RESULTS, read
 from reproduction.routing_logits import report as routing_logits
 from reproduction.routing_logits.changes import logit_changes
@@ -78,12 +79,20 @@ def test_a_sentence_names_iterations_two_and_five():
 
 def test_the_change_of_b_beside_the_published_one():
     falling = 0.07 * 10.0 ** -np.arange(9)
-    found = routing_logits.finding(falling, "logits add up", 5)
+    rows = [{"logit_2": 0.007 * (1 + s / 9), "logit_5": 7e-6} for s in range(5)]
+    difference = routing_logits.fall(rows, "logits add up")
+    assert difference.estimate.mean == pytest.approx(-3.084, abs=1e-3)
+    (judged,) = judge([difference])
+    found = routing_logits.finding(falling, "logits add up", judged)
     assert found.ours == "0.007 at iteration 2, 7e-06 at iteration 5"
     assert found.published == "0.007 at iteration 2, 1e-05 at iteration 5"
-    assert found.verdict == "as published"
-    assert routing_logits.finding(falling, "", 3).verdict == "not decided (3 seeds)"
-    assert routing_logits.finding(falling[::-1], "", 5).verdict == "it does not fall so"
+    assert found.verdict == "lower"
+    assert judge([routing_logits.fall(rows[:3], "")])[0].verdict == "not decided (3 seeds)"
+    turned = [{"logit_2": row["logit_5"], "logit_5": row["logit_2"]} for row in rows]
+    assert judge([routing_logits.fall(turned, "")])[0].verdict == "higher"
+    # of seeds that go either way
+    unsure = [{"logit_2": 1.0, "logit_5": 10.0**power} for power in (-9, 1, 1, 0, 0)]
+    assert judge([routing_logits.fall(unsure, "")])[0].verdict == "not decided"
 
 
 def test_kinds_of_other_commits_and_machines_are_named(tmp_path):
