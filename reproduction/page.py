@@ -57,7 +57,7 @@ learning rate for each network. They changed once more: from *not decided* to *l
 over the input capsules with W from N(0, 1) and for scrambled primary capsules, to *higher* for
 averaged logits, W from N(0, 1), softmaxed lengths and an unsquared margin. On overlapping digits,
 five seeds of one stem with a rate for each network say *higher* of r = 1, by a quarter of the
-published gap, and *excluded* of the CNN's. The other trainings are
+published gap, and *excluded* of the CNN's. The trainings of {older} are
 still the older ones, at one learning rate that suited r = 3, and what they did not keep is not
 counted: images in the gaps between losses. Which overlapping pairs share a digit is counted now:
 the intervals of single networks became wider, those of differences narrower. *Excluded* is
@@ -84,7 +84,8 @@ def page(results: Path, link: str = "../results") -> str:
     """
     with tempfile.TemporaryDirectory() as pictures:
         reports = [(one, one.report(Path(pictures))) for one in all_published(results)]
-    older = [OLDER] if any(not one.tuned for one, _ in reports) else []
+    untuned = [f"`{one.folder.path.name}`" for one, _ in reports if not one.tuned]
+    older = [OLDER.format(older=", ".join(untuned))] if untuned else []
     parts = [HEAD, *older, f"**The rule.** {RULES}", "## Summary", summary(reports)]
     for experiment in EXPERIMENTS.values():
         own = [pair for pair in reports if pair[0].experiment is experiment]

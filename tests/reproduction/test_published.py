@@ -97,6 +97,16 @@ def test_what_the_page_shows_is_there():
         assert f"| [{name}](#{name}) |" in TEXT
 
 
+@pytest.mark.usefixtures("not_drawn")
+def test_the_trainings_of_an_older_method_are_named():
+    """Iterations of few images have a rate each, and are not among them."""
+    (named,) = re.findall(r"The trainings of ([^.]+)\sare\sstill the older ones", TEXT)
+    untuned = [one.folder.path.name for one in published.all_published(RESULTS) if not one.tuned]
+    assert "iterations-cpu" in untuned
+    assert "iterations-few" not in untuned
+    assert re.findall(r"`([\w-]+)`", named) == untuned
+
+
 def test_the_images_of_trials_are_those_of_their_whole_batches():
     """As the trainings that the trials are of: they had as many epochs of as many images."""
     one = published.read(RESULTS / "efficiency-few")
