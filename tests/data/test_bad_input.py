@@ -579,10 +579,14 @@ def test_images_that_would_not_fit_into_memory(tmp_path, monkeypatch):
     for name, content in FOUR.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(content)
-    # 8 images of 36 bytes are 288
-    monkeypatch.setattr(memory_check, "physical_memory", lambda: 400)
-    with pytest.raises(InputError, match=r"8 images of 1×6×6 would take .*smaller --image-size"):
-        load_data(str(tmp_path), in_memory=True)
+    # 8 images of 36 bytes are 288, and training copies 6 of them
+    for memory in (400, 600):
+        monkeypatch.setattr(memory_check, "physical_memory", lambda there=memory: there)
+        told = r"8 images of 1×6×6, and a copy .* would take .*smaller --image-size"
+        with pytest.raises(InputError, match=told):
+            load_data(str(tmp_path), in_memory=True)
+    monkeypatch.setattr(memory_check, "physical_memory", lambda: 900)
+    assert len(load_data(str(tmp_path), in_memory=True).train) == 6
 
 
 # --- npz archives: (arrays, what the message must say)

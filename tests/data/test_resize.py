@@ -5,8 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from torchcaps.data import ImageData, read_image
+from torchcaps.data import ImageData, memory_check, read_image
 from torchcaps.data.resize import CHUNK, resize
+from torchcaps.errors import InputError
 
 RNG = np.random.default_rng(0)
 
@@ -55,6 +56,15 @@ def test_chunks_make_no_difference():
     images = torch.randint(0, 256, (CHUNK + 3, 1, 6, 6), dtype=torch.uint8)
     whole = resize(data_of(images), (4, 4), None).images
     assert torch.equal(whole[-5:], resize(data_of(images[-5:]), (4, 4), None).images)
+
+
+@pytest.mark.parametrize(("size", "channels"), [((64, 64), None), (None, 3)])
+def test_images_that_would_not_fit_into_memory(monkeypatch, size, channels):
+    monkeypatch.setattr(memory_check, "physical_memory", lambda: 100_000)
+    data = data_of(torch.zeros(10, 1, 50, 50, dtype=torch.uint8))
+    with pytest.raises(InputError, match=r"^toy: 10 images of .*would take .* --image-size"):
+        resize(data, size, channels)
+    assert resize(data, (40, 40), None).image_size == (40, 40)
 
 
 @pytest.mark.parametrize("before", [(1, 1), (1, 5), (7, 6)])

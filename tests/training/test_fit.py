@@ -14,6 +14,7 @@ from torchcaps.cli import main
 from torchcaps.errors import InputError, RunStopped
 from torchcaps.models import BaselineCNN, CapsNet, ImageCapsNet, create_model, load_model
 from torchcaps.routing import DynamicRouting
+from torchcaps.training import build
 from torchcaps.training.best_weights import best_epoch
 from torchcaps.training.callback import Callback
 from torchcaps.training.config import TrainConfig
@@ -276,6 +277,18 @@ def test_a_network_with_another_s_weights_is_called_what_it_is_and_tried(tmp_pat
     assert task.describe(begun).startswith("VariationalCapsNet (")
     with pytest.raises(InputError, match="--batch-size 1 is too small for a VariationalCapsNet"):
         images_and_model(replace(config, batch_size=1), tiny_data(), None)
+
+
+def test_weights_that_no_batch_size_can_save_are_refused_with_init_too(tmp_path, monkeypatch):
+    model = create_model("capsnet_small", image_size=17, num_classes=3, class_names=NAMES)
+    model.save_pretrained(tmp_path / "saved")
+    config = TrainConfig(init=tmp_path / "saved")
+    images_and_model(config, tiny_data(), None)
+    count = sum(weight.numel() for weight in model.parameters())
+    monkeypatch.setattr(build, "physical_memory", lambda: 2 * 16 * count)
+    images_and_model(config, tiny_data(), None)
+    with pytest.raises(InputError, match=r"for images of 80×80 has .* take a smaller --image-size"):
+        images_and_model(config, tiny_data(60, size=(80, 80)), None)
 
 
 def test_a_routing_that_looks_at_its_numbers_is_not_tried(tmp_path, monkeypatch):

@@ -83,7 +83,7 @@ def load_folder(
 
     if in_memory is not False:
         try:
-            images = _read(root, files, size, channels)
+            images = _read(root, files, size, channels, copied=parts[0].stop)
         except TooLarge:
             if in_memory:
                 raise
@@ -136,11 +136,15 @@ def _shape(
 
 
 def _read(
-    root: Path, files: Sequence[Path], size: tuple[int, int] | None, channels: int | None
+    root: Path,
+    files: Sequence[Path],
+    size: tuple[int, int] | None,
+    channels: int | None,
+    copied: int,
 ) -> Tensor:
-    """Every file: uint8 [N, C, H, W]."""
+    """Every file: uint8 [N, C, H, W]. So many images must find room a second time."""
     first = read_pixels(files[0], None, None)
-    read = _Reader(root, files, size, first.shape[1:])
+    read = _Reader(root, files, size, first.shape[1:], copied)
     if channels is None and len(first) == 1:
         try:  # most often all are grey, so looking at every file beforehand would not pay
             return read(1, only_grey=True)
@@ -157,13 +161,15 @@ class _Reader:
     files: Sequence[Path]
     size: tuple[int, int] | None
     first_size: tuple[int, ...]
+    copied: int  # images of which training makes a copy, without those for validation
 
     def __call__(self, channels: int, only_grey: bool = False) -> Tensor:
         """uint8 [N, channels, H, W]; `only_grey` raises _ColourError at the first colour image."""
         height, width = self.size or self.first_size
         check_fits(
-            len(self.files) * channels * height * width,
-            f"{self.root}: {len(self.files)} images of {channels}×{height}×{width}",
+            (len(self.files) + self.copied) * channels * height * width,
+            f"{self.root}: {len(self.files)} images of {channels}×{height}×{width}, and a copy of "
+            "those to learn from,",
             "choose a smaller --image-size (image_size in Python), or leave out --in-memory",
         )
         images = torch.empty(len(self.files), channels, height, width, dtype=torch.uint8)

@@ -95,11 +95,13 @@ def begun_model(folder: Path, config: TrainConfig, data: ImageData) -> Classifie
             f"--init {folder} has the settings of the network too: leave out --model, "
             "--model-options, --routing, --iterations, --reconstruct and --loss-scale"
         )
+
+    def check(trial: Classifier) -> None:
+        check_weights_fit(trial)
+        check_step(trial, fit_to_size(config, len(data))[0])
+
     torch.manual_seed(mix_seed("weights", config.seed))
-    model, anew = begin_from(folder, data)
-    with torch.device("meta"):
-        trial = type(model)(**model.config)
-    check_step(trial, fit_to_size(config, len(data))[0])
+    model, anew = begin_from(folder, data, check)
     print(f"beginning with the weights of {folder}; drawn anew: {', '.join(anew) or 'none'}")
     return model
 

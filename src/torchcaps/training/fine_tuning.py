@@ -1,9 +1,11 @@
 """A network that begins with the weights of another, for other classes perhaps."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import torch
 
 from torchcaps.data import ImageData
 from torchcaps.errors import InputError
@@ -26,7 +28,9 @@ class Begun(NamedTuple):
     anew: Sequence[str]
 
 
-def begin_from(folder: Path, data: ImageData) -> Begun:
+def begin_from(
+    folder: Path, data: ImageData, check: Callable[[Classifier], None] = lambda trial: None
+) -> Begun:
     """The network of a run or model folder for the images and classes of `data`.
 
     Its settings are those of the saved network, standardisation among them. Weights that fit are
@@ -36,6 +40,7 @@ def begin_from(folder: Path, data: ImageData) -> Begun:
         folder: of a finished run, or written by `save_pretrained`; or a name that `load_model`
             takes.
         data: to be trained on.
+        check: called with the network on the meta device, before it takes memory; it may raise.
 
     Raises:
         InputError: no network there, or one for images of other channels, which has seen nothing
@@ -57,9 +62,12 @@ def begin_from(folder: Path, data: ImageData) -> Begun:
         "class_names": list(data.class_names),
     }
     try:
-        model = type(saved)(**settings)
+        with torch.device("meta"):
+            trial = type(saved)(**settings)
     except ValueError as error:
         raise InputError(f"{data.name} does not fit the network of {folder}: {error}") from error
+    check(trial)
+    model = type(saved)(**settings)
     # A class keeps its capsule only if all classes are the same ones in the same order.
     same_classes = saved.class_names == model.class_names
     theirs, ours = saved.state_dict(), model.state_dict()
