@@ -25,12 +25,15 @@ class Kind(NamedTuple):
     late: Means
 
 
-def draw_changes(kinds: Sequence[Kind], epochs: int, *, path: Path) -> None:
+def draw_changes(
+    kinds: Sequence[Kind], epochs: int, *, published: Mapping[int, float], path: Path
+) -> None:
     """Draw each quantity by iteration, a row a kind of logits.
 
     Args:
         kinds: the means are by quantity, one value an iteration.
         epochs: which is the last.
+        published: the change of b by iteration; empty where nothing is published.
         path: the PNG file to write.
     """
     with figure(WIDTH, 0.6 + 2.5 * len(kinds), path=path) as page:
@@ -44,8 +47,8 @@ def draw_changes(kinds: Sequence[Kind], epochs: int, *, path: Path) -> None:
                 ):
                     steps = np.arange(quantity.first, quantity.first + len(values))
                     axes.plot(steps, values, marker=marker, color=colour, label=label)
-                if name == "logit":
-                    points = list(PUBLISHED), list(PUBLISHED.values())
+                if name == "logit" and published:
+                    points = list(published), list(published.values())
                     axes.plot(*points, "D", color=INK, fillstyle="none", label="published")
                 log_scale(axes)
                 axes.set(xlim=(0.5, ITERATIONS - 0.5))

@@ -1,14 +1,14 @@
 """The report of `routing-logits`: how each quantity falls from iteration to iteration."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from reproduction.harness.cell import Row
-from reproduction.harness.comparison import plain_table
+from reproduction.harness.comparison import on_mnist, plain_table
 from reproduction.harness.crossed import over_seeds
 from reproduction.harness.experiment import Finding, Report, Results
 from reproduction.harness.markdown import number, table
@@ -19,6 +19,7 @@ from reproduction.routing_logits.figures import PUBLISHED, Kind, Means, draw_cha
 __all__ = ["ADDED", "REPLACED", "fall", "finding", "log_linear", "report", "sentence"]
 
 LEAST = 1e-12  # a change of less is rounding
+Published = Mapping[int, float]  # by iteration; empty where the images are not those of the paper
 
 ADDED, REPLACED = "r3", "r3-replaced"
 KINDS = {ADDED: "logits add up", REPLACED: "logits are replaced"}  # by the name of the cells
@@ -27,6 +28,7 @@ KINDS = {ADDED: "logits add up", REPLACED: "logits are replaced"}  # by the name
 def report(results: Results) -> Report:
     """How each quantity falls, early and late, for logits that add up and for such that do not."""
     kinds, tables, figures, findings = [], [], [], []
+    published = PUBLISHED if on_mnist(results) else {}
     judged = judge([fall(results.of(cell), words) for cell, words in KINDS.items()])
     for (cell, words), one in zip(KINDS.items(), judged):
         kept = [results.arrays(row) for row in results.of(cell)]
@@ -37,16 +39,19 @@ def report(results: Results) -> Report:
         early, late = ({name: m[epoch] for name, m in means.items()} for epoch in (1, -1))
         epochs = len(means["logit"]) - 1
         kinds.append(Kind(words, early, late))
-        figures += [f"{words}: {sentence(name, late[name])}" for name in QUANTITIES]
-        findings.append(finding(late["logit"], words, one))
+        figures += [f"{words}: {sentence(name, late[name], published)}" for name in QUANTITIES]
+        findings.append(finding(late["logit"], words, one, published))
         tables += [f"{words[0].upper()}{words[1:]}:", change_table(early, late, epochs)]
-    draw_changes(kinds, epochs, path=results.folder / "changes.png")
-    published = ", ".join(f"{value:g} at iteration {t}" for t, value in PUBLISHED.items())
+    draw_changes(kinds, epochs, published=published, path=results.folder / "changes.png")
     said = (
         f"Trainings: {len(results.of(ADDED))} of each kind{apart(results)}; means over them, "
-        f"{IMAGES} training images and all pairs (i, j). Published, for the change of b after 500 "
-        f"epochs: about {published}."
+        f"{IMAGES} training images and all pairs (i, j)."
     )
+    if published:
+        said += (
+            " Published, for the change of b after 500 epochs: about "
+            f"{', '.join(f'{value:g} at iteration {t}' for t, value in published.items())}."
+        )
     linear = (
         "A fall is called linear on a logarithmic scale here where a straight line through the "
         "logarithms from iteration 2 on explains 95 % of their variance, and falls. It is said of "
@@ -56,7 +61,9 @@ def report(results: Results) -> Report:
         "![Mean change by each routing iteration, after the first and the last epoch](changes.png)"
     )
     return Report(
-        figures, "\n\n".join([picture, said, *tables, linear, *fall_part(judged)]), findings
+        figures,
+        "\n\n".join([picture, said, *tables, linear, *fall_part(judged, published)]),
+        findings,
     )
 
 
@@ -98,39 +105,45 @@ def fall(rows: Sequence[Row], words: str) -> Difference:
     )
 
 
-def fall_part(judged: Sequence[Judgement]) -> list[str]:
+def fall_part(judged: Sequence[Judgement], published: Published) -> list[str]:
     """Whether the change of b falls, with the rule."""
-    published = math.log10(PUBLISHED[5] / PUBLISHED[2])
+    beside = ""
+    if published:
+        beside = f"Published: {math.log10(published[5] / published[2]):.2f} powers of ten. "
     return [
         plain_table(judged, "powers of ten"),
-        f"Published: {published:.2f} powers of ten. Intervals are over the seeds alone; p is "
+        f"{beside}Intervals are over the seeds alone; p is "
         f"corrected for both comparisons (Holm). {RULES}",
     ]
 
 
-def finding(values: npt.NDArray[np.floating[Any]], words: str, judged: Judgement) -> Finding:
+def finding(
+    values: npt.NDArray[np.floating[Any]], words: str, judged: Judgement, published: Published
+) -> Finding:
     """The published figure is of the change of b."""
     second, fifth = PUBLISHED
     return Finding(
         f"The change of a routing logit is lower at iteration {fifth} than at iteration {second} "
         f"({words})",
-        ", ".join(f"{value:g} at iteration {t}" for t, value in PUBLISHED.items()),
+        ", ".join(f"{value:g} at iteration {t}" for t, value in published.items()) or "–",
         ", ".join(f"{number(values[t - 1])} at iteration {t}" for t in PUBLISHED),
         judged.verdict,
     )
 
 
-def sentence(name: str, values: npt.NDArray[np.floating[Any]]) -> str:
+def sentence(name: str, values: npt.NDArray[np.floating[Any]], published: Published) -> str:
     """How a quantity goes from iteration 2 to 5 after the last epoch."""
     quantity = QUANTITIES[name]
     second, fifth = values[2 - quantity.first], values[5 - quantity.first]
     fall = log_linear(values[2 - quantity.first :])
     shape = "linear on a logarithmic scale" if fall else "not a linear fall on a logarithmic scale"
     ratio = fifth / second
-    published = f" (published: {PUBLISHED[5] / PUBLISHED[2]:.2g})" if name == "logit" else ""
+    beside = ""
+    if name == "logit" and published:
+        beside = f" (published: {published[5] / published[2]:.2g})"
     return (
         f"{quantity.label}: {number(second)} at iteration 2, {number(fifth)} at iteration 5, "
-        f"{number(ratio)} times that{published}; {shape}"
+        f"{number(ratio)} times that{beside}; {shape}"
     )
 
 

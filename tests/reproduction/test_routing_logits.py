@@ -9,6 +9,7 @@ from reproduction.harness.verdict import judge
 from reproduction.publish import RESULTS, read
 from reproduction.routing_logits import report as routing_logits
 from reproduction.routing_logits.changes import logit_changes
+from reproduction.routing_logits.figures import PUBLISHED
 from tests.routing.oracles import dynamic as dynamic_oracle
 from tests.small_runs import tiny_data
 from torchcaps.models import CapsNet, create_model
@@ -69,10 +70,10 @@ def test_a_fall_that_is_linear_on_a_logarithmic_scale():
 def test_a_sentence_names_iterations_two_and_five():
     """The change of the change begins at iteration 2, the others at iteration 1."""
     falling = 10.0 ** -np.arange(9)
-    words = routing_logits.sentence("logit", falling)
+    words = routing_logits.sentence("logit", falling, PUBLISHED)
     assert "0.1 at iteration 2, 0.0001 at iteration 5, 0.001 times that (published" in words
     assert words.endswith("; linear on a logarithmic scale")
-    words = routing_logits.sentence("second", falling[:8])
+    words = routing_logits.sentence("second", falling[:8], PUBLISHED)
     assert "change of that change: 1 at iteration 2, 0.001 at iteration 5" in words
     assert "published" not in words
 
@@ -83,7 +84,7 @@ def test_the_change_of_b_beside_the_published_one():
     difference = routing_logits.fall(rows, "logits add up")
     assert difference.estimate.mean == pytest.approx(-3.084, abs=1e-3)
     (judged,) = judge([difference])
-    found = routing_logits.finding(falling, "logits add up", judged)
+    found = routing_logits.finding(falling, "logits add up", judged, PUBLISHED)
     assert found.ours == "0.007 at iteration 2, 7e-06 at iteration 5"
     assert found.published == "0.007 at iteration 2, 1e-05 at iteration 5"
     assert found.verdict == "lower"
