@@ -302,6 +302,15 @@ def test_the_shape_told_beforehand_is_that_of_the_pixels(tmp_path, orientation, 
     assert image_shape(path) == read_image(path).shape
 
 
+@pytest.mark.parametrize("block", [b"Exif\0\0no TIFF at all", b"no"])
+@pytest.mark.parametrize("suffix", ["png", "webp", "jpg"])
+def test_whole_pixels_beside_an_exif_block_that_cannot_be_read(tmp_path, suffix, block):
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(COLOURS).save(path, exif=block, lossless=True)
+    assert image_shape(path) == (3, 7, 5)
+    assert read_image(path).shape == (3, 7, 5)
+
+
 def test_one_bit_and_cmyk(tmp_path):
     Image.fromarray(GREYS > 128).save(tmp_path / "a.png")
     assert np.array_equal(read_image(tmp_path / "a.png")[0].numpy(), (GREYS > 128) * 255)

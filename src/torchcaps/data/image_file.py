@@ -32,6 +32,10 @@ GREY_MODES = {"1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N", "I", "F"}
 WIDTH, HEIGHT = 256, 257  # the tags of a TIFF, as its pixels lie in the file
 ORIENTATION = 0x0112  # the EXIF tag
 TURNED = range(5, 9)  # values of it that exchange rows and columns
+UPRIGHT = {  # by its values, what puts an image upright
+    2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270",
+    7: "TRANSVERSE", 8: "ROTATE_90",
+}  # fmt: skip
 
 
 def read_image(
@@ -86,9 +90,22 @@ def image_shape(path: Path) -> tuple[int, int, int]:
     with _opened(path) as image:
         tags = getattr(image, "tag_v2", None)  # a TIFF has exchanged its sides already
         width, height = image.size if tags is None else (tags[WIDTH], tags[HEIGHT])
-        if image.getexif().get(ORIENTATION, 1) in TURNED:
+        if orientation_of(image) in TURNED:
             width, height = height, width
         return (1 if image.mode in GREY_MODES else 3), height, width
+
+
+def orientation_of(image: Image) -> int:
+    """How an image is to be turned, 1 to 8; 1 where its EXIF block cannot be read."""
+    if image.format == "PNG" and "exif" not in image.info:
+        image.load()  # the block may come after the pixels, and these may be damaged
+    try:
+        value = image.getexif().get(ORIENTATION, 1)
+    except MemoryError:
+        raise
+    except Exception:  # of any kind; the pixels are whole
+        return 1
+    return value if isinstance(value, int) else 1
 
 
 def to_pixels(
@@ -96,14 +113,14 @@ def to_pixels(
 ) -> Pixels:
     """A PIL image as uint8 [C, H, W]; see `read_image`. `what` names it in messages."""
     from PIL import Image as pil
-    from PIL import ImageOps
 
     deep = DeepGrey.of(image)
     deep.check_signs(what)
     _scaled_transparency(image)
     image = checked_colours(image, what)
-    if image.getexif().get(ORIENTATION, 1) != 1:
-        image = ImageOps.exif_transpose(image)
+    image.load()  # by which pillow turns TIFFs upright itself
+    if (turned := orientation_of(image)) in UPRIGHT:
+        image = image.transpose(pil.Transpose[UPRIGHT[turned]])
     grey = image.mode in GREY_MODES
     if grey and image.mode not in ("1", "L", "LA", "La"):
         image = pil.fromarray(deep.pixels(image, what))  # pillow would clip it at 255
