@@ -15,6 +15,7 @@ import pytest
 
 from tests.small_runs import tiny_config
 from torchcaps.errors import InputError
+from torchcaps.storage import atomic_path
 from torchcaps.training import run
 from torchcaps.training.run_folder import RunFolder
 from torchcaps.training.run_lock import RunLock
@@ -67,6 +68,18 @@ def test_a_link_among_what_is_tidied_is_removed_and_not_followed(tmp_path):
     assert (tmp_path / "precious" / "file").exists()
     assert [path.name for path in folder.path.iterdir()] == ["checkpoints"]
     assert not list(folder.checkpoints.iterdir())
+
+
+def test_what_another_process_is_writing_is_not_tidied(tmp_path):
+    folder = RunFolder(tmp_path)
+    page = tmp_path / "explorer.html"
+    with atomic_path(page) as partial:
+        partial.write_text("half")
+        (tmp_path / ".partial-left by a kill").touch()
+        folder.tidy()
+        assert list(tmp_path.iterdir()) == [partial]
+        partial.write_text("whole")
+    assert page.read_text() == "whole"
 
 
 def test_of_two_who_write_in_a_run_the_second_hears_who_the_first_is(tmp_path):

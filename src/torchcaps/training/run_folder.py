@@ -24,6 +24,7 @@ from torchcaps.storage import (
     as_utf8,
     one_at_a_time,
     read_json,
+    remove_abandoned,
     short_name,
     write_json,
     write_text,
@@ -137,13 +138,18 @@ class RunFolder:
         )
 
     def tidy(self) -> None:
-        """Remove the temporary files that a kill left behind."""
+        """Remove the temporary files that a kill left behind, none that is being written.
+
+        Commands beside the run, such as `explore`, write into its folder too.
+        """
         for folder in (self.path, self.model, self.checkpoints):
             for partial in list(folder.glob(".partial-*")):
-                if partial.is_dir() and not partial.is_symlink():
+                if partial.is_symlink():
+                    partial.unlink(missing_ok=True)
+                elif partial.is_dir():
                     shutil.rmtree(partial)
                 else:
-                    partial.unlink(missing_ok=True)
+                    remove_abandoned(partial)
 
     def read_data_facts(
         self, needed: Iterable[str] = ("name", "train", "sha256")
