@@ -260,6 +260,10 @@ def test_a_run_knows_its_folder_in_memory_and_in_files(
 def test_what_is_no_folder_is_read_into_memory(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="mnist5k is no folder of images, and only these can be"):
         load_data("mnist5k", in_memory=False)
+    with pytest.raises(InputError, match="unknown data 'tiger'"):
+        load_data("tiger", in_memory=False)
+    with pytest.raises(InputError, match=r"tiger/cubs does not exist; expected a folder"):
+        load_data(str(tmp_path / "tiger" / "cubs"), in_memory=False)
 
 
 def test_files_of_other_sizes_are_refused(folder: Path, tmp_path: Path) -> None:

@@ -73,7 +73,9 @@ def load_data(
     name = os.fspath(name)
     if not name.lower().endswith(".npz"):
         channels = check_channels(channels)
-    if in_memory is False and not Path(name).expanduser().is_dir():
+    path = os.path.expanduser(name)
+    there = name in dataset_names() or os.path.lexists(path)
+    if in_memory is False and there and not os.path.isdir(path):
         raise InputError(
             f"{name} is no folder of images, and only these can be read as they are needed: "
             "leave out --in-memory no (in_memory in Python)"
