@@ -1,5 +1,6 @@
 """The picture of `efficiency`: error against training images, and against parameters."""
 
+import math
 from collections.abc import Callable, Sequence
 
 from matplotlib.axes import Axes
@@ -52,7 +53,11 @@ def draw_panel(
             for half, of_point in zip(least, rows)
         ]
         known = [error_of(results, point.name) for point in own]
-        bars = [(max(half, 100 * one.low), 100 * one.high) for half, one in zip(least, known)]
+        # Nor has it an interval: how rare a mistake is that nobody made is not known.
+        bars = [
+            (max(half, 100 * one.low), 100 * one.high) if one.error else (-math.inf, math.inf)
+            for half, one in zip(least, known)
+        ]
         series(axes, [place(point) for point in own], errors, *LOOKS[network], label, bars=bars)
     log_scale(axes)
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

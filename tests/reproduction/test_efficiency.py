@@ -127,6 +127,13 @@ def test_the_report_says_how_many_images_each_training_saw(tmp_path):
     assert "Every training sees" not in str(efficiency.__doc__)
 
 
+def test_no_error_at_all_has_no_interval(tmp_path):
+    """Neither in the picture, where it is drawn as half a mistake, nor in the table."""
+    body = efficiency.report(results_of(tmp_path, lambda point: 0.0)).body
+    assert "minus CNN, no capsules | +0.00 | – | 1 | not decided |" in body
+    assert (tmp_path / "errors.png").is_file()
+
+
 def test_equal_errors_and_few_seeds_decide_nothing(tmp_path):
     equal = efficiency.report(results_of(tmp_path, lambda point: 0.25))
     assert [found.verdict for found in equal.findings] == ["not decided"] * 2
