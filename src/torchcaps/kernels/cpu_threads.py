@@ -3,9 +3,12 @@
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
+
+from torchcaps.kernels.cpu_denormals import without_denormals
 
 __all__ = ["on_all_threads"]
 
@@ -26,7 +29,7 @@ def on_all_threads(
     counter = np.zeros(1, np.int64)
     threads = min(torch.get_num_threads(), items, steps // WORTH_A_THREAD)
     if threads <= 1:
-        function(*arguments, counter, items)
+        without_denormals(function, *arguments, counter, items)
         return
     key = (os.getpid(), threads)  # threads do not survive a fork
     pool = _pools.get(key)
@@ -34,8 +37,9 @@ def on_all_threads(
         # Without a lock, which a fork could leave closed: of two that are made, one is kept, and
         # the other has not begun a thread.
         pool = _pools.setdefault(key, ThreadPoolExecutor(threads - 1, "torchcaps"))
-    helpers = [pool.submit(function, *arguments, counter, items) for _ in range(threads - 1)]
-    function(*arguments, counter, items)
+    call = partial(without_denormals, function, *arguments, counter, items)
+    helpers = [pool.submit(call) for _ in range(threads - 1)]
+    call()
     for helper in helpers:
         if not helper.cancel():  # one that has not begun yet finds nothing left to do
             helper.result()

@@ -81,7 +81,7 @@ class Sums(torch.autograd.Function):
     def forward(
         ctx: Any, form: Form, coupling: float, through: bool, *tensors: Any
     ) -> tuple[Tensor, ...]:
-        sums = call_of(form.backend)(form, coupling, *tensors).forward()
+        sums = call_of(form, coupling, *tensors).forward()
         ctx.form, ctx.coupling, ctx.through = form, coupling, through
         ctx.save_for_backward(*tensors, *sums[:-1])
         return sums
@@ -98,7 +98,7 @@ class Sums(torch.autograd.Function):
         saved = ctx.saved_tensors  # read once: whoever forms them anew does so at every reading
         tensors, sums = saved[:6], saved[6:]
         e = tuple(x.contiguous().resolve_neg() for x in upstream)
-        call = call_of(form.backend)(form, ctx.coupling, *tensors)
+        call = call_of(form, ctx.coupling, *tensors)
         du, dw, d_activation, parts = call.backward(e, ctx.through and ctx.coupling < 0)
         if len(parts) == 1:
             return None, None, None, du, dw, parts[0], d_activation, None, None
@@ -109,12 +109,14 @@ class Sums(torch.autograd.Function):
         return None, None, None, du, dw, -l2, d_activation, l0, dm
 
 
-def call_of(backend: str) -> type[SumsCall]:
+def call_of(form: Form, coupling: float, *tensors: Any) -> SumsCall:
     """What makes the sweeps of a backend; its compiler is loaded now, not before."""
-    if backend == "cuda":
+    if form.backend == "cuda":
         from torchcaps.kernels.sweeps_cuda.op import CudaCall
 
-        return CudaCall
-    from torchcaps.kernels.sweeps_cpu.op import CpuCall
+        return CudaCall(form, coupling, *tensors)
+    from torchcaps.kernels.sweeps_cpu.op import CpuCall, CpuCoupledCall
 
-    return CpuCall
+    *_, activation, k, _ = tensors
+    coupled = k is None and activation is not None
+    return (CpuCoupledCall if coupled else CpuCall)(form, coupling, *tensors)

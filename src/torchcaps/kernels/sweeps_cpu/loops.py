@@ -8,12 +8,12 @@ together the child's coupling is a softmax. (Dense: one position, which is in on
 Arrays are as in votes.py, of N blocks of samples and all windows: u [N, F, I, rows·M, L],
 activation [N, F, I, L], k, s0, e0 [N, F, J, L], p, m, s1, s2, e1, e2 [N, F, R, L]. A sum over input
 capsules is made in parts, over `step` types each, so that no chain is long. `constant` is the
-coupling, where it is constant: 0 for equal shares of 1, and below 0 for the softmax. For products
-(k None) an activation [N, F, I, J, L] is the coupling itself.
+coupling, where it is constant: 0 for equal shares of 1, and below 0 for the softmax.
 """
 
 from torchcaps.kernels.compile_cache import compiled
 from torchcaps.kernels.cpu_vectors import claim, fma, load, multiply, store, total, zeros
+from torchcaps.kernels.dynamic_cpu.loops import weight_backward
 from torchcaps.kernels.dynamic_cpu.steps import scratch, softmax, softmax_backward
 from torchcaps.kernels.sweeps_cpu.votes import (
     add_sums,
@@ -61,8 +61,6 @@ def sweep(
                     f, i = places[q, seat] // K, t * K + places[q, seat] % K
                     cs = c[seat * J : (seat + 1) * J]
                     if k is None:
-                        if activation is not None:
-                            cs[:] = activation[n, f, i]
                         add_sums(lanes, x[seat], None, cs, None, s1[part, n, f], None)
                     else:
                         times(lanes, cs, load(lanes, activation[n, f], i))
@@ -92,14 +90,19 @@ def times(lanes, c, factor):
 @compiled
 def sweep_backward(
     lanes, w, u, activation, k, p, m, e0, e1, e2, constant, through, rows, J, K, places, counts,
-    step, l0, l1, l2, du, d_activation, dw, counter, stop,
+    step, group, l0, l1, l2, du, d_activation, dw, counter, stop,
 ):  # fmt: skip
     """The gradients of the factors, and l0, l1, l2 [parts, N, F, ·, L]; the items are the parts.
 
-    Not `through` the coupling: it is constant in backward. dw is [I, J·N, M].
+    Not `through` the coupling: it is constant in backward. dw is [I, J·N, M]. Of dense capsules the
+    gradients of the votes of `group` blocks stay in the cache, and each number of dw is added up in
+    a register; in windows there would be too many.
     """
     N, _, I, _, L = u.shape
     R, most, M = p.shape[2], places.shape[1], w.shape[2]
+    dense, columns = places.shape[0] == 1, w.shape[1]
+    left = scratch(group * rows * columns, u).reshape(group * rows, columns, L)
+    right = scratch(group * rows * M, u).reshape(group * rows, M, L)
     x = scratch(most * R, u).reshape(most, R, L)
     c, g = scratch(most * J, u), scratch(most * J, u)
     of_w = scratch(K * w.shape[1] * M, u).reshape(K, w.shape[1] * M, L)
@@ -110,7 +113,10 @@ def sweep_backward(
             l0[part] = 0
             l2[part] = 0
         for t in range(part * step, min(I // K, (part + 1) * step)):
-            of_w[:] = 0
+            if dense:
+                dw[t] = 0
+            else:
+                of_w[:] = 0
             for n in range(N):
                 for q in range(places.shape[0]):
                     here = places[q, : counts[q]]
@@ -136,13 +142,6 @@ def sweep_backward(
                             js = slice(seat * J, (seat + 1) * J)
                             store(d_activation[n, f], i, dot(lanes, c[js], g[js]))
                             times(lanes, g[js], load(lanes, activation[n, f], i))
-                    else:
-                        if activation is not None:
-                            for seat in range(len(here)):
-                                f, i = here[seat] // K, t * K + here[seat] % K
-                                js = slice(seat * J, (seat + 1) * J)
-                                c[js] = activation[n, f, i]
-                                d_activation[n, f, i] = g[js]
                     if through:
                         softmax_backward(lanes, c[of_child], g[of_child])
                     else:
@@ -162,9 +161,20 @@ def sweep_backward(
                                 g[js], l0[part, n, f], l1[part, n, f], l2[part, n, f],
                             )  # fmt: skip
                         pose_gradient(lanes, w[i], x[seat], rows, J, du[n, f, i])
-                        add_weight_gradient(lanes, x[seat], u[n, f, i], rows, J, M, of_w[i - t * K])
-            for place in range(K):
-                store_totals(lanes, of_w[place], M, dw[t * K + place])
+                        if dense:
+                            of_block = slice(n % group * rows, (n % group + 1) * rows)
+                            by_rows(lanes, x[seat], J, left[of_block])
+                            by_rows(lanes, u[n, f, i], 1, right[of_block])
+                        else:
+                            add_weight_gradient(
+                                lanes, x[seat], u[n, f, i], rows, J, M, of_w[i - t * K]
+                            )
+                if dense and (n % group == group - 1 or n == N - 1):
+                    terms = slice(0, (n % group + 1) * rows)
+                    weight_backward(lanes, left[terms], right[terms], dw[t])
+            if not dense:
+                for place in range(K):
+                    store_totals(lanes, of_w[place], M, dw[t * K + place])
         part = claim(counter)
 
 
@@ -175,6 +185,17 @@ def dot(lanes, c, g):
     for j in range(c.shape[0]):
         found = fma(load(lanes, c, j), load(lanes, g, j), found)
     return found
+
+
+@compiled
+def by_rows(lanes, x, J, rows):
+    """rows[row, j·N + n] = x[j, row, n]"""
+    count, columns = rows.shape[0], rows.shape[1] // J
+    for j in range(J):
+        for row in range(count):
+            for n in range(columns):
+                value = load(lanes, x, (j * count + row) * columns + n)
+                store(rows[row], j * columns + n, value)
 
 
 @compiled

@@ -9,11 +9,13 @@ from torchcaps.kernels.arrays import array_of_users
 from torchcaps.kernels.cpu_threads import on_all_threads
 from torchcaps.kernels.cpu_vectors import Lanes
 from torchcaps.kernels.form import SumsCall, added_up
+from torchcaps.kernels.sweeps_cpu.coupled_loops import add_coupled, add_coupled_backward
 from torchcaps.kernels.sweeps_cpu.loops import sweep, sweep_backward
 
-__all__ = ["CpuCall"]
+__all__ = ["CpuCall", "CpuCoupledCall"]
 
 CHILDREN = 64  # input capsules of a part of a sum, about; more would lose digits
+CACHE = 640 * 1024  # bytes of a core's own cache that backward may take for its samples
 
 
 class CpuCall(SumsCall):
@@ -49,12 +51,17 @@ class CpuCall(SumsCall):
             self.constant,
             through,
             *self.sizes,
+            self.group(self.p),
             *parts,
             du,
             d_activation,
             dw,
         )
         return du, dw, d_activation, tuple(added_up(part) for part in parts if part is not None)
+
+    def group(self, state: Tensor) -> int:
+        """How many blocks of samples may have numbers for a state `[N, F, R, L]` in the cache."""
+        return max(1, min(len(state), CACHE // state[0, 0].nbytes))
 
     def new_parts(self) -> tuple[Tensor | None, Tensor, Tensor | None]:
         """Room for the parts of S0, S1 and S2."""
@@ -69,3 +76,27 @@ class CpuCall(SumsCall):
         steps = self.u[..., 0].numel() * self.w.shape[1]
         w = array_of_users(self.w)
         on_all_threads(loop, items, Lanes(self.u.shape[-1]), w, *arrays, steps=steps)
+
+
+class CpuCoupledCall(CpuCall):
+    """The same of products whose coupling, in one window, is given."""
+
+    def forward(self) -> tuple[Tensor, ...]:
+        """The sum."""
+        _, found, _ = self.new_parts()
+        rows, outputs, *_, step = self.sizes
+        c = self.activation
+        self.run(add_coupled, self.parts * len(self.u), c, rows, outputs, step, found)
+        return (added_up(found),)
+
+    def backward(
+        self, e: tuple[Tensor, ...], through: bool
+    ) -> tuple[Tensor, Tensor, Tensor | None, tuple[Tensor, ...]]:
+        """The gradients of u, w and the coupling; there is no key that could have one."""
+        assert self.activation is not None
+        found = [torch.empty_like(x) for x in (self.u, self.activation, self.w)]
+        rows, outputs, *_ = self.sizes
+        arguments = (self.activation, e[0], rows, outputs, self.group(e[0]), *found)
+        self.run(add_coupled_backward, self.u.shape[2], *arguments)
+        du, dc, dw = found
+        return du, dw, dc, (torch.zeros_like(self.p),)
