@@ -276,7 +276,10 @@ TRAIN = {
     "no threads": (lambda at: ["--threads", 0], "--threads must be at least 1, got 0"),
     "too many threads": (lambda at: ["--threads", 10**12], "--threads must be at most 1024, got"),
     "no iterations": (lambda at: ["--iterations", 0], "--iterations must be at least 1, got 0"),
-    "two channels": (lambda at: ["--channels", 2], "channels is 2; expected 1 (grey) or 3 (RGB)"),
+    "two channels": (
+        lambda at: ["--channels", 2],
+        "channels is 2, and its images have 1; expected",
+    ),
     "image size 0": (lambda at: ["--image-size", 0], "--image-size must be at least 1, got 0"),
     "image size enormous": (lambda at: ["--image-size", 10**9], "image_size is 1000000000;"),
     "checkpoints never": (lambda at: ["--checkpoint-every", 0], "--checkpoint-every must be at"),
