@@ -278,7 +278,7 @@ TRAIN = {
     "no iterations": (lambda at: ["--iterations", 0], "--iterations must be at least 1, got 0"),
     "two channels": (
         lambda at: ["--channels", 2],
-        "channels is 2, and its images have 1; expected",
+        "channels is 2, and its images have 1",
     ),
     "image size 0": (lambda at: ["--image-size", 0], "--image-size must be at least 1, got 0"),
     "image size enormous": (lambda at: ["--image-size", 10**9], "image_size is 1000000000;"),
