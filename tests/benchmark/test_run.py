@@ -114,7 +114,7 @@ def test_operations_and_traffic_are_counted():
     mnist = SHAPES["mnist"]
     assert mnist.votes == 128 * 1152 * 160
     assert mnist.operations(backward=False) == mnist.votes * (16 + 6 + 4)
-    interests = SHAPES["interests"]  # W for 4 sums of 50 poses, three times forth and two times back
+    interests = SHAPES["interests"]  # 4 outputs; W three times forth, and twice back
     assert interests.operations(backward=False) == 1024 * 64 * 2 * (50 * 17 + 4 * 64 * 5)
     assert Machine(operations=100, bytes=1000).floor(200, 1000) == 2
     assert Machine(operations=100, bytes=10).floor(200, 1000) == 100
