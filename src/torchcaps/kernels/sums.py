@@ -7,7 +7,7 @@ the votes; backward forms them anew. With the symbols of `sweeps_cpu/votes.py`:
     products:   b_ij = V_ij · p_j,                        S_j = Σ_i c_ij V_ij
     Gaussians:  b_ij = k_j − Σ_h p_jh (V_ijh − m_jh)²,    S_j = Σ_i c_ij a_i (1, d_ij, d_ij²)
 
-and `coupled_sums_of_votes` for couplings that do not come from votes.
+and `sums_coupled_by_poses` for couplings that do not come from votes.
 
 Backward, with e = dS, d = V − m:  dw_ij = e0 + Σ_h (e1 + e2 d) d,  da_i = Σ_j c_ij dw_ij,
 dc = a dw,  g = db_ij = c_ij (dc_ij − Σ c dc),  dV = c a (e1 + 2 e2 d) − 2 g p d,
@@ -17,7 +17,7 @@ The sweeps themselves are in `sweeps_cpu` (Numba) and `sweeps_cuda` (Triton). Te
 of L samples side by side: on a CPU those that fill a vector, on a GPU one.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -25,7 +25,10 @@ from torch import Tensor
 from torchcaps.kernels.autograd import refuse_odd
 from torchcaps.kernels.form import SOFTMAX, Form, SumsCall
 
-__all__ = ["coupled_sums_of_votes", "moments_of_votes", "sums_of_votes"]
+if TYPE_CHECKING:
+    from torchcaps.kernels.sweeps_cpu.op import PoseCall
+
+__all__ = ["moments_of_votes", "sums_coupled_by_poses", "sums_of_votes"]
 
 
 def moments_of_votes(
@@ -66,12 +69,27 @@ def sums_of_votes(
     return found[0]
 
 
-def coupled_sums_of_votes(form: Form, u: Tensor, w: Tensor, coupling: Tensor) -> Tensor:
-    """Σ_i c_ij V_ij `[N, F, R, L]` of couplings `[N, F, I, J, L]`."""
-    N, F, *_, L = u.shape
-    p = u.new_zeros(N, F, w.shape[1] * form.rows, L)  # not looked at
-    found: tuple[Tensor] = Sums.apply(form, 1.0, False, u, w, p, coupling, None, None)  # type: ignore[no-untyped-call]
-    return found[0]
+def sums_coupled_by_poses(
+    form: Form, u: Tensor, w: Tensor, activation: Tensor, maps: Tensor, biases: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Σ_i c_ij a_i `[N, F, J, L]` and Σ_i c_ij a_i V_ij `[N, F, R, L]`, with
+    c_i = softmax_j (maps_ij · u_i + biases_ij) of the first components of a pose.
+
+    Args:
+        form, u, w, activation: as of `moments_of_votes`, in one window.
+        maps: `[I, J, P]`, and biases: `[I, J]`.
+    """
+    if form.backend == "cpu":
+        found: tuple[Tensor, Tensor] = SumsByPoses.apply(  # type: ignore[no-untyped-call]
+            form, u, w, activation, maps.contiguous(), biases.contiguous()
+        )
+        return found
+    logits = torch.einsum("nfipl,ijp->nfijl", u[:, :, :, : maps.shape[-1]], maps)
+    shares = torch.softmax(logits + biases.unsqueeze(-1), dim=3)
+    coupling = (shares * activation.unsqueeze(3)).contiguous()
+    p = u.new_zeros(len(u), u.shape[1], w.shape[1] * form.rows, u.shape[-1])  # not looked at
+    sums = Sums.apply(form, 1.0, False, u, w, p, coupling, None, None)  # type: ignore[no-untyped-call]
+    return coupling.sum(dim=2), sums[0]
 
 
 class Sums(torch.autograd.Function):
@@ -81,7 +99,7 @@ class Sums(torch.autograd.Function):
     def forward(
         ctx: Any, form: Form, coupling: float, through: bool, *tensors: Any
     ) -> tuple[Tensor, ...]:
-        sums = call_of(form, coupling, *tensors).forward()
+        sums = call_of(form.backend)(form, coupling, *tensors).forward()
         ctx.form, ctx.coupling, ctx.through = form, coupling, through
         ctx.save_for_backward(*tensors, *sums[:-1])
         return sums
@@ -89,16 +107,12 @@ class Sums(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         form = ctx.form
-        if torch.is_grad_enabled():
-            raise RuntimeError(
-                f"the {form.backend.upper()} routing kernel has first derivatives only: pass "
-                "backend='reference'"
-            )
+        refuse_second(form)
         refuse_odd(upstream)
         saved = ctx.saved_tensors  # read once: whoever forms them anew does so at every reading
         tensors, sums = saved[:6], saved[6:]
         e = tuple(x.contiguous().resolve_neg() for x in upstream)
-        call = call_of(form, ctx.coupling, *tensors)
+        call = call_of(form.backend)(form, ctx.coupling, *tensors)
         du, dw, d_activation, parts = call.backward(e, ctx.through and ctx.coupling < 0)
         if len(parts) == 1:
             return None, None, None, du, dw, parts[0], d_activation, None, None
@@ -109,14 +123,50 @@ class Sums(torch.autograd.Function):
         return None, None, None, du, dw, -l2, d_activation, l0, dm
 
 
-def call_of(form: Form, coupling: float, *tensors: Any) -> SumsCall:
+class SumsByPoses(torch.autograd.Function):
+    """Σ_i c_ij a_i and Σ_i c_ij a_i V_ij, coupled by poses, on a CPU."""
+
+    @staticmethod
+    def forward(ctx: Any, form: Form, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.form = form
+        ctx.save_for_backward(*tensors)
+        maps, biases = tensors[3:]
+        return pose_call(form, *tensors[:3]).by_poses(maps, biases)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        refuse_second(ctx.form)
+        refuse_odd(upstream)
+        u, w, activation, maps, biases = ctx.saved_tensors
+        of_mass, e = (x.contiguous().resolve_neg() for x in upstream)
+        call = pose_call(ctx.form, u, w, activation)
+        du, d_activation, dw, *of_coupling = call.by_poses_backward(maps, biases, of_mass, e)
+        return None, du, dw, d_activation, *of_coupling
+
+
+def refuse_second(form: Form) -> None:
+    """Raise where a second derivative is wanted."""
+    if torch.is_grad_enabled():
+        raise RuntimeError(
+            f"the {form.backend.upper()} routing kernel has first derivatives only: pass "
+            "backend='reference'"
+        )
+
+
+def pose_call(form: Form, u: Tensor, w: Tensor, activation: Tensor) -> "PoseCall":
+    """What makes the sweeps of votes that poses couple."""
+    from torchcaps.kernels.sweeps_cpu.op import PoseCall
+
+    p = u.new_empty(len(u), u.shape[1], w.shape[1] * form.rows, u.shape[-1])  # not looked at
+    return PoseCall(form, 1.0, u, w, p, activation, None, None)
+
+
+def call_of(backend: str) -> type[SumsCall]:
     """What makes the sweeps of a backend; its compiler is loaded now, not before."""
-    if form.backend == "cuda":
+    if backend == "cuda":
         from torchcaps.kernels.sweeps_cuda.op import CudaCall
 
-        return CudaCall(form, coupling, *tensors)
-    from torchcaps.kernels.sweeps_cpu.op import CpuCall, CpuCoupledCall
+        return CudaCall
+    from torchcaps.kernels.sweeps_cpu.op import CpuCall
 
-    *_, activation, k, _ = tensors
-    coupled = k is None and activation is not None
-    return (CpuCoupledCall if coupled else CpuCall)(form, coupling, *tensors)
+    return CpuCall

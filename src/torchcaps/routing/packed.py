@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from torchcaps.kernels.form import SHARED, SOFTMAX, Form
-from torchcaps.kernels.sums import coupled_sums_of_votes, moments_of_votes, sums_of_votes
+from torchcaps.kernels.sums import moments_of_votes, sums_coupled_by_poses, sums_of_votes
 from torchcaps.routing.sweep import as_type
 from torchcaps.routing.tile import Problem
 from torchcaps.votes import LinearVotes, MatrixVotes, Votes, WindowVotes
@@ -59,10 +59,14 @@ class PackedVotes:
         found = sums_of_votes(self.form, self.u, self.w, p, coupling, self.through)
         return unpacked_state(found, *self.outputs)
 
-    def coupled_sums(self, coupling: Tensor) -> Tensor:
-        """Σ_i c_ij V_ij, `[N, L, F, J, D]`, of couplings `[N, F, I, J, L]`."""
-        found = coupled_sums_of_votes(self.form, self.u, self.w, coupling.contiguous())
-        return unpacked_state(found, *self.outputs)
+    def coupled_by_poses(self, maps: Tensor, biases: Tensor) -> tuple[Tensor, Tensor]:
+        """Σ_i c_ij a_i `[N, L, F, J, 1]` and Σ_i c_ij a_i V_ij `[N, L, F, J, D]`, with
+        c_i = softmax_j (maps_ij · u_i + biases_ij), of maps `[I, J, P]` and biases `[I, J]`."""
+        mass, found = sums_coupled_by_poses(
+            self.form, self.u, self.w, self.activation, maps, biases
+        )
+        J, D = self.outputs
+        return unpacked_state(mass, J, 1), unpacked_state(found, J, D)
 
     def moments(
         self, centre: Tensor, density: tuple[Tensor, Tensor] | None, coupling: float = SHARED

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torchcaps.functional import weighted_sum
 from torchcaps.routing.base import Routing
 from torchcaps.routing.law import Law
-from torchcaps.routing.packed import PackedVotes, unpacked_state
+from torchcaps.routing.packed import PackedVotes
 from torchcaps.routing.tile import Tile
 from torchcaps.types import Capsules, Paper
 
@@ -90,10 +90,7 @@ class SelfRouting(Routing[Totals, Totals]):
         return Totals(w.sum(dim=-2).unsqueeze(-1), weighted_sum(w, tile.votes))
 
     def sweep_packed(self, votes: PackedVotes, state: Totals, t: int) -> Totals:
-        pose = votes.u[..., : self.weight.shape[-1], :]  # without what a bias has added
-        logits = torch.einsum("nfipl,ijp->nfijl", pose, self.weight) + self.bias.unsqueeze(-1)
-        w = torch.softmax(logits, dim=3) * votes.activation.unsqueeze(3)
-        return Totals(unpacked_state(w.sum(dim=2), len(self.bias[0]), 1), votes.coupled_sums(w))
+        return Totals(*votes.coupled_by_poses(self.weight, self.bias))
 
     def settle(self, statistics: Totals, state: Totals, t: int) -> Totals:
         return statistics

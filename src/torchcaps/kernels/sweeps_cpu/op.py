@@ -9,10 +9,10 @@ from torchcaps.kernels.arrays import array_of_users
 from torchcaps.kernels.cpu_threads import on_all_threads
 from torchcaps.kernels.cpu_vectors import Lanes
 from torchcaps.kernels.form import SumsCall, added_up
-from torchcaps.kernels.sweeps_cpu.coupled_loops import add_coupled, add_coupled_backward
 from torchcaps.kernels.sweeps_cpu.loops import sweep, sweep_backward
+from torchcaps.kernels.sweeps_cpu.pose_loops import add_by_poses, add_by_poses_backward
 
-__all__ = ["CpuCall", "CpuCoupledCall"]
+__all__ = ["CpuCall", "PoseCall"]
 
 CHILDREN = 64  # input capsules of a part of a sum, about; more would lose digits
 CACHE = 640 * 1024  # bytes of a core's own cache that backward may take for its samples
@@ -78,25 +78,26 @@ class CpuCall(SumsCall):
         on_all_threads(loop, items, Lanes(self.u.shape[-1]), w, *arrays, steps=steps)
 
 
-class CpuCoupledCall(CpuCall):
-    """The same of products whose coupling, in one window, is given."""
+class PoseCall(CpuCall):
+    """The same of products in one window, whose coupling comes from poses."""
 
-    def forward(self) -> tuple[Tensor, ...]:
-        """The sum."""
+    def by_poses(self, maps: Tensor, biases: Tensor) -> tuple[Tensor, Tensor]:
+        """Σ_i c_ij a_i `[N, F, J, L]` and Σ_i c_ij a_i V_ij."""
         _, found, _ = self.new_parts()
-        rows, outputs, *_, step = self.sizes
-        c = self.activation
-        self.run(add_coupled, self.parts * len(self.u), c, rows, outputs, step, found)
-        return (added_up(found),)
-
-    def backward(
-        self, e: tuple[Tensor, ...], through: bool
-    ) -> tuple[Tensor, Tensor, Tensor | None, tuple[Tensor, ...]]:
-        """The gradients of u, w and the coupling; there is no key that could have one."""
         assert self.activation is not None
-        found = [torch.empty_like(x) for x in (self.u, self.activation, self.w)]
+        rows, outputs, *_, step = self.sizes
+        mass = found.new_empty(*found.shape[:3], outputs, found.shape[-1])
+        arguments = (self.activation, maps, biases, rows, outputs, step, mass, found)
+        self.run(add_by_poses, self.parts * len(self.u), *arguments)
+        return added_up(mass), added_up(found)
+
+    def by_poses_backward(
+        self, maps: Tensor, biases: Tensor, of_mass: Tensor, e: Tensor
+    ) -> list[Tensor]:
+        """The gradients of u, activation, w, maps and biases."""
+        assert self.activation is not None
+        found = [torch.empty_like(x) for x in (self.u, self.activation, self.w, maps, biases)]
         rows, outputs, *_ = self.sizes
-        arguments = (self.activation, e[0], rows, outputs, self.group(e[0]), *found)
-        self.run(add_coupled_backward, self.u.shape[2], *arguments)
-        du, dc, dw = found
-        return du, dw, dc, (torch.zeros_like(self.p),)
+        arguments = (self.activation, maps, biases, of_mass, e, rows, outputs, self.group(e))
+        self.run(add_by_poses_backward, self.u.shape[2], *arguments, *found)
+        return found
