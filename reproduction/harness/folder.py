@@ -25,7 +25,7 @@ from torchcaps.storage import (
     write_json,
     write_text,
 )
-from torchcaps.training.config import config_to_dict
+from torchcaps.training.config import USUAL_SHIFT, config_to_dict
 from torchcaps.training.run_folder import describe_machine
 
 __all__ = ["ExperimentFolder"]
@@ -280,4 +280,6 @@ def settings(scale: Scale) -> dict[str, Any]:
     if scale.training is not None:
         trained = config_to_dict(scale.training)
         values = {k: v for k, v in trained.items() if k not in NOT_SETTINGS} | values
+        if values["max_shift"] is None:  # as it was noted in the first rows
+            values["max_shift"] = USUAL_SHIFT
     return values

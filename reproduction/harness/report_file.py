@@ -11,6 +11,7 @@ from reproduction.harness.markdown import table
 from reproduction.harness.scale import Scale
 from reproduction.harness.tuning import TRIAL_SEED
 from torchcaps.storage import write_text
+from torchcaps.training.config import USUAL_SHIFT, TrainConfig
 
 __all__ = ["at_one_look", "origins", "report_of", "setup", "write_report"]
 
@@ -112,9 +113,16 @@ def setup(
             "Adam, learning rate",
             f"{rates}, decaying {DECAY[config.schedule]} to {config.final_learning_rate:.3g} of it",
         ],
-        ["shifts", f"up to {config.max_shift} pixels"],
+        ["shifts", shifts(config)],
         ["weights", WEIGHTS if scale.level is None else f"{WEIGHTS}, but {until_level(rows)}"],
     ]
+
+
+def shifts(config: TrainConfig) -> str:
+    """By how much training images are shifted."""
+    if config.max_shift is not None:
+        return f"up to {config.max_shift} pixels"
+    return f"up to {USUAL_SHIFT} pixels; of photos up to an eighth of their side"
 
 
 def until_level(rows: Sequence[Row]) -> str:

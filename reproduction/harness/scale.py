@@ -125,6 +125,6 @@ def default_training(**options: Any) -> TrainConfig:
     stated: dict[str, Any] = {
         "model": "image_capsnet", "reconstruct": False, "batch_size": 64, "learning_rate": 0.003,
         "schedule": "cosine", "warmup": 0.05, "final_learning_rate": 0.01, "clip": 5.0,
-        "max_shift": 2, "validation": 0.0, "precision": "fp32",
+        "max_shift": None, "validation": 0.0, "precision": "fp32",
     }  # fmt: skip
     return TrainConfig(**{**stated, **options})

@@ -10,18 +10,21 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from reproduction.harness.cell import Cell, Outcome
 from reproduction.harness.experiment import Report
 from reproduction.harness.folder import ExperimentFolder, settings
 from reproduction.harness.registry import EXPERIMENTS, find_experiment
-from reproduction.harness.report_file import origins
+from reproduction.harness.report_file import origins, shifts
 from reproduction.harness.run import default_folder, reproduce
+from reproduction.harness.scale import Scale, default_training, published_training
 from reproduction.harness.training import Trained
 from reproduction.iterations import experiment as iterations
 from tests.small_runs import NAMES
 from torchcaps import storage
+from torchcaps.data import ImageData, augmentation_for
 from torchcaps.errors import InputError, RunStopped
 from torchcaps.storage import locked
 from torchcaps.training.run import Run
@@ -402,3 +405,13 @@ def test_names():
 def test_the_time_of_a_step_is_that_of_the_quickest_epoch():
     history = [{"seconds": 10.0}, {"seconds": 4.0}]
     assert Trained(None, None, history, steps=8, budget={}).seconds_per_step == 1
+
+
+def test_the_default_training_shifts_photos_by_their_size_and_says_so() -> None:
+    """As it did before a shift that nobody asks for was noted as null: its folders are known."""
+    config = default_training(data="mnist5k")
+    photos = ImageData(torch.rand(8, 3, 32, 32), torch.zeros(8, dtype=torch.int64), ("a",), "p")
+    assert augmentation_for(photos, config.augment, max_shift=config.max_shift).max_shift == 4
+    assert shifts(config) == "up to 2 pixels; of photos up to an eighth of their side"
+    assert shifts(published_training(max_shift=4)) == "up to 4 pixels"
+    assert settings(Scale(1.0, 1, config))["max_shift"] == 2
