@@ -37,6 +37,7 @@ if [[ -n $data && -d $data/cifar10-jpg/train ]]; then
 	cifar=(--data cifar10 --data-dir "$data/cifar10-jpg")
 	reproduce cifar-loss "cifar-loss-$scale" "${cifar[@]}"
 	reproduce iterations "iterations-$scale-cifar10" "${cifar[@]}"
+	reproduce league "league-$scale-cifar10" "${cifar[@]}"
 else
 	echo "== left out: CIFAR-10 (set TORCHCAPS_DATA to a folder with cifar10-jpg/train/CLASS/*.jpg in it)"
 fi

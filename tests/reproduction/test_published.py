@@ -346,9 +346,11 @@ def test_everything_is_run_and_published(run_all, tmp_path):
         f"python -m reproduction iterations --scale cpu --out kept/iterations-cpu {mnist}",
         f"python -m reproduction cifar-loss --scale cpu --out kept/cifar-loss-cpu {cifar}",
         f"python -m reproduction iterations --scale cpu --out kept/iterations-cpu-cifar10 {cifar}",
+        f"python -m reproduction league --scale cpu --out kept/league-cpu-cifar10 {cifar}",
         f"python -m reproduction league --scale cpu --out kept/league-cpu-fashion-mnist {fashion}",
         "python -m reproduction.publish kept/first-cpu kept/second-one-cpu kept/iterations-cpu "
-        "kept/cifar-loss-cpu kept/iterations-cpu-cifar10 kept/league-cpu-fashion-mnist",
+        "kept/cifar-loss-cpu kept/iterations-cpu-cifar10 kept/league-cpu-cifar10 "
+        "kept/league-cpu-fashion-mnist",
         "python -m reproduction.page",
     ]
 
