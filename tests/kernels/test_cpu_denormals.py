@@ -1,6 +1,7 @@
 """Numbers closer to zero than a processor holds in full: zero in the kernels, and only there."""
 
 from collections.abc import Iterator
+from threading import Barrier
 
 import pytest
 import torch
@@ -52,6 +53,21 @@ def test_a_thread_is_left_as_it_was(flushed: bool) -> None:
         assert bool(torch.tensor(TINY) / 2 == 0) is flushed
     finally:
         torch.set_flush_denormal(False)
+
+
+def test_every_thread_of_a_loop_takes_them_for_zero() -> None:
+    found, all_there = [], Barrier(3)
+
+    def loop(counter: object, items: int) -> None:
+        found.append(bool(torch.tensor(TINY) / 2 == 0))
+        all_there.wait(60)
+
+    torch.set_num_threads(3)
+    try:
+        cpu_threads.on_all_threads(loop, 3, steps=10**9)
+    finally:
+        torch.set_num_threads(1)
+    assert found == [True] * 3
 
 
 def test_it_is_left_as_it_was_by_a_loop_that_fails() -> None:

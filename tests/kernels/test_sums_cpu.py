@@ -21,7 +21,8 @@ from tests.kernels.routed_sums import (
 from tests.saved_for_backward import bytes_kept_for_backward
 from torchcaps import LinearVotes, create_routing
 from torchcaps.kernels.dispatch import choose_backend
-from torchcaps.routing import Routing, packed
+from torchcaps.kernels.sweeps_cpu import op
+from torchcaps.routing import Routing, base, packed
 from torchcaps.votes import MatrixVotes, Votes, Windows, WindowVotes
 
 WINDOWS = Windows((7, 6), (3, 3), (2, 1), (1, 0))
@@ -203,3 +204,36 @@ def test_the_samples_that_fill_a_block_up_reach_nothing() -> None:
     assert blocks.shape == (1, 2, 16)
     assert torch.equal(blocks[0, :, :3], x.T)
     assert torch.equal(blocks[0, :, 3:], x[-1:].T.expand(2, 13))
+
+
+@pytest.mark.parametrize("blocks", [1, 2])
+@pytest.mark.parametrize("name", NAMES)
+def test_samples_that_do_not_fit_into_the_cache_at_once(
+    name: str, blocks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 37 there are three blocks of sixteen, or five of eight in float64."""
+    made = SHAPES["many"]()
+    routing, activation = built(name, made), activations(made)
+    exact = routed(routing, made, "reference", torch.float64, activation)
+    J, D = made[2]
+    monkeypatch.setattr(op, "CACHE", blocks * J * D * 64)
+    found = routed(routing, made, "cpu", torch.float64, activation)
+    for ours, true in zip(found, exact, strict=True):
+        torch.testing.assert_close(ours, true, rtol=1e-9, atol=1e-9 * rms(true))
+
+
+@pytest.mark.parametrize("waits", [True, False])
+@pytest.mark.parametrize("padding", [float("nan"), 1e30])
+def test_what_masked_children_hold_is_not_looked_at(
+    padding: float, waits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even for how large the votes are, whether or not that may be waited for."""
+    made = linear(5, 12, 3, 4, 6)
+    routing, mask = built("em", made), torch.rand(5, 12) < 0.7
+    exact = routed(routing, made, "reference", torch.float64, None, mask)
+    made[1][0].masked_fill_(~mask.unsqueeze(-1), padding)
+    monkeypatch.setattr(base, "may_wait", lambda votes: waits)
+    monkeypatch.delattr(base, "route_by_tiles")  # which a size of no ordinary votes would lead to
+    found = routed(routing, made, "cpu", torch.float64, None, mask)
+    for ours, true in zip(found, exact, strict=True):
+        torch.testing.assert_close(ours, true, rtol=1e-9, atol=1e-9 * rms(true) + 1e-12)
