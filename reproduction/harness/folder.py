@@ -192,7 +192,7 @@ class ExperimentFolder:
 
     def is_done(self, cell: Cell) -> bool:
         """Whether a cell has a row, or never will."""
-        return self.row(cell) is not None or cell.key in self.diverged
+        return self.row(cell) is not None or (self.failures / f"{cell.key}.json").exists()
 
     def write_results(self, rows: Sequence[Row]) -> None:
         """Write results.csv: a row a cell, with every column that any of them has."""

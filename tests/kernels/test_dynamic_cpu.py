@@ -539,3 +539,18 @@ def test_the_compiled_code_is_kept_between_processes_and_a_read_only_folder_is_n
     assert hits(str(tmp_path)) == 1
     (tmp_path / "file").touch()
     hits(str(tmp_path / "file" / "below"))
+
+
+@pytest.mark.parametrize("detach", [False, True])
+def test_the_operations_of_shared_weights_are_counted(detach: bool) -> None:
+    """No vote is formed: sums of poses, and W for sums of them."""
+    B, I, J, D, P = 6, 50, 4, 8, 16
+    pose = torch.randn(B, I, P, requires_grad=True)
+    weight = torch.randn(1, J, D, P, requires_grad=True)
+    with FlopCounterMode(display=False) as counter:
+        out = dynamic_routing(LinearVotes(pose, weight), 2, detach=detach, backend="cpu").pose
+        forward = counter.get_total_flops()
+        out.sum().backward()
+    assert forward == 2 * B * P * (I + 2 * I * J + 3 * J * D)
+    sums, products = (4 * I * J, 2 + 4) if detach else (6 * I * J + 2 * I, 1 + 3 + 4)
+    assert counter.get_total_flops() - forward == 2 * B * P * (sums + products * J * D)

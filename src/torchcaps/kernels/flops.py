@@ -28,11 +28,8 @@ def count_flops(op: str) -> None:
     if torch.compiler.is_compiling() or COUNTER not in sys.modules:
         return
     module = sys.modules[COUNTER]
-    on_cpu = op == "routing_cpu"
-    formulas = {
-        op: shared_forward_flops if on_cpu else forward_flops,
-        f"{op}_backward": shared_backward_flops if on_cpu else backward_flops,
-    }
+    forward = cpu_forward_flops if op == "routing_cpu" else forward_flops
+    formulas = {op: forward, f"{op}_backward": backward_flops}
     packets = {getattr(torch.ops.torchcaps, name): count for name, count in formulas.items()}
     for packet, count in packets.items():
         if packet not in module.flop_registry:
@@ -55,14 +52,14 @@ def forward_flops(
     return 2 * votes * (iterations * dim + 2 * (iterations - 1))
 
 
-def shared_forward_flops(
+def cpu_forward_flops(
     pose_shape: Any, weight_shape: Any, iterations: int, *args: Any, **kwargs: Any
 ) -> int:
     """The same on the CPU, where input capsules that share W need no votes: two sums over poses an
     iteration (in the first one for all parents), and two products with W.
 
     Example:
-        >>> shared_forward_flops((1, 50, 64), (1, 4, 64, 64), 3)
+        >>> cpu_forward_flops((1, 50, 64), (1, 4, 64, 64), 3)
         272640
     """
     if weight_shape[0] == pose_shape[1]:
@@ -87,26 +84,16 @@ def backward_flops(
     votes, dim = sizes(pose_shape, weight_shape)
     by_cpu = len(history_shape) == 5  # [2, r, …]; on a GPU [2r − 1, B, J, D]
     iterations = history_shape[1] if by_cpu else (history_shape[0] + 1) // 2
+    if by_cpu and weight_shape[0] < pose_shape[1]:
+        return shared_backward_flops(pose_shape, weight_shape, iterations, detach)
     sweeps = 0 if detach else (iterations - 1) * (dim + 3)
     return 2 * votes * (sweeps + 3 * dim + 4 * (1 if detach else iterations))
 
 
-def shared_backward_flops(
-    upstream_shape: Any,
-    pose_shape: Any,
-    weight_shape: Any,
-    history_shape: Any,
-    leaky: bool,
-    detach: bool,
-    **kwargs: Any,
-) -> int:
+def shared_backward_flops(pose_shape: Any, weight_shape: Any, iterations: int, detach: bool) -> int:
     """The same on the CPU: six sums over poses an iteration (detached, four; in the first two for
     all parents), and the products with W and for its gradient."""
-    if weight_shape[0] == pose_shape[1]:
-        return backward_flops(
-            upstream_shape, pose_shape, weight_shape, history_shape, leaky, detach
-        )
-    (B, I, P), (J, D), iterations = pose_shape, weight_shape[1:3], history_shape[1]
+    (B, I, P), (J, D) = pose_shape, weight_shape[1:3]
     later = min(1, iterations - 1) if detach else iterations - 1
     first = 0 if detach and later else 1
     sums = J * I * later * (4 if detach else 6) + 2 * I * first
