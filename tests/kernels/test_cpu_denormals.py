@@ -1,14 +1,17 @@
 """Numbers closer to zero than a processor holds in full: zero in the kernels, and only there."""
 
-from collections.abc import Iterator
-from threading import Barrier
+from collections.abc import Callable, Iterator
+from typing import Any
 
+import numba
+import numpy as np
 import pytest
 import torch
 
 from torchcaps import LinearVotes, create_routing
-from torchcaps.kernels import cpu_denormals, cpu_threads
+from torchcaps.kernels import cpu_denormals, cpu_threads, cpu_vectors, openmp_team
 
+claim: Any = cpu_vectors.claim
 TINY = torch.finfo(torch.float32).tiny
 pytestmark = pytest.mark.skipif(not cpu_denormals.X86, reason="of another processor")
 
@@ -55,19 +58,30 @@ def test_a_thread_is_left_as_it_was(flushed: bool) -> None:
         torch.set_flush_denormal(False)
 
 
-def test_every_thread_of_a_loop_takes_them_for_zero() -> None:
-    found, all_there = [], Barrier(3)
+@numba.njit(nogil=True)
+def halve(tiny, halves, arrived, spins, counter, stop):
+    """halves[k] = tiny / 2, on as many threads as there are items, each of which takes one."""
+    k = claim(counter)
+    claim(arrived)
+    while arrived[0] < stop and claim(spins) < 10**9:
+        pass
+    halves[k] = tiny / 2
 
-    def loop(counter: object, items: int) -> None:
-        found.append(bool(torch.tensor(TINY) / 2 == 0))
-        all_there.wait(60)
 
+@pytest.mark.parametrize("has_team", [openmp_team.has_team, lambda: False], ids=["team", "pool"])
+def test_every_thread_of_a_loop_takes_them_for_zero(
+    monkeypatch: pytest.MonkeyPatch, has_team: Callable[[], bool]
+) -> None:
+    monkeypatch.setattr(cpu_threads, "has_team", has_team)
+    halves, arrived, spins = np.ones(3), np.zeros(1, np.int64), np.zeros(1, np.int64)
+    tiny = np.finfo(np.float64).tiny
     torch.set_num_threads(3)
     try:
-        cpu_threads.on_all_threads(loop, 3, steps=10**9)
+        cpu_threads.on_all_threads(halve, 3, tiny, halves, arrived, spins, steps=10**9)
+        assert tiny / 2 > 0  # on this thread, afterwards
     finally:
         torch.set_num_threads(1)
-    assert found == [True] * 3
+    assert (arrived[0], halves.tolist()) == (3, [0, 0, 0])
 
 
 def test_it_is_left_as_it_was_by_a_loop_that_fails() -> None:

@@ -5,7 +5,8 @@ many: c (1 − c) of a coupling of 1e-38, for one. Beside the terms that they ar
 nothing. (On processors other than x86 nothing is changed.)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from llvmlite import ir
@@ -16,7 +17,7 @@ from numba.extending import intrinsic
 
 from torchcaps.kernels.compile_cache import compiled
 
-__all__ = ["without_denormals"]
+__all__ = ["flushed", "without_denormals"]
 
 X86 = get_process_triple().startswith(("x86_64", "amd64", "i686"))
 FLUSH = 0x8040  # results (bit 15) and operands (bit 6) of a thread's control word
@@ -39,17 +40,36 @@ def call_with_address(builder: Any, name: str, slot: Any) -> None:
     builder.call(function, [builder.bitcast(slot, ADDRESS)])
 
 
+@contextmanager
+def flushed(builder: Any) -> Iterator[None]:
+    """Instructions between which such numbers are zero; the thread is then as it was before."""
+    before = stored_word(builder)
+    changed = builder.or_(builder.load(before), ir.IntType(32)(FLUSH))
+    load_word(builder, cgutils.alloca_once_value(builder, changed))
+    yield
+    load_word(builder, before)
+
+
+def stored_word(builder: Any) -> Any:
+    """The address of the control word of this thread."""
+    slot = cgutils.alloca_once_value(builder, ir.IntType(32)(0))
+    if X86:
+        call_with_address(builder, "stmxcsr", slot)
+    return slot
+
+
+def load_word(builder: Any, slot: Any) -> None:
+    """Give this thread the control word at an address."""
+    if X86:
+        call_with_address(builder, "ldmxcsr", slot)
+
+
 @intrinsic
 def control_word(_: Any) -> tuple[Any, Callable[..., Any]]:
     """The control word of this thread."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        slot = cgutils.alloca_once(builder, ir.IntType(32))
-        if X86:
-            call_with_address(builder, "stmxcsr", slot)
-        else:
-            builder.store(ir.Constant(ir.IntType(32), 0), slot)
-        return builder.load(slot)
+        return builder.load(stored_word(builder))
 
     return types.uint32(), generate
 
@@ -59,9 +79,7 @@ def set_control_word(_: Any, word: Any) -> tuple[Any, Callable[..., Any]]:
     """Give this thread another control word."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        slot = cgutils.alloca_once_value(builder, arguments[0])
-        if X86:
-            call_with_address(builder, "ldmxcsr", slot)
+        load_word(builder, cgutils.alloca_once_value(builder, arguments[0]))
         return context.get_dummy_value()
 
     return types.none(types.uint32), generate

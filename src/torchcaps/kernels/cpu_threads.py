@@ -9,10 +9,12 @@ import numpy as np
 import torch
 
 from torchcaps.kernels.cpu_denormals import without_denormals
+from torchcaps.kernels.openmp_team import has_team, on_team
 
 __all__ = ["on_all_threads"]
 
-WORTH_A_THREAD = 800_000  # steps of a loop, some 0.3 ms: below, waking a thread costs more
+WORTH_A_THREAD = 100_000  # steps of a loop, 0.04 ms or more: to have a thread begin takes 0.01
+WORTH_A_POOL = 8  # times as many, where Python wakes it
 
 _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
@@ -24,20 +26,28 @@ def on_all_threads(
 
     The threads share out the items by the counter as they go, so that one that is held up holds up
     no other. Every item has places of its own to write to: who does it changes no bit of what comes
-    out. Fewer threads where each would have less than `WORTH_A_THREAD` of the `steps`.
+    out. One thread, or fewer, where each would have less than `WORTH_A_THREAD` of the `steps`.
     """
     counter = np.zeros(1, np.int64)
-    threads = min(torch.get_num_threads(), items, steps // WORTH_A_THREAD)
+    team = has_team()
+    worth = WORTH_A_THREAD if team else WORTH_A_POOL * WORTH_A_THREAD
+    threads = min(torch.get_num_threads(), items, steps // worth)
     if threads <= 1:
         without_denormals(function, *arguments, counter, items)
-        return
+    elif team:
+        on_team(function, *arguments, counter, items)
+    else:
+        on_pool(partial(without_denormals, function, *arguments, counter, items), threads)
+
+
+def on_pool(call: Callable[[], None], threads: int) -> None:
+    """Call a function on so many threads, this one among them."""
     key = (os.getpid(), threads)  # threads do not survive a fork
     pool = _pools.get(key)
     if pool is None:
         # Without a lock, which a fork could leave closed: of two that are made, one is kept, and
         # the other has not begun a thread.
         pool = _pools.setdefault(key, ThreadPoolExecutor(threads - 1, "torchcaps"))
-    call = partial(without_denormals, function, *arguments, counter, items)
     helpers = [pool.submit(call) for _ in range(threads - 1)]
     call()
     for helper in helpers:

@@ -41,11 +41,11 @@ def _dynamic_cuda(watched: bool) -> Callable[..., tuple[Tensor, Tensor]]:
 
 
 def _dynamic_cpu(watched: bool) -> Callable[..., tuple[Tensor, Tensor]]:
-    from torchcaps.kernels.dynamic_cpu.op import Route, routing_cpu
+    from torchcaps.kernels.dynamic_cpu.op import route_alone, routing_cpu
 
     # The first call of an op imports torch._dynamo, which takes as long as torch itself, and every
     # call takes longer, with backward by 0.1 ms: much for a single image.
-    return routing_cpu if watched else Route.apply
+    return routing_cpu if watched else route_alone
 
 
 class Kernel(NamedTuple):
@@ -111,7 +111,9 @@ def choose_backend(asked: str, call: Call) -> str:
         if reasons := reasons_against(asked, call):
             raise ValueError(f"backend {asked!r} cannot route these votes: {'; '.join(reasons)}")
         return asked
-    chosen = next(name for name in BACKENDS if not reasons_against(name, call, worth=True))
+    elsewhere = {"cuda", "cpu"} - {call.votes.device.type}  # which need not be asked
+    there = (name for name in BACKENDS if name not in elsewhere)
+    chosen = next(name for name in there if not reasons_against(name, call, worth=True))
     if not torch.compiler.is_compiling():
         _say_once(call.routing, chosen)
     return chosen
@@ -246,16 +248,15 @@ def run_kernel(backend: str, call: Call, mask: Tensor | None) -> Capsules:
     assert isinstance(votes, LinearVotes)
     kernel = KERNELS[call.routing, backend]
     assert kernel.load is not None
-    if backend == "cuda":  # its products take half precision as it is
-        votes = votes.to(votes.dtype)
-    else:
-        votes = votes.to(torch.promote_types(votes.dtype, torch.float32))
-    pose, weight = votes.pose, votes.weight
+    dtype = votes.dtype
+    if backend == "cpu":  # the products of the other take half precision as it is
+        dtype = torch.promote_types(dtype, torch.float32)
+    pose, weight = votes.pose.to(dtype), votes.weight.to(dtype)
     if votes.bias is not None:  # a vote for a pose component that is always 1
         pose = torch.cat([pose, pose.new_ones(*pose.shape[:-1], 1)], dim=-1)
         inputs = max(len(weight), *votes.bias.shape[:-2], 1)
         shape = (inputs, *weight.shape[1:3])
-        columns = [weight.expand(*shape, -1), votes.bias.expand(shape).unsqueeze(-1)]
+        columns = [weight.expand(*shape, -1), votes.bias.to(dtype).expand(shape).unsqueeze(-1)]
         weight = torch.cat(columns, dim=-1)
     if mask is not None:
         pose = pose.masked_fill(~mask.unsqueeze(-1), 0)

@@ -308,7 +308,8 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
                     *_, step = self.steps(problem)
                     state = cast(StateT, step.state)
                 capsules = self.finish(state)
-        return Capsules(*(part.to(votes.dtype) for part in capsules))
+        dtype = votes.dtype
+        return Capsules(*(part.to(dtype) for part in capsules))
 
     def call(self, votes: Votes) -> Call:
         """What is asked of a backend; a class that overrides a line of another has no kernels."""
@@ -367,11 +368,11 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
             TypeError: something learned has more bits than it is computed in.
         """
         wanted = torch.promote_types(votes.dtype, torch.float32)
-        buffers = set(self.buffers())
         narrow = {}
         for name, tensor in named_tensors(self):
             learned = isinstance(tensor, nn.Parameter) or tensor.requires_grad
-            counts = not self.training if tensor in buffers else learned
+            is_buffer = any(tensor is buffer for buffer in self.buffers())
+            counts = not self.training if is_buffer else learned
             if not counts or not tensor.is_floating_point():
                 continue
             if tensor.dtype.itemsize > wanted.itemsize:

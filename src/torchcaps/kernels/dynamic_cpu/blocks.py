@@ -71,9 +71,8 @@ class Blocks(Factors):
         """v^r `[B, J, D]`; A and s of every iteration, `[2, r, N, R, L]`."""
         history = self.new_empty(2, iterations)
         a, s = history
-        zero, v = self.new_empty(), self.new_empty()
-        zero.numpy().fill(0)
-        a[0].numpy().fill(0)
+        zero, v = self.new_empty().zero_(), self.new_empty()
+        a[0].zero_()
         for t in range(iterations):
             if t == 0:
                 parts = self.sum_by_chunks(first_iteration, self.uniform_coupling(leaky))
@@ -90,12 +89,11 @@ class Blocks(Factors):
         """ds of every iteration `[r, N, R, L]`, from the gradient of v^r."""
         a, s = history
         last = len(s) - 1
-        ds = self.new_empty(last + 1)
-        ds.numpy().fill(0)  # not by torch, whose threads would go on spinning and be in the way
+        ds = torch.zeros_like(s)
         nothing = self.new_empty(0)
         dv = self.pack_outputs(upstream)
         self.settle(add_squash_backward, nothing, s[last], dv, ds[last])
-        dv.numpy().fill(0)  # from here on the sum of dA so far
+        dv.zero_()  # from here on the sum of dA so far
         for t in range(0 if detach else last, 0, -1):
             parts = self.sum_by_chunks(iterate_backward, a[t], ds[t], self.J, leaky)
             self.settle(add_squash_backward, parts, s[t - 1], dv, ds[t - 1])
@@ -128,5 +126,5 @@ class Blocks(Factors):
     def settle(self, loop: Callable[..., None], parts: Tensor, *arguments: Tensor) -> None:
         """Call a loop over the output capsules on all threads."""
         arrays = (x.numpy() for x in (parts, *arguments))
-        steps = (len(parts) + 20) * arguments[0][..., 0].numel()
+        steps = 12 * (len(parts) + 20) * arguments[0][..., 0].numel()  # divisions take long
         on_all_threads(loop, self.N * self.J, self.lanes, *arrays, self.J, steps=steps)

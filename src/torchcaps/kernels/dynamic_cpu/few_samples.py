@@ -58,8 +58,9 @@ class FewSamples(Factors):
         self.u = pose.new_empty(blocks, self.N, self.P, width)
         pack_few(array_of_users(pose), self.u.numpy())
         self.x = pose.new_empty(blocks, self.N, self.J * self.D, width)
-        # To read W is most of the work.
-        self.run(form_few, blocks, self.w, self.u, self.x, steps=(self.N + 2) * self.w.numel())
+        # To read W is most of the work. (A vector takes a tenth of as many steps one by one.)
+        steps = (self.N + 2) * self.w.numel() // 10
+        self.run(form_few, blocks, self.w, self.u, self.x, steps=steps)
 
     @property
     def are_small(self) -> bool:
@@ -73,7 +74,7 @@ class FewSamples(Factors):
     def route(self, iterations: int, leaky: bool) -> tuple[Tensor, Tensor]:
         """v^r `[B, J, D]`; A and s of every iteration, `[2, r, N, R, L]`."""
         history, v = self.new_empty(2, iterations), self.new_empty()
-        steps = 3 * iterations * self.x.numel()
+        steps = 3 * iterations * self.x.numel() // 8
         options = (self.uniform_coupling(leaky), self.J, leaky)
         self.run(route_few, self.N, self.x, *options, *history, v, steps=steps)
         return v[..., 0].reshape(self.N, self.J, self.D).clone(), history
@@ -85,7 +86,7 @@ class FewSamples(Factors):
         dv, ds = self.new_empty(), torch.empty_like(history[0])
         dv.numpy()[:] = array_of_users(upstream.reshape(self.N, -1, 1))
         options = (self.J, leaky, detach)
-        steps = 4 * len(ds) * self.x.numel()
+        steps = 4 * len(ds) * self.x.numel() // 8
         self.run(route_few_backward, self.N, self.x, *options, *history, dv, ds, steps=steps)
         return ds
 
@@ -96,7 +97,7 @@ class FewSamples(Factors):
         dw = torch.empty_like(self.w)
         options = (self.uniform_coupling(leaky), self.J, leaky, detach, dw, d_pose)
         factors = (self.w, self.u, self.x, a, ds)
-        self.run(sweep_few, len(self.x), *factors, *options, steps=(self.N + 4) * dw.numel())
+        self.run(sweep_few, len(self.x), *factors, *options, steps=(self.N + 1) * dw.numel() // 2)
         return d_pose, dw.view(-1, self.J, self.D, self.P)
 
     def run(self, loop: Callable[..., None], items: int, *arguments: object, steps: int) -> None:

@@ -11,6 +11,7 @@ few_samples.py and few_loops.py, for input capsules that share W in shared_block
 shared_loops.py, and what all have in common in steps.py.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from torchcaps.kernels.dynamic_cpu.few_samples import FewSamples, are_few, regis
 from torchcaps.kernels.dynamic_cpu.shared_blocks import SharedBlocks, are_shared, shared_width
 from torchcaps.kernels.flops import count_flops
 
-__all__ = ["Route", "routing_cpu", "routing_cpu_backward"]
+__all__ = ["Route", "route_alone", "routing_cpu", "routing_cpu_backward"]
 
 
 def route(
@@ -138,3 +139,10 @@ class Route(torch.autograd.Function):
             factors = factors_again(pose, weight, history)
         gradients = factors.backward(upstream.resolve_neg(), history, *ctx.options)
         return (*gradients, None, None, None)
+
+
+def route_alone(pose: Tensor, weight: Tensor, *options: Any) -> tuple[Tensor, Tensor]:
+    """`Route`; where no gradient is wanted, without autograd, which takes a while to call."""
+    wanted = torch.is_grad_enabled() and (pose.requires_grad or weight.requires_grad)
+    call: Callable[..., tuple[Tensor, Tensor]] = Route.apply if wanted else route
+    return call(pose, weight, *options)

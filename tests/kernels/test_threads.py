@@ -1,0 +1,117 @@
+"""The loops of the kernels on several threads: OpenMP's, those that torch runs on, or our own."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+import torch
+
+from torchcaps import LinearVotes, dynamic_routing
+from torchcaps.kernels import cpu_threads, cpu_vectors, openmp_team
+
+claim: Any = cpu_vectors.claim
+
+
+@numba.njit(nogil=True)
+def note(shares, who, spins, counter, stop):
+    """shares[t] of `stop` items fall to the t-th thread that comes; who[k] of them had item k."""
+    t = claim(spins)
+    k = claim(counter)
+    while k < stop:
+        shares[t] += 1
+        who[k] += 1
+        for _ in range(2000):
+            claim(spins)
+        k = claim(counter)
+
+
+@numba.njit(nogil=True)
+def take_too_much(size, counter, stop):
+    while claim(counter) < stop:
+        np.empty(size)[0] = 1
+
+
+@pytest.fixture(params=["team", "pool"])
+def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    if request.param == "pool":
+        monkeypatch.setattr(cpu_threads, "has_team", lambda: False)
+    elif sys.platform == "linux":
+        assert cpu_threads.has_team()
+    torch.set_num_threads(3)
+    yield 3
+    torch.set_num_threads(1)
+
+
+def test_every_item_is_done_once(threads: int) -> None:
+    for items in (2, 3, 100):
+        shares, who, spins = np.zeros(10**4), np.zeros(items), np.zeros(1, np.int64)
+        cpu_threads.on_all_threads(note, items, shares, who, spins, steps=10**9)
+        assert who.tolist() == [1] * items
+        assert shares.sum() == items
+
+
+def test_a_loop_that_finds_no_memory_says_so_and_the_next_one_runs(threads: int) -> None:
+    with pytest.raises(MemoryError):
+        cpu_threads.on_all_threads(take_too_much, 3, 2**58, steps=10**9)
+    cpu_threads.on_all_threads(take_too_much, 3, 2, steps=10**9)
+
+
+def test_several_threads_of_python_route_at_once(
+    threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu_threads, "WORTH_A_THREAD", 1)
+    votes = LinearVotes(torch.randn(40, 30, 4), torch.randn(30, 5, 6, 4))
+    expected = dynamic_routing(votes, backend="reference").pose
+    found: list[torch.Tensor] = []
+
+    def route() -> None:
+        torch.set_num_threads(3)  # OpenMP has a number for each thread that begins others
+        found.extend(dynamic_routing(votes).pose for _ in range(20))
+
+    each = [threading.Thread(target=route) for _ in range(3)]
+    for one in each:
+        one.start()
+    for one in each:
+        one.join()
+    assert len(found) == 60
+    for pose in found:
+        torch.testing.assert_close(pose, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_without_gnus_openmp_the_threads_are_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    openmp_team.parallel.cache_clear()
+    monkeypatch.setattr(openmp_team.torch, "__file__", "/no/such/folder/__init__.py")
+    try:
+        assert not openmp_team.has_team()
+    finally:
+        openmp_team.parallel.cache_clear()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_process_that_was_forked_off_has_none_of_torchs_threads() -> None:
+    code = (
+        "import os, signal, warnings, torch, torchcaps\n"
+        "from torchcaps.kernels import cpu_threads\n"
+        "warnings.simplefilter('ignore')\n"
+        "torch.set_num_threads(3)\n"
+        "cpu_threads.WORTH_A_THREAD = 1\n"
+        "votes = torchcaps.LinearVotes(torch.ones(40, 50, 4), torch.ones(50, 4, 4, 4))\n"
+        "expected = torchcaps.dynamic_routing(votes, backend='cpu').pose\n"
+        "had = cpu_threads.has_team()\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    signal.alarm(60)\n"  # a child that hangs is killed
+        "    same = torch.equal(torchcaps.dynamic_routing(votes, backend='cpu').pose, expected)\n"
+        "    os._exit(0 if same and not cpu_threads.has_team() else 1)\n"
+        "print(os.waitpid(child, 0)[1], had == cpu_threads.has_team())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.stdout == "0 True\n", done.stderr
