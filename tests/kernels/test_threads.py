@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -84,13 +85,45 @@ def test_several_threads_of_python_route_at_once(
         torch.testing.assert_close(pose, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_without_gnus_openmp_the_threads_are_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def asked_anew() -> Iterator[None]:
     openmp_team.parallel.cache_clear()
-    monkeypatch.setattr(openmp_team.torch, "__file__", "/no/such/folder/__init__.py")
-    try:
-        assert not openmp_team.has_team()
-    finally:
-        openmp_team.parallel.cache_clear()
+    yield
+    openmp_team.parallel.cache_clear()
+
+
+@pytest.mark.usefixtures("asked_anew")
+def test_without_gnus_openmp_the_threads_are_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without(library: object) -> object:
+        raise OSError(f"no {library}")
+
+    monkeypatch.setattr(openmp_team.ctypes, "CDLL", without)
+    assert not openmp_team.has_team()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of Linux")
+@pytest.mark.usefixtures("asked_anew")
+@pytest.mark.parametrize("shared_by_all", [True, False])
+def test_it_is_the_openmp_that_torch_has_loaded(
+    monkeypatch: pytest.MonkeyPatch, shared_by_all: bool
+) -> None:
+    load = openmp_team.ctypes.CDLL
+
+    def by_name(library: str | None) -> object:
+        if library is None:
+            raise OSError("nothing is shared")
+        return load(library)
+
+    if not shared_by_all:
+        monkeypatch.setattr(openmp_team.ctypes, "CDLL", by_name)
+    address = openmp_team.parallel()
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        begin, end = (int(part, 16) for part in line.split()[0].split("-"))
+        if begin <= address < end:
+            assert Path(line.split()[-1]).parent == Path(torch.__file__).parent / "lib"
+            break
+    else:
+        pytest.fail("the address is of no library")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")

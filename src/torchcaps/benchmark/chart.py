@@ -115,7 +115,9 @@ def draw_panel(axes: Axes, rows: Rows, shapes: Sequence[str], panel: Panel) -> N
     axes.set_xscale("log")
     axes.set_xlim(lowest, largest * max(100.0, largest / lowest))  # half is room for the figures
     axes.xaxis.set_major_locator(LogLocator(base=10))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value:g}" if value <= largest else "")
+    )
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_title(panel.title, fontweight="bold", fontsize=9)
     axes.set_yticks([places[shape, "einsum"] for shape in shapes], labels=shapes, fontsize=8)

@@ -46,12 +46,13 @@ if hasattr(os, "register_at_fork"):
 def parallel() -> int | None:
     """The address of `GOMP_parallel`, which calls a function on all threads.
 
-    It is that of the library that torch has loaded: another copy would have threads of its own.
-    None where torch brings none of GNU's.
+    It is what torch itself calls: another copy of the library would have threads of its own. None
+    where torch's threads are of another kind.
     """
-    for path in sorted((Path(torch.__file__).parent / "lib").glob("libgomp*")):
-        with suppress(OSError, AttributeError):
-            function = ctypes.CDLL(str(path)).GOMP_parallel
+    brought = (Path(torch.__file__).parent / "lib").glob("libgomp*")
+    for library in (None, *map(str, brought)):  # None: what the process has loaded for all to use
+        with suppress(OSError, AttributeError, TypeError):
+            function = ctypes.CDLL(library).GOMP_parallel
             return ctypes.cast(function, ctypes.c_void_p).value
     return None
 
