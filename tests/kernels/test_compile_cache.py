@@ -183,6 +183,8 @@ from torchcaps.kernels import cpu_threads
 warnings.simplefilter("ignore")
 torch.set_num_threads(1)  # torch's own threads do not survive a fork
 cpu_threads.torch.get_num_threads, cpu_threads.WORTH_A_THREAD = (lambda: 3), 1
+if POOL:
+    cpu_threads.has_team = lambda: False
 votes = torchcaps.LinearVotes(torch.ones(40, 50, 4), torch.ones(50, 4, 4, 4))
 expected = torchcaps.dynamic_routing(votes, backend="cpu").pose
 ends = threading.Event()
@@ -211,7 +213,11 @@ print(hung)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-@pytest.mark.parametrize("code", [COMPILING, ROUTING], ids=["compile", "route"])
+@pytest.mark.parametrize(
+    "code",
+    [COMPILING, "POOL = False" + ROUTING, "POOL = True" + ROUTING],
+    ids=["compile", "route", "route in a pool"],
+)
 def test_a_process_forked_off_beside_busy_threads_does_not_hang(code):
     done = called(code)
     assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr

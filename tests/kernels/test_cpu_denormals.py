@@ -84,11 +84,15 @@ def test_every_thread_of_a_loop_takes_them_for_zero(
     assert (arrived[0], halves.tolist()) == (3, [0, 0, 0])
 
 
-def test_it_is_left_as_it_was_by_a_loop_that_fails() -> None:
-    def fails() -> None:
-        assert torch.tensor(TINY) / 2 == 0
-        raise KeyError
+@numba.njit(nogil=True)
+def take_too_much(tiny, size, half, counter, stop):
+    half[0] = tiny / 2
+    np.empty(size)[0] = 1
 
-    with pytest.raises(KeyError):
-        cpu_denormals.without_denormals(fails)
-    assert torch.tensor(TINY) / 2 > 0
+
+def test_it_is_left_as_it_was_by_a_loop_that_fails() -> None:
+    half, tiny = np.ones(1), np.finfo(np.float64).tiny
+    with pytest.raises(MemoryError):
+        cpu_threads.on_all_threads(take_too_much, 1, tiny, 2**58, half, steps=1)
+    assert half[0] == 0
+    assert tiny / 2 > 0

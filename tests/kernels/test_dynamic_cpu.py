@@ -524,7 +524,8 @@ def test_the_compiled_code_is_kept_between_processes_and_a_read_only_folder_is_n
         "u, W = torch.randn(40, 5, 2), torch.randn(5, 2, 3, 2)\n"
         "torchcaps.dynamic_routing(torchcaps.LinearVotes(u, W), backend='cpu')\n"
         "from torchcaps.kernels.dynamic_cpu import loops\n"
-        "print(sum(loops.iterate.stats.cache_hits.values()))"
+        "from torchcaps.kernels.openmp_team import team_loop\n"
+        "print(sum(team_loop(loops.iterate).stats.cache_hits.values()))"
     )
 
     def hits(cache: str) -> int:

@@ -5,39 +5,19 @@ many: c (1 − c) of a coupling of 1e-38, for one. Beside the terms that they ar
 nothing. (On processors other than x86 nothing is changed.)
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from llvmlite import ir
 from llvmlite.binding import get_process_triple
-from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
-from torchcaps.kernels.compile_cache import compiled
-
-__all__ = ["flushed", "without_denormals"]
+__all__ = ["flushed"]
 
 X86 = get_process_triple().startswith(("x86_64", "amd64", "i686"))
 FLUSH = 0x8040  # results (bit 15) and operands (bit 6) of a thread's control word
 ADDRESS = ir.IntType(8).as_pointer()
-
-
-def without_denormals(function: Callable[..., None], *arguments: object) -> None:
-    """Call a function; the thread's way with such numbers is then what it was before."""
-    before = flush()
-    try:
-        function(*arguments)
-    finally:
-        restore(before)
-
-
-def call_with_address(builder: Any, name: str, slot: Any) -> None:
-    """Call one of LLVM's functions that read or write the control word."""
-    signature = ir.FunctionType(ir.VoidType(), [ADDRESS])
-    function = cgutils.get_or_insert_function(builder.module, signature, f"llvm.x86.sse.{name}")
-    builder.call(function, [builder.bitcast(slot, ADDRESS)])
 
 
 @contextmanager
@@ -64,35 +44,8 @@ def load_word(builder: Any, slot: Any) -> None:
         call_with_address(builder, "ldmxcsr", slot)
 
 
-@intrinsic
-def control_word(_: Any) -> tuple[Any, Callable[..., Any]]:
-    """The control word of this thread."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.load(stored_word(builder))
-
-    return types.uint32(), generate
-
-
-@intrinsic
-def set_control_word(_: Any, word: Any) -> tuple[Any, Callable[..., Any]]:
-    """Give this thread another control word."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        load_word(builder, cgutils.alloca_once_value(builder, arguments[0]))
-        return context.get_dummy_value()
-
-    return types.none(types.uint32), generate
-
-
-@compiled
-def flush():
-    """Take denormal numbers for zero; the control word before."""
-    before = control_word()
-    set_control_word(before | FLUSH)
-    return before
-
-
-@compiled
-def restore(before):
-    set_control_word(before)
+def call_with_address(builder: Any, name: str, slot: Any) -> None:
+    """Call one of LLVM's functions that read or write the control word."""
+    signature = ir.FunctionType(ir.VoidType(), [ADDRESS])
+    function = cgutils.get_or_insert_function(builder.module, signature, f"llvm.x86.sse.{name}")
+    builder.call(function, [builder.bitcast(slot, ADDRESS)])

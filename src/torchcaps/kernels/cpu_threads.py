@@ -8,8 +8,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from torchcaps.kernels.cpu_denormals import without_denormals
-from torchcaps.kernels.openmp_team import has_team, on_team
+from torchcaps.kernels.openmp_team import has_team, run_loop
 
 __all__ = ["on_all_threads"]
 
@@ -24,24 +23,26 @@ def on_all_threads(
 ) -> None:
     """Call function(*arguments, counter, items) on as many threads as torch has.
 
-    The threads share out the items by the counter as they go, so that one that is held up holds up
-    no other. Every item has places of its own to write to: who does it changes no bit of what comes
-    out. One thread, or fewer, where each would have less than `WORTH_A_THREAD` of the `steps`.
+    The threads share out the items by the counter as they go, so that one that is slow holds up no
+    other. Every item has places of its own to write to: who does it changes no bit of what comes
+    out. One thread, or fewer, where there are too few of the `steps` for more.
     """
     counter = np.zeros(1, np.int64)
-    team = has_team()
-    worth = WORTH_A_THREAD if team else WORTH_A_POOL * WORTH_A_THREAD
-    threads = min(torch.get_num_threads(), items, steps // worth)
-    if threads <= 1:
-        without_denormals(function, *arguments, counter, items)
-    elif team:
-        on_team(function, *arguments, counter, items)
+    there = torch.get_num_threads()
+    most = min(there, items)
+    if has_team():  # of which all are woken, those too that come too late
+        worth = most > 1 and steps >= WORTH_A_THREAD * max(2, most // 2)
+        run_loop(function, there if worth else 1, *arguments, counter, items)
     else:
-        on_pool(partial(without_denormals, function, *arguments, counter, items), threads)
+        call = partial(run_loop, function, 1, *arguments, counter, items)
+        on_pool(call, min(most, steps // (WORTH_A_POOL * WORTH_A_THREAD)))
 
 
 def on_pool(call: Callable[[], None], threads: int) -> None:
     """Call a function on so many threads, this one among them."""
+    if threads <= 1:
+        call()
+        return
     key = (os.getpid(), threads)  # threads do not survive a fork
     pool = _pools.get(key)
     if pool is None:

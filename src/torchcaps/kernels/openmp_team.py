@@ -1,4 +1,4 @@
-"""A loop on the threads of torch's own operations, where they are those of GNU's OpenMP.
+"""A loop on the threads of torch's own operations, where OpenMP has them as GNU's has.
 
 For some milliseconds after an operation they wait for the next in a loop that keeps their cores
 busy. A thread of another kind that is woken meanwhile finds no core until that is over, and up to
@@ -8,6 +8,7 @@ runs in them, whose lock they would wait for.
 
 import ctypes
 import os
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -18,56 +19,61 @@ import torch
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.compiler import Flags
 from numba.extending import intrinsic
 
 from torchcaps.kernels.compile_cache import compiled
 from torchcaps.kernels.cpu_denormals import flushed
 
-__all__ = ["has_team", "on_team"]
+__all__ = ["has_team", "run_loop"]
 
 ADDRESS = ir.IntType(8).as_pointer()
 COUNT = ir.IntType(32)
 OF_A_THREAD = ir.FunctionType(ir.VoidType(), [ADDRESS])
+COPIED = 0x40  # Linux's flag PF_FORKNOEXEC
 PARALLEL = ir.FunctionType(ir.VoidType(), [OF_A_THREAD.as_pointer(), ADDRESS, COUNT, COUNT])
-
-_forked = False  # after a fork a process has one thread, and OpenMP would wait for the others
-
-
-def _note_fork() -> None:
-    global _forked
-    _forked = True
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_note_fork)
 
 
 @cache
 def parallel() -> int | None:
-    """The address of `GOMP_parallel`, which calls a function on all threads.
+    """The address of `GOMP_parallel`, which calls a function on all threads; None but on Linux.
 
-    It is what torch itself calls: another copy of the library would have threads of its own. None
-    where torch's threads are of another kind.
+    It is what torch itself calls: another copy of the library would have threads of its own.
     """
     brought = (Path(torch.__file__).parent / "lib").glob("libgomp*")
     for library in (None, *map(str, brought)):  # None: what the process has loaded for all to use
-        with suppress(OSError, AttributeError, TypeError):
-            function = ctypes.CDLL(library).GOMP_parallel
-            return ctypes.cast(function, ctypes.c_void_p).value
+        with suppress(OSError, AttributeError):
+            if sys.platform == "linux":
+                function = ctypes.CDLL(library).GOMP_parallel
+                return ctypes.cast(function, ctypes.c_void_p).value
     return None
 
 
-def has_team() -> bool:
-    """Whether `on_team` works in this process."""
-    return not _forked and parallel() is not None
+@cache
+def was_forked(process: int) -> bool:
+    """Whether this process, by its number, is a copy of another, and has not begun a program.
 
-
-def on_team(loop: Any, *arguments: object) -> None:
-    """Call a compiled function on every thread of torch's at once, with the same arguments.
-
-    Always on all of them: OpenMP ends the threads that it is not asked for.
+    Such a copy has one thread, and OpenMP would wait for the others that the first had.
     """
-    team_loop(loop)(parallel(), torch.get_num_threads(), *arguments)
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    return bool(int(fields[6]) & COPIED)
+
+
+def has_team() -> bool:
+    """Whether `run_loop` may take all threads in this process."""
+    return parallel() is not None and not was_forked(os.getpid())
+
+
+def run_loop(loop: Any, threads: int, *arguments: object) -> None:
+    """Call a compiled function on so many threads, with the same arguments.
+
+    Args:
+        loop: of `compiled`. All that it may raise is `MemoryError`.
+        threads: 1, this one, or, of a team, all of torch's: OpenMP ends those that it is not asked
+            for.
+        arguments: of the loop.
+    """
+    team_loop(loop)(parallel() or 0, threads, *arguments)
 
 
 @cache
@@ -79,7 +85,8 @@ def team_loop(loop: Any) -> Callable[..., None]:
     code = loop.py_func.__code__
     name, arguments = f"{code.co_name}_on_team", ", ".join(code.co_varnames[: code.co_argcount])
     source = (
-        f"def {name}(address, threads, {arguments}): call(loop, address, threads, ({arguments}))"
+        f"def {name}(address, threads, {arguments}):\n"
+        f"    call(loop, address, threads, ({arguments}))\n"
     )
     scope: dict[str, Any] = {"call": call_on_team, "loop": loop, "__name__": loop.__module__}
     exec(compile(source, code.co_filename, "exec"), scope)
@@ -91,10 +98,14 @@ def call_on_team(
     typing: Any, loop: Any, address: Any, threads: Any, arguments: Any
 ) -> tuple[Any, Callable[..., Any]]:
     """loop(*arguments) on so many threads; denormal numbers are zero meanwhile."""
-    callee = loop.dispatcher.get_compile_result(loop.get_call_type(typing, tuple(arguments), {}))
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        context.add_linking_libs((callee.library,))
+        # Compiled here, and nowhere else: it takes seconds.
+        flags = Flags()
+        flags.nrt, flags.error_model = True, "numpy"
+        callee = context.compile_subroutine(
+            builder, loop.dispatcher.py_func, types.none(*arguments), flags=flags
+        )
         given = cgutils.alloca_once_value(builder, values[3])
         failed = cgutils.alloca_once_value(builder, COUNT(0))
         call = ir.LiteralStructType([given.type, failed.type])
@@ -102,10 +113,14 @@ def call_on_team(
         builder.store(given, cgutils.gep_inbounds(builder, slot, 0, 0))
         builder.store(failed, cgutils.gep_inbounds(builder, slot, 0, 1))
         thread = function_of_a_thread(context, builder.module, callee, call)
-        builder.call(
-            builder.inttoptr(values[1], PARALLEL.as_pointer()),
-            [thread, builder.bitcast(slot, ADDRESS), builder.trunc(values[2], COUNT), COUNT(0)],
-        )
+        slot = builder.bitcast(slot, ADDRESS)
+        team = builder.inttoptr(values[1], PARALLEL.as_pointer())
+        count = builder.trunc(values[2], COUNT)
+        with builder.if_else(builder.icmp_signed(">", count, COUNT(1))) as (several, one):
+            with several:
+                builder.call(team, [thread, slot, count, COUNT(0)])
+            with one:
+                builder.call(thread, [slot])
         with cgutils.if_unlikely(builder, cgutils.is_not_null(builder, builder.load(failed))):
             context.call_conv.return_user_exc(builder, MemoryError, ("a kernel found no memory",))
         return context.get_dummy_value()
