@@ -123,6 +123,21 @@ def test_it_is_the_openmp_that_torch_has_loaded(
         pytest.fail("the address is of no library")
 
 
+@pytest.mark.parametrize(
+    "found", ["", "1 (python) S 1 2", "1 (a) b) S 1 2 3 4 5 many 7", OSError()]
+)
+def test_a_system_that_does_not_say_whether_it_was_forked(
+    monkeypatch: pytest.MonkeyPatch, found: str | OSError
+) -> None:
+    def read(_: Path) -> str:
+        if isinstance(found, OSError):
+            raise found
+        return found
+
+    monkeypatch.setattr(openmp_team.Path, "read_text", read)
+    assert openmp_team.was_forked.__wrapped__(1)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @pytest.mark.parametrize("before", ["route()", "torch.ones(10**7).sum()"])
 def test_a_process_that_was_forked_off_has_none_of_torchs_threads(before: str) -> None:

@@ -53,10 +53,14 @@ def parallel() -> int | None:
 def was_forked(process: int) -> bool:
     """Whether this process, by its number, is a copy of another, and has not begun a program.
 
-    Such a copy has one thread, and OpenMP would wait for the others that the first had.
+    Such a copy has one thread, and OpenMP would wait for the others that the first had. True, too,
+    where the system does not say.
     """
-    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-    return bool(int(fields[6]) & COPIED)
+    try:
+        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+        return bool(int(fields[6]) & COPIED)
+    except (OSError, ValueError, IndexError):
+        return True
 
 
 def has_team() -> bool:
