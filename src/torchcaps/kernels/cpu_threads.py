@@ -23,19 +23,19 @@ def on_all_threads(
 ) -> None:
     """Call function(*arguments, counter, items) on as many threads as torch has.
 
-    The threads share out the items by the counter as they go, so that one that is slow holds up no
-    other. Every item has places of its own to write to: who does it changes no bit of what comes
-    out. One thread, or fewer, where there are too few of the `steps` for more.
+    The threads share out the items by the counter as they go, so that a slow one does fewer. Every
+    item has places of its own to write to: who does it changes no bit of what comes out. Where
+    there are few `steps`, fewer threads take part, or this one alone.
     """
     counter = np.zeros(1, np.int64)
-    there = torch.get_num_threads()
-    most = min(there, items)
-    if has_team():  # of which all are woken, those too that come too late
-        worth = most > 1 and steps >= WORTH_A_THREAD * max(2, most // 2)
-        run_loop(function, there if worth else 1, *arguments, counter, items)
+    threads = torch.get_num_threads()
+    useful = min(threads, items)
+    if has_team():  # OpenMP wakes all of torch's threads, and waits for all of them
+        worth = useful > 1 and steps >= WORTH_A_THREAD * max(2, useful // 2)
+        run_loop(function, threads if worth else 1, *arguments, counter, items)
     else:
         call = partial(run_loop, function, 1, *arguments, counter, items)
-        on_pool(call, min(most, steps // (WORTH_A_POOL * WORTH_A_THREAD)))
+        on_pool(call, min(useful, steps // (WORTH_A_POOL * WORTH_A_THREAD)))
 
 
 def on_pool(call: Callable[[], None], threads: int) -> None:

@@ -1,9 +1,9 @@
-"""A loop on the threads of torch's own operations, where OpenMP has them as GNU's has.
+"""A loop on the threads of torch's own operations, which OpenMP holds.
 
-For some milliseconds after an operation they wait for the next in a loop that keeps their cores
-busy. A thread of another kind that is woken meanwhile finds no core until that is over, and up to
-5 ms late is as long as a kernel takes. The threads that wait there begin at once; and no Python
-runs in them, whose lock they would wait for.
+For some milliseconds after an operation these threads wait for the next one, and keep their cores
+busy. Any other thread that is woken meanwhile gets no core: it begins up to 5 ms late, which is as
+long as a kernel takes. Torch's own threads begin at once. They run no Python, so that they need not
+wait for its lock.
 """
 
 import ctypes
@@ -40,12 +40,13 @@ def parallel() -> int | None:
 
     It is what torch itself calls: another copy of the library would have threads of its own.
     """
+    if sys.platform != "linux":
+        return None
     brought = (Path(torch.__file__).parent / "lib").glob("libgomp*")
     for library in (None, *map(str, brought)):  # None: what the process has loaded for all to use
         with suppress(OSError, AttributeError):
-            if sys.platform == "linux":
-                function = ctypes.CDLL(library).GOMP_parallel
-                return ctypes.cast(function, ctypes.c_void_p).value
+            function = ctypes.CDLL(library).GOMP_parallel
+            return ctypes.cast(function, ctypes.c_void_p).value
     return None
 
 
@@ -73,8 +74,8 @@ def run_loop(loop: Any, threads: int, *arguments: object) -> None:
 
     Args:
         loop: of `compiled`. All that it may raise is `MemoryError`.
-        threads: 1, this one, or, of a team, all of torch's: OpenMP ends those that it is not asked
-            for.
+        threads: 1 is this thread alone. More may be asked for where `has_team()`, and then all that
+            torch has: OpenMP ends those that it is not asked for.
         arguments: of the loop.
     """
     team_loop(loop)(parallel() or 0, threads, *arguments)
@@ -82,9 +83,9 @@ def run_loop(loop: Any, threads: int, *arguments: object) -> None:
 
 @cache
 def team_loop(loop: Any) -> Callable[..., None]:
-    """A function that calls this one on all threads: (address, threads, *arguments).
+    """A function (address, threads, *arguments) that calls a loop on so many threads.
 
-    It says that it is of the same file, next to which Numba keeps what it compiles.
+    It is given the file of the loop as its own, since Numba keeps what it compiles next to that.
     """
     code = loop.py_func.__code__
     name, arguments = f"{code.co_name}_on_team", ", ".join(code.co_varnames[: code.co_argcount])
@@ -157,7 +158,7 @@ def function_of_a_thread(context: Any, module: Any, callee: Any, call: Any) -> A
 
 
 def borrowed(context: Any, builder: Any, kind: Any, value: Any) -> Any:
-    """An array of which Numba does not count the users: the threads would wait for that number."""
+    """An array whose users Numba does not count: threads would wait for that count."""
     if not isinstance(kind, types.Array):
         return value
     array = context.make_array(kind)(context, builder, value)
