@@ -410,6 +410,8 @@ def one_epoch(run: Run, progress: TrainingProgress, stop: StopRequest) -> dict[s
     for left in reversed(range(per_epoch - done)):
         run.do_step()
         progress.step(f"epoch {epoch + 1}/{run.epochs}")
+        if warning := run.cores.look():
+            progress.say(warning)
         stopping = run.any_process(stop.requested)
         if left and (stopping or run.step % run.config.checkpoint_every == 0):
             run.save()

@@ -32,6 +32,7 @@ from torchcaps.training.checkpoint import (
 )
 from torchcaps.training.config import EPOCHS, USUAL_SHIFT, TrainConfig, fixed_options
 from torchcaps.training.fine_tuning import settings_of
+from torchcaps.training.free_cores import FreeCores
 from torchcaps.training.optimizer import adam, make_capturable, set_learning_rate
 from torchcaps.training.precision import Precision, choose_precision
 from torchcaps.training.run_folder import NOTES, RunFolder, describe_machine
@@ -100,6 +101,8 @@ class Run:
             self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
         self.model.to(self.device, memory_format=self.precision.memory_format)  # type: ignore[call-overload]
         self.lock: RunLock | None = None
+        alone = self.device.type == "cpu" and self.sampler.world == 1
+        self.cores = FreeCores(follow=alone and config.threads is None)
         self.optimizer = adam(self.model, config.learning_rate, config.weight_decay)
         self.step = 0
         self.history: list[dict[str, Any]] = []
@@ -170,7 +173,8 @@ class Run:
             self.seconds = checkpoint.counters["seconds"]
 
     def release(self) -> None:
-        """Let other processes write in the folder."""
+        """Let other processes write in the folder, and torch take the threads that it had."""
+        self.cores.close()
         if self.lock is not None:
             self.lock.release()
 
