@@ -2,22 +2,28 @@
 
     python benchmarks/networks.py [--networks em_capsnet deepcaps …] [--batch 8] [--threads 1]
 
-Prints a table as it stands in docs/networks.md. Loss and gradients of a batch for the network's own
-image size: processor time, the quickest of three steps in which the two take turns, and memory at
-the peak beyond what is held before, gradients included.
+Prints a table as it stands in docs/networks.md; rows: benchmarks/results/networks.csv. Loss and
+gradients of a batch for the network's own image size: processor time, the quickest of three steps
+in which the two take turns, and memory at the peak beyond what is held before, gradients included.
 """
 
 import argparse
+import datetime
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from torchcaps import create_model, list_models
 from torchcaps.benchmark.measure import extra_memory, processor_seconds
+from torchcaps.benchmark.rows import append_rows
 from torchcaps.models import Classifier
 from torchcaps.models.summary import count_parameters
 from torchcaps.routing import Routing
+from torchcaps.training.run_folder import describe_machine
 
+RESULTS = Path(__file__).parent / "results" / "networks.csv"
 ROUNDS = 3
 BACKENDS = ("auto", "reference")
 MIB = 2**20
@@ -32,8 +38,8 @@ def step(model: Classifier, images: torch.Tensor, labels: torch.Tensor, backend:
     model.loss(model(images, labels), images, labels).total.backward()
 
 
-def measure(name: str, batch: int) -> str:
-    """The row of a network."""
+def measure(name: str, batch: int) -> list[dict[str, Any]]:
+    """The rows of a network: as it is, and, if it routes, with votes held."""
     torch.manual_seed(0)
     model = create_model(name)
     images = torch.rand(batch, model.channels, *model.image_size)
@@ -45,12 +51,29 @@ def measure(name: str, batch: int) -> str:
     for _ in range(ROUNDS):
         for backend, found in times.items():
             found.append(processor_seconds(partial(step, model, images, labels, backend)))
-    cells = [f"`{name}`", f"{count_parameters(model):,}"]
+    rows = []
     for backend, found in times.items():
         model.zero_grad(set_to_none=True)
         peak = extra_memory(partial(step, model, images, labels, backend), "cpu")
-        memory = "–" if peak is None else f"{peak / MIB:,.0f} MiB"
-        cells.append(f"{1000 * min(found):,.0f} ms, {memory}")
+        rows.append(
+            {
+                "network": name,
+                "parameters": count_parameters(model),
+                "batch_size": batch,
+                "backend": backend,
+                "processor_ms": round(1000 * min(found), 1),
+                "extra_mib": None if peak is None else round(peak / MIB, 1),
+            }
+        )
+    return rows
+
+
+def line_of(rows: list[dict[str, Any]]) -> str:
+    """The line of a network in the table."""
+    cells = [f"`{rows[0]['network']}`", f"{rows[0]['parameters']:,}"]
+    for row in rows:
+        memory = "–" if row["extra_mib"] is None else f"{row['extra_mib']:,.0f} MiB"
+        cells.append(f"{row['processor_ms']:,.0f} ms, {memory}")
     return "| " + " | ".join([*cells, *["–"] * (4 - len(cells))]) + " |"
 
 
@@ -63,8 +86,11 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     print(f"| network | parameters | a step of {options.batch} | with votes held |")
     print("|---|--:|--:|--:|")
+    about = {"date": datetime.date.today().isoformat(), **describe_machine()}
     for name in options.networks:
-        print(measure(name, options.batch), flush=True)
+        rows = measure(name, options.batch)
+        print(line_of(rows), flush=True)
+        append_rows(RESULTS, [about | row for row in rows])
 
 
 if __name__ == "__main__":

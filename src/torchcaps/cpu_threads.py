@@ -6,7 +6,7 @@ from pathlib import Path
 
 __all__ = ["CGROUP", "cores_of_container", "describe_threads", "set_threads", "wait_briefly"]
 
-SPINS = 30_000  # some ms or less, by the processor; OpenMP's own is ten times as many
+SPINS = 30_000  # about 1 ms, more or less by the processor; OpenMP's own is ten times as many
 CGROUP = Path("/sys/fs/cgroup")
 
 

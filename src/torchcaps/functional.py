@@ -31,6 +31,8 @@ def squash(s: Tensor, dim: int = -1) -> Tensor:
 
     Raises:
         TypeError: `s` is not a floating-point tensor.
+        IndexError: `s` has no axis `dim`.
+        ValueError: that axis is empty: a capsule has no components.
 
     Reference: Sabour, Frosst, Hinton (2017), Eq 1.
 

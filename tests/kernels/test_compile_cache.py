@@ -178,13 +178,13 @@ print(hung)
 ROUTING = """
 import os, signal, threading, warnings
 import torch, torchcaps
-from torchcaps.kernels import cpu_threads
+from torchcaps.kernels import loops_on_threads
 
 warnings.simplefilter("ignore")
 torch.set_num_threads(1)  # torch's own threads do not survive a fork
-cpu_threads.torch.get_num_threads, cpu_threads.WORTH_A_THREAD = (lambda: 3), 1
+loops_on_threads.torch.get_num_threads, loops_on_threads.WORTH_A_THREAD = (lambda: 3), 1
 if POOL:
-    cpu_threads.has_team = lambda: False
+    loops_on_threads.has_team = lambda: False
 votes = torchcaps.LinearVotes(torch.ones(40, 50, 4), torch.ones(50, 4, 4, 4))
 expected = torchcaps.dynamic_routing(votes, backend="cpu").pose
 ends = threading.Event()
@@ -192,7 +192,7 @@ ends = threading.Event()
 def busy():
     while not ends.is_set():
         torchcaps.dynamic_routing(votes, backend="cpu")
-        cpu_threads._pools.clear()  # so that pools are made all the time
+        loops_on_threads._pools.clear()  # so that pools are made all the time
 
 beside = [threading.Thread(target=busy) for _ in range(2)]
 for thread in beside:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from torchcaps import LinearVotes, create_routing
-from torchcaps.kernels import cpu_denormals, cpu_threads, cpu_vectors, openmp_team
+from torchcaps.kernels import cpu_denormals, cpu_vectors, loops_on_threads, openmp_team
 
 claim: Any = cpu_vectors.claim
 TINY = torch.finfo(torch.float32).tiny
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(not cpu_denormals.X86, reason="of another proces
 
 @pytest.fixture(params=[1, 3])
 def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    monkeypatch.setattr(cpu_threads, "WORTH_A_THREAD", 1)
+    monkeypatch.setattr(loops_on_threads, "WORTH_A_THREAD", 1)
     torch.set_num_threads(request.param)
     yield request.param
     torch.set_num_threads(1)
@@ -72,12 +72,12 @@ def halve(tiny, halves, arrived, spins, counter, stop):
 def test_every_thread_of_a_loop_takes_them_for_zero(
     monkeypatch: pytest.MonkeyPatch, has_team: Callable[[], bool]
 ) -> None:
-    monkeypatch.setattr(cpu_threads, "has_team", has_team)
+    monkeypatch.setattr(loops_on_threads, "has_team", has_team)
     halves, arrived, spins = np.ones(3), np.zeros(1, np.int64), np.zeros(1, np.int64)
     tiny = np.finfo(np.float64).tiny
     torch.set_num_threads(3)
     try:
-        cpu_threads.on_all_threads(halve, 3, tiny, halves, arrived, spins, steps=10**9)
+        loops_on_threads.on_all_threads(halve, 3, tiny, halves, arrived, spins, steps=10**9)
         assert tiny / 2 > 0  # on this thread, afterwards
     finally:
         torch.set_num_threads(1)
@@ -93,6 +93,6 @@ def take_too_much(tiny, size, half, counter, stop):
 def test_it_is_left_as_it_was_by_a_loop_that_fails() -> None:
     half, tiny = np.ones(1), np.finfo(np.float64).tiny
     with pytest.raises(MemoryError):
-        cpu_threads.on_all_threads(take_too_much, 1, tiny, 2**58, half, steps=1)
+        loops_on_threads.on_all_threads(take_too_much, 1, tiny, 2**58, half, steps=1)
     assert half[0] == 0
     assert tiny / 2 > 0

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.saved_for_backward import bytes_kept_for_backward
 from torchcaps import DynamicRouting, LinearVotes, dynamic_routing
-from torchcaps.kernels import cpu_threads, dispatch
+from torchcaps.kernels import dispatch, loops_on_threads
 from torchcaps.kernels.autograd import is_watched
 from torchcaps.kernels.dynamic_cpu.blocks import Blocks
 from torchcaps.kernels.dynamic_cpu.op import routing_cpu, routing_cpu_backward
@@ -406,7 +406,7 @@ def test_shared_weights_of_many_samples_on_many_threads(monkeypatch: pytest.Monk
     strided = pose.mT.contiguous().mT
     expanded = pose[:, :1].expand(-1, 3, -1)
     alone = routed(pose, weight[:1], upstream, 3, backend="cpu")
-    monkeypatch.setattr(cpu_threads, "WORTH_A_THREAD", 1)
+    monkeypatch.setattr(loops_on_threads, "WORTH_A_THREAD", 1)
     torch.set_num_threads(3)
     try:
         for given in (pose, strided):

@@ -136,7 +136,7 @@ def test_a_weight_whose_sign_is_still_to_come() -> None:
 
 
 def test_the_same_bits_whatever_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torchcaps.kernels.cpu_threads.WORTH_A_THREAD", 1)
+    monkeypatch.setattr("torchcaps.kernels.loops_on_threads.WORTH_A_THREAD", 1)
     made = windows(WINDOWS, 20, 9, 3, 2)
     routing, activation = built("em", made), activations(made)
     alone = routed(routing, made, "cpu", torch.float32, activation)

@@ -15,7 +15,6 @@ __all__ = ["read_affnist"]
 
 SIDE = 40
 STRUCT = "affNISTdata"
-BYTES_AN_IMAGE = 4 * SIDE * SIDE  # with its transformation and a copy while it is read
 
 
 def read_affnist(path: str | Path) -> ImageData:

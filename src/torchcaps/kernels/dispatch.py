@@ -51,7 +51,8 @@ def _dynamic_cpu(watched: bool) -> Callable[..., tuple[Tensor, Tensor]]:
 class Kernel(NamedTuple):
     """A fused kernel: the package that it is written in, its op, and what loads that.
 
-    `load` is told whether the op is `watched`; where it is not, the function that it calls will do.
+    `load` is told whether anything but autograd watches the call (`is_watched`). Where nothing
+    does, it gives the function within the op, which begins sooner.
     """
 
     package: str
@@ -71,7 +72,7 @@ KERNELS = {
         for backend, kernel in SUMS.items()
     },
 }
-# What they compute of options that would change the loop.
+# The kernels compute these values of options alone; with another one they do not run.
 PLAIN = {
     "squash": "squash", "coupling": "softmax", "scale": 1, "accumulate": True,
     "learned_bias": False, "covariance": "diagonal", "evidence_floor": 0,

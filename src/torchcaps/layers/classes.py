@@ -105,8 +105,10 @@ class ClassCaps(nn.Module):
         return added
 
     def reset_parameters(self) -> None:
-        """Draw the weights anew, and what the routing learns; the coordinates are what they were,
-        or are to be (`to_empty`)."""
+        """Draw the weights and what the routing learns anew.
+
+        The coordinates are computed again: after `to_empty` they are undefined.
+        """
         draw_weight(self.weight, self.form)
         restore_coordinates(self)
         if self.is_built:  # else it has just been drawn
@@ -149,5 +151,8 @@ class ClassCaps(nn.Module):
 
 
 def restore_coordinates(layer: ClassCaps, keys: object = None) -> None:
-    """Weights that are loaded into a layer without memory (`to_empty`) bring no coordinates."""
+    """Compute the coordinates again after weights were loaded, with which they are not saved.
+
+    After `to_empty` they are undefined until then.
+    """
     layer.coordinates = layer.added_to_votes().to(layer.weight)

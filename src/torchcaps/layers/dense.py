@@ -30,7 +30,8 @@ class DenseCaps(VotingLayer):
             its output only changes sign.
         init: how the weights start. "scaled": normal, with the s.d. that gives votes the length
             which the routing asks for (`Routing.initial_vote_length`), for inputs of length ½: the
-            output capsules have `initial_length`, whatever I, J and the depth of a stack.
+            output capsules have about `initial_length`, whatever I, J and the depth of a stack
+            (of 1,000 output capsules, fewer than 1,000 input capsules cannot make them so long).
             "paper": of s.d. 0.1 truncated at two s.d., as in the authors' code (with
             `matrix_poses` 0.3), made for I = 1152 and J = 10: with fewer classes or more inputs all
             capsules start, and stay, saturated.

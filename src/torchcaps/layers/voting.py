@@ -26,8 +26,8 @@ class VotingLayer(nn.Module):
         routing: as in `DenseCaps`.
         bias: learn a bias `[J, D]`, added to every vote.
         matrix_poses: poses are √P×√P matrices, and so are weights.
-        init: "scaled" or "paper", and
-        initial_length: of the output capsules, with "scaled": as in `DenseCaps`.
+        init: how the weights start, "scaled" or "paper", as in `DenseCaps`.
+        initial_length: of the output capsules before training, with "scaled", as there.
 
     Attributes:
         weight: as the form of the votes has it; None where the routing makes its votes itself.

@@ -47,8 +47,9 @@ class AttentionCapsNet(RoutedClassifier, tags=["capsule-network", "attention-rou
     the published code has them.
 
     Reference: Tsai, Srivastava, Goh, Salakhutdinov (2020), *Capsules with Inverted Dot-Product
-    Attention Routing*, ICLR. Trained there by SGD from 0.1. Deviation: their windows mix positions
-    with components of poses; here a capsule stays whole.
+    Attention Routing*, ICLR. Trained there by SGD from 0.1. Deviations: their windows mix positions
+    with components of poses; here a capsule stays whole. By default one layer is routed after the
+    other, which holds no votes; with `concurrent` as published.
 
     Example:
         >>> model = AttentionCapsNet(32, 3, widths=(8, 16), blocks=(1, 1), types=4)

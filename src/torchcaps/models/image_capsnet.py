@@ -204,7 +204,10 @@ class ImageCapsNet(CapsuleClassifier):
 
 
 def restore_standardisation(model: ImageCapsNet, keys: object) -> None:
-    """Weights that are loaded into a network without memory (`to_empty`) bring no mean and s.d."""
+    """Set mean and s.d. again after weights were loaded, with which they are not saved.
+
+    After `to_empty` they are undefined until then.
+    """
     like = next(model.parameters())
     model.mean_of_channels = like.new_tensor(model.mean)
     model.std_of_channels = like.new_tensor(model.std)

@@ -24,7 +24,7 @@ class Callback:
         ...     def __init__(self, accuracy: float) -> None:
         ...         self.accuracy = accuracy
         ...     def on_epoch(self, run, row):
-        ...         if row["validation_accuracy"] >= self.accuracy:
+        ...         if row.get("validation_accuracy", 0) >= self.accuracy:
         ...             run.stop()
     """
 

@@ -137,11 +137,13 @@ class TrainConfig:
     """Begin with the weights of this run or model, as far as they fit; the network is that one's
     (fine-tuning). Also digits, or owner/name of a repository on the Hugging Face Hub."""
     seed: int = 0
-    """Of weights, order and shifts; the same seed gives the same run."""
+    """Of weights, order and shifts; the same seed gives the same run (bit for bit, on as many
+    threads)."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto takes bf16 for the convolutions where the hardware has it, else fp32."""
     threads: int | None = None
-    """CPU threads; default: what torch takes, or as many as the container has cores."""
+    """CPU threads; default: what torch takes, or as many as the container has cores, and fewer
+    while other processes keep cores busy."""
     checkpoint_every: int = 200
     """Steps between checkpoints, besides one after each epoch."""
     tensorboard: bool = False

@@ -90,7 +90,7 @@ def cpu_time() -> CpuTime:
 
 def own_seconds(process: psutil.Process) -> float:
     """Seconds on cores of a process and its children, those that read images for it among them."""
-    seconds = float(sum(process.cpu_times()[:4]))  # user, system; the same of children that have ended
+    seconds = float(sum(process.cpu_times()[:4]))  # user, system, and those of ended children
     for child in multiprocessing.active_children():
         try:
             seconds += sum(psutil.Process(child.pid).cpu_times()[:2])

@@ -49,7 +49,7 @@ class TaskResult:
 
     Attributes:
         folder: of the run.
-        held_out: what the last epoch's weights answered on the held-out data (None on the other
+        held_out: what the weights that were kept answered on the held-out data (None on the other
             processes of a distributed run).
     """
 
@@ -63,8 +63,8 @@ class RunResult:
 
     Attributes:
         folder: of the run.
-        held_out: what the last epoch's weights answered on the held-out images (None on the other
-            processes of a distributed run).
+        held_out: what the weights that were kept answered on the held-out images (None on the
+            other processes of a distributed run).
         test: those images (None there too).
     """
 
@@ -112,7 +112,8 @@ def resume_task(
     """Continue an interrupted run of `train_task` from its last checkpoint.
 
     On the same device with the same number of threads, the weights at the end are, bit for bit,
-    those of a run that was never interrupted.
+    those of a run that was never interrupted. (Without `threads` the number falls while other
+    processes keep cores busy.)
 
     Args:
         path: the run folder, or one checkpoint file in its folder `checkpoints`.
@@ -173,7 +174,8 @@ def resume(
     """Continue an interrupted run from its last checkpoint, or a finished one for more epochs.
 
     On the same device with the same number of threads, the weights at the end are, bit for bit,
-    those of a run that was never interrupted.
+    those of a run that was never interrupted. (Without `threads` the number falls while other
+    processes keep cores busy.)
 
     Args:
         path: the run folder, or one checkpoint file in its folder `checkpoints`.
@@ -298,7 +300,7 @@ def run_to_the_end(run: Run, path: Path | None = None) -> TaskResult:
         if is_lost_reader(error):
             raise RunStopped(
                 f"a process that read images for the run {run.folder.path} was killed, as where "
-                f"memory runs out; its last checkpoint is whole: go on with: {run.how_to_resume}",
+                f"memory runs out; {what_is_saved(run)}: go on with: {run.how_to_resume}",
                 exit_code=1,
             ) from error
         if run.sampler.world == 1 or not is_lost_connection(error):
@@ -323,7 +325,7 @@ def locked_to_the_end(run: Run, path: Path | None) -> TaskResult:
         return result
     except KeyboardInterrupt as error:  # a second Ctrl-C, or one after the last step
         raise RunStopped(
-            f"interrupted; go on from the last checkpoint with: {run.how_to_resume}", exit_code=130
+            f"interrupted; {what_is_saved(run)}: go on with: {run.how_to_resume}", exit_code=130
         ) from error
     except InputError as error:  # a damaged image, found when its turn came
         raise InputError(
@@ -359,8 +361,8 @@ def left_alone(run: Run) -> str:
     if not hasattr(run, "folder"):
         return "another process has ended, or cannot be reached, before the run had a folder"
     return (
-        f"another process of the run {run.folder.path} has ended, or cannot be reached; its last "
-        f"checkpoint is whole: go on with: {run.how_to_resume}"
+        f"another process of the run {run.folder.path} has ended, or cannot be reached; "
+        f"{what_is_saved(run)}: go on with: {run.how_to_resume}"
     )
 
 

@@ -51,7 +51,8 @@ class Run:
     """A training run between its steps: all that a step needs and a checkpoint holds.
 
     Args:
-        config: steps, learning rate, seed, folder; of its other options nothing is used.
+        config: how long, at which rates, on what and into which folder it trains. Options of
+            images and of the network are the task's and the model's: they change nothing here.
         task: what is trained.
         model: whose weights are trained, from what they are; it is moved to the device.
         callbacks: see `Callback`.

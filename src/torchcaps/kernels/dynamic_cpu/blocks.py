@@ -7,7 +7,6 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from torchcaps.kernels.arrays import array_of_users
-from torchcaps.kernels.cpu_threads import on_all_threads
 from torchcaps.kernels.cpu_vectors import REGISTER_BYTES, Lanes
 from torchcaps.kernels.dynamic_cpu.factors import Factors
 from torchcaps.kernels.dynamic_cpu.loops import (
@@ -18,6 +17,7 @@ from torchcaps.kernels.dynamic_cpu.loops import (
     sweep,
 )
 from torchcaps.kernels.dynamic_cpu.steps import add_pose, add_squash_backward
+from torchcaps.kernels.loops_on_threads import on_all_threads
 
 __all__ = ["Blocks", "block_width"]
 

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from torchcaps.kernels.arrays import array_of_users
-from torchcaps.kernels.cpu_threads import on_all_threads
 from torchcaps.kernels.cpu_vectors import Lanes
 from torchcaps.kernels.dynamic_cpu.factors import Factors
 from torchcaps.kernels.dynamic_cpu.few_loops import (
@@ -16,6 +15,7 @@ from torchcaps.kernels.dynamic_cpu.few_loops import (
     route_few_backward,
     sweep_few,
 )
+from torchcaps.kernels.loops_on_threads import on_all_threads
 
 __all__ = ["FewSamples", "are_few", "register_width"]
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from torchcaps.kernels.arrays import array_of_users
-from torchcaps.kernels.cpu_threads import on_all_threads
 from torchcaps.kernels.cpu_vectors import Lanes
 from torchcaps.kernels.form import SumsCall, added_up
+from torchcaps.kernels.loops_on_threads import on_all_threads
 from torchcaps.kernels.sweeps_cpu.loops import sweep, sweep_backward
 from torchcaps.kernels.sweeps_cpu.pose_loops import add_by_poses, add_by_poses_backward
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from torchcaps import LinearVotes, dynamic_routing
-from torchcaps.kernels import cpu_threads, cpu_vectors, openmp_team
+from torchcaps.kernels import cpu_vectors, loops_on_threads, openmp_team
 
 claim: Any = cpu_vectors.claim
 
@@ -39,9 +39,9 @@ def take_too_much(size, counter, stop):
 @pytest.fixture(params=["team", "pool"])
 def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     if request.param == "pool":
-        monkeypatch.setattr(cpu_threads, "has_team", lambda: False)
+        monkeypatch.setattr(loops_on_threads, "has_team", lambda: False)
     elif sys.platform == "linux":
-        assert cpu_threads.has_team()
+        assert loops_on_threads.has_team()
     torch.set_num_threads(3)
     yield 3
     torch.set_num_threads(1)
@@ -50,20 +50,20 @@ def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 def test_every_item_is_done_once(threads: int) -> None:
     for items in (2, 3, 100):
         done, spins = np.zeros(items), np.zeros(1, np.int64)
-        cpu_threads.on_all_threads(count, items, done, spins, steps=10**9)
+        loops_on_threads.on_all_threads(count, items, done, spins, steps=10**9)
         assert done.tolist() == [1] * items
 
 
 def test_a_loop_that_finds_no_memory_says_so_and_the_next_one_runs(threads: int) -> None:
     with pytest.raises(MemoryError):
-        cpu_threads.on_all_threads(take_too_much, 3, 2**58, steps=10**9)
-    cpu_threads.on_all_threads(take_too_much, 3, 2, steps=10**9)
+        loops_on_threads.on_all_threads(take_too_much, 3, 2**58, steps=10**9)
+    loops_on_threads.on_all_threads(take_too_much, 3, 2, steps=10**9)
 
 
 def test_several_threads_of_python_route_at_once(
     threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cpu_threads, "WORTH_A_THREAD", 1)
+    monkeypatch.setattr(loops_on_threads, "WORTH_A_THREAD", 1)
     votes = LinearVotes(torch.randn(40, 30, 4), torch.randn(30, 5, 6, 4))
     expected = dynamic_routing(votes, backend="reference").pose
     found: list[torch.Tensor] = []
@@ -146,11 +146,11 @@ def test_a_process_that_was_forked_off_has_none_of_torchs_threads(before: str) -
         "warnings.simplefilter('ignore')\n"
         "torch.set_num_threads(3)\n"
         "def route():\n"  # so little that torch does it alone
-        "    from torchcaps.kernels import cpu_threads\n"
-        "    cpu_threads.WORTH_A_THREAD = 1\n"
+        "    from torchcaps.kernels import loops_on_threads\n"
+        "    loops_on_threads.WORTH_A_THREAD = 1\n"
         "    votes = torchcaps.LinearVotes(torch.ones(40, 50, 4), torch.ones(50, 4, 4, 4))\n"
         "    pose = torchcaps.dynamic_routing(votes, backend='cpu').pose\n"
-        "    return pose.numpy().tobytes() + bytes([not cpu_threads.has_team()])\n"
+        "    return pose.numpy().tobytes() + bytes([not loops_on_threads.has_team()])\n"
         f"{before}\n"
         "reads, writes = os.pipe()\n"
         "child = os.fork()\n"

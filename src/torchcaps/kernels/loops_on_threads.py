@@ -25,7 +25,8 @@ def on_all_threads(
 
     The threads share out the items by the counter as they go, so that a slow one does fewer. Every
     item has places of its own to write to: who does it changes no bit of what comes out. Where
-    there are few `steps`, fewer threads take part, or this one alone.
+    there are few `steps`, this thread does all of them (threads of our own: as many take part as
+    the steps are worth).
     """
     counter = np.zeros(1, np.int64)
     threads = torch.get_num_threads()
