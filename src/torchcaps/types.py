@@ -128,6 +128,11 @@ def check_float_tensor(name: str, value: object) -> None:
         raise TypeError(f"{name} must be a floating-point tensor, got {value.dtype}")
     if value.dtype.itemsize == 1:  # float8 can be stored, and not computed with
         raise TypeError(f"{name} must be float16 or wider, got {value.dtype}: convert it")
+    check_dense(name, value)
+
+
+def check_dense(name: str, value: Tensor) -> None:
+    """Raise `TypeError`, naming the argument, for a tensor that is nested or sparse."""
     if value.is_nested:
         raise TypeError(f"{name} must be a dense tensor, got a nested one: pad it, and pass a mask")
     if value.layout != torch.strided:
@@ -142,8 +147,7 @@ def check_real_tensor(name: str, value: object) -> None:
         check_float_tensor(name, value)
     if value.dtype.is_complex:
         raise TypeError(f"{name} must be a tensor of real numbers or bools, got {value.dtype}")
-    if value.layout != torch.strided:
-        raise TypeError(f"{name} must be a dense tensor, got {value.layout}: take its to_dense()")
+    check_dense(name, value)
 
 
 def check_same_dtype(name: str, value: Tensor, weight: Tensor) -> None:
@@ -180,6 +184,7 @@ def check_bool_tensor(name: str, value: object) -> None:
     if not isinstance(value, Tensor) or value.dtype != torch.bool:
         got = getattr(value, "dtype", type(value).__name__)
         raise TypeError(f"{name} must be a bool tensor (True = counts), got {got}")
+    check_dense(name, value)
 
 
 def check_first_axes(name: str, axes: tuple[int, ...], batch: tuple[int, ...]) -> None:

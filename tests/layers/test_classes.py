@@ -72,6 +72,15 @@ def test_drawn_anew_without_weights_to_load_it_has_its_coordinates() -> None:
     assert torch.equal(empty.coordinates, ClassCaps(3, 16, 5, 16, (4, 7)).coordinates)
 
 
+def test_coordinates_are_exact_whatever_they_were_rounded_to_before() -> None:
+    layer = ClassCaps(3, 16, 5, 16, (4, 7))
+    exact = layer.double().coordinates.clone()
+    assert exact[0, 0, 3].item() == 0.5 / 4
+    assert exact.flatten().tolist().count(1.5 / 7) == 4
+    assert torch.equal(layer.half().double().coordinates, exact)
+    assert torch.equal(layer.bfloat16().float().coordinates, exact.float())
+
+
 def test_refuses() -> None:
     layer = ClassCaps(3, 4, 5, 4, (2, 3))
     with pytest.raises(ValueError, match="expected a map of 2×3 capsules, got 3×3"):

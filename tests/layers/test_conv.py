@@ -229,6 +229,8 @@ def test_refuses() -> None:
         ConvCaps(T, P, C, P, 0)
     with pytest.raises(ValueError, match="map of 2×5 capsules, padded by 0 and 0, is smaller"):
         layer(a_map(2, 5))
+    with pytest.raises(ValueError, match="a map with positions, got one of 0×5 capsules"):
+        make(padding=2)(a_map(0, 5))
     with pytest.raises(ValueError, match=r"expected poses \[\.\.\., 3, H, W, 4\]"):
         layer(torch.randn(2, P, 5, 5, T))
     with pytest.raises(ValueError, match=r"activation must be \[\.\.\., T, H, W\]"):

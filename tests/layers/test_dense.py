@@ -127,3 +127,9 @@ def test_running_statistics_are_not_mixed_with_double_precision():
     layer = DenseCaps(3, 4, 2, 4, "variational")
     with pytest.raises(TypeError, match=r"votes are torch.float64 and norm_\w+\.running_mean of"):
         layer(torch.rand(2, 3, 4, dtype=torch.float64))
+
+
+def test_poses_squashed_over_a_map_are_not_for_dense_layers() -> None:
+    layer = DenseCaps(3, 4, 2, 4, {"name": "deepcaps", "joint_norm": True})
+    with pytest.raises(ValueError, match="joint_norm squashes the poses of a map together"):
+        layer(torch.randn(2, 3, 4))

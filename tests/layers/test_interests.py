@@ -355,6 +355,12 @@ def test_absent_interests_get_no_attention(power: float) -> None:
     assert torch.equal(nobody, torch.zeros(1, 16))
 
 
+@pytest.mark.parametrize("power", [0, 0.5, 1, 2, math.inf])
+def test_attention_to_no_interests_gives_zeros(power: float) -> None:
+    found = attend_to_interests(torch.zeros(2, 0, 4), torch.ones(2, 4), power)
+    assert torch.equal(found, torch.zeros(2, 4))
+
+
 @pytest.mark.parametrize("power", [0.5, 50])
 def test_attention_to_interests_is_finite(power: float) -> None:
     """Also where a user has fewer interests than there are rows, and where the power overflows."""

@@ -168,6 +168,11 @@ def test_module_carries_its_settings() -> None:
         ({"votes": np.zeros((1, 3, 4, 2))}, TypeError, "votes must be a tensor, got ndarray"),
         ({"mask": torch.ones(2, 5)}, TypeError, "mask must be a bool tensor"),
         ({"mask": [True]}, TypeError, "mask must be a bool tensor"),
+        (
+            {"mask": torch.ones(2, 5, dtype=torch.bool).to_sparse()},
+            TypeError,
+            "mask must be a dense tensor, got torch.sparse_coo: take its to_dense",
+        ),
         ({"mask": torch.ones(5, dtype=torch.bool)}, ValueError, r"mask must be \[..., I\]"),
         (
             {"backend": "cudnn"},

@@ -11,9 +11,9 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from torchcaps import Capsules, ClusterCaps, ConvCaps, DenseCaps, create_model, create_routing
 from torchcaps.layers import InterestCaps, route_concurrently
-from torchcaps.routing import ROUTINGS, DynamicRouting, EMRouting
+from torchcaps.routing import ROUTINGS, EMRouting
 from torchcaps.routing.module_copy import module_copy
-from torchcaps.votes import FormedVotes, InterestVotes, LinearVotes
+from torchcaps.votes import InterestVotes, LinearVotes, PoseVotes
 
 # With parameters of its own, and a backward that forms votes anew.
 LEARNERS = ["em", "heinsen2022", "attention", "variational"]
@@ -255,10 +255,10 @@ def test_without_a_mass_floor_a_parent_that_nothing_comes_to_has_no_cost():
         torch.testing.assert_close(found, torch.full((1, 2), 0.5), atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("routing", ["em", "variational", "self_attention", "dynamic", "attention"])
+@pytest.mark.parametrize("routing", ["em", "self_attention", "dynamic", "attention"])
 def test_an_output_capsule_that_is_left_out_gets_nothing(routing):
     """Whatever makes the coupling: not a softmax in every routing, or in its first iteration."""
-    options = {"em": {"first_coupling": "whole"}}.get(routing, {})
+    options = {"em": {"first_coupling": "whole", "final_lambda": 0.3}}.get(routing, {})
     routing = create_routing({"name": routing, **options})
     routing.build(in_caps=5, in_dim=4, out_caps=3, out_dim=8).eval()
     formed = LinearVotes(torch.randn(1, 5, 4), torch.randn(5, 3, 8, 4))
@@ -268,11 +268,58 @@ def test_an_output_capsule_that_is_left_out_gets_nothing(routing):
     assert routing(votes).pose[0, :2].abs().max() > 0
 
 
-def test_max_min_refuses_output_capsules_that_are_left_out():
-    present = torch.tensor([[True, True, False]])
-    votes = InterestVotes(FormedVotes(torch.randn(1, 5, 3, 8)), present=present)
-    with pytest.raises(ValueError, match="max_min' compares all output capsules"):
-        DynamicRouting(coupling="max_min")(votes)
+@pytest.mark.parametrize(
+    ("routing", "refused"),
+    [
+        *((name, name in ("em", "variational", "heinsen2022")) for name in ROUTINGS),
+        ({"name": "em", "final_lambda": 0.3}, False),
+        ({"name": "dynamic", "coupling": "max_min"}, True),
+        ({"name": "dynamic", "coupling": "softmax_times_parents"}, True),
+    ],
+    ids=str,
+)
+def test_the_others_are_as_if_there_were_none_that_is_left_out_or_it_is_refused(routing, refused):
+    torch.manual_seed(0)
+    present = torch.tensor([True, True, False, True])
+    pose, weight = torch.randn(2, 5, 4).double(), torch.randn(5, 4, 6, 4).double()
+    large, small = (
+        create_routing(routing).build(5, 4, outputs, 6).double().eval() for outputs in (4, 3)
+    )
+    for parameter in large.parameters():
+        torch.nn.init.normal_(parameter)
+    for (name, ours), theirs in zip(large.named_parameters(), small.parameters(), strict=True):
+        axes = [axis for axis, size in enumerate(ours.shape) if size != theirs.shape[axis]]
+        assert len(axes) <= 1, name
+        with torch.no_grad():
+            theirs[:] = ours.movedim(axes[0], 0)[present].movedim(0, axes[0]) if axes else ours
+    votes = InterestVotes(LinearVotes(pose, weight), present=present)
+    if refused:
+        with pytest.raises(ValueError, match=r"those that are left out .* too: select the votes"):
+            large(votes)
+        return
+    found, expected = large(votes), small(LinearVotes(pose, weight[:, present]))
+    torch.testing.assert_close(found.pose[:, present], expected.pose)
+    torch.testing.assert_close(found.activation[:, present], expected.activation)
+
+
+@pytest.mark.parametrize("name", [name for name in ROUTINGS if name != "interests"])
+def test_logits_that_nobody_heeds_are_refused(name):
+    routing = create_routing(name).build(5, 4, 3, 8)
+    votes = LinearVotes(torch.randn(1, 5, 4), torch.randn(5, 3, 8, 4))
+    with pytest.raises(ValueError, match="begins with logits of its own"):
+        routing(InterestVotes(votes, torch.zeros(5, 3)))
+
+
+def test_heinsen_counts_the_poses_that_count():
+    torch.manual_seed(0)
+    routing = create_routing("heinsen2022").build(5, 3, 4, 6)
+    pose = torch.randn(2, 5, 3)
+    few = routing(PoseVotes(pose, 4, 6, count=torch.tensor([2, 5]))).pose
+    masked = torch.tensor([[True, True, False, False, False], [True] * 5])
+    pose[0, 2:] = 0  # these still have a share of their own: all but √I is as with five
+    torch.testing.assert_close(few[1], routing(PoseVotes(pose, 4, 6)).pose[1])
+    assert not torch.allclose(few[0], routing(PoseVotes(pose, 4, 6)).pose[0], atol=1e-3)
+    assert routing(PoseVotes(pose, 4, 6), mask=masked).pose.isfinite().all()
 
 
 def test_em_counts_interests_that_a_user_does_not_have():

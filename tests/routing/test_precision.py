@@ -1,8 +1,10 @@
 """Sums that keep their digits: outliers, masks, tiles, half precision, and calls of no samples."""
 
 import copy
+import importlib
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,7 @@ from torchcaps.routing import (
     sweep,
 )
 from torchcaps.routing.batch_norm import BatchNorm
+from torchcaps.types import Capsules
 from torchcaps.votes import FormedVotes, Votes
 
 DOUBLE = torch.float64
@@ -87,6 +90,31 @@ def test_a_full_covariance_bears_one_large_child(size: float) -> None:
         votes[:, 0] *= size
         routing = built("variational", FormedVotes(votes), covariance="full")
         assert all(part.isfinite().all() for part in routing(votes))
+
+
+@pytest.mark.parametrize("name", ["em", "variational", "heinsen2019"])
+@pytest.mark.parametrize("offset", [9e5, 2e6, 1e8])
+@pytest.mark.parametrize("backend", ["reference", "tiles"])
+@pytest.mark.usefixtures("small_tiles")
+def test_votes_far_from_zero_are_fitted_as_they_lie(name: str, offset: float, backend: str) -> None:
+    """Their spread counts, not their size: nothing in proportion to it is added to a variance."""
+    torch.manual_seed(0)
+    pose, weight = torch.randn(2, 70, 4, dtype=DOUBLE), torch.randn(70, 3, 5, 4, dtype=DOUBLE)
+    votes = LinearVotes(pose, weight, torch.full((3, 5), offset, dtype=DOUBLE))
+    routing = built(name, votes, backend=backend).double()
+    expected = importlib.import_module(f"tests.routing.oracles.{name}").route(
+        votes.materialize().numpy(),
+        None,
+        None,
+        {name: value.detach().numpy() for name, value in routing.state_dict().items()},
+        **routing.options(),
+    )
+    found = routing(votes)
+    spread = (found.pose - torch.from_numpy(expected["pose"][-1])).abs().max()
+    assert spread < 1e-4
+    np.testing.assert_allclose(
+        found.activation.detach(), expected["activation"][-1], rtol=1e-4, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("name", ["em", "variational", "heinsen2019"])
@@ -264,3 +292,44 @@ def test_how_many_capsules_count_is_no_matter_of_precision() -> None:
         found.append(layer(x).pose.detach())
     assert float(found[0].abs().max()) > 0.1
     torch.testing.assert_close(found[1], found[0], atol=5e-3, rtol=5e-3)
+
+
+# --- shares of almost nothing
+@pytest.mark.parametrize("logit", [0.0, 10.0, 16.0, 25.0])
+@pytest.mark.parametrize("activity", [1.0, 1e-3, 1e-9])
+@pytest.mark.parametrize("backend", ["reference", "tiles"])
+def test_self_routing_has_its_slopes_wherever_little_comes(
+    logit: float, activity: float, backend: str
+) -> None:
+    torch.manual_seed(0)
+    shapes = ((2, 4, 3), (4, 2, 5, 3))
+    pose, weight = (torch.randn(shape, dtype=DOUBLE) for shape in shapes)
+    activation = activity * torch.rand(2, 4, dtype=DOUBLE)
+    routing: Any = create_routing("self_routing", backend=backend).build(4, 3, 2, 5).double()
+    nn.init.normal_(routing.weight, std=0.1)
+    with torch.no_grad():
+        routing.bias[:] = torch.tensor([0.0, logit])
+
+    def of(scales: Tensor, shifts: Tensor) -> Tensor:
+        routed = torch.func.functional_call(
+            routing,
+            {"bias": routing.bias.detach() + shifts},
+            (LinearVotes(pose, weight), activation * scales),
+        )
+        return torch.cat([routed.pose.flatten(), routed.activation.flatten()])
+
+    ones, zeros = torch.ones(2, 4, dtype=DOUBLE), torch.zeros(4, 2, dtype=DOUBLE)
+    leaves = ones.requires_grad_(), zeros.requires_grad_()
+    assert torch.autograd.gradcheck(of, leaves, eps=1e-4, rtol=1e-5, atol=1e-7)
+
+
+def test_a_window_that_nothing_comes_to_leaves_the_gradients_of_the_others() -> None:
+    torch.manual_seed(0)
+    layer = ConvCaps(2, 4, 3, 4, 3, 1, 1, "self_routing", competition="window")
+    activation = torch.rand(1, 2, 6, 6)
+    activation[:, :, :3, :3] = 0
+    activation.requires_grad_()
+    found = layer(Capsules(torch.randn(1, 2, 6, 6, 4), activation)).activation
+    (gradient,) = torch.autograd.grad(found.square().sum(), activation)
+    assert gradient.isfinite().all()
+    assert gradient.abs().max() < 1

@@ -67,6 +67,8 @@ def test_a_mistake_is_answered_in_one_sentence(asked: Any, message: str) -> None
 def test_other_things_are_refused() -> None:
     with pytest.raises(TypeError, match="routing must be a name, a dict with a name, or a Routing"):
         create_routing(3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="two names, 'em' and 'kde': leave out one"):
+        create_routing("em", name="kde")
     with pytest.raises(TypeError, match="DynamicRouting has its options already: set leaky on it"):
         create_routing(DynamicRouting(3), leaky=True)
 

@@ -9,8 +9,16 @@ import torch
 
 from torchcaps import ConvCaps
 from torchcaps.layers.interest_logits import starting_logits
-from torchcaps.votes import ConvolvedVotes, FormedVotes, MapVotes, PoseVotes, SharedVotes
-from torchcaps.votes.interests import InterestVotes
+from torchcaps.votes import (
+    ConvolvedVotes,
+    FormedVotes,
+    InterestVotes,
+    MapVotes,
+    PoseVotes,
+    SharedVotes,
+    WindowVotes,
+)
+from torchcaps.votes.windows import Windows
 
 POSE, WEIGHT = torch.randn(3, 6, 6, 8), torch.randn(1, 4, 16, 8, 3, 3)
 TENSOR: Any = POSE  # where votes are wanted
@@ -48,6 +56,21 @@ FOUR = FormedVotes(torch.randn(1, 5, 3, 8))
             r"logits must begin with the axes of the votes, \(1,\), or 1 for each, got \(2, 1\)",
         ),
         (lambda: starting_logits(-1, 2), "length must be at least 1, got -1"),
+        (
+            lambda: MapVotes(InterestVotes(FormedVotes(torch.zeros(2, 2, 4, 3, 5)))),
+            "InterestVotes within MapVotes would lose .* other way round, InterestVotes around Map",
+        ),
+        (
+            lambda: WindowVotes.of(
+                InterestVotes(FormedVotes(torch.zeros(3, 3, 4, 3, 5))),
+                Windows((4, 4), (2, 2), (1, 1), (0, 0)),
+            ),
+            "InterestVotes within WindowVotes would lose how their output capsules compete",
+        ),
+        (
+            lambda: InterestVotes(InterestVotes(FOUR)),
+            "InterestVotes within InterestVotes would lose .* give one InterestVotes all that both",
+        ),
     ],
 )
 def test_is_refused(make: Callable[[], object], message: str) -> None:

@@ -1,7 +1,7 @@
 """Class capsules over a map: the whole map votes, with the same weights at every position."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -86,7 +86,7 @@ class ClassCaps(nn.Module):
         self.places = (first, first + step)  # components that the coordinates are added to
         if coordinates and out_dim <= first + step:
             raise ValueError(f"poses of {out_dim} components have no place for two coordinates")
-        self.register_buffer("coordinates", self.added_to_votes(), persistent=False)
+        self.register_buffer("coordinates", self.added_to_votes().to(self.weight), persistent=False)
         self.register_load_state_dict_post_hook(restore_coordinates)  # type: ignore[no-untyped-call]
         self.reset_parameters()
         self.is_built = True
@@ -98,11 +98,18 @@ class ClassCaps(nn.Module):
     def added_to_votes(self) -> Tensor:
         """The coordinates of each position, `[H, W, D]`, where they are added to votes; else 0."""
         (height, width), (y, x) = self.size, self.places
-        added = torch.zeros(height, width, self.sizes[-1])
+        added = torch.zeros(height, width, self.sizes[-1], dtype=torch.float64)
         if self.adds_coordinates:
-            added[..., y] = ((torch.arange(height) + 0.5) / height).unsqueeze(1)
-            added[..., x] = (torch.arange(width) + 0.5) / width
+            added[..., y] = ((torch.arange(height) + 0.5).double() / height).unsqueeze(1)
+            added[..., x] = (torch.arange(width) + 0.5).double() / width
         return added
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        before = self.weight.dtype
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if self.weight.dtype != before:  # else they would keep what an earlier dtype rounded
+            restore_coordinates(self)
+        return self
 
     def reset_parameters(self) -> None:
         """Draw the weights and what the routing learns anew.

@@ -162,6 +162,9 @@ def check_pose_map(pose: Tensor, types: int, dim: int) -> None:
             f"expected poses [..., {types}, H, W, {dim}] (in_types, height, width, in_dim), "
             f"got shape {tuple(pose.shape)}"
         )
+    if 0 in pose.shape[-3:-1]:
+        height, width = pose.shape[-3:-1]
+        raise ValueError(f"expected a map with positions, got one of {height}×{width} capsules")
 
 
 def check_map(name: str, values: Tensor, pose: Tensor) -> None:

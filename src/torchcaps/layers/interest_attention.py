@@ -44,6 +44,8 @@ def attend_to_interests(interests: Tensor, target: Tensor, power: float = 1.0) -
     check_same_dtype("target", target, interests)
     if power != math.inf:
         check_number("power", power, least=0)
+    if interests.shape[1] == 0:
+        return torch.zeros_like(target)
     fit = torch.einsum("bkd,bd->bk", interests, target)
     absent = ~interests.bool().any(dim=-1)
     if power == math.inf:

@@ -118,12 +118,7 @@ class InterestCaps(nn.Module):
             )
         if self.routing.makes_votes:
             raise ValueError(f"{name} routing makes its votes itself: use routing='interests'")
-        counts_all = (
-            name == "variational"
-            or (name == "em" and self.routing.final_lambda is None)  # its λ counts the parents
-            or getattr(self.routing, "coupling", "softmax") != "softmax"
-        )
-        if self.number != "all" and counts_all:
+        if self.number != "all" and self.routing.counts_absent:
             raise ValueError(
                 f"the coupling of this {name} routing depends on interests that a user does not "
                 "have, too: use number='all', routing='interests', or EM with a final_lambda"

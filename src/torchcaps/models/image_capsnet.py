@@ -1,8 +1,8 @@
 """ImageCapsNet: a capsule network for images of any size, what `torchcaps train` trains."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -157,6 +157,13 @@ class ImageCapsNet(CapsuleClassifier):
             restore_standardisation
         )
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        before = self.mean_of_channels.dtype
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if self.mean_of_channels.dtype != before:  # else they keep what an earlier dtype rounded
+            restore_standardisation(self)
+        return self
+
     def plan(self, halvings: int | None, kernel_size: int) -> StemPlan:
         """How the stem shrinks the image; with other options than ours it is padded."""
         plan = plan_stem(*self.image_size)
@@ -203,7 +210,7 @@ class ImageCapsNet(CapsuleClassifier):
         return features
 
 
-def restore_standardisation(model: ImageCapsNet, keys: object) -> None:
+def restore_standardisation(model: ImageCapsNet, keys: object = None) -> None:
     """Set mean and s.d. again after weights were loaded, with which they are not saved.
 
     After `to_empty` they are undefined until then.

@@ -3,9 +3,9 @@
 from torch import Tensor
 
 from torchcaps.types import check_bool_tensor, check_float_tensor
-from torchcaps.votes import Votes
+from torchcaps.votes import InterestVotes, Votes
 
-__all__ = ["check_children", "check_sizes"]
+__all__ = ["check_children", "check_interests", "check_sizes"]
 
 AXES = {"in_caps": "I", "in_dim": "P", "out_caps": "J", "out_dim": "D"}
 
@@ -47,3 +47,19 @@ def check_children(votes: Votes, activation: Tensor | None, mask: Tensor | None)
         check_bool_tensor("mask", mask)
         if mask.shape != children:
             raise ValueError(f"mask must be [..., I] = {tuple(children)}, got {tuple(mask.shape)}")
+
+
+def check_interests(
+    votes: InterestVotes, routing: str, *, takes_logits: bool, counts_absent: bool
+) -> None:
+    """Raise `ValueError` if the routing would not heed what these votes say."""
+    if votes.logits is not None and not takes_logits:
+        raise ValueError(
+            f"{routing} begins with logits of its own, and these InterestVotes have some: leave "
+            "them out, or take InterestRouting"
+        )
+    if votes.present is not None and counts_absent:
+        raise ValueError(
+            f"what {routing} gives to an output capsule depends on those that are left out "
+            "(InterestVotes.present), too: select the votes of the others, or take InterestRouting"
+        )

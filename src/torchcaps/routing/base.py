@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from torchcaps.kernels.dispatch import Call, check_backend, choose_backend, has_op, run_kernel
-from torchcaps.routing.arguments import check_children, check_sizes
+from torchcaps.routing.arguments import check_children, check_interests, check_sizes
 from torchcaps.routing.contexts import gradients_only_if, no_autocast, unchanged_statistics
 from torchcaps.routing.law import Law
 from torchcaps.routing.module_copy import give_back, module_copy, named_tensors
@@ -35,7 +35,7 @@ from torchcaps.routing.sweep import (
 from torchcaps.routing.tile import Problem, Tile
 from torchcaps.routing.trace import RoutingTrace, Step
 from torchcaps.types import Capsules, Paper, check_iterations, check_switch
-from torchcaps.votes import Votes, as_votes
+from torchcaps.votes import InterestVotes, Votes, as_votes
 
 __all__ = ["Routing"]
 
@@ -115,6 +115,9 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
         laws: what it promises beyond what all of them do; they may depend on its options.
         sweeps: how often it goes over the votes; by default its iterations.
         makes_votes: it makes its votes itself, from the poses: a layer has no weights for it.
+        takes_logits: it begins with the logits of `InterestVotes`.
+        counts_absent: what it gives an output capsule depends on those that `InterestVotes` leave
+            out, too; it may depend on its options.
         needs_pose: it looks at the poses of the input capsules, which formed votes do not have.
         by_tiles: it may run by tiles; False where one of its lines looks at all children.
         class_loss: the loss that suits its activations where they stand for classes: "margin" for
@@ -125,6 +128,7 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
     paper: ClassVar[Paper]
     needs_pose: ClassVar[bool] = False
     makes_votes: ClassVar[bool] = False
+    takes_logits: ClassVar[bool] = False
     by_tiles: ClassVar[bool] = True  # False where a line looks at other children or samples
     widens: ClassVar[bool] = False  # its first state depends on the largest vote: `widen`
     class_loss: ClassVar[str] = "margin"
@@ -203,6 +207,10 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
         Votes of other numbers are refused.
         """
         return {}
+
+    @property
+    def counts_absent(self) -> bool:
+        return False
 
     def begin(self, tile: Tile) -> StateT:
         """The state before the first iteration, from some of the input capsules; a constant in
@@ -411,6 +419,13 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
             raise ValueError(
                 f"{type(self).__name__} needs the poses of the input capsules, and these votes are "
                 "formed already: pass LinearVotes(pose, weight)"
+            )
+        if isinstance(votes, InterestVotes):
+            check_interests(
+                votes,
+                type(self).__name__,
+                takes_logits=self.takes_logits,
+                counts_absent=self.counts_absent,
             )
         check_children(votes, activation, mask)
         return votes, activation

@@ -75,7 +75,7 @@ class DeepCapsRouting(LocallyConstrainedRouting):
         return super().check_arguments(votes, activation, mask)
 
     def squashed(self, s: Tensor) -> Tensor:
-        if not self.joint_norm:
+        if not self.joint_norm or s.dim() < 4:  # a layer asks for the length of a single pose
             return super().squashed(s)
         of_types = s.movedim(-2, -4)  # [..., C, F_y, F_x, D]
         v = SQUASHES[self.squash](of_types.flatten(-3)).unflatten(-1, of_types.shape[-3:])

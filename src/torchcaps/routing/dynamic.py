@@ -12,7 +12,7 @@ from torchcaps.routing.law import Law
 from torchcaps.routing.tile import Tile
 from torchcaps.routing.trace import RoutingTrace
 from torchcaps.types import Capsules, Paper, check_choice, check_number, check_switch
-from torchcaps.votes import InterestVotes, MapVotes, Votes, WindowVotes
+from torchcaps.votes import MapVotes, Votes, WindowVotes
 
 SMALLEST_SCALE = 1e-12  # of the logits: with 0 every coupling would be 1/J
 LONGEST_VOTE = 2.0  # times √D, of votes before training: longer ones decide couplings at once
@@ -168,6 +168,10 @@ class DynamicRouting(Routing[Total, State]):
         """I/J: s_j is a sum."""
         return in_caps * self.first_share(out_caps)
 
+    @property
+    def counts_absent(self) -> bool:
+        return self.coupling != "softmax"
+
     def first_share(self, out_caps: int) -> float:
         """The coupling of the first iteration."""
         return 1 / out_caps if self.coupling == "softmax" else 1.0
@@ -186,11 +190,6 @@ class DynamicRouting(Routing[Total, State]):
                 raise ValueError(
                     "coupling='max_min' compares the parents at one position, and here a child "
                     "competes over several: take competition='window', or another coupling"
-                )
-            if isinstance(tile.source, InterestVotes) and tile.source.present is not None:
-                raise ValueError(
-                    "coupling='max_min' compares all output capsules, and here some are left out "
-                    "(present): take another coupling"
                 )
             return max_min(logits)
         if self.leaky:

@@ -60,7 +60,8 @@ class EMRouting(GaussianRouting[State]):
             is below 1), so that z does not grow with the number of active children. Σ_j m_j is
             Σ_i a_i where the couplings of a child sum to 1, and J times that where each is 1.
         variance_floor: added to every variance, at least 1e-12; without it one child gives
-            infinite density.
+            infinite density. (To votes of another size than `ordinary`, in float32 beyond 7e12, at
+            least 1e-12 of the square of their size is added.)
         mean_momentum: ρ in [0, 1]: μ is (1 − ρ) of the mean above and ρ of the μ before it, which
             is 0 at first (the authors' code has 0.1, the paper none).
         mass_floor: added to every m_j, at least 0, so that a parent without children stays finite.
@@ -145,6 +146,10 @@ class EMRouting(GaussianRouting[State]):
     @property
     def built_for(self) -> dict[str, int]:
         return {"out_caps": len(self.beta_a)}
+
+    @property
+    def counts_absent(self) -> bool:
+        return self.final_lambda is None  # its λ counts the parents
 
     def first_state(self, centre: Tensor, scale: Tensor) -> State:
         nothing = torch.zeros_like(centre)

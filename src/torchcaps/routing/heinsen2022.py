@@ -73,6 +73,7 @@ class Heinsen2022Routing(Routing[Totals, State]):
     class_loss = "log_odds"
     needs_pose = True
     makes_votes = True
+    counts_absent = True  # the votes that it makes are for all output capsules
     W_A: nn.Parameter
     B_A: nn.Parameter
     W_S: nn.Parameter
@@ -135,7 +136,8 @@ class Heinsen2022Routing(Routing[Totals, State]):
         votes, activation = super().check_arguments(votes, activation, mask)
         pose = votes.in_pose
         assert pose is not None  # needs_pose
-        return PoseVotes(pose, len(self.F1), self.F2.shape[1]), activation
+        count = votes.count if isinstance(votes, PoseVotes) else None
+        return PoseVotes(pose, len(self.F1), self.F2.shape[1], count), activation
 
     def score(self, tile: Tile, state: State) -> Tensor:
         """ln σ(W_S,ij (x_i · p_j) + B_S,ij)"""

@@ -70,6 +70,7 @@ class InterestRouting(Routing[Total, State]):
     """
 
     name = "interests"
+    takes_logits = True
     paper = Paper(
         "Li and others",
         2019,

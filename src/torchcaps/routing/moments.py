@@ -29,7 +29,6 @@ __all__ = [
     "widest",
 ]
 
-ORDINARY = 1e6  # votes up to this size are taken as they are; squares of larger ones could overflow
 SMALLEST = 1e-12  # variance, also of votes that were brought to unit size
 
 
@@ -85,14 +84,25 @@ class GaussianRouting(Routing[Moments, StateT]):
 
 def starting_centre(tile: Tile) -> tuple[Tensor, Tensor]:
     """The mean of the tile's votes `[..., J, D]`, weighted by activation as the sums are, and their
-    size `[..., J, 1]` where that is above what is ordinary (1 elsewhere)."""
+    size `[..., J, 1]` where that is more than `ordinary` (1 elsewhere)."""
     votes, weight = tile.votes, tile.activation.clamp(min=0)
     total = weight.sum(dim=-1)[..., None, None]
     total = torch.where(total > 0, total, torch.ones_like(total))
     centre = (weight[..., None, None] * votes).sum(dim=-3) / total
     sizes = [votes.abs().amax(dim=-1), torch.zeros_like(centre[..., 0]).unsqueeze(-2)]
     size = torch.cat(sizes, dim=-2).amax(dim=-2).unsqueeze(-1)  # 0 where there is no child
-    return centre, torch.where(size > ORDINARY, size, torch.ones_like(size))
+    return centre, torch.where(size > ordinary(size.dtype), size, torch.ones_like(size))
+
+
+def ordinary(dtype: torch.dtype) -> float:
+    """The size up to which votes are taken as they are: squares of larger ones, multiplied by
+    precisions and added up, could overflow.
+
+    Example:
+        >>> f"{ordinary(torch.float32):.0e}"
+        '7e+12'
+    """
+    return float(torch.finfo(dtype).max ** (1 / 3))
 
 
 def widest(state: Any, other: Any) -> Any:

@@ -90,7 +90,7 @@ def create_routing(
 
     Raises:
         InputError: an unknown name or option, answered with the nearest; an option out of range.
-        TypeError: something else than these.
+        TypeError: something else than these, or two names.
 
     Example:
         >>> create_routing({"name": "kde", "iterations": 2}, detach=True)
@@ -112,6 +112,10 @@ def create_routing(
                 f"{', '.join(options)} on it, or pass its name"
             )
         return routing
+    if "name" in routing and "name" in options:
+        raise TypeError(
+            f"the routing has two names, {routing['name']!r} and {options['name']!r}: leave out one"
+        )
     given: dict[str, Any] = {
         option: plain_number(value) if is_number(value) else value
         for option, value in {**routing, **options}.items()

@@ -14,8 +14,6 @@ from torchcaps.types import Capsules, Paper
 
 __all__ = ["SelfRouting"]
 
-LEAST = 1e-6  # a sum by which slopes are divided: by smaller ones they could overflow
-
 
 class Totals(NamedTuple):
     """Σ_i a_i c_ij `[..., J, 1]`, and Σ_i a_i c_ij V_ij `[..., J, D]`."""
@@ -102,7 +100,9 @@ class SelfRouting(Routing[Totals, Totals]):
 
 
 def divided(x: Tensor, mass: Tensor) -> Tensor:
-    """x / mass, and 0 where nothing is active; its slopes are those of x / max(mass, `LEAST`)."""
-    sloping = x / mass.clamp(min=LEAST)
-    exact = x.detach() / torch.where(mass > 0, mass, torch.ones_like(mass)).detach()
-    return sloping + (exact - sloping.detach())
+    """x / mass; 0 where nothing is active, and constant where the slopes would overflow."""
+    one = torch.ones_like(mass)
+    constant = (x / torch.where(mass > 0, mass, one)).detach()
+    size = constant.abs().amax(dim=-1, keepdim=True).clamp(min=1)
+    bearable = size / mass < torch.finfo(mass.dtype).max / 256  # and sums of some of them
+    return torch.where(bearable, x / torch.where(bearable, mass, one), constant)

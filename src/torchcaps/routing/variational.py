@@ -82,6 +82,7 @@ class VariationalRouting(GaussianRouting[State]):
     """
 
     name = "variational"
+    counts_absent = True  # π_j is a share of all parents
     fused = True
     paper = Paper(
         "Ribeiro, Leontidis, Kollias", 2020, "Capsule Routing via Variational Bayes", "AAAI 34"

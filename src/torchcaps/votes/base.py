@@ -6,7 +6,7 @@ competition between the parents of a child. What holds factors never has to form
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -151,8 +151,11 @@ class WrappedVotes(Votes):
     """Other votes, with another competition: a kind overrides `compete` and `evidence`.
 
     Raises:
-        TypeError: no `Votes`.
+        TypeError: no `Votes`. ValueError: votes that have another competition already, unless the
+            kind keeps it (`keeps_competition`).
     """
+
+    keeps_competition: ClassVar[bool] = False
 
     votes: Votes
 
@@ -160,6 +163,18 @@ class WrappedVotes(Votes):
         if not isinstance(self.votes, Votes):
             raise TypeError(
                 f"votes must be Votes, such as FormedVotes(tensor), got {type(self.votes).__name__}"
+            )
+        if isinstance(self.votes, WrappedVotes) and not (
+            self.keeps_competition and type(self.votes) is not type(self)
+        ):
+            within, kind = type(self.votes).__name__, type(self).__name__
+            advice = (
+                f"give one {kind} all that both have"
+                if within == kind
+                else f"put them the other way round, {within} around {kind}"
+            )
+            raise ValueError(
+                f"{within} within {kind} would lose how their output capsules compete: {advice}"
             )
 
     @property

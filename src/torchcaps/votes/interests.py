@@ -1,6 +1,7 @@
 """Votes for the interests of a user, of whom some may have fewer than others."""
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -23,10 +24,12 @@ class InterestVotes(WrappedVotes):
     Args:
         votes: in any form, `[..., I, J, D]`.
         logits: b⁰, `[..., I, J]`, constants; default: zeros.
-        present: `[..., J]`, False for an output capsule that is to get nothing; default: all are.
+        present: `[..., J]`, False for an output capsule that is to get no votes, and for which none
+            competes; default: all are. (What a routing learns may give it a pose all the same.)
 
     Raises:
-        ValueError: logits or `present` of other numbers of capsules. TypeError: no tensors.
+        ValueError: logits or `present` of other numbers of capsules; `InterestVotes` within these.
+            TypeError: no tensors.
 
     Example:
         >>> from torchcaps.routing.interests import InterestRouting
@@ -37,6 +40,7 @@ class InterestVotes(WrappedVotes):
         0.0
     """
 
+    keeps_competition: ClassVar[bool] = True
     logits: Tensor | None = None
     present: Tensor | None = None
 
