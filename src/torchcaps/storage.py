@@ -18,6 +18,7 @@ __all__ = [
     "as_utf8",
     "atomic_path",
     "check_plain_file",
+    "expand_user",
     "is_at",
     "locked",
     "one_at_a_time",
@@ -91,6 +92,18 @@ def check_plain_file(path: str | os.PathLike[str]) -> Path:
     if not stat.S_ISREG(mode):
         raise InputError(f"{path} is {_kind(mode)}: name a plain file")
     return real
+
+
+def expand_user(path: str | os.PathLike[str]) -> Path:
+    """A path with the folder of a user in the place of ~ and ~name, as a shell gives it.
+
+    Where there is no such user it stays as it stands.
+
+    Example:
+        >>> expand_user("~/runs") == Path.home() / "runs", expand_user("a/~").as_posix()
+        (True, 'a/~')
+    """
+    return Path(os.path.expanduser(path))
 
 
 def read_json(path: Path) -> Any:

@@ -676,10 +676,10 @@ OTHERS = {
     "predict: a pattern without images": (
         lambda at: ["predict", at.run, at.here / "*.png"], "*.png matches no file: name files",
     ),
-    "predict: nothing but broken files": (
-        lambda at: ["predict", at.run, at.write("a.png"), at.write("b.png"), "--to", "x.csv"],
+    "predict: a broken file": (
+        lambda at: ["predict", at.run, at.write("a.png"), "--to", "x.csv"],
         "a.png is not an image that pillow can read; expected PNG, JPEG, BMP, GIF, WEBP, TIFF: "
-        "replace or remove it (and so it is with all 2 images)",
+        "replace or remove it",
     ),
     "predict: a table of another kind": (
         lambda at: ["predict", at.run, at.picture("a.png"), "--to", "x.xlsx"],
@@ -775,7 +775,7 @@ def test_eval_and_predict(torchcaps, place, kind):
         (["train", "--precision", "fp16"], ["fp16", "'bf16'"]),
         (
             ["train", "--learning-rat", "0.1"],
-            ["--learning-rat, 0.1 (perhaps you meant --learning-rate)"],
+            ["--learning-rat (perhaps you meant --learning-rate)"],
         ),
         (["trian"], ["trian", "train"]),
         ([], ["train", "eval", "predict", "info"]),
@@ -843,6 +843,11 @@ def test_a_pipe_in_the_place_of_a_checkpoint_is_not_waited_for(torchcaps, run, s
 
 def test_a_checkpoint_without_its_record_does_not_count(torchcaps, unfinished, trained):
     (unfinished / "checkpoints" / "step-00000014.json").unlink()
+    before = listing(unfinished)
+    message = one_sentence(torchcaps("train", "--resume", unfinished))
+    assert f"{unfinished}/checkpoints holds no checkpoint to go on from: bring them" in message
+    assert listing(unfinished) == before
+    (unfinished / "metrics.csv").unlink()  # as if it was killed before its first checkpoint
     answer = torchcaps("train", "--resume", unfinished)
     assert answer.code == 0, answer.err
     assert weights_of(unfinished) == weights_of(trained / "run")
@@ -855,6 +860,7 @@ def test_data_that_changed_are_refused(torchcaps, unfinished, tmp_path):
     (unfinished / "config.json").write_text(json.dumps(config))
     message = one_sentence(torchcaps("train", "--resume", unfinished))
     assert f"not those that the run {unfinished} began with (tiny, 96 training images)" in message
+    assert "and do not fit it: its class 1 is 'ant', and theirs is '0'; bring them back" in message
 
 
 def test_tensorboard_that_is_not_installed(torchcaps, place, monkeypatch):
@@ -1052,7 +1058,30 @@ def test_pillow_adds_nothing_to_the_sentence_about_a_damaged_image(torchcaps, pl
         ("train --learning-rate abc", "--learning-rate is 'abc'; expected a number"),
         ("train --augment what", "invalid choice 'what' for argument '--augment'. Expected one of "
                                  "('auto', 'none', 'digits', 'drawings', 'photos')"),
-        ("train --epohcs 3", "Unrecognized options: --epohcs, 3 (perhaps you meant --epochs)"),
+        ("train --epohcs 3", "Unrecognized options: --epohcs (perhaps you meant --epochs)"),
+        ("predict r1 pics --thresh 0.4", "Unrecognized options: --thresh (perhaps you meant --thr"),
+        ("predict --thresh 0.4 r1 pics", "Unrecognized options: --thresh (perhaps you meant --thr"),
+        ("predict --thresh=0.4 --oot a", "Unrecognized options: --thresh (perhaps you meant "
+                                         "--threshold), --oot (perhaps you meant --out)"),
+        ("eval --model r1", "Unrecognized options: --model (write its value without an option"),
+        ("train -epochs 3", "Unrecognized options: -epochs (perhaps you meant --epochs)"),
+        ("predict r1 a.png -o out", "Unrecognized options: -o (perhaps you meant --out)"),
+        ("predict r1 -dash.png", "Unrecognized options: -dash.png (for a file of that name write "
+                                 "./-dash.png)"),
+        ("train pics", "train takes no argument 'pics': did you mean --data pics?"),
+        ("train --data my nice pics", "train takes no argument 'nice': did you mean --data "
+                                      "'my nice pics'?"),
+        ("train --epochs 3 4", "train takes no argument '4': leave it out"),
+        ("eval r1 pics", "eval takes no argument 'pics' beside MODEL: did you mean --data pics?"),
+        ("eval --json r1 all", "eval takes no argument 'all' beside MODEL: did you mean --split a"),
+        ("export r1 onnx", "export takes no argument 'onnx' beside MODEL: did you mean --to onnx?"),
+        ("explore r1 a.html", "explore takes no argument 'a.html' beside MODEL: did you mean --out "
+                              "a.html?"),
+        ("bench mnist", "bench takes no argument 'mnist': did you mean --shapes mnist?"),
+        ("bench --shapes mnist --device cpu cifar", "bench takes no argument 'cifar': did you m"),
+        ("info all", "info takes no argument 'all': leave it out"),
+        ("predict r1 a.png --json b.png", "predict takes no argument 'b.png' behind --json: name "
+                                          "all images side by side"),
         ("train --epochs", "Missing value for argument '--epochs'"),
         ("eval", "Missing from torchcaps eval: MODEL"),
         ("bench --shapes nosuch", "invalid choice 'nosuch' for argument '--shapes'. Expected one"),
@@ -1064,7 +1093,29 @@ def test_options_that_cannot_be_parsed(torchcaps, monkeypatch, words, said, colu
     message = one_sentence(torchcaps(*words.split()))
     if columns != "20":  # where words are broken
         assert message.startswith(said)
-    assert message.endswith(f"; see torchcaps {words.split()[0]} --help")
+    see = "? See" if "did you m" in said else "; see"
+    assert message.endswith(f"{see} torchcaps {words.split()[0]} --help")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("train --balance yes", "--balance takes no value, got 'yes': write --balance or"),
+        ("train --no_balance=True", "--no_balance takes no value, got 'True': write --balance or"),
+        ("predict r1 --json yes", "--json takes no value, got 'yes': write --json or --no-json"),
+        ("eval --json 1 r1", "--json takes no value, got '1'"),
+        ("explore --open=there", "--open takes no value, got 'there': write --open or --no-open"),
+    ],
+)
+def test_options_that_take_no_value(torchcaps, place, words, said):
+    assert one_sentence(torchcaps(*words.split())).startswith(said)
+
+
+def test_an_image_may_be_called_as_a_value_is(torchcaps, place, monkeypatch):
+    monkeypatch.chdir(place.here)
+    place.picture("a.png").rename("yes")
+    answer = torchcaps("predict", place.run, "--json", "yes", "--pictures", "no")
+    assert [value["image"] for value in json.loads(answer.out)] == ["yes"]
 
 
 def test_what_is_no_command(torchcaps):

@@ -198,6 +198,42 @@ def test_resume(torchcaps, unfinished, trained):
     assert weights_of(unfinished) == weights_of(trained / "run")
 
 
+def test_a_run_without_its_run_json_is_a_run(torchcaps, run, trained, tmp_path):
+    """A person is told to remove it, to go on with the data as they are now."""
+    (run / "run.json").unlink()
+    digit(1).save(tmp_path / "a.png")
+    answer = torchcaps("predict", run, tmp_path / "a.png", "--out", tmp_path / "drawn")
+    assert answer.code == 0, answer.err
+    answer = torchcaps("eval", run, "--data", trained / "tiny.npz")
+    assert answer.code == 0, answer.err
+    answer = torchcaps("eval", run)
+    assert answer.code == 2
+    assert f"{run}/run.json, which says what data" in answer.err
+    assert f"is missing: torchcaps train --resume {run} writes it again" in answer.err
+    (run / "result.json").rename(tmp_path / "result.json")
+    answer = torchcaps("predict", run, tmp_path / "a.png")
+    assert f"the run {run} is not finished" in answer.err
+    assert torchcaps("train", "--resume", run).code == 0
+    assert torchcaps("eval", run).code == 0
+
+
+def test_the_search_for_a_rate_refuses_two_numbers_of_iterations(torchcaps, trained):
+    routing = '{"name": "em", "iterations": 3}'
+    options = ["--data", trained / "tiny.npz", "--routing", routing, "--iterations", 2]
+    for more in ([], ["--find-rate"]):
+        answer = torchcaps("train", *options, *more)
+        assert (answer.code, answer.out) == (2, "")
+        assert "--routing has iterations 3 and --iterations is 2: leave out one" in answer.err
+
+
+def test_other_data_beside_config_do_not_take_its_folder_of_files(tmp_path):
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(config_to_dict(TrainConfig(data="mnist", data_dir=tmp_path))))
+    assert parse(["train", "--config", str(config)]).options().data_dir == tmp_path
+    other = parse(["train", "--config", str(config), "--data", "mnist5k"])
+    assert other.options().data_dir is None
+
+
 # --- eval
 def test_eval_measures_what_the_model_gives(torchcaps, trained):
     answer = torchcaps("eval", trained / "run", "--json")

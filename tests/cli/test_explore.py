@@ -77,6 +77,31 @@ def test_a_run_whose_data_are_gone(torchcaps, opened, run):
     assert data_in(run / "explorer.html")["samples"]["labels"] == []
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("config.json", {"data": 5}, "config.json: --data must be"),
+        ("config.json", [], "config.json must hold an object of options"),
+        ("run.json", {"data": {"name": "tiny"}}, "run.json is damaged ("),
+        ("run.json", [], "run.json is damaged ("),
+    ],
+)
+def test_a_damaged_file_of_a_run_is_named_and_not_its_data(
+    torchcaps, opened, run, name, content, said
+):
+    assert torchcaps("explore", run).code == 0
+    page = (run / "explorer.html").read_bytes()
+    (run / name).write_text(json.dumps(content))
+    answer = torchcaps("explore", run)
+    assert answer.code == 2
+    assert answer.err.startswith(f"torchcaps: {run}/{said}")
+    assert "were not found" not in answer.err
+    assert (run / "explorer.html").read_bytes() == page
+    answer = torchcaps("explore", run, "--out", run.parent / "page.html")
+    assert answer.code == 0
+    assert f"\nwithout held-out images: {run}/{said}" in answer.out
+
+
 def test_without_a_screen_nothing_is_opened(torchcaps, opened, run, monkeypatch):
     monkeypatch.delenv("DISPLAY")
     assert torchcaps("explore", run).code == 0
@@ -207,6 +232,14 @@ def test_other_mistakes(torchcaps, opened, run, unfinished, tmp_path):
         ([unfinished], "is not finished, so it has no model yet"),
         (["--out", tmp_path], f"--out {tmp_path} is a folder: name a file"),
         (["--out", "/dev/null"], "--out /dev/null is a device: name a plain file"),
+        (
+            ["--out", f"{tmp_path}/new/"],
+            f"new must end in .html, as pages do: write {tmp_path}/new",
+        ),
+        (
+            ["--out", tmp_path / "new"],
+            f"or for a page in a folder of that name {tmp_path}/new/expl",
+        ),
         ([run, "--out", run / "config.json"], "config.json is a file of the model: name another"),
         (["--out", ""], "--out is empty: give it a value, or leave it out"),
         (["--out="], "--out is empty: give it a value, or leave it out"),
@@ -218,6 +251,7 @@ def test_other_mistakes(torchcaps, opened, run, unfinished, tmp_path):
         assert answer.err.count("\n") == 1
         assert said in answer.err
     assert opened == []
+    assert not (tmp_path / "new").exists()
 
 
 # --- what comes with the package

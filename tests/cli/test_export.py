@@ -43,6 +43,14 @@ def test_a_model_without_its_data_is_compared_on_noise(torchcaps, run, tmp_path)
     assert program(images)["activation"].shape == (2, len(NAMES))
 
 
+def test_a_run_whose_config_is_damaged_says_so(torchcaps, run):
+    (run / "config.json").write_text("[]")
+    answer = torchcaps("export", run)
+    assert answer.code == 0, answer.err
+    assert f"images of noise ({run}/config.json must hold an object of options" in answer.out
+    assert "were not found" not in answer.out
+
+
 def test_mistakes_are_answered_in_one_sentence(torchcaps, run, tmp_path):
     (tmp_path / "file").write_text("")
     for arguments, said in (

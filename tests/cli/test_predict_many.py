@@ -155,6 +155,24 @@ def test_one_broken_file_among_few(torchcaps, trained, tmp_path):
     )
 
 
+def test_nothing_but_broken_files_each_with_its_own_reason(torchcaps, trained, tmp_path):
+    empty, gone, table = tmp_path / "0.png", tmp_path / "gone.png", tmp_path / "a.csv"
+    empty.touch()
+    answer = torchcaps("predict", trained / "run", empty, gone, "--to", table)
+    assert (answer.code, answer.out) == (2, "")
+    first, second, last = answer.err.splitlines()
+    assert first.startswith(f"not read: {empty} is empty")
+    assert second.startswith(f"not read: {gone} cannot be read: No such file")
+    said = "torchcaps: none of the 2 images could be read: replace them, or name others"
+    assert last == said
+    assert not table.exists()
+    many = [tmp_path / f"gone {k}.png" for k in range(12)]
+    answer = torchcaps("predict", trained / "run", *many, "--json")
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.count("not read: ") == 10
+    assert answer.err.endswith(said.replace("2", "12") + "\n")
+
+
 def test_patterns_and_files_named_twice(torchcaps, trained, pictures, tmp_path):
     named = [pictures / "*" / "*" / "0[0-3].png", pictures / "**" / "00.png", pictures / "0"]
     torchcaps("predict", trained / "run", *named, "--to", tmp_path / "a.csv")

@@ -101,6 +101,27 @@ def test_deeper_folders_hidden_files_and_junk(tmp_path, write_images):
     assert [len(files) for files in listing.train] == [5, 4]
 
 
+@pytest.mark.parametrize("junk", ["@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found", "@Recycle"])
+@pytest.mark.parametrize("place", ["", "cat", "cat/kittens"])
+@pytest.mark.parametrize("spelt", [str, str.upper])
+def test_thumbnails_and_deleted_images_of_network_drives_are_not_data(
+    tmp_path, write_images, junk, place, spelt
+):
+    write_images(tmp_path, classes())
+    write_images(tmp_path / place / spelt(junk), {"0.png/SYNOPHOTO_THUMB_XL.jpg": grey(0)})
+    listing = scan(tmp_path)
+    assert listing.class_names == ("cat", "dog")
+    assert [len(files) for files in listing.train] == [5, 5]
+
+
+def test_a_jpeg_may_be_called_as_browsers_on_windows_call_it(tmp_path, write_images):
+    write_images(tmp_path, classes())
+    for number, suffix in enumerate((".jfif", ".JPE", ".jif", ".jpeg", ".jpg")):
+        grey(200 + number).save(tmp_path / "dog" / f"9{suffix}", "JPEG")
+    assert [len(files) for files in scan(tmp_path).train] == [5, 10]
+    assert sum(map(len, load_data(str(tmp_path)))) == 15
+
+
 @pytest.mark.parametrize("place", ["run", "cat/run", "runs/run"])
 def test_the_pictures_of_a_run_are_not_data(tmp_path, write_images, place):
     write_images(tmp_path, classes() | {f"{place}/confusion.png": grey(0, (9, 9))})

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from torchcaps.data import read_image
+from torchcaps.data import load_data, read_image
 from torchcaps.data.image_file import image_shape
 from torchcaps.data.optional import MissingPackage
 from torchcaps.errors import InputError
@@ -23,6 +23,14 @@ GREYS = RNG.integers(0, 256, (7, 5), dtype=np.uint8)
 def test_lossless_formats_give_the_pixels(tmp_path, suffix):
     Image.fromarray(GREYS).save(tmp_path / f"a.{suffix}", lossless=True)
     assert np.array_equal(read_image(tmp_path / f"a.{suffix}", channels=1)[0].numpy(), GREYS)
+
+
+def test_the_folder_of_a_user_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Image.fromarray(GREYS).save(tmp_path / "a.png")
+    assert np.array_equal(read_image("~/a.png")[0].numpy(), GREYS)
+    with pytest.raises(InputError, match=f"data_dir {tmp_path}/none is not a folder"):
+        load_data("mnist", "~/none")
 
 
 def test_colours_are_channels_first(tmp_path):

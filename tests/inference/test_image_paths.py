@@ -85,7 +85,8 @@ def test_a_link_to_nothing_and_a_folder_that_cannot_be_read_are_not_passed_over(
 
 def test_a_folder_without_images(tmp_path):
     made(tmp_path, "a.txt")
-    with pytest.raises(InputError, match=r"holds no images; expected \.bmp .* in it or in"):
+    said = r"holds no images; expected \.bmp .* \.jfif .* in it or in"
+    with pytest.raises(InputError, match=said):
         find_images([tmp_path])
 
 
@@ -108,3 +109,40 @@ def test_what_is_left_out_is_so_of_folders_and_patterns_unless_it_is_named(tmp_p
     for named in (tmp_path, tmp_path / "**/*.png"):
         with pytest.raises(InputError, match=said):
             find_images([named], drawn)
+
+
+def test_what_systems_leave_is_passed_over_at_any_depth_by_patterns_too(tmp_path):
+    made(
+        tmp_path,
+        "a.jfif",
+        "@eaDir/a.png/t.jpg",
+        "b/#RECYCLE/c.png",
+        "b/d.png",
+        "$Recycle.Bin/e.png",
+    )
+    assert names(find_images([tmp_path]), tmp_path) == ["a.jfif", "b/d.png"]
+    assert names(find_images([tmp_path / "**/*.png"]), tmp_path) == ["b/d.png"]
+    assert names(find_images([tmp_path / "*"]), tmp_path) == ["a.jfif", "b/d.png"]
+    # Named, it is meant.
+    for named in ("b/#RECYCLE", "b/#RECYCLE/*.png", "**/#RECYCLE/*.png"):
+        assert names(find_images([tmp_path / named]), tmp_path) == ["b/#RECYCLE/c.png"]
+
+
+def test_a_pattern_that_is_the_name_of_a_folder_says_how_to_write_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made(tmp_path, "a[1]/disc/1.png", "predictions/2.png")
+    for pattern, written in (
+        (Path("a[1]/disc/*.png"), Path("a[[]1]/disc/*.png")),
+        (tmp_path / "a[1]/*/*.png", tmp_path / "a[[]1]/*/*.png"),
+    ):
+        with pytest.raises(InputError) as refused:
+            find_images([pattern], Path("predictions"))
+        assert str(refused.value) == (
+            f"{pattern} matches no file: a[1] in it is read as a pattern, and there is a folder of "
+            f"this very name: for that write {written}"
+        )
+        assert names(find_images([written.absolute()]), tmp_path) == ["a[1]/disc/1.png"]
+    with pytest.raises(
+        InputError, match=r"b\[1\]/\*\.png matches no file: name files, folders, or"
+    ):
+        find_images([Path("b[1]/*.png")], Path("predictions"))

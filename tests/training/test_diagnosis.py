@@ -113,6 +113,17 @@ def test_few_images_leave_open_what_the_training_images_do_not_settle():
         assert cause(answers(confusion), history(0.5)) in ("chance", "collapsed")
 
 
+def test_the_running_mean_of_a_first_epoch_does_not_overrule_right_answers():
+    """It began with random weights: 33 % right in it may be 100 % at its end."""
+    right, first = answers(torch.eye(3, dtype=torch.int64)), history(1 / 3, losses=(0.4,))
+    training = torch.tensor([9, 9, 9])
+    assert cause(right, first, training) == "few_images"
+    assert cause(right, history(1 / 3), training) == "chance"  # it has had time to rise
+    assert cause(right, history(1.0), training) == "few_images"
+    for confusion in ([[19, 0], [1, 0]], [[7, 3], [3, 7]]):  # not clearly right
+        assert cause(answers(confusion), history(0.5, losses=(0.4,))) in ("chance", "collapsed")
+
+
 # --- by lengths, losses and the training accuracy
 @pytest.mark.parametrize(
     ("right", "of", "train_accuracy", "images", "expected"),
@@ -223,17 +234,19 @@ def test_advice_fits_the_cause():
     assert told(collapsed).endswith("; try a tenth of the --learning-rate, then ten times")
     first = told(collapsed, rows=history(losses=(0.4,)))
     assert first.endswith("; try more --epochs, then a tenth of the --learning-rate")
-    assert "more training images" in told(answers([[20, 20], [20, 20]]), rows=history(0.99))
+    line = told(answers([[20, 20], [20, 20]]), rows=history(0.99))
+    assert "99.00% of the training images were right during the last epoch, but 50.00% of" in line
+    assert "more training images" in line
     line = told(answers([[7, 3], [3, 7]]), rows=history(0.7))
     assert line.startswith("TOO FEW IMAGES: 70.00% of 20 held-out images are right, and of so few")
     assert "may mean 48% to 85%" in line
     line = told(answers([[19, 0], [1, 0]]), torch.tensor([570, 30]), history(0.95))
-    assert "95.00% of the training images are right, no better than always “cat” (95.00%)" in line
-    assert "(95.00%), and only 1 of 20 held-out images is not “cat”; " in line
+    assert "95.00% of the training images were right during the last epoch, no better than" in line
+    assert "always “cat” (95.00%), and only 1 of 20 held-out images is not “cat”; " in line
     line = told(answers([[28, 12], [12, 28]]), rows=history(0.99))
     assert line.startswith(
-        "OVERFITTED: 99.00% of 540 training images are right, but 70.00% of 80 held-out images "
-        "(59% to 79%); try more training images, "
+        "OVERFITTED: 99.00% of 540 training images were right during the last epoch, but 70.00% of "
+        "80 held-out images (59% to 79%); try more training images, "
     )
     line = told(answers([[700, 250], [10, 40]]))
     assert line.startswith("UNEQUAL CLASSES: the accuracy of 74.00% on 1000 held-out images is ")

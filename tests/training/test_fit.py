@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from tests.small_runs import NAMES, tiny_config, tiny_data, weights_of
+from tests.small_runs import NAMES, tiny_config, tiny_data, weights_of, write_npz
 from torchcaps.cli import main
 from torchcaps.errors import InputError, RunStopped
 from torchcaps.models import BaselineCNN, CapsNet, ImageCapsNet, create_model, load_model
@@ -98,6 +99,77 @@ def test_options_that_would_change_nothing_are_refused(tmp_path, option, value):
     model = create_model("capsnet_small", image_size=17, num_classes=3, class_names=NAMES)
     with pytest.raises(InputError, match=rf"^{option} is .* was given: leave it out"):
         fit(data, model, out=tmp_path / "run", **{**TINY, option: value})
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_for_files_that_no_one_would_look_into_is_refused(tmp_path):
+    data = write_npz(tmp_path / "tiny.npz", tiny_data())
+    for name in (data, "mnist5k"):
+        with pytest.raises(InputError, match="--data-dir x is for the files of mnist and f"):
+            fit(name, data_dir="x", out=tmp_path / "run", **TINY)
+    assert not (tmp_path / "run").exists()
+    fit(data, out=tmp_path / "run", **{**TINY, "epochs": 1})
+    with pytest.raises(InputError, match="--data-dir x is for the files of mnist and f"):
+        resume(tmp_path / "run", data_dir="x", epochs=2)
+    with pytest.raises(InputError, match=r"data_dir is 'x', .* a TrainTest was given: leave"):
+        resume(tmp_path / "run", tiny_data(), data_dir="x", epochs=2)
+
+
+def test_paths_from_python_are_those_of_a_shell(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    home = tmp_path / "home"
+    result = fit(tiny_data(), out="~/run", **{**TINY, "epochs": 1})
+    assert result.folder == home / "run"
+    assert resume("~/run", tiny_data(), epochs=2).folder == home / "run"
+    model = load_model("~/run")
+    model.save_pretrained("~/saved")
+    assert type(model).from_pretrained("~/saved").class_names == NAMES
+    config = TrainConfig(out=Path("~/a"), init=Path("~/saved"), data_dir=Path("~/c"))
+    assert (config.out, config.init, config.data_dir) == (home / "a", home / "saved", home / "c")
+    fit(tiny_data(), init="~/saved", out=Path("~/again"), **{**TINY, "epochs": 1})
+    with pytest.raises(InputError, match="~nosuchuser/run names the folder of a user, and there"):
+        fit(tiny_data(), out="~nosuchuser/run", **TINY)
+    assert not list((tmp_path / "work").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "said"),
+    [
+        (print, "must be a list of Callback objects, got builtin_function_or_method"),
+        (Recorder(), "must be a list of Callback objects, got Recorder"),
+        ([print], "must hold objects that inherit from Callback, got builtin_function_or_method"),
+        ([Recorder], "must hold objects that inherit from Callback, got the class Recorder"),
+    ],
+)
+def test_callbacks_that_are_none_are_told_before_anything_is_read(tmp_path, callbacks, said):
+    for call in (fit, resume):
+        with pytest.raises(TypeError, match=f"^callbacks {said}$"):
+            call(tmp_path / "not there", callbacks=callbacks)
+    with pytest.raises(TypeError, match=f"^callbacks {said}$"):
+        train(tiny_config(tmp_path / "run"), tiny_data(), callbacks=callbacks)
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_numbers_of_iterations_are_refused(tmp_path):
+    routing = {"name": "em", "iterations": 3}
+    with pytest.raises(InputError, match=r"^--routing has iterations 3 and --iterations is 2: "):
+        fit(tiny_data(), routing=routing, iterations=2, out=tmp_path / "run", **TINY)
+    assert not (tmp_path / "run").exists()
+    for iterations in (None, 3):
+        build.check_iterations(TrainConfig(routing=routing, iterations=iterations))
+    build.check_iterations(TrainConfig(routing={"name": "em"}, iterations=2))
+    build.check_iterations(TrainConfig(routing="em", iterations=2))
+
+
+def test_options_of_the_network_that_do_not_fit_are_not_blamed_on_the_data(tmp_path):
+    data = tiny_data(channels=3)
+    with pytest.raises(InputError, match=r"^--model-options do not fit image_capsnet: mean has 1"):
+        fit(data, model_options={"mean": [1]}, out=tmp_path / "run", **TINY)
+    small = tiny_data(size=(10, 10))
+    with pytest.raises(InputError, match=r"^tiny does not fit capsnet_small: images of 10×10 are"):
+        fit(small, "capsnet_small", model_options={"conv_stride": 1}, out=tmp_path / "run", **TINY)
     assert not (tmp_path / "run").exists()
 
 

@@ -2,6 +2,7 @@ import csv
 import json
 import math
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -422,13 +423,22 @@ def test_changed_data_are_refused(tmp_path, no_pictures, monkeypatch):
 
 
 def test_a_config_edited_to_another_model_is_refused(tmp_path, no_pictures, monkeypatch):
+    """In a run that has not noted its options, as an older version did not."""
+    monkeypatch.setattr("torchcaps.training.run.fixed_options", lambda config: {})
     stop_after(monkeypatch, 3)
     with pytest.raises(RunStopped):
         train(tiny_config(tmp_path), DATA)
-    edited = config_to_dict(read_train_config(tmp_path)) | {"reconstruct": False}
-    (tmp_path / "config.json").write_text(json.dumps(edited))
-    with pytest.raises(InputError, match=r"of another model than .*config\.json describes"):
+    (tmp_path / "run.json").unlink()
+    config = (tmp_path / "config.json").read_text()
+    (tmp_path / "config.json").write_text(json.dumps(json.loads(config) | {"reconstruct": False}))
+    with pytest.raises(
+        InputError, match=r"of another model than .*config\.json describes for imag"
+    ):
         resume(tmp_path, DATA)
+    (tmp_path / "config.json").write_text(config)
+    other = tiny_data(size=(19, 17))
+    with pytest.raises(InputError, match=r"images of 1×19×17 in 3 classes: .* or the data, that"):
+        resume(tmp_path, other)
 
 
 @pytest.mark.parametrize("noted_in", ["run.json", "checkpoint"])
@@ -478,6 +488,89 @@ def test_a_run_goes_on_with_the_shift_that_it_began_with(tmp_path, no_pictures, 
     resume(tmp_path / "b", data)
     assert weights_of(tmp_path / "b") == weights_of(expected.folder)
     assert read_train_config(tmp_path / "b").max_shift == asked
+
+
+def test_an_edited_config_is_blamed_before_the_data(tmp_path, no_pictures):
+    """By its size the data are read as others, and then do not fit a network either."""
+    data = str(write_npz(tmp_path / "tiny.npz", DATA))
+    train(tiny_config(tmp_path / "run", epochs=1, data=data))
+    path = tmp_path / "run" / "config.json"
+    for option, value in (("image_size", 20), ("image_size", 5), ("channels", 3), ("model", "x")):
+        config = path.read_text()
+        path.write_text(json.dumps(json.loads(config) | {option: value}))
+        with pytest.raises(InputError, match=rf"config\.json has {option} .* the run began with"):
+            resume(tmp_path / "run")
+        path.write_text(config)
+
+
+# --- what a run has left is not trained over
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def lose_checkpoints(folder, what):
+    if what == "folder":
+        shutil.rmtree(folder / "checkpoints")
+    for path in (folder / "checkpoints").glob("step-*.json"):
+        path.unlink()
+
+
+@pytest.mark.parametrize("epochs", [None, 4])
+@pytest.mark.parametrize("lost", ["folder", "records"])
+def test_a_finished_run_without_its_checkpoints_is_left_as_it_is(finished, tmp_path, lost, epochs):
+    run = shutil.copytree(finished.folder, tmp_path / "run")
+    lose_checkpoints(run, lost)
+    (run / ".partial-a.json").write_text("{")
+    before = contents(run)
+    said = f"{run}/checkpoints holds no checkpoint to go on from: .* this one: --init {run}\\)$"
+    with pytest.raises(InputError, match=said):
+        resume(run, DATA, epochs=epochs)
+    assert contents(run) == before
+
+
+@pytest.mark.parametrize("left", ["metrics.csv", "model", "result.json"])
+def test_whatever_a_run_has_left_is_not_trained_over(finished, tmp_path, left):
+    run = shutil.copytree(finished.folder, tmp_path / "run")
+    lose_checkpoints(run, "folder")
+    for name in {"metrics.csv", "model", "result.json"} - {left}:
+        shutil.rmtree(run / name) if name == "model" else (run / name).unlink()
+    before = contents(run)
+    with pytest.raises(InputError, match="holds no checkpoint to go on from") as refused:
+        resume(run, DATA)
+    assert "--init" not in str(refused.value)  # there is no whole model to begin with
+    assert contents(run) == before
+
+
+def test_a_run_that_has_left_nothing_begins_at_its_first_step(finished, tmp_path, no_pictures):
+    for name in ("config.json", "run.json"):
+        (tmp_path / "run").mkdir(exist_ok=True)
+        shutil.copy(finished.folder / name, tmp_path / "run" / name)
+    (tmp_path / "run" / "metrics.csv").write_text(",".join(COLUMNS) + "\n")
+    (tmp_path / "run" / "model").mkdir()
+    resume(tmp_path / "run", DATA)
+    assert weights_of(tmp_path / "run") == weights_of(finished.folder)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (tiny_data(size=(19, 17)), r"images are 1×17×17 \(channels×height×width\), .* 1×19×17"),
+        (tiny_data(channels=3), r"its images are 1×17×17 .* and these are 3×17×17"),
+        (TrainTest(*(replace(p, class_names=(*NAMES, "dog")) for p in DATA)), "it has 3 classes"),
+        (
+            TrainTest(*(replace(p, class_names=("ant", "cow", "bee")) for p in DATA)),
+            "its class 2 is 'bee', and theirs is 'cow'",
+        ),
+    ],
+)  # fmt: skip
+def test_data_that_can_never_fit_are_not_offered_to_go_on_with(finished, changed, said):
+    before = contents(finished.folder)
+    with pytest.raises(
+        InputError, match=rf"began with \(tiny, .*\), and do not fit it: .*{said}"
+    ) as told:
+        resume(finished.folder, changed)
+    assert "remove" not in str(told.value)
+    assert contents(finished.folder) == before
 
 
 def test_what_a_kill_left_half_written_is_removed(tmp_path, no_pictures, monkeypatch):

@@ -13,10 +13,13 @@ from typing import Any
 
 import pytest
 
-from tests.small_runs import tiny_config
+from tests.small_runs import listing, tiny_config
 from torchcaps.errors import InputError
+from torchcaps.models import create_model
 from torchcaps.storage import atomic_path
 from torchcaps.training import run
+from torchcaps.training.config import read_train_config
+from torchcaps.training.loop import config_of_run
 from torchcaps.training.run_folder import RunFolder
 from torchcaps.training.run_lock import RunLock
 
@@ -45,6 +48,27 @@ def test_of_two_runs_that_begin_at_once_in_one_folder_one_is_refused(tmp_path, m
     said = f"{tmp_path / 'run'} already holds a run: continue it with --resume {tmp_path / 'run'}, "
     refused = f"{said}or name another folder with --out"
     assert sorted(map(str, answers)) == sorted([str(tmp_path / "run"), refused, refused])
+
+
+def test_a_saved_model_is_not_taken_for_a_run(tmp_path):
+    """Neither where a run is to begin, nor where one is to go on or to lend its options."""
+    run, model = tmp_path / "run", tmp_path / "run" / "model"
+    RunFolder.create(tiny_config(run), "tiny")
+    create_model("capsnet_small", image_size=17, num_classes=3).save_pretrained(model)
+    before = listing(run)
+    with pytest.raises(
+        InputError, match=rf"^{model} holds a saved model, not a run: name another "
+    ):
+        RunFolder.create(tiny_config(model), "tiny")
+    said = f"{model} holds a saved model, not a run: name its run, {run}, or begin with its weights"
+    for call in (config_of_run, read_train_config):
+        with pytest.raises(InputError, match=rf"^{said} by --init {model}$"):
+            call(model)
+    model.rename(tmp_path / "alone")
+    with pytest.raises(InputError, match=r"not a run: begin with its weights by --init .*alone$"):
+        config_of_run(tmp_path / "alone")
+    (tmp_path / "alone").rename(model)
+    assert listing(run) == before
 
 
 @pytest.mark.parametrize("data", [".", "link"])

@@ -171,7 +171,14 @@ def parse(arguments: Sequence[str]) -> Any:
     from torchcaps.cli.info import Info
     from torchcaps.cli.predict import Predict
     from torchcaps.cli.reproduce import Reproduce
+    from torchcaps.cli.stray_words import check_options, explain
     from torchcaps.cli.train import Train, train_defaults
+
+    classes = (Train, Eval, Predict, Explore, Export, Info, Bench, Reproduce)
+    first = arguments[0] if arguments else ""
+    asked = dict(zip(COMMANDS, classes, strict=True)).get(first)
+    if asked is not None:
+        check_options(asked, first, arguments[1:])
 
     def command(name: str, **kwargs: Any) -> Any:
         return tyro.conf.subcommand(name, prefix_name=False, **kwargs)
@@ -189,8 +196,6 @@ def parse(arguments: Sequence[str]) -> Any:
     if shutil.get_terminal_size().columns < NARROWEST:
         os.environ["COLUMNS"] = str(NARROWEST)
     program = "torchcaps"
-    first = arguments[0] if arguments else ""
-    asked = f"{program} {first}" if first in COMMANDS else program
     return in_one_sentence(
         lambda: tyro.cli(
             commands,
@@ -199,7 +204,8 @@ def parse(arguments: Sequence[str]) -> Any:
             "`torchcaps --version` prints the version.",
             args=arguments,
         ),
-        asked,
+        program if asked is None else f"{program} {first}",
+        lambda: "" if asked is None else explain(asked, first, arguments[1:]),
     )
 
 

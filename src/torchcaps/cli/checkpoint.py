@@ -1,9 +1,8 @@
 """What a person may name as a model: whatever `load_model` takes."""
 
-from pathlib import Path
-
 from torchcaps.models import Classifier, load_model
 from torchcaps.models.folder import find_pretrained, is_run
+from torchcaps.storage import expand_user
 from torchcaps.training.run_folder import RunFolder
 
 __all__ = ["load_checkpoint", "run_of_model"]
@@ -20,7 +19,8 @@ def load_checkpoint(source: str) -> Classifier:
 
 def run_of_model(source: str) -> RunFolder | None:
     """The run folder in which a model was trained, where it is still around it."""
-    if not Path(source).exists():  # a name, around which is whatever folder one happens to be in
+    path = expand_user(source)
+    if not path.exists():  # a name, around which is whatever folder one happens to be in
         return None
-    folder = Path(source).resolve()
+    folder = path.resolve()
     return next((RunFolder(f) for f in (folder, folder.parent) if is_run(f)), None)

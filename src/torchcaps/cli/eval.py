@@ -1,7 +1,6 @@
 """`torchcaps eval`."""
 
 import json
-import os
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -90,7 +89,7 @@ class Eval:
 
     def _load_data(self, model: "Classifier") -> "tuple[str, TrainTest]":
         from torchcaps.cli.checkpoint import run_of_model
-        from torchcaps.data import load_data
+        from torchcaps.data.load import check_data_dir, load_data
         from torchcaps.training.build import IN_MEMORY, has_digest
         from torchcaps.training.run_folder import data_may_have_moved
 
@@ -249,19 +248,6 @@ def check_range(option: str, value: int, most: int | None = None) -> None:
         raise InputError(f"--{option} must be at least 1, got {value}")
     if most is not None and value > most:
         raise InputError(f"--{option} must be at most {most}, got {value}")
-
-
-def check_data_dir(data: str, data_dir: Path | None) -> None:
-    """Raise where --data-dir is given beside data that have no files in it."""
-    from torchcaps.data.mnist import FAMILY
-
-    if data_dir is None or data in FAMILY:
-        return
-    if data == "mnist5k" or os.path.exists(os.path.expanduser(data)):
-        raise InputError(
-            f"--data-dir {data_dir} is for the files of {' and '.join(FAMILY)} alone, and --data "
-            f"is {data}: leave it out"
-        )
 
 
 def _channels(data: str, channels: int) -> int | None:

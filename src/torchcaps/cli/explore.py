@@ -15,6 +15,7 @@ from torchcaps.errors import InputError
 __all__ = ["PAGE", "Explore"]
 
 PAGE = "explorer.html"
+PAGES = (".html", ".htm")  # suffixes
 
 
 @dataclass
@@ -28,7 +29,7 @@ class Explore:
     """Folder of a run, or of a saved model; owner/name of a repository on the Hugging Face Hub;
     default: digits, the network of the package, with a choice between it and digit-pairs."""
     out: Path | None = None
-    """File to write; default: explorer.html in the run folder, or here."""
+    """File to write, which ends in .html; default: explorer.html in the run folder, or here."""
     open: bool = True
     """Open the page in your browser, where there is a screen."""
 
@@ -57,8 +58,8 @@ class Explore:
         images, why = find_held_out(model, run)
         if images is None and why and self.out is None and path.exists():
             raise InputError(
-                f"{why}, so that the page would have no images to try, and {path}, which may have "
-                "some, would be replaced: bring the data back, or name another file with --out"
+                f"{why}; a page made now would have no images to try, and {path}, which may have "
+                "some, would be replaced: see to that first, or name another file with --out"
             )
         write_explorer(model, path, images, pairs=pairs)
         print(one_line(f"explorer: {path}"))
@@ -78,8 +79,13 @@ class Explore:
         inside = self.checkpoint is not None and real.is_relative_to(
             Path(self.checkpoint).resolve()
         )
-        if inside and real.exists() and real.suffix.lower() not in (".html", ".htm"):
+        if inside and real.exists() and real.suffix.lower() not in PAGES:
             raise InputError(f"--out {path} is a file of the model: name another, such as {PAGE}")
+        if path.suffix.lower() not in PAGES:  # nd/ is a folder to a person, and no file called nd
+            raise InputError(
+                f"--out {path} must end in .html, as pages do: write {path.with_suffix('.html')}, "
+                f"or for a page in a folder of that name {path / PAGE}"
+            )
 
 
 def is_page(path: Path) -> bool:

@@ -28,12 +28,13 @@ VALUES = (
 )  # fmt: skip
 
 
-def in_one_sentence(parse: Callable[[], T], command: str) -> T:
+def in_one_sentence(parse: Callable[[], T], command: str, explain: Callable[[], str] = str) -> T:
     """The result of `parse`, which calls tyro; its boxes on standard error become a sentence.
 
     Args:
         parse: what may end with `SystemExit`.
         command: whose --help explains the options.
+        explain: a sentence that goes before what tyro says, or "".
 
     Raises:
         InputError: in place of a `SystemExit` that is no success.
@@ -47,7 +48,9 @@ def in_one_sentence(parse: Callable[[], T], command: str) -> T:
         if stopped.code in (0, None) or not (sentence := first_part(text)):
             sys.stderr.write(said.getvalue())
             raise
-        raise InputError(f"{plainly(sentence)}; see {command} --help") from None
+        sentence = explain() or plainly(sentence)
+        see = " See" if sentence.endswith("?") else "; see"
+        raise InputError(f"{sentence}{see} {command} --help") from None
     sys.stderr.write(said.getvalue())
     return found
 
@@ -94,4 +97,6 @@ def plainly(sentence: str) -> str:
     for pattern in VALUES:
         if found := pattern.match(sentence):
             return f"{found['name']} is {found['value']}; expected {KINDS[found['kind']]}"
+    sentence = re.sub(r"'\('([\w-]+)',\)'", r"'\1'", sentence)  # tyro 1.0 prints a tuple
+    sentence = sentence.replace("argument 'checkpoint'", "MODEL")  # as --help calls it
     return sentence.split(" Got errors:")[0].replace("' ) .", "')").replace(") .", ")").rstrip(". ")

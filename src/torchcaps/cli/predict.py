@@ -166,8 +166,9 @@ class Report:
                 self._count(answer)
                 picture = self._draw(answer) if self.drawn and answer.error is None else None
                 self._say(answer, picture)
-            if len(self.broken) == self.total:
-                raise InputError(self._all_broken())  # and no table of nothing
+            if len(self.broken) == self.total:  # no table of nothing
+                self._say_broken()
+                raise InputError(self._all_broken())
 
     def _count(self, answer: "Answer") -> None:
         if answer.error is not None:
@@ -179,9 +180,14 @@ class Report:
         return self.names[answer.nearest or 0] if answer.known else NONE
 
     def _all_broken(self) -> str:
-        first = self.broken[0]
-        more = "" if self.total == 1 else f" (and so it is with all {self.total:,} images)"
-        return f"{first}{more}"
+        if self.total == 1:
+            return self.broken[0]
+        return f"none of the {self.total:,} images could be read: replace them, or name others"
+
+    def _say_broken(self) -> None:
+        """Each of the first files that were not read, and why; of a single one the end says it."""
+        for sentence in self.broken[:MOST_TOLD] if len(self.broken) > 1 else []:
+            print(f"not read: {one_line(sentence)}", file=sys.stderr)
 
     def _draw(self, answer: "Answer") -> Path:
         import torch
@@ -227,8 +233,7 @@ class Report:
             screen = sys.stdout if self.options.to is not None else sys.stderr
             print("\n".join(self._summary(others)), file=screen)
         if self.broken:
-            for sentence in self.broken[:MOST_TOLD] if len(self.broken) > 1 else []:
-                print(f"not read: {one_line(sentence)}", file=sys.stderr)
+            self._say_broken()
             raise SomeFailed(self._some_broken())
 
     def _summary(self, others: int) -> list[str]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from torchcaps.cli.eval import check_data_dir
 from torchcaps.cli.paths import expanded
 from torchcaps.cli.streams import one_line
 from torchcaps.errors import InputError
@@ -95,12 +94,14 @@ class Train(TrainConfig):
 
     def _find_rate(self) -> None:
         """Search for a learning rate and print it."""
+        from torchcaps.training.build import check_iterations
         from torchcaps.training.find_rate import find_learning_rate
         from torchcaps.training.loop import images_and_model
 
         if self.resume is not None:
             raise InputError("--find-rate is for new runs: leave out --resume")
         config = self.options()
+        check_iterations(config)
         task, model = images_and_model(config, None, None)
         config = task.fitted(config)
         print(task.describe(model))
@@ -108,9 +109,14 @@ class Train(TrainConfig):
 
     def options(self) -> TrainConfig:
         """The options alone, as config.json holds them."""
+        from torchcaps.data.load import check_data_dir
+        from torchcaps.data.mnist import FAMILY
+
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(TrainConfig)}
         if self.config is None:
             check_data_dir(self.data, self.data_dir)
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(TrainConfig)}
+        elif self.data not in FAMILY:
+            values["data_dir"] = None  # it stands in the config, for the data there
         values["routing"] = json_option("routing", self.routing, '{"name": "em", "iterations": 3}')
         if self.model_options is not None:
             example = '{"kernel_size": 7, "primary_stride": 2}'

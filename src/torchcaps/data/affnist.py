@@ -10,6 +10,7 @@ from torchcaps.data.images import ImageData
 from torchcaps.data.memory_check import check_fits
 from torchcaps.data.optional import require
 from torchcaps.errors import InputError
+from torchcaps.storage import expand_user
 
 __all__ = ["read_affnist"]
 
@@ -36,7 +37,7 @@ def read_affnist(path: str | Path) -> ImageData:
 
     Reference: Tieleman (2013), the affNIST data set.
     """
-    path = Path(path)
+    path = expand_user(path)
     scipy = require("scipy.io", "scipy", "affNIST's Matlab format", extra="affnist")
     if not path.is_file():
         raise InputError(f"{path} is not there: name a .mat file of affNIST")

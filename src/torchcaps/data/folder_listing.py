@@ -15,8 +15,14 @@ __all__ = ["Listing", "has_test_part", "scan"]
 
 logger = logging.getLogger("torchcaps")
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
-JUNK = {"thumbs.db", "desktop.ini", "icon\r", "__macosx"}  # what systems leave in folders
+IMAGE_SUFFIXES = {
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".bmp", ".gif", ".webp", ".tif", ".tiff",
+}  # fmt: skip
+# What systems and network drives leave in folders, some of it thumbnails and deleted images.
+JUNK = {
+    "thumbs.db", "desktop.ini", "icon\r", "__macosx", "$recycle.bin", "system volume information",
+    "lost+found", "@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot",
+}  # fmt: skip
 TRAIN = ("train", "training")
 TEST = ("test", "testing", "val", "valid", "validation")  # the first of these that is there
 DEEPEST = 100

@@ -17,6 +17,7 @@ from torchcaps.data.deep_grey import DeepGrey
 from torchcaps.data.image_options import check_channels, check_size
 from torchcaps.data.optional import require
 from torchcaps.errors import InputError
+from torchcaps.storage import expand_user
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -71,7 +72,7 @@ def read_image(
         >>> read_image(path)[:, 0, 0].tolist(), list(read_image(path, 2, channels=1).shape)
         ([255, 0, 0], [1, 2, 2])
     """
-    pixels = read_pixels(Path(path), check_size(image_size), check_channels(channels))
+    pixels = read_pixels(expand_user(path), check_size(image_size), check_channels(channels))
     return torch.from_numpy(np.ascontiguousarray(pixels))
 
 

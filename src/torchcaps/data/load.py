@@ -15,8 +15,9 @@ from torchcaps.data.npz import load_npz
 from torchcaps.data.resize import resize
 from torchcaps.data.split import TrainTest
 from torchcaps.errors import InputError
+from torchcaps.storage import expand_user
 
-__all__ = ["TrainTest", "brings_test_part", "dataset_names", "load_data"]
+__all__ = ["TrainTest", "brings_test_part", "check_data_dir", "dataset_names", "load_data"]
 
 
 def dataset_names() -> tuple[str, ...]:
@@ -31,7 +32,7 @@ def dataset_names() -> tuple[str, ...]:
 
 def load_data(
     name: str,
-    data_dir: Path | None = None,
+    data_dir: Path | str | None = None,
     *,
     image_size: int | tuple[int, int] | None = None,
     channels: int | None = None,
@@ -73,7 +74,8 @@ def load_data(
     name = os.fspath(name)
     if not name.lower().endswith(".npz"):
         channels = check_channels(channels)
-    path = os.path.expanduser(name)
+    path = expand_user(name)
+    data_dir = None if data_dir is None else expand_user(data_dir)
     there = name in dataset_names() or os.path.lexists(path)
     if in_memory is False and there and not os.path.isdir(path):
         raise InputError(
@@ -82,7 +84,7 @@ def load_data(
         )
     if name in FAMILY:
         dataset = FAMILY[name]
-        files = find_files(dataset, Path(data_dir)) if data_dir is not None else fetch(dataset)
+        files = find_files(dataset, data_dir) if data_dir is not None else fetch(dataset)
         parts = read_files(dataset, files)
     elif name == "mnist5k":
         parts = load_mnist5k()
@@ -91,9 +93,24 @@ def load_data(
     return TrainTest(*(resize(part, size, channels) for part in parts))
 
 
+def check_data_dir(data: str, data_dir: Path | None) -> None:
+    """Raise where a folder of files is given beside data that have none in it.
+
+    Raises:
+        InputError: `load_data` would not look into it.
+    """
+    if data_dir is None or data in FAMILY:
+        return
+    if data in dataset_names() or expand_user(data).exists():
+        raise InputError(
+            f"--data-dir {data_dir} is for the files of {' and '.join(FAMILY)} alone, and --data "
+            f"is {data}: leave it out"
+        )
+
+
 def brings_test_part(name: str) -> bool:
     """Whether data say themselves which images are to be judged on; of others a fifth is drawn."""
-    path = Path(os.path.expanduser(name))
+    path = expand_user(name)
     if name in dataset_names():
         return True
     if path.is_dir():
@@ -109,7 +126,7 @@ def _from_path(
     channels: int | None,
     in_memory: bool | None,
 ) -> TrainTest:
-    path = Path(os.path.expanduser(name))  # as it stands, where there is no such user
+    path = expand_user(name)
     if path.is_dir():
         return load_folder(path, size, channels, in_memory=in_memory)
     if path.is_file():
@@ -130,8 +147,8 @@ def _from_path(
         )
     close = difflib.get_close_matches(name.lower(), dataset_names(), 1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
-    if data_dir is not None and (Path(data_dir) / name).exists():
-        hint = f" (did you mean the path {Path(data_dir) / name}?)"
+    if data_dir is not None and (data_dir / name).exists():
+        hint = f" (did you mean the path {data_dir / name}?)"
     raise InputError(
         f"unknown data {name!r}{hint}: expected one of {', '.join(dataset_names())}, "
         "or the path of a folder of class folders or of a .npz"

@@ -22,7 +22,7 @@ from torchcaps.explorer.samples import Samples, choose_samples, no_samples
 from torchcaps.models import Classifier
 from torchcaps.models.summary import count_parameters
 from torchcaps.plain_numbers import is_number
-from torchcaps.storage import write_text
+from torchcaps.storage import expand_user, write_text
 
 __all__ = ["page_data", "page_text", "write_explorer"]
 
@@ -55,6 +55,7 @@ def write_explorer(
             pairs for other images or classes.
     """
     text = page_text(page_data(model, held_out, predictions, pairs))
+    path = expand_user(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, text)
 

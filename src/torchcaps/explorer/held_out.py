@@ -46,11 +46,18 @@ def find_held_out(
 
 
 def images_of_run(run: RunFolder) -> tuple[ImageData | None, str]:
-    """None where the data are gone, or are no longer those that the run began with; and why."""
+    """None where the data are gone, or are no longer those that the run began with; and why.
+
+    Where the run's own files are damaged they are named, for the data may well be there.
+    """
     try:
         config = run.found_again(read_train_config(run.config))
+        began_with = run.read_data_facts()["sha256"]
+    except (InputError, OSError) as error:
+        return None, str(error)
+    try:
         parts = load_data_of(config)
-        if not has_digest(parts, run.read_data_facts()["sha256"]):
+        if not has_digest(parts, began_with):
             return None, f"{config.data} does not hold the images that {run.path} was trained on"
     except (InputError, OSError) as error:
         return None, f"the data of {run.path} were not found ({error})"

@@ -15,7 +15,7 @@ from torchcaps.export.onnx_file import check_packages, read_onnx, write_onnx
 from torchcaps.export.program import export_program
 from torchcaps.export.pt2_file import METADATA, read_pt2, write_pt2
 from torchcaps.models import Classifier
-from torchcaps.storage import atomic_path
+from torchcaps.storage import atomic_path, expand_user
 
 __all__ = ["FORMATS", "export_model", "is_export"]
 
@@ -62,7 +62,7 @@ def export_model(
         >>> export_model(model, f"{tempfile.mkdtemp()}/model.pt2", to="pt2").other_classes
         0
     """
-    path = Path(path)
+    path = expand_user(path)
     if to not in FORMATS:
         raise InputError(f"to must be one of {', '.join(FORMATS)}, got {to!r}")
     if path.suffix != FORMATS[to]:

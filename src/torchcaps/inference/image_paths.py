@@ -30,8 +30,8 @@ def find_images(named: Iterable[Path], leave_out: Path | None = None) -> FoundIm
     """Find image files: those named, those at any depth in folders, those that patterns match.
 
     A file that is named is taken whatever it is called; in a folder the suffix decides. Hidden
-    files and what systems leave in folders are passed over. Links to folders are followed, each
-    folder once.
+    files and what systems leave in folders are passed over, by patterns too. Links to folders are
+    followed, each folder once.
 
     Args:
         named: files, folders, and patterns such as `photos/**/*.jpg` for shells that expand none.
@@ -94,19 +94,40 @@ def _expanded(named: Iterable[Path], left_out: str | None) -> Iterator[tuple[Pat
         if not is_pattern:
             yield path, without
             continue
-        matches = map(Path, sorted(glob.glob(str(path), recursive=True)))
+        matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
+        matches = [match for match in matches if not _is_junk(match, path, fixed)]
         taken = [m for m in matches if not _lies_in(m if m.is_dir() else m.parent, without)]
         if not taken:
-            raise InputError(
-                f"{path} matches no file{_outside(without, fixed)}: name files, folders, or "
-                "another pattern"
-            )
+            outside = _outside(without, fixed) if matches else ""
+            raise InputError(f"{path} matches no file{outside}: {_advice(path)}")
         yield from ((match, without) for match in taken)
 
 
 def _before_magic(pattern: Path) -> Path:
     """The folder in which a pattern looks."""
     return Path(*takewhile(lambda part: not glob.has_magic(part), pattern.parts))
+
+
+def _is_junk(match: Path, pattern: Path, fixed: Path) -> bool:
+    """Whether a match is, or lies in, what systems leave in folders and the pattern names not."""
+    found = {part.lower() for part in match.parts[len(fixed.parts) :]}
+    named = {part.lower() for part in pattern.parts}
+    return bool(found & (JUNK - named))
+
+
+def _advice(pattern: Path) -> str:
+    """What to do about a pattern that matches nothing: it may be the name of a folder, [1]."""
+    names, escaped = [], Path()
+    for depth, part in enumerate(pattern.parts, 1):
+        literal = glob.has_magic(part) and os.path.lexists(Path(*pattern.parts[:depth]))
+        names += [part] * literal
+        escaped /= glob.escape(part) if literal else part
+    if not names:
+        return "name files, folders, or another pattern"
+    return (
+        f"{' and '.join(names)} in it is read as a pattern, and there is a folder of this very "
+        f"name: for that write {escaped}"
+    )
 
 
 def _lies_in(path: Path, folder: str | None) -> bool:

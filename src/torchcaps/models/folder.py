@@ -7,8 +7,10 @@ from typing import Any
 
 import torchcaps
 from torchcaps.errors import InputError
+from torchcaps.models.weights_file import CONFIG, WEIGHTS
+from torchcaps.storage import expand_user, read_json
 
-__all__ = ["find_pretrained", "list_pretrained", "model_folder"]
+__all__ = ["find_pretrained", "is_run", "is_saved_model", "list_pretrained", "model_folder"]
 
 PACKAGE = Path(torchcaps.__file__).parent
 # Networks that come with the package: name → folder in it.
@@ -16,13 +18,31 @@ SHIPPED = {"digits": "explorer/shipped", "digit-pairs": "explorer/shipped_pairs"
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 HUB_OPTIONS = ("revision", "cache_dir", "token", "force_download", "local_files_only")
 
-# What a run folder holds (torchcaps.training.run_folder writes it).
-RUN_FACTS, RUN_RESULT, RUN_MODEL = "run.json", "result.json", "model"
+# What a run folder holds besides config.json (torchcaps.training.run_folder writes it).
+RUN_FACTS, RUN_RESULT = "run.json", "result.json"
+RUN_MODEL, RUN_CHECKPOINTS = "model", "checkpoints"
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder is that of a training run."""
-    return (folder / "config.json").is_file() and (folder / RUN_FACTS).is_file()
+    """Whether a folder is that of a training run.
+
+    Its run.json may be gone: a person is told to remove it to go on with other data.
+    """
+    if not (folder / CONFIG).is_file():
+        return False
+    if (folder / RUN_FACTS).is_file():
+        return True
+    parts = (RUN_RESULT, RUN_MODEL, RUN_CHECKPOINTS)
+    return not (folder / WEIGHTS).exists() and any((folder / part).exists() for part in parts)
+
+
+def is_saved_model(folder: Path) -> bool:
+    """Whether `save_pretrained` wrote a folder, by what its config.json says."""
+    try:
+        config = read_json(folder / CONFIG)
+    except (OSError, ValueError):  # none, or damaged: whatever needs it says so
+        return False
+    return isinstance(config, dict) and "architecture" in config
 
 
 def model_folder(path: Path) -> Path:
@@ -70,7 +90,7 @@ def find_pretrained(source: str | Path, options: dict[str, Any]) -> Path:
         InputError: neither, a run that is not finished, or a repository that cannot be had.
     """
     hub = {name: options.pop(name) for name in HUB_OPTIONS if name in options}
-    path, name = Path(source), str(source)
+    path, name = expand_user(source), str(source)
     if path.exists():
         return model_folder(path)
     if name in SHIPPED:

@@ -25,7 +25,7 @@ from torchcaps.models.weights_file import (
 )
 from torchcaps.plain_numbers import is_number, plain_number
 from torchcaps.routing.base import Routing
-from torchcaps.storage import as_utf8, read_json, write_bytes, write_json
+from torchcaps.storage import as_utf8, expand_user, read_json, write_bytes, write_json
 from torchcaps.types import Paper
 
 __all__ = ["Pretrained", "read_config"]
@@ -153,9 +153,10 @@ class Pretrained(
                 Nothing is written then.
         """
         self.check_savable()
+        save_directory = expand_user(save_directory)
         if kwargs.get("push_to_hub"):
             return super().save_pretrained(save_directory, **kwargs)
-        folder = Path(save_directory)
+        folder = save_directory
         folder.mkdir(parents=True, exist_ok=True)
         # The mixin deletes config.json before it writes; done aside, nobody sees that moment.
         with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as aside:
@@ -272,7 +273,7 @@ class Pretrained(
         Raises:
             InputError: a file that is missing, damaged, a pickle, or of another architecture.
         """
-        folder = Path(pretrained_model_name_or_path)
+        folder = expand_user(pretrained_model_name_or_path)
         hub = {name: kwargs.pop(name) for name in HUB_OPTIONS if name in kwargs}
         if not folder.is_dir():
             folder = download(str(pretrained_model_name_or_path), hub)
@@ -305,8 +306,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path} is not valid JSON ({error}): restore it") from error
     if not isinstance(config, dict) or not isinstance(config.get("architecture"), str):
         raise InputError(
-            f'{path} does not name an "architecture": it was not written by torchcaps; '
-            "name a folder written by save_pretrained"
+            f'{path} does not name an "architecture", as that of a saved model does: name a folder '
+            "written by save_pretrained, or that of a finished run"
         )
     return config
 

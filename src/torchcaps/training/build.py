@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from torchcaps.training.small_sets import fit_to_size
 __all__ = [
     "IN_MEMORY",
     "build_model",
+    "check_iterations",
     "describe_data",
     "has_digest",
     "load_data_of",
@@ -76,6 +78,8 @@ def build_model(config: TrainConfig, data: ImageData) -> Classifier:
     except InputError:
         raise
     except ValueError as error:
+        if options_are_wrong(config, shape):
+            raise InputError(f"--model-options do not fit {config.model}: {error}") from error
         raise InputError(f"{data.name} does not fit {config.model}: {error}") from error
     except (TypeError, RuntimeError) as error:
         if not config.model_options:
@@ -85,6 +89,32 @@ def build_model(config: TrainConfig, data: ImageData) -> Classifier:
     check_step(trial, fit_to_size(config, len(data))[0])
     torch.manual_seed(mix_seed("weights", config.seed))
     return create_model(config.model, **{**shape, **options})
+
+
+def options_are_wrong(config: TrainConfig, shape: dict[str, Any]) -> bool:
+    """Whether a network that cannot be built could be with none of its `model_options`."""
+    if not config.model_options:
+        return False
+    plain = replace(config, model_options=None)
+    try:
+        with torch.device("meta"):
+            create_model(config.model, **{**shape, **model_options(plain)})
+    except ValueError:
+        return False
+    return True
+
+
+def check_iterations(config: TrainConfig) -> None:
+    """Raise where a new run is told two numbers of iterations.
+
+    One that began with both goes on: `iterations` has always won.
+    """
+    given = config.routing.get("iterations") if isinstance(config.routing, dict) else None
+    if None not in (given, config.iterations) and given != config.iterations:
+        raise InputError(
+            f"--routing has iterations {given} and --iterations is {config.iterations}: leave out "
+            "one"
+        )
 
 
 def begun_model(folder: Path, config: TrainConfig, data: ImageData) -> Classifier:

@@ -1,13 +1,13 @@
 """What a person may add to a training run."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torchcaps.training.run import Run
     from torchcaps.training.task import HeldOut
 
-__all__ = ["Callback"]
+__all__ = ["Callback", "check_callbacks"]
 
 
 class Callback:
@@ -42,3 +42,25 @@ class Callback:
 
     def on_end(self, run: "Run", held_out: "HeldOut") -> None:
         """When the run folder is complete, in the main process."""
+
+
+def check_callbacks(callbacks: object) -> list[Callback]:
+    """The callbacks that a person gave, as a list.
+
+    Raises:
+        TypeError: it is no list of them, or one of them inherits from something else.
+    """
+    if not isinstance(callbacks, Iterable):
+        raise TypeError(f"callbacks must be a list of Callback objects, got {type_name(callbacks)}")
+    listed = list(callbacks)
+    for callback in listed:
+        if not isinstance(callback, Callback):
+            raise TypeError(
+                f"callbacks must hold objects that inherit from Callback, got {type_name(callback)}"
+            )
+    return listed
+
+
+def type_name(given: object) -> str:
+    """What a person gave, in words: a class is named as such, for one of its objects was wanted."""
+    return f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from torchcaps.errors import InputError
 from torchcaps.plain_numbers import MOST_ITERATIONS, is_number, plain_number
-from torchcaps.storage import read_json
+from torchcaps.storage import expand_user, read_json
 
 __all__ = [
     "EPOCHS",
@@ -155,6 +155,8 @@ class TrainConfig:
         for name, value in vars(self).items():  # NumPy's numbers are numbers too
             if is_number(value):
                 setattr(self, name, plain_number(value))
+            if isinstance(value, Path):  # else a folder called ~ would be made
+                setattr(self, name, expand_user(value))
         _check_types(self)
         _at_least(1, self, "batch_size", "checkpoint_every")
         _at_least(0, self, "max_shift", "seed", "workers")
@@ -247,6 +249,13 @@ def read_train_config(path: Path) -> TrainConfig:
         raise InputError(f"{path} is not valid JSON ({error})") from error
     if not isinstance(values, dict):
         raise InputError(f"{path} must hold an object of options, as the config.json of a run does")
+    if "architecture" in values:
+        model, run = path.parent, path.parent.parent
+        its_run = f"name its run, {run}, or " if (run / path.name).is_file() else ""
+        raise InputError(
+            f"{model} holds a saved model, not a run: {its_run}begin with its weights by --init "
+            f"{model}"
+        )
     if "final_learning_rate" in values and ADDED not in values:
         values = {**FIRST_VERSION, **values}
     return config_from_dict(values, source=str(path))

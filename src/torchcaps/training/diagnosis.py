@@ -133,7 +133,8 @@ def diagnose(
         right = history[-1]["train_accuracy"]
         return Diagnosis(
             "memorised",
-            f"{right:.2%} of the training images are right, but {answers.words()}",
+            f"{right:.2%} of the training images were right during the last epoch, but "
+            f"{answers.words()}",
             "look whether the classes mean the same in both, then try more training images, or "
             "fewer --epochs",
         )
@@ -165,6 +166,11 @@ class Answers:
         """Whether nearly all answers name one class, or a third of those that there are at most."""
         present = sum(recall is not None for recall in self.measured.recall)
         return len(self.favourites) <= max(1, present // 3)
+
+    @property
+    def mostly_right(self) -> bool:
+        """Whether at least half is won of what there is to win over always the largest class."""
+        return self.measured.accuracy >= (1 + self.measured.majority[1]) / 2
 
     def words(self) -> str:
         """What the answers are, in a clause."""
@@ -211,8 +217,9 @@ class Answers:
             return None
         return Diagnosis(
             "overfitted",
-            f"{right:.2%} of {count} training images are right, but {measured.accuracy:.2%} of "
-            f"{len(measured.labels)} {self.images} ({low:.0%} to {high:.0%})",
+            f"{right:.2%} of {count} training images were right during the last epoch, but "
+            f"{measured.accuracy:.2%} of {len(measured.labels)} {self.images} ({low:.0%} to "
+            f"{high:.0%})",
             "try more training images, training images varied more (--max-shift, --max-rotation, "
             "--jitter, --flip), or --weight-decay, and look whether both sets show the same",
         )
@@ -280,15 +287,20 @@ def stuck_capsules(words: str, lengths: Tensor) -> Diagnosis | None:
 
 
 def by_training(answers: Answers, too_few: str, history: History, training: Tensor) -> Diagnosis:
-    """Where few images leave it open, those trained on may have settled it."""
-    if not history or is_learning(history, training):
+    """Where few images leave it open, those trained on may have settled it.
+
+    How many of these were right is a mean over an epoch. The first one begins with random weights:
+    after it, answers that are mostly right say more of the network.
+    """
+    lags = len(history) == 1 and answers.mostly_right
+    if not history or lags or is_learning(history, training):
         return Diagnosis("few_images", too_few, "hold out more images")
     right, rate = history[-1]["train_accuracy"], float(training.max() / training.sum())
     largest = named([answers.class_names[int(training.argmax())]])
     return Diagnosis(
         "collapsed" if answers.collapsed else "chance",
-        f"{right:.2%} of the training images are right, no better than always {largest} "
-        f"({rate:.2%}), and {too_few}",
+        f"{right:.2%} of the training images were right during the last epoch, no better than "
+        f"always {largest} ({rate:.2%}), and {too_few}",
         answers.advice_if_collapsed(training, history),
     )
 

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from torchcaps.data import TrainTest
+from torchcaps.data.load import check_data_dir
 from torchcaps.errors import InputError
 from torchcaps.models import Classifier
-from torchcaps.training.callback import Callback
+from torchcaps.training.callback import Callback, check_callbacks
 from torchcaps.training.config import TrainConfig
 from torchcaps.training.loop import RunResult, train
 from torchcaps.training.run_folder import RUNS, check_outside
@@ -53,6 +54,7 @@ def fit(
         True
     """
     check_kinds(data, model)
+    callbacks = check_callbacks(callbacks)
     named: dict[str, Any] = {} if isinstance(data, TrainTest) else {"data": str(data)}
     if isinstance(model, str):
         named["model"] = model
@@ -62,6 +64,8 @@ def fit(
     config = TrainConfig(**named, **options)
     if isinstance(data, TrainTest):
         check_read(config)
+    else:
+        check_data_dir(config.data, config.data_dir)
     check_outside(config.out or RUNS, config.data)  # before large data are read
     return train(
         config,

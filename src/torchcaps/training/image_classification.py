@@ -41,6 +41,7 @@ from torchcaps.training.metrics import (
     describe_classes,
     evaluate,
     list_classes,
+    one_line,
 )
 from torchcaps.training.precision import Precision
 from torchcaps.training.progress import watched
@@ -98,12 +99,15 @@ class ImageClassification(Task[Classifier, ImageBatch]):
         self.remarks: list[str] = []  # said before the first step
         if isinstance(self.training, ImageFiles):
             self.remarks.append("images are read from their files as they are needed")
-        if repeated := repeated_images(data):
-            are = "is among the training images" if repeated == 1 else "are training images"
+        repeated = repeated_images(data)
+        if count := repeated.held_out:
+            are = "is among the training images" if count == 1 else "are training images"
             self.remarks.append(
-                f"{repeated} of {len(data.test)} held-out images {are}, too: what is measured on "
+                f"{count} of {len(data.test)} held-out images {are}, too: what is measured on "
                 "them says nothing of new images"
             )
+        if pairs := repeated.in_two_classes:
+            self.remarks.append(contradictory(data.train, pairs))
         self.score = None if self.validation is None else "validation_accuracy"
         self.name = f"{data.train.name}-{model_name}"
         self.examples_per_epoch = len(self.training)
@@ -347,6 +351,27 @@ class ImageClassification(Task[Classifier, ImageBatch]):
             if "largest class" in accuracies_without_learning(class_counts(self.training)):
                 told.append(f"balanced {measured.balanced_accuracy:.2%}")
         return told
+
+
+def contradictory(data: ImageData, pairs: Sequence[tuple[int, int]]) -> str:
+    """What to say of training images that are there twice, with different labels.
+
+    Args:
+        data: to learn from.
+        pairs: positions of both, the first two of each picture.
+    """
+    count, files = len(pairs), data if isinstance(data, ImageFiles) else data.in_files
+    one, other = (str(position) for position in pairs[0])
+    if isinstance(files, ImageFiles):
+        paths = (files.files[position].relative_to(files.root) for position in pairs[0])
+        one, other = (one_line(path.as_posix(), most=200) for path in paths)
+    else:
+        other += " (counted from 0)"
+    images = "1 training image is" if count == 1 else f"{count} training images are"
+    what = "there with different labels" if data.multi_label else "in two classes"
+    first = "" if count == 1 else "the first "
+    first += "" if isinstance(files, ImageFiles) else "numbers "
+    return f"{images} {what}, {first}{one} and {other}: a network cannot learn both"
 
 
 def classes_unseen(data: ImageData) -> str:

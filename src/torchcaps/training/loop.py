@@ -11,11 +11,12 @@ from safetensors import SafetensorError
 
 from torchcaps.cpu_threads import describe_threads
 from torchcaps.data import ImageData, TrainTest
+from torchcaps.data.load import check_data_dir
 from torchcaps.errors import InputError, RunStopped
 from torchcaps.models import Classifier
-from torchcaps.storage import write_json
-from torchcaps.training.build import build_model, load_data_of
-from torchcaps.training.callback import Callback
+from torchcaps.storage import expand_user, write_json
+from torchcaps.training.build import build_model, check_iterations, load_data_of
+from torchcaps.training.callback import Callback, check_callbacks
 from torchcaps.training.checkpoint import run_of
 from torchcaps.training.config import (
     EPOCHS,
@@ -126,9 +127,10 @@ def resume_task(
         InputError: no run there, a damaged checkpoint (the one before it is named), other data.
         RunStopped: as in `train_task`.
     """
-    config = config_of_run(Path(path), epochs)
+    path = expand_user(path)
+    config = config_of_run(path, epochs)
     with torch.random.fork_rng():
-        return run_to_the_end(Run(config, task, model, callbacks=callbacks), Path(path))
+        return run_to_the_end(Run(config, task, model, callbacks=callbacks), path)
 
 
 def train(
@@ -154,6 +156,8 @@ def train(
         InputError: an option or a file is wrong.
         RunStopped: interrupted, or a loss that is not finite.
     """
+    check_callbacks(callbacks)
+    check_iterations(config)
     if model is not None:
         check_built(model, config)
     with torch.random.fork_rng():
@@ -163,11 +167,11 @@ def train(
 
 
 def resume(
-    path: Path,
+    path: Path | str,
     data: TrainTest | str | Path | None = None,
     model: Classifier | None = None,
     *,
-    data_dir: Path | None = None,
+    data_dir: Path | str | None = None,
     epochs: int | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> RunResult:
@@ -190,24 +194,38 @@ def resume(
         InputError: no run there, a damaged checkpoint (the one before it is named), other data.
         RunStopped: as in `train`.
     """
-    config = config_of_run(Path(path), epochs)
-    if data_dir is not None:
-        config = with_whole_paths(dataclasses.replace(config, data_dir=data_dir))
+    check_callbacks(callbacks)
+    path = expand_user(path)
+    config, folder = config_of_run(path, epochs), RunFolder(run_of(path))
+    if folder.run.exists():  # before the data are read with an option that was edited
+        folder.check_config(config, folder.read_config_began_with())
     if isinstance(data, str | Path):
         config = with_whole_paths(dataclasses.replace(config, data=str(data)))
+    if data_dir is not None:
+        data_dir = expand_user(data_dir)
+        if isinstance(data, TrainTest):
+            raise InputError(
+                f"data_dir is {str(data_dir)!r}, which is for images that are read here, and a "
+                "TrainTest was given: leave it out"
+            )
+        check_data_dir(config.data, data_dir)
+        config = with_whole_paths(dataclasses.replace(config, data_dir=data_dir))
     with torch.random.fork_rng():
-        with data_may_have_moved(config.data, RunFolder(run_of(Path(path))).config):
+        with data_may_have_moved(config.data, folder.config):
             images = data if isinstance(data, TrainTest) else load_data_of(config)
         if model is None and config.init is not None:
-            model = begun_network(Path(path))
+            model = begun_network(path)
         task, model = images_and_model(config, images, model)
         run = Run(task.fitted(config), task, model, callbacks=callbacks, resume_by=COMMAND)
         try:
-            return image_result(run_to_the_end(run, Path(path)), task)
+            return image_result(run_to_the_end(run, path), task)
         except OtherModel as error:
+            now = task.training
+            shape = "×".join(map(str, (now.channels, *now.image_size)))
             raise InputError(
                 f"{run.folder.checkpoints} holds the checkpoints of another model than "
-                f"{run.folder.config} describes: bring back the file that the run began with"
+                f"{run.folder.config} describes for images of {shape} in {now.num_classes} "
+                "classes: bring back the file, or the data, that the run began with"
             ) from error
 
 
@@ -217,7 +235,7 @@ def begun_network(path: Path) -> Classifier | None:
     None where it has none yet, or is older than the note of it.
     """
     folder = RunFolder(run_of(path))
-    saved = path.is_file() or any(folder.checkpoints.glob("step-*.json"))
+    saved = path.is_file() or folder.has_checkpoints
     network = folder.read_network() if saved else None
     return None if network is None else network_of(network, folder.run)
 
@@ -346,7 +364,7 @@ def locked_to_the_end(run: Run, path: Path | None) -> TaskResult:
 
 def what_is_saved(run: Run) -> str:
     """What a run that ends early has left."""
-    if any(run.folder.checkpoints.glob("step-*.json")):
+    if run.folder.has_checkpoints:
         return "its last checkpoint is whole"
     return "nothing is saved yet"
 

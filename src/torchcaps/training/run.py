@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from torchcaps.seeding import mix_seed
 from torchcaps.storage import write_json
 from torchcaps.training.batch_sampler import BatchSampler
 from torchcaps.training.best_weights import best_epoch, check_best, load_best, save_best
-from torchcaps.training.callback import Callback
+from torchcaps.training.callback import Callback, check_callbacks
 from torchcaps.training.captured_update import CapturedUpdate, to_pinned_memory
 from torchcaps.training.checkpoint import (
     Checkpoint,
@@ -30,7 +30,7 @@ from torchcaps.training.checkpoint import (
     save_checkpoint,
     snapshot,
 )
-from torchcaps.training.config import EPOCHS, USUAL_SHIFT, TrainConfig, fixed_options
+from torchcaps.training.config import EPOCHS, TrainConfig, fixed_options
 from torchcaps.training.fine_tuning import settings_of
 from torchcaps.training.free_cores import FreeCores
 from torchcaps.training.optimizer import adam, make_capturable, set_learning_rate
@@ -45,6 +45,7 @@ from torchcaps.training.tracker import check_tracker
 __all__ = ["OtherModel", "Run", "apply_settings"]
 
 NEEDED = ("name", "train")  # of what describes the data: messages say them
+SHAPE = ("image", "classes")  # in what describes images: a network is made for it
 
 
 class Run:
@@ -79,7 +80,7 @@ class Run:
         self.epochs = EPOCHS if config.epochs is None else config.epochs
         self.config = replace(config, epochs=self.epochs)
         self.task: Task[Any, Any] = task
-        self.callbacks = list(callbacks)
+        self.callbacks = check_callbacks(callbacks)
         self.after_step = after_step
         self.stopping = False  # asked for by a callback
         self._check_score()
@@ -136,22 +137,36 @@ class Run:
         """Take up a run where a checkpoint left it."""
         self.folder = folder
         self._hold()
-        if self.is_main:
-            folder.tidy()
         noted = self.any_process(folder.run.exists())
-        if noted:
+        if noted:  # options first: the data may differ only by one that was edited
+            folder.check_config(self.config, folder.read_config_began_with())
             self._check_data()
         checkpoint = find_checkpoint(path)
         self._check_same_step(0 if checkpoint is None else checkpoint.step)
         if checkpoint is not None:
             self._take_up(checkpoint)
-        if noted:
-            self._check_config(folder.read_config_began_with())
-        else:  # killed before its first step
+        elif self.any_process(folder.has_results):
+            raise self._without_checkpoints()
+        if self.is_main:
+            folder.tidy()
+        if not noted:  # killed before its first step, or removed
             self._write_facts()
+
+    def _without_checkpoints(self) -> InputError:
+        """What is said in place of training anew over what the run has left."""
+        with_weights = ""
+        finished = self.folder.result.exists() and self.folder.model.exists()
+        if finished and isinstance(self.model, Classifier):
+            with_weights = f" (with the weights of this one: --init {self.folder.path})"
+        return InputError(
+            f"the run {self.folder.path} has trained, but {self.folder.checkpoints} holds no "
+            f"checkpoint to go on from: bring them back, or begin a new run in another folder"
+            f"{with_weights}"
+        )
 
     def _take_up(self, checkpoint: Checkpoint) -> None:
         """Put back what a checkpoint holds."""
+        self.folder.check_config(self.config, checkpoint.counters.get("config", {}))
         try:
             restore(self.model, self.optimizer, checkpoint.tensors)
             sums = RunningMeans(
@@ -162,7 +177,6 @@ class Run:
                 f"{self.folder.checkpoints} holds the checkpoints of another model than the given "
                 "one: give the task and the model that the run began with"
             ) from error
-        self._check_config(checkpoint.counters.get("config", {}))
         self.step = checkpoint.step
         self.history = checkpoint.counters["history"]
         if self.config.keep == "best":
@@ -201,18 +215,6 @@ class Run:
                 f"{self.folder.path} ({', '.join(map(str, steps))}): let all of them see one folder"
             )
 
-    def _check_config(self, began_with: dict[str, Any]) -> None:
-        """Raise where config.json was edited; a run of an older version has not noted it."""
-        now = fixed_options(self.config)
-        if now["max_shift"] is None and began_with.get("max_shift") == USUAL_SHIFT:
-            began_with = {**began_with, "max_shift": None}  # of an older version
-        for name in sorted(set(now) & set(began_with)):
-            if now[name] != began_with[name]:
-                raise InputError(
-                    f"{self.folder.config} has {name} {now[name]!r}, and the run began with "
-                    f"{began_with[name]!r}: put that back, or start a new run"
-                )
-
     def _describe_data(self) -> dict[str, Any]:
         """What identifies the data, as JSON gives it back."""
         facts: dict[str, Any] = json.loads(json.dumps(self.task.describe_data()))
@@ -227,14 +229,21 @@ class Run:
         changed = {k for k in {*began_with, *now} - {"name"} if began_with.get(k) != now.get(k)}
         if changed == {"sha256"} and self.task.has_digest(began_with["sha256"]):
             return
-        if changed:
-            others = "" if began_with["train"] == now["train"] else " (others may be held out then)"
+        if not changed:
+            return
+        said = (
+            f"the data are not those that the run {self.folder.path} began with "
+            f"({began_with['name']}, {began_with['train']} training {self.task.examples})"
+        )
+        if misfit := describe_misfit(began_with, now):
             raise InputError(
-                f"the data are not those that the run {self.folder.path} began with "
-                f"({began_with['name']}, {began_with['train']} training {self.task.examples}): "
-                f"bring them back, start a new run, or remove {self.folder.run} to go on with the "
-                f"data as they are now{others}"
+                f"{said}, and do not fit it: {misfit}; bring them back, or start a new run"
             )
+        others = "" if began_with["train"] == now["train"] else " (others may be held out then)"
+        raise InputError(
+            f"{said}: bring them back, start a new run, or remove {self.folder.run} to go on with "
+            f"the data as they are now{others}"
+        )
 
     def prepare(self) -> None:
         """Wrap the model for as many processes as there are, once its state is in place."""
@@ -395,7 +404,7 @@ class Run:
 
     def _diverged(self, what: str) -> RunStopped:
         lower = f"a --learning-rate below {self.config.learning_rate:g} may help"
-        if any(self.folder.checkpoints.glob("step-*.json")):
+        if self.folder.has_checkpoints:
             rest = f"its checkpoints are from before; {lower}"
         else:
             rest = f"nothing is saved; {lower}, with another --out or after removing this folder"
@@ -437,6 +446,26 @@ class Run:
                 facts["network"] = settings_of(self.model)
             write_json(self.folder.run, facts)
         self.accelerator.wait_for_everyone()
+
+
+def describe_misfit(began_with: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Why images cannot go on with the weights of a run; nothing where they could.
+
+    Args:
+        began_with, now: what describes the data (see `describe_data` of images).
+    """
+    if not all(isinstance(facts.get(key), list) for key in SHAPE for facts in (began_with, now)):
+        return ""  # of something else than images
+    (image, classes), (other_image, others) = ([f[key] for key in SHAPE] for f in (began_with, now))
+    if image != other_image:
+        had, have = ("×".join(map(str, shape)) for shape in (image, other_image))
+        return f"its images are {had} (channels×height×width), and these are {have}"
+    if len(classes) != len(others):
+        return f"it has {len(classes)} classes, and these have {len(others)}"
+    for number, (one, other) in enumerate(zip(classes, others), 1):
+        if one != other:
+            return f"its class {number} is {one!r}, and theirs is {other!r}"
+    return ""
 
 
 class OtherModel(InputError):

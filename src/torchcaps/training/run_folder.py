@@ -20,6 +20,7 @@ import torch
 import torchcaps
 from torchcaps.data import dataset_names
 from torchcaps.errors import InputError
+from torchcaps.models.folder import is_saved_model
 from torchcaps.storage import (
     as_utf8,
     one_at_a_time,
@@ -29,7 +30,12 @@ from torchcaps.storage import (
     write_json,
     write_text,
 )
-from torchcaps.training.config import USUAL_SHIFT, TrainConfig, config_to_dict
+from torchcaps.training.config import (
+    USUAL_SHIFT,
+    TrainConfig,
+    config_to_dict,
+    fixed_options,
+)
 
 __all__ = [
     "NOTES",
@@ -85,11 +91,21 @@ class RunFolder:
                 f"--out {path} is not UTF-8, and safetensors could not open the model in it: name "
                 "another folder"
             )
+        if str(path).startswith("~"):  # `TrainConfig` puts users' folders in its place
+            raise InputError(
+                f"--out {path} names the folder of a user, and there is none called "
+                f"{path.parts[0][1:]}: for a folder of that name write {path.absolute()}"
+            )
         if os.path.lexists(path) and not path.is_dir():
             raise InputError(f"--out {path} is a file: name a folder")
         check_outside(path, config.data)
         path.mkdir(parents=True, exist_ok=True)
         with one_at_a_time(path):  # of two runs that begin at once, one is the first
+            if is_saved_model(path):
+                raise InputError(
+                    f"{path} holds a saved model, not a run: name another folder with --out (and "
+                    f"to begin with its weights, --init {path})"
+                )
             if folder.config.exists():
                 raise InputError(
                     f"{path} already holds a run: continue it with --resume {path}, "
@@ -137,6 +153,36 @@ class RunFolder:
             config, data=data, data_dir=paths["data_dir"], init=paths["init"]
         )
 
+    @property
+    def has_checkpoints(self) -> bool:
+        """Whether there is anything that a run could go on from."""
+        return any(self.checkpoints.glob("step-*.json"))
+
+    @property
+    def has_results(self) -> bool:
+        """Whether there is what only comes after a checkpoint: metrics, a model, a result."""
+        if self.result.exists() or any(self.model.glob("[!.]*")):
+            return True
+        # Its first line names the columns.
+        return self.metrics.is_file() and len(self.metrics.read_bytes().splitlines()) > 1
+
+    def check_config(self, config: TrainConfig, began_with: Mapping[str, Any]) -> None:
+        """Raise where config.json was edited; a run of an older version has not noted it.
+
+        Args:
+            config: as it is now.
+            began_with: the `fixed_options` of the run, as run.json or a checkpoint has them.
+        """
+        now = fixed_options(config)
+        if now["max_shift"] is None and began_with.get("max_shift") == USUAL_SHIFT:
+            began_with = {**began_with, "max_shift": None}  # of an older version
+        for name in sorted(set(now) & set(began_with)):
+            if now[name] != began_with[name]:
+                raise InputError(
+                    f"{self.config} has {name} {now[name]!r}, and the run began with "
+                    f"{began_with[name]!r}: put that back, or start a new run"
+                )
+
     def tidy(self) -> None:
         """Remove the temporary files that a kill left behind, none that is being written.
 
@@ -160,12 +206,17 @@ class RunFolder:
             needed: facts without which the file counts as damaged.
 
         Raises:
-            InputError: the file is damaged.
+            InputError: the file is damaged, or missing.
         """
         try:
             facts: dict[str, Any] = read_json(self.run)["data"]
             if lacking := set(needed) - set(facts):
                 raise KeyError(f"data lacks {', '.join(sorted(lacking))}")
+        except FileNotFoundError as error:
+            raise InputError(
+                f"{self.run}, which says what data the run was trained on, is missing: torchcaps "
+                f"train --resume {self.path} writes it again"
+            ) from error
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{self.run} is damaged ({error}): restore it, or remove it to go on with the data "
@@ -179,11 +230,15 @@ class RunFolder:
         Raises:
             InputError: the file is damaged.
         """
-        options = read_json(self.run).get("config", {})
-        if not isinstance(options, dict):
+        try:
+            options = read_json(self.run).get("config", {})
+            if not isinstance(options, dict):
+                raise ValueError("config is not an object")
+        except (ValueError, AttributeError) as error:
             raise InputError(
-                f"{self.run} is damaged (config is not an object): restore it, or remove it"
-            )
+                f"{self.run} is damaged ({error}): restore it, or remove it to go on with the data "
+                "as they are now"
+            ) from error
         return options
 
     def read_network(self) -> dict[str, Any] | None:

@@ -87,6 +87,17 @@ def test_an_interrupted_experiment_gives_the_same_rows(small, tmp_path, monkeypa
     assert again == figures
 
 
+def test_a_cell_whose_record_is_removed_is_computed_again(small, tmp_path, monkeypatch):
+    """Its checkpoints were removed when it was finished."""
+    folder, _ = reproduce(small, out=tmp_path / "out")
+    before = rows(folder)
+    (folder / "cells" / "r3-seed0.json").unlink()
+    done = count_steps(monkeypatch)
+    reproduce(small, out=folder)
+    assert done == list(range(1, 9))
+    assert rows(folder) == before
+
+
 def test_more_seeds_are_added_to_those_there(small, tmp_path, monkeypatch):
     reproduce(small, out=tmp_path / "out")
     done = count_steps(monkeypatch)
