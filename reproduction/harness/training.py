@@ -1,6 +1,5 @@
 """One training of an experiment, through the library's own training loop."""
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,9 +95,9 @@ def to_the_last_step(
     """All steps of a run, or what is left of them in its folder `out`."""
     folder = RunFolder(Path(str(run.config.out)))
     try:
-        if folder.has_results and not folder.has_checkpoints:
+        if folder.result.exists() and not folder.has_checkpoints:
             # Of a finished cell, whose record was removed so that it is computed again.
-            shutil.rmtree(folder.path)
+            folder.clear()
         if folder.config.is_file():
             run.resume(folder, folder.path)
         else:

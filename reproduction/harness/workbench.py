@@ -123,6 +123,7 @@ class Workbench:
             seed=cell.seed,
             out=self.folder.run_of(cell),
             data_dir=self.data_dir,
+            threads=torch.get_num_threads(),  # what rows note does not follow the machine's load
             augment="digits",  # shifts alone, with zero padding, whatever the data: as in the paper
             **cell.options,
         )

@@ -1088,8 +1088,9 @@ def test_pillow_adds_nothing_to_the_sentence_about_a_damaged_image(torchcaps, pl
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("columns", ["20", "80", "200"])
-def test_options_that_cannot_be_parsed(torchcaps, monkeypatch, words, said, columns):
+def test_options_that_cannot_be_parsed(torchcaps, monkeypatch, tmp_path, words, said, columns):
     monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.chdir(tmp_path)  # in which no word is the name of a file
     message = one_sentence(torchcaps(*words.split()))
     if columns != "20":  # where words are broken
         assert message.startswith(said)

@@ -21,6 +21,7 @@ from torchcaps.cli.export import Export
 from torchcaps.cli.info import Info
 from torchcaps.cli.predict import Predict
 from torchcaps.cli.train import Train
+from torchcaps.errors import InputError
 from torchcaps.models import load_model
 from torchcaps.training.config import TrainConfig, config_to_dict
 from torchcaps.training.metrics import evaluate
@@ -217,6 +218,16 @@ def test_a_run_without_its_run_json_is_a_run(torchcaps, run, trained, tmp_path):
     assert torchcaps("eval", run).code == 0
 
 
+def test_a_saved_model_in_a_project_is_not_its_run(torchcaps, trained, tmp_path):
+    project = tmp_path / "project"
+    shutil.copytree(trained / "run" / "model", project / "mine")
+    (project / "config.json").write_text('{"name": "my project"}')
+    (project / "checkpoints").mkdir()
+    answer = torchcaps("eval", project / "mine")
+    assert answer.code == 2
+    assert "run.json" not in answer.err
+
+
 def test_the_search_for_a_rate_refuses_two_numbers_of_iterations(torchcaps, trained):
     routing = '{"name": "em", "iterations": 3}'
     options = ["--data", trained / "tiny.npz", "--routing", routing, "--iterations", 2]
@@ -232,6 +243,11 @@ def test_other_data_beside_config_do_not_take_its_folder_of_files(tmp_path):
     assert parse(["train", "--config", str(config)]).options().data_dir == tmp_path
     other = parse(["train", "--config", str(config), "--data", "mnist5k"])
     assert other.options().data_dir is None
+    asked = parse(
+        ["train", "--config", str(config), "--data", "mnist5k", "--data-dir", "elsewhere"]
+    )
+    with pytest.raises(InputError, match="--data-dir elsewhere is for the files of mnist and"):
+        asked.options()
 
 
 # --- eval

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from tests.routing.test_contract import ROWS
 from torchcaps import Capsules, ClusterCaps, ConvCaps, DenseCaps, create_model, create_routing
 from torchcaps.layers import InterestCaps, route_concurrently
 from torchcaps.routing import ROUTINGS, EMRouting
@@ -271,7 +272,7 @@ def test_an_output_capsule_that_is_left_out_gets_nothing(routing):
 @pytest.mark.parametrize(
     ("routing", "refused"),
     [
-        *((name, name in ("em", "variational", "heinsen2022")) for name in ROUTINGS),
+        *((name, name in ("em", "variational", "heinsen2022")) for name in ROWS),
         ({"name": "em", "final_lambda": 0.3}, False),
         ({"name": "dynamic", "coupling": "max_min"}, True),
         ({"name": "dynamic", "coupling": "softmax_times_parents"}, True),
@@ -302,7 +303,7 @@ def test_the_others_are_as_if_there_were_none_that_is_left_out_or_it_is_refused(
     torch.testing.assert_close(found.activation[:, present], expected.activation)
 
 
-@pytest.mark.parametrize("name", [name for name in ROUTINGS if name != "interests"])
+@pytest.mark.parametrize("name", [name for name in ROWS if name != "interests"])
 def test_logits_that_nobody_heeds_are_refused(name):
     routing = create_routing(name).build(5, 4, 3, 8)
     votes = LinearVotes(torch.randn(1, 5, 4), torch.randn(5, 3, 8, 4))

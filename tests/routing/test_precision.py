@@ -117,6 +117,20 @@ def test_votes_far_from_zero_are_fitted_as_they_lie(name: str, offset: float, ba
     )
 
 
+@pytest.mark.parametrize("size", [1e5, 9e5, 2e6, 1e12, 1e18])
+def test_the_largest_votes_that_are_taken_as_they_are(size: float) -> None:
+    """Beside an outlier that is not active, on which the least variance is spent."""
+    votes = torch.full((2, 4, 3, 64), size)
+    votes[:, 0] *= -1
+    votes.requires_grad_()
+    activation = torch.tensor([0.0, 1.0, 1.0, 1.0]).expand(2, 4)
+    routing = built("em", FormedVotes(votes), variance_floor=1e-12)
+    for part in (found := routing(votes, activation)):
+        assert part.isfinite().all()
+    (gradient,) = torch.autograd.grad(found.pose.sum() + found.activation.sum(), votes)
+    assert gradient.isfinite().all()
+
+
 @pytest.mark.parametrize("name", ["em", "variational", "heinsen2019"])
 @pytest.mark.usefixtures("small_tiles")
 def test_huge_votes_beyond_the_first_tile(name: str) -> None:

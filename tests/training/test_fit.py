@@ -152,6 +152,12 @@ def test_callbacks_that_are_none_are_told_before_anything_is_read(tmp_path, call
     assert not (tmp_path / "run").exists()
 
 
+def test_callbacks_may_come_one_by_one(tmp_path, no_pictures):
+    recorder = Recorder()
+    train(tiny_config(tmp_path / "run"), tiny_data(), callbacks=iter([recorder]))  # type: ignore[arg-type]
+    assert recorder.heard
+
+
 def test_two_numbers_of_iterations_are_refused(tmp_path):
     routing = {"name": "em", "iterations": 3}
     with pytest.raises(InputError, match=r"^--routing has iterations 3 and --iterations is 2: "):

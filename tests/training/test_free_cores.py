@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import sys
 import time
 from types import SimpleNamespace
 
@@ -14,12 +15,15 @@ from torchcaps.training import free_cores
 from torchcaps.training.free_cores import CpuTime, FreeCores, cpu_time, threads_that_fit
 from torchcaps.training.loop import train
 
+CORES = (0, 1, 2, 3)
+
 
 @pytest.fixture
 def four_threads(monkeypatch):
     """Torch takes four, by its own choice."""
     before = torch.get_num_threads()
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for name in free_cores.CHOSEN:
+        monkeypatch.delenv(name, raising=False)
     torch.set_num_threads(4)
     yield
     torch.set_num_threads(before)
@@ -31,7 +35,7 @@ def others(monkeypatch):
     clock = [0.0, 0.0]
 
     def read() -> CpuTime:
-        return CpuTime(clock[0], clock[1], 4)
+        return CpuTime(clock[0], clock[1], CORES)
 
     def keep_busy(cores: float, seconds: float = 10.0) -> None:
         clock[0] += seconds
@@ -56,6 +60,7 @@ def others(monkeypatch):
         (4, 8, 4.0, 4),
         (4, 8, 5.0, 3),
         (64, 64, 70.0, 1),
+        (4, 2, 0.1, 4),
     ],
 )
 def test_every_thread_finds_a_core(most, cores, busy, fit):
@@ -84,10 +89,10 @@ def test_threads_follow_the_others_and_are_told_once(four_threads, others):
     assert torch.get_num_threads() == 4
 
 
-@pytest.mark.parametrize("chosen", ["by an option", "in the environment"])
+@pytest.mark.parametrize("chosen", ["by an option", *sorted(free_cores.CHOSEN)])
 def test_threads_that_somebody_chose_stay(monkeypatch, four_threads, others, chosen):
-    if chosen == "in the environment":
-        monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    if chosen != "by an option":
+        monkeypatch.setenv(chosen, "4")
     cores = FreeCores(follow=chosen != "by an option")
     others(3.0)
     assert cores.look() is None
@@ -97,16 +102,75 @@ def test_threads_that_somebody_chose_stay(monkeypatch, four_threads, others, cho
     assert torch.get_num_threads() == 2
 
 
+def test_threads_that_somebody_sets_meanwhile_stay(four_threads, others):
+    cores = FreeCores()
+    others(1.0)
+    assert cores.look() is not None
+    torch.set_num_threads(2)
+    for busy in (3.0, 0.0):
+        others(busy)
+        assert cores.look() is None
+        assert torch.get_num_threads() == 2
+    cores.close()
+    assert torch.get_num_threads() == 2
+
+
+def test_threads_that_are_bound_to_cores_stay(monkeypatch, four_threads, others):
+    monkeypatch.setattr(free_cores, "cpu_time", lambda: CpuTime(0.0, 0.0, (0,)))
+    cores = FreeCores()
+    others(1.0)
+    assert cores.look() is None
+    assert torch.get_num_threads() == 4
+
+
+def test_readings_of_other_cores_are_not_compared(monkeypatch, four_threads, others):
+    readings = [
+        CpuTime(0.0, 0.0, CORES),
+        CpuTime(1.0, 9000.0, (0, 1, 2, 3, 4)),  # moved to more of them
+        CpuTime(2.0, 9003.0, (0, 1, 2, 3, 4)),
+    ]
+    monkeypatch.setattr(free_cores, "cpu_time", lambda: readings.pop(0))
+    cores = FreeCores()
+    others(0.0)
+    assert cores.look() is None
+    assert torch.get_num_threads() == 4
+    others(0.0)
+    assert "keep 3.0 of 5 cores busy: training takes 2 of 4 threads" in cores.look()
+
+
+@pytest.mark.parametrize("where", ["at first", "later"])
+@pytest.mark.parametrize("error", [OSError, psutil.AccessDenied, IndexError])
+def test_a_system_that_does_not_tell_changes_nothing(
+    monkeypatch, four_threads, others, where, error
+):
+    def refuse(percpu):
+        raise error
+
+    cores = FreeCores() if where == "later" else None
+    if cores:
+        others(1.0)
+        cores.look()
+        assert torch.get_num_threads() == 3
+    monkeypatch.setattr(free_cores, "cpu_time", cpu_time)
+    monkeypatch.setattr(psutil, "cpu_times", refuse)
+    cores = cores or FreeCores()
+    others(3.0)
+    assert cores.look() is None
+    assert torch.get_num_threads() == 4
+
+
 def test_work_of_this_process_and_its_children_is_not_of_others(monkeypatch):
     core = SimpleNamespace(user=100.0, system=0.0)
-    cores = len(psutil.cpu_times(percpu=True))
-    monkeypatch.setattr(psutil, "cpu_times", lambda percpu: [core] * cores)
+    monkeypatch.setattr(psutil, "cpu_times", lambda percpu: [core])
+    monkeypatch.setattr(psutil.Process, "cpu_affinity", lambda self: [0], raising=False)
     before = cpu_time().others  # from here on each second of ours makes it a second less
     until = time.process_time() + 0.2
     while time.process_time() < until:
         pass
     assert 0.15 < before - cpu_time().others < 1.0
 
+    if sys.platform != "linux":
+        return  # others do not tell what ended children took
     before = cpu_time().others
     reader = multiprocessing.get_context("spawn").Process(target=sum, args=(range(20_000_000),))
     reader.start()
@@ -116,12 +180,12 @@ def test_work_of_this_process_and_its_children_is_not_of_others(monkeypatch):
 
 def test_a_child_counts_while_it_runs():
     here = psutil.Process()
-    before = free_cores.own_seconds(here)
+    before = free_cores.own_seconds(here, [])
     reader = multiprocessing.get_context("spawn").Process(target=sum, args=(range(10**10),))
     reader.start()
     try:
         began = time.perf_counter()
-        while free_cores.own_seconds(here) < before + 1.0:
+        while free_cores.own_seconds(here, multiprocessing.active_children()) < before + 1.0:
             assert time.perf_counter() - began < 60
             time.sleep(0.05)
     finally:
@@ -132,12 +196,12 @@ def test_a_child_counts_while_it_runs():
 def test_only_cores_count_that_this_process_may_run_on(monkeypatch):
     idle, busy = SimpleNamespace(user=0.0, system=0.0), SimpleNamespace(user=500.0, system=70.0)
     monkeypatch.setattr(psutil, "cpu_times", lambda percpu: [idle, busy, idle, busy])
-    monkeypatch.setattr(free_cores, "own_seconds", lambda process: 0.0)
+    monkeypatch.setattr(free_cores, "own_seconds", lambda process, children: 0.0)
     for mine, others in (([0, 2], 0.0), ([0, 1, 2], 570.0), ([1, 3], 1140.0)):
         monkeypatch.setattr(
             psutil.Process, "cpu_affinity", lambda self, mine=mine: mine, raising=False
         )
-        assert cpu_time()[1:] == (others, len(mine))
+        assert cpu_time()[1:] == (others, tuple(mine))
 
 
 @pytest.mark.parametrize(("nice", "others"), [(0, 10.0), (5, 13.0)])
@@ -145,7 +209,7 @@ def test_processes_that_give_way_do_not_count(monkeypatch, nice, others):
     core = SimpleNamespace(user=7.0, nice=3.0, system=2.0, softirq=1.0, idle=50.0)
     monkeypatch.setattr(psutil, "cpu_times", lambda percpu: [core])
     monkeypatch.setattr(psutil.Process, "cpu_affinity", lambda self: [0], raising=False)
-    monkeypatch.setattr(free_cores, "own_seconds", lambda process: 0.0)
+    monkeypatch.setattr(free_cores, "own_seconds", lambda process, children: 0.0)
     monkeypatch.setattr(os, "nice", lambda change: nice)
     assert cpu_time().others == others
 
@@ -157,9 +221,10 @@ def test_a_run_takes_fewer_and_gives_them_back(
     torch.set_num_threads(2)
     seconds = iter(range(10**6))  # each reading finds three of four cores busy since the last
     monkeypatch.setattr(
-        free_cores, "cpu_time", lambda: CpuTime(now := float(next(seconds)), 3 * now, 4)
+        free_cores, "cpu_time", lambda: CpuTime(now := float(next(seconds)), 3 * now, CORES)
     )
-    monkeypatch.setattr(free_cores, "time", SimpleNamespace(perf_counter=lambda: 1e9))
+    times = iter(range(0, 10**9, 100))
+    monkeypatch.setattr(free_cores, "time", SimpleNamespace(perf_counter=lambda: next(times)))
     seen = []
     call = torch.nn.Module.__call__
 

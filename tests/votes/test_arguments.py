@@ -68,6 +68,15 @@ FOUR = FormedVotes(torch.randn(1, 5, 3, 8))
             "InterestVotes within WindowVotes would lose how their output capsules compete",
         ),
         (
+            lambda: MapVotes(
+                WindowVotes.of(
+                    FormedVotes(torch.zeros(3, 3, 4, 3, 5)),
+                    Windows((4, 4), (2, 2), (1, 1), (0, 0)),
+                )
+            ),
+            "WindowVotes within MapVotes would lose .* leave out one of the two",
+        ),
+        (
             lambda: InterestVotes(InterestVotes(FOUR)),
             "InterestVotes within InterestVotes would lose .* give one InterestVotes all that both",
         ),

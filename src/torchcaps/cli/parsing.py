@@ -34,7 +34,7 @@ def in_one_sentence(parse: Callable[[], T], command: str, explain: Callable[[], 
     Args:
         parse: what may end with `SystemExit`.
         command: whose --help explains the options.
-        explain: a sentence that goes before what tyro says, or "".
+        explain: gives the sentence that stands in place of tyro's, or "" for tyro's own.
 
     Raises:
         InputError: in place of a `SystemExit` that is no success.

@@ -115,8 +115,10 @@ class Train(TrainConfig):
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(TrainConfig)}
         if self.config is None:
             check_data_dir(self.data, self.data_dir)
-        elif self.data not in FAMILY:
+        elif self.data not in FAMILY and self.data_dir == config_at(self.config).data_dir:
             values["data_dir"] = None  # it stands in the config, for the data there
+        else:
+            check_data_dir(self.data, self.data_dir)
         values["routing"] = json_option("routing", self.routing, '{"name": "em", "iterations": 3}')
         if self.model_options is not None:
             example = '{"kernel_size": 7, "primary_stride": 2}'
@@ -201,11 +203,16 @@ def train_defaults(arguments: Sequence[str]) -> Train:
             path = expanded("config", Path(value))
     if path is None:
         return Train()
-    from torchcaps.training.run_folder import RunFolder
-
-    config = RunFolder(path if path.is_dir() else path.parent).found_again(read_train_config(path))
-    values = vars(dataclasses.replace(config, out=None))
+    values = vars(dataclasses.replace(config_at(path), out=None))
     for name in ("routing", "model_options"):
         if isinstance(values[name], dict):
             values[name] = json.dumps(values[name])
     return Train(**values, config=path)
+
+
+def config_at(path: Path) -> TrainConfig:
+    """That of a file, or of the run whose folder is named, with paths that lead to its data."""
+    from torchcaps.training.run_folder import RunFolder
+
+    folder = RunFolder(path if path.is_dir() else path.parent)
+    return folder.found_again(read_train_config(path))

@@ -1,9 +1,8 @@
 """Images that stand in two places where they do harm: to be judged on too, or in two classes."""
 
 import hashlib
+from collections import Counter
 from typing import NamedTuple
-
-import torch
 
 from torchcaps.data.image_files import ImageFiles
 from torchcaps.data.images import ImageData
@@ -43,13 +42,20 @@ def repeated_images(data: TrainTest) -> Repeated:
     """
     train, test = data
     if isinstance(train, ImageFiles) and isinstance(test, ImageFiles):
-        learned, judged = digests_of_files(train, test)
+        learned, judged, all_read = digests_of_files(train, test)
+        if not all_read:  # of those in two classes one would find some by chance
+            return Repeated(count_of(learned, judged), [])
     elif isinstance(train, ImageFiles) or isinstance(test, ImageFiles):
         return Repeated(0, [])
     else:
         learned, judged = digests(train), digests(test)
+    return Repeated(count_of(learned, judged), in_two_classes(train, learned))
+
+
+def count_of(learned: Digests, judged: Digests) -> int:
+    """How many images to be judged on are among those to learn from."""
     known = set(learned) - {None}
-    return Repeated(sum(digest in known for digest in judged), in_two_classes(train, learned))
+    return sum(digest in known for digest in judged)
 
 
 def in_two_classes(data: ImageData, digests: Digests) -> list[tuple[int, int]]:
@@ -74,12 +80,12 @@ def digests(data: ImageData) -> Digests:
     return [hashlib.blake2b(image.data, digest_size=16).digest() for image in array]
 
 
-def digests_of_files(train: ImageFiles, test: ImageFiles) -> tuple[Digests, Digests]:
-    """Of both parts; a file of a size that no other has is like no other, and is not read."""
+def digests_of_files(train: ImageFiles, test: ImageFiles) -> tuple[Digests, Digests, bool]:
+    """Of both parts, and whether all were read that may be like another: a file of a size that no
+    other has is like no other. Where these are too many, those that both parts may have."""
     learned, judged = ([file.stat().st_size for file in part.files] for part in (train, test))
     both = set(learned) & set(judged)
-    counted = torch.tensor(learned).unique(return_counts=True)
-    twice = {size for size, count in zip(*(part.tolist() for part in counted)) if count > 1}
+    twice = {size for size, count in Counter(learned).items() if count > 1}
     for wanted in (both | twice, both):
         if sum(size for size in learned + judged if size in wanted) <= MOST_BYTES:
             break
@@ -92,4 +98,4 @@ def digests_of_files(train: ImageFiles, test: ImageFiles) -> tuple[Digests, Dige
         ]
         for part, sizes in ((train, learned), (test, judged))
     )
-    return first, second
+    return first, second, wanted == both | twice

@@ -117,15 +117,15 @@ def _is_junk(match: Path, pattern: Path, fixed: Path) -> bool:
 
 def _advice(pattern: Path) -> str:
     """What to do about a pattern that matches nothing: it may be the name of a folder, [1]."""
-    names, escaped = [], Path()
+    name, escaped = "", Path()
     for depth, part in enumerate(pattern.parts, 1):
         literal = glob.has_magic(part) and os.path.lexists(Path(*pattern.parts[:depth]))
-        names += [part] * literal
+        name = name or (part if literal else "")
         escaped /= glob.escape(part) if literal else part
-    if not names:
+    if not name:
         return "name files, folders, or another pattern"
     return (
-        f"{' and '.join(names)} in it is read as a pattern, and there is a folder of this very "
+        f"{name} in it is read as a pattern, and there is a folder of this very "
         f"name: for that write {escaped}"
     )
 

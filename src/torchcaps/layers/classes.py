@@ -98,16 +98,17 @@ class ClassCaps(nn.Module):
     def added_to_votes(self) -> Tensor:
         """The coordinates of each position, `[H, W, D]`, where they are added to votes; else 0."""
         (height, width), (y, x) = self.size, self.places
-        added = torch.zeros(height, width, self.sizes[-1], dtype=torch.float64)
+        exact: Any = {"dtype": torch.float64, "device": "cpu"}  # not every device has float64
+        added = torch.zeros(height, width, self.sizes[-1], **exact)
         if self.adds_coordinates:
-            added[..., y] = ((torch.arange(height) + 0.5).double() / height).unsqueeze(1)
-            added[..., x] = (torch.arange(width) + 0.5).double() / width
+            added[..., y] = ((torch.arange(height, **exact) + 0.5) / height).unsqueeze(1)
+            added[..., x] = (torch.arange(width, **exact) + 0.5) / width
         return added
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        before = self.weight.dtype
+        before = self.coordinates.dtype
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        if self.weight.dtype != before:  # else they would keep what an earlier dtype rounded
+        if self.coordinates.dtype != before:  # else they would keep what an earlier dtype rounded
             restore_coordinates(self)
         return self
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torchcaps
 from torchcaps.errors import InputError
-from torchcaps.models.weights_file import CONFIG, WEIGHTS
+from torchcaps.models.weights_file import CONFIG
 from torchcaps.storage import expand_user, read_json
 
 __all__ = ["find_pretrained", "is_run", "is_saved_model", "list_pretrained", "model_folder"]
@@ -33,16 +33,23 @@ def is_run(folder: Path) -> bool:
     if (folder / RUN_FACTS).is_file():
         return True
     parts = (RUN_RESULT, RUN_MODEL, RUN_CHECKPOINTS)
-    return not (folder / WEIGHTS).exists() and any((folder / part).exists() for part in parts)
+    of_a_run = {"batch_size", "learning_rate"} <= config_keys(folder)
+    return of_a_run and any((folder / part).exists() for part in parts)
 
 
 def is_saved_model(folder: Path) -> bool:
     """Whether `save_pretrained` wrote a folder, by what its config.json says."""
+    return "architecture" in config_keys(folder)
+
+
+def config_keys(folder: Path) -> set[str]:
+    """The names in a folder's config.json; none where it is not there or damaged, for whatever
+    needs it says so."""
     try:
         config = read_json(folder / CONFIG)
-    except (OSError, ValueError):  # none, or damaged: whatever needs it says so
-        return False
-    return isinstance(config, dict) and "architecture" in config
+    except (OSError, ValueError):
+        return set()
+    return set(config) if isinstance(config, dict) else set()
 
 
 def model_folder(path: Path) -> Path:

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from torchcaps.functional import agreement, log_sigmoid
 from torchcaps.routing.law import Law
 from torchcaps.routing.moments import (
-    SMALLEST,
+    LEAST_FLOOR,
     GaussianRouting,
     Moments,
     constant_if_too_large,
+    least_variance,
     moments,
     spread_about,
     weighted_total,
@@ -60,8 +61,8 @@ class EMRouting(GaussianRouting[State]):
             is below 1), so that z does not grow with the number of active children. Σ_j m_j is
             Σ_i a_i where the couplings of a child sum to 1, and J times that where each is 1.
         variance_floor: added to every variance, at least 1e-12; without it one child gives
-            infinite density. (To votes of another size than `ordinary`, in float32 beyond 7e12, at
-            least 1e-12 of the square of their size is added.)
+            infinite density. Where a vote is larger than 1e6 (in float64 1e15), at least 1e-12
+            (1e-28) of its square is added: smaller spreads than that are lost to rounding.
         mean_momentum: ρ in [0, 1]: μ is (1 − ρ) of the mean above and ρ of the μ before it, which
             is 0 at first (the authors' code has 0.1, the paper none).
         mass_floor: added to every m_j, at least 0, so that a parent without children stays finite.
@@ -113,7 +114,7 @@ class EMRouting(GaussianRouting[State]):
         super().__init__(iterations, detach=detach, backend=backend)
         if final_lambda is not None:
             check_number("final_lambda", final_lambda, least=0)
-        check_number("variance_floor", variance_floor, least=SMALLEST)
+        check_number("variance_floor", variance_floor, least=LEAST_FLOOR)
         check_number("mean_momentum", mean_momentum, least=0, most=1)
         check_number("mass_floor", mass_floor, least=0)
         check_number("lambda_scale", lambda_scale, least=0)
@@ -186,8 +187,7 @@ class EMRouting(GaussianRouting[State]):
         weighted_mean = weighted_total(statistics, centre, scale) / mass
         mean = (1 - self.mean_momentum) * weighted_mean + self.mean_momentum * state.mean
         variance = spread_about(mean, statistics, centre, scale) / mass
-        floor = (self.variance_floor / scale.square()).clamp(min=SMALLEST)
-        variance = variance + floor
+        variance = variance + least_variance(self.variance_floor, scale)
         cost = own.squeeze(-1) * (
             mean.shape[-1] * self.beta_u + self.log_deviations(variance, scale)
         )

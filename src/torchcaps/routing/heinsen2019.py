@@ -9,10 +9,10 @@ from torchcaps.functional import agreement, log_sigmoid
 from torchcaps.routing.base import Routing
 from torchcaps.routing.law import Law
 from torchcaps.routing.moments import (
-    SMALLEST,
     Moments,
     about,
     constant_if_too_large,
+    least_variance,
     moments,
     spread_about,
     starting_centre,
@@ -164,8 +164,7 @@ class Heinsen2019Routing(Routing[Totals, State]):
         mass = of_votes.mass + EPSILON
         mean = weighted_total(of_votes, centre, scale) / mass
         variance = spread_about(mean, of_votes, centre, scale) / mass
-        floor = (EPSILON / scale.square()).clamp(min=SMALLEST)
-        return State(mean, variance + floor, credit, mean, scale)
+        return State(mean, variance + least_variance(EPSILON, scale), credit, mean, scale)
 
     def finish(self, state: State) -> Capsules:
         return Capsules(state.mean, torch.sigmoid(state.score))

@@ -13,6 +13,7 @@ from torchcaps.routing.law import Law
 from torchcaps.routing.tile import Tile
 from torchcaps.types import Capsules, Paper, check_switch
 from torchcaps.votes import PoseVotes, Votes
+from torchcaps.votes.base import WrappedVotes
 
 __all__ = ["Heinsen2022Routing"]
 
@@ -136,7 +137,8 @@ class Heinsen2022Routing(Routing[Totals, State]):
         votes, activation = super().check_arguments(votes, activation, mask)
         pose = votes.in_pose
         assert pose is not None  # needs_pose
-        count = votes.count if isinstance(votes, PoseVotes) else None
+        inner = votes.votes if isinstance(votes, WrappedVotes) else votes
+        count = inner.count if isinstance(inner, PoseVotes) else None
         return PoseVotes(pose, len(self.F1), self.F2.shape[1], count), activation
 
     def score(self, tile: Tile, state: State) -> Tensor:

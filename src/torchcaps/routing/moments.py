@@ -17,11 +17,12 @@ from torchcaps.routing.packed import PackedVotes
 from torchcaps.routing.tile import Tile
 
 __all__ = [
-    "SMALLEST",
+    "LEAST_FLOOR",
     "GaussianRouting",
     "Moments",
     "about",
     "constant_if_too_large",
+    "least_variance",
     "moments",
     "spread_about",
     "starting_centre",
@@ -29,7 +30,11 @@ __all__ = [
     "widest",
 ]
 
-SMALLEST = 1e-12  # variance, also of votes that were brought to unit size
+# Votes up to this size are taken as they are; squares of larger ones could overflow, and lose what
+# a variance floor says to rounding.
+ORDINARY = {torch.float32: 1e6, torch.float64: 1e15}
+SMALLEST = {torch.float32: 1e-12, torch.float64: 1e-28}  # variance of votes brought to unit size
+LEAST_FLOOR = 1e-12  # of a variance, that may be asked for
 
 
 class Moments(NamedTuple):
@@ -84,25 +89,19 @@ class GaussianRouting(Routing[Moments, StateT]):
 
 def starting_centre(tile: Tile) -> tuple[Tensor, Tensor]:
     """The mean of the tile's votes `[..., J, D]`, weighted by activation as the sums are, and their
-    size `[..., J, 1]` where that is more than `ordinary` (1 elsewhere)."""
+    size `[..., J, 1]` where that is above what is ordinary (1 elsewhere)."""
     votes, weight = tile.votes, tile.activation.clamp(min=0)
     total = weight.sum(dim=-1)[..., None, None]
     total = torch.where(total > 0, total, torch.ones_like(total))
     centre = (weight[..., None, None] * votes).sum(dim=-3) / total
     sizes = [votes.abs().amax(dim=-1), torch.zeros_like(centre[..., 0]).unsqueeze(-2)]
     size = torch.cat(sizes, dim=-2).amax(dim=-2).unsqueeze(-1)  # 0 where there is no child
-    return centre, torch.where(size > ordinary(size.dtype), size, torch.ones_like(size))
+    return centre, torch.where(size > ORDINARY[size.dtype], size, torch.ones_like(size))
 
 
-def ordinary(dtype: torch.dtype) -> float:
-    """The size up to which votes are taken as they are: squares of larger ones, multiplied by
-    precisions and added up, could overflow.
-
-    Example:
-        >>> f"{ordinary(torch.float32):.0e}"
-        '7e+12'
-    """
-    return float(torch.finfo(dtype).max ** (1 / 3))
+def least_variance(floor: float, scale: Tensor) -> Tensor:
+    """What is added to a variance of votes that were divided by their scale."""
+    return (floor / scale.square()).clamp(min=SMALLEST[scale.dtype])
 
 
 def widest(state: Any, other: Any) -> Any:

@@ -10,10 +10,10 @@ from torchcaps.functional import agreement, digamma
 from torchcaps.routing.batch_norm import BatchNorm
 from torchcaps.routing.law import Law
 from torchcaps.routing.moments import (
-    SMALLEST,
     GaussianRouting,
     Moments,
     constant_if_too_large,
+    least_variance,
     moments,
     spread_about,
     weighted_total,
@@ -184,9 +184,8 @@ class VariationalRouting(GaussianRouting[State]):
         self, mean: Tensor, statistics: Moments, centre: Tensor, scale: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Q_j / scale² as `State` holds it, and ln |Q_j|, `[..., J, 1]`."""
-        D = mean.shape[-1]
-        prior, relative = (1 / scale.square()).clamp(min=SMALLEST), mean / scale
-        log_scale = 2 * D * scale.log()
+        prior, relative = least_variance(1, scale), mean / scale
+        log_scale = 2 * mean.shape[-1] * scale.log()
         if self.covariance == "diagonal":
             spread = prior + relative.square() + spread_about(mean, statistics, centre, scale)
             return spread, spread.log().sum(dim=-1, keepdim=True) + log_scale

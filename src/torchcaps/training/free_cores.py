@@ -4,6 +4,8 @@ import math
 import multiprocessing
 import os
 import time
+from collections.abc import Sequence
+from multiprocessing.process import BaseProcess
 from typing import NamedTuple
 
 import psutil
@@ -14,6 +16,11 @@ __all__ = ["CpuTime", "FreeCores", "cpu_time", "threads_that_fit"]
 FIRST = 0.3  # seconds until the first look: a core's time is counted in hundredths of a second
 EVERY = 5.0  # seconds between later ones
 SPARE = 0.25  # of a core: so little other work costs less than a thread fewer would
+# Whoever sets one of these has chosen the number of threads, or binds them to cores.
+CHOSEN = {
+    "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY",
+    "KMP_AFFINITY",
+}  # fmt: skip
 
 
 class FreeCores:
@@ -21,45 +28,61 @@ class FreeCores:
 
     The threads of an operation wait for one another at its end. Where another process keeps one of
     two cores busy, one thread of two waits for its turn on that core in every operation, and the
-    other waits for it: a step of a small network then takes up to six times as long on two threads
-    as on one (docs/training.md, "Beside other work"). Up to as many threads as there were at first
-    are taken again as soon as the others have ended.
+    other waits for it: a step of a small network then takes some times as long on two threads as on
+    one (docs/training.md, "Beside other work"). Up to as many threads as there were at first are
+    taken again as soon as the others have ended.
+
+    Nothing is changed where somebody has chosen the number of threads, here, in the environment, or
+    by `torch.set_num_threads` while this looks; nor where threads are bound to cores, or the system
+    does not tell what its cores do.
 
     Args:
-        follow: False: change nothing, as where a person has chosen the number of threads. Who has
-            set OMP_NUM_THREADS has chosen, too.
+        follow: False: change nothing.
     """
 
     def __init__(self, *, follow: bool = True) -> None:
-        self.most = torch.get_num_threads()
-        self.follows = follow and "OMP_NUM_THREADS" not in os.environ and self.most > 1
+        self.most = self._taken = torch.get_num_threads()
         self._said = False
-        if self.follows:
-            self._before = cpu_time()
-            self._next = self._before.clock + FIRST
+        self._next = time.perf_counter() + FIRST
+        follows = follow and self.most > 1 and not CHOSEN & set(os.environ)
+        self._before = cpu_time() if follows else None
+        if self._before and len(self._before.cores) < self.most:
+            self._before = None  # the threads have other cores than this one: they are bound
 
     def look(self) -> str | None:
         """Take as many threads as fit; the sentence for a person where that has not been said."""
-        if not self.follows or time.perf_counter() < self._next:
+        if self._before is None or time.perf_counter() < self._next:
             return None
-        now = cpu_time()
-        busy = (now.others - self._before.others) / (now.clock - self._before.clock)
-        self._before, self._next = now, now.clock + EVERY
-        threads = threads_that_fit(self.most, now.cores, busy)
-        if threads != torch.get_num_threads():
-            torch.set_num_threads(threads)
-        if threads == self.most or self._said:
+        before, now = self._before, cpu_time()
+        self._next = time.perf_counter() + EVERY
+        if now is None or torch.get_num_threads() != self._taken:
+            self.close()
+            return None
+        self._before = now
+        if now.cores != before.cores:  # these are sums over other cores
+            return None
+        cores = len(now.cores)
+        busy = (now.others - before.others) / (now.clock - before.clock)
+        self._take(threads_that_fit(self.most, cores, busy))
+        if self._taken == self.most or self._said:
             return None
         self._said = True
         return (
-            f"other processes keep {busy:.1f} of {now.cores} cores busy: training takes {threads} "
-            f"of {self.most} threads until they have ended (--threads {self.most} keeps all)"
+            f"other processes keep {min(busy, cores):.1f} of {cores} cores busy: training takes "
+            f"{self._taken} of {self.most} threads until they have ended (--threads {self.most} "
+            "keeps all)"
         )
 
     def close(self) -> None:
-        """As many threads as at first."""
-        if self.follows:
-            torch.set_num_threads(self.most)
+        """As many threads as at first, unless somebody else has set their number; no more looks."""
+        if self._before is not None and torch.get_num_threads() == self._taken:
+            self._take(self.most)
+        self._before = None
+
+    def _take(self, threads: int) -> None:
+        if threads != self._taken:
+            torch.set_num_threads(threads)
+        self._taken = threads
 
 
 class CpuTime(NamedTuple):
@@ -68,30 +91,36 @@ class CpuTime(NamedTuple):
     clock: float
     """Seconds on the clock, from any moment."""
     others: float
-    """Seconds that processes other than this and its children have kept cores busy."""
-    cores: int
+    """Seconds that processes other than this one and its `multiprocessing` children have kept those
+    cores busy."""
+    cores: tuple[int, ...]
     """That this process may run on."""
 
 
-def cpu_time() -> CpuTime:
-    """Read the clocks of the cores and of this process.
+def cpu_time() -> CpuTime | None:
+    """Read the clocks of the cores and of this process; None where the system does not tell.
 
-    Processes that give way to this one (with a larger nice value) are not counted.
+    Time of processes whose nice value is above 0 does not count, unless this one's is, too.
     """
-    process = psutil.Process()
-    all_cores = psutil.cpu_times(percpu=True)
-    # Where a system does not tell which of the cores it may use, it may use all.
-    mine = process.cpu_affinity() if hasattr(process, "cpu_affinity") else range(len(all_cores))
-    gives_way = hasattr(os, "nice") and os.nice(0) > 0
-    kinds = ("user", "system", "irq", "softirq", *(["nice"] if gives_way else []))
-    busy = sum(getattr(all_cores[core], kind, 0.0) for core in mine for kind in kinds)
-    return CpuTime(time.perf_counter(), busy - own_seconds(process), len(mine))
+    try:
+        children = multiprocessing.active_children()  # first: it also collects those that ended
+        process, all_cores = psutil.Process(), psutil.cpu_times(percpu=True)
+        # Where a system does not tell which of the cores it may use, it may use all.
+        has_affinity = hasattr(process, "cpu_affinity")
+        mine = process.cpu_affinity() if has_affinity else range(len(all_cores))
+        gives_way = hasattr(os, "nice") and os.nice(0) > 0
+        kinds = ("user", "system", "irq", "softirq", *(["nice"] if gives_way else []))
+        busy = sum(getattr(all_cores[core], kind, 0.0) for core in mine for kind in kinds)
+        own = own_seconds(process, children)
+    except (OSError, psutil.Error, IndexError):  # such as cores that are not there, in a container
+        return None
+    return CpuTime(time.perf_counter(), busy - own, tuple(mine))
 
 
-def own_seconds(process: psutil.Process) -> float:
-    """Seconds on cores of a process and its children, those that read images for it among them."""
+def own_seconds(process: psutil.Process, children: Sequence[BaseProcess]) -> float:
+    """Seconds on cores of a process and of its children, such as those that read images for it."""
     seconds = float(sum(process.cpu_times()[:4]))  # user, system, and those of ended children
-    for child in multiprocessing.active_children():
+    for child in children:
         try:
             seconds += sum(psutil.Process(child.pid).cpu_times()[:2])
         except psutil.Error:  # it has ended just now
@@ -108,4 +137,6 @@ def threads_that_fit(most: int, cores: int, busy: float) -> int:
         >>> [threads_that_fit(8, 16, busy) for busy in (1.0, 8.0, 10.0)]
         [8, 8, 6]
     """
-    return max(1, min(most, cores - math.ceil(max(0.0, busy - SPARE))))
+    if busy <= SPARE:
+        return most
+    return max(1, min(most, cores - math.ceil(busy - SPARE)))

@@ -156,7 +156,7 @@ def train(
         InputError: an option or a file is wrong.
         RunStopped: interrupted, or a loss that is not finite.
     """
-    check_callbacks(callbacks)
+    callbacks = check_callbacks(callbacks)
     check_iterations(config)
     if model is not None:
         check_built(model, config)
@@ -194,7 +194,7 @@ def resume(
         InputError: no run there, a damaged checkpoint (the one before it is named), other data.
         RunStopped: as in `train`.
     """
-    check_callbacks(callbacks)
+    callbacks = check_callbacks(callbacks)
     path = expand_user(path)
     config, folder = config_of_run(path, epochs), RunFolder(run_of(path))
     if folder.run.exists():  # before the data are read with an option that was edited

@@ -464,7 +464,10 @@ def describe_misfit(began_with: Mapping[str, Any], now: Mapping[str, Any]) -> st
         return f"it has {len(classes)} classes, and these have {len(others)}"
     for number, (one, other) in enumerate(zip(classes, others), 1):
         if one != other:
-            return f"its class {number} is {one!r}, and theirs is {other!r}"
+            return (
+                f"its class {number} is {one!r}, and theirs is {other!r} (call it {one!r} again if "
+                "it is the same)"
+            )
     return ""
 
 

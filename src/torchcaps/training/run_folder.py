@@ -126,6 +126,15 @@ class RunFolder:
                     "another folder with --out, or move it away"
                 )
 
+    def clear(self) -> None:
+        """Remove what a run wrote, and nothing else that lies there."""
+        for name in (self.config.name, *WRITTEN):
+            there = self.path / name
+            if there.is_dir() and not there.is_symlink():
+                shutil.rmtree(there)
+            else:
+                there.unlink(missing_ok=True)
+
     def found_again(self, config: TrainConfig) -> TrainConfig:
         """The run's config, with paths that lead to its data from here.
 

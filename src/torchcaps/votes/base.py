@@ -168,11 +168,11 @@ class WrappedVotes(Votes):
             self.keeps_competition and type(self.votes) is not type(self)
         ):
             within, kind = type(self.votes).__name__, type(self).__name__
-            advice = (
-                f"give one {kind} all that both have"
-                if within == kind
-                else f"put them the other way round, {within} around {kind}"
-            )
+            advice = "leave out one of the two, as by its .votes"
+            if within == kind:
+                advice = f"give one {kind} all that both have"
+            elif self.votes.keeps_competition:
+                advice = f"put them the other way round, {within} around {kind}"
             raise ValueError(
                 f"{within} within {kind} would lose how their output capsules compete: {advice}"
             )

@@ -11,7 +11,7 @@ import { logistic, softmax } from "../math.js";
 export const em = { couple, gather, settle, score };
 
 const DECAY = 0.95; // of what λ_t lacks to λ
-const ORDINARY = 7e12; // votes beyond this size have a least variance in proportion to it
+const ORDINARY = 1e6; // votes beyond this size have a least variance in proportion to it
 const SMALLEST = 1e-12; // variance, of votes of size 1
 
 /** c_i = softmax(b_i); of the first iteration 1/J, or 1 for every output. */
