@@ -95,7 +95,7 @@ def to_the_last_step(
     """All steps of a run, or what is left of them in its folder `out`."""
     folder = RunFolder(Path(str(run.config.out)))
     try:
-        if folder.result.exists() and not folder.has_checkpoints:
+        if folder.has_results and not folder.has_checkpoints:
             # Of a finished cell, whose record was removed so that it is computed again.
             folder.clear()
         if folder.config.is_file():

@@ -860,7 +860,7 @@ def test_data_that_changed_are_refused(torchcaps, unfinished, tmp_path):
     (unfinished / "config.json").write_text(json.dumps(config))
     message = one_sentence(torchcaps("train", "--resume", unfinished))
     assert f"not those that the run {unfinished} began with (tiny, 96 training images)" in message
-    assert "and do not fit it: its class 1 is 'ant', and theirs is '0'; bring them back" in message
+    assert "do not fit it: its class 1 is 'ant', and theirs is '0' (call it 'ant' again" in message
 
 
 def test_tensorboard_that_is_not_installed(torchcaps, place, monkeypatch):

@@ -35,6 +35,7 @@ def repeated_images(data: TrainTest) -> Repeated:
     too many to read.
 
     Example:
+        >>> import torch
         >>> images = torch.arange(3, dtype=torch.uint8).view(3, 1, 1, 1).expand(-1, 1, 4, 4)
         >>> three = ImageData(images, torch.tensor([0, 1, 0]), ("a", "b"), "three greys")
         >>> repeated_images(TrainTest(three, three.subset(torch.tensor([2])))).held_out
