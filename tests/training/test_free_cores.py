@@ -201,17 +201,29 @@ def test_only_cores_count_that_this_process_may_run_on(monkeypatch):
         monkeypatch.setattr(
             psutil.Process, "cpu_affinity", lambda self, mine=mine: mine, raising=False
         )
-        assert cpu_time()[1:] == (others, tuple(mine))
+        assert cpu_time()[1:3] == (others, tuple(mine))
 
 
-@pytest.mark.parametrize(("nice", "others"), [(0, 10.0), (5, 13.0)])
-def test_processes_that_give_way_do_not_count(monkeypatch, nice, others):
+@pytest.mark.parametrize(("nice", "niced"), [(0, 3.0), (5, 0.0)])
+def test_processes_that_give_way_are_told_apart(monkeypatch, nice, niced):
     core = SimpleNamespace(user=7.0, nice=3.0, system=2.0, softirq=1.0, idle=50.0)
     monkeypatch.setattr(psutil, "cpu_times", lambda percpu: [core])
     monkeypatch.setattr(psutil.Process, "cpu_affinity", lambda self: [0], raising=False)
     monkeypatch.setattr(free_cores, "own_seconds", lambda process, children: 0.0)
     monkeypatch.setattr(os, "nice", lambda change: nice)
-    assert cpu_time().others == others
+    assert (cpu_time().others, cpu_time().niced) == (13.0, niced)
+
+
+@pytest.mark.parametrize(("busy", "niced", "threads"), [(4, 4, 2), (1, 1, 3), (4, 2, 2), (4, 1, 1)])
+def test_processes_that_give_way_leave_half_of_the_threads(
+    monkeypatch, four_threads, others, busy, niced, threads
+):
+    readings = [CpuTime(float(t), float(t * busy), CORES, float(t * niced)) for t in range(2)]
+    monkeypatch.setattr(free_cores, "cpu_time", lambda: readings.pop(0))
+    cores = FreeCores()
+    others(0.0)
+    cores.look()
+    assert torch.get_num_threads() == threads
 
 
 @pytest.mark.parametrize("threads", [None, 2])

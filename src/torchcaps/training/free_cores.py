@@ -62,8 +62,13 @@ class FreeCores:
         if now.cores != before.cores:  # these are sums over other cores
             return None
         cores = len(now.cores)
-        busy = (now.others - before.others) / (now.clock - before.clock)
-        self._take(threads_that_fit(self.most, cores, busy))
+        seconds = now.clock - before.clock
+        busy, niced = (now.others - before.others) / seconds, (now.niced - before.niced) / seconds
+        threads = threads_that_fit(self.most, cores, busy)
+        if niced > 0:  # they slow this down, but give way: half of the threads are left
+            without = threads_that_fit(self.most, cores, busy - niced)
+            threads = max(threads, min(without, math.ceil(self.most / 2)))
+        self._take(threads)
         if self._taken == self.most or self._said:
             return None
         self._said = True
@@ -95,12 +100,14 @@ class CpuTime(NamedTuple):
     cores busy."""
     cores: tuple[int, ...]
     """That this process may run on."""
+    niced: float = 0.0
+    """Seconds of those of others that are of processes which give way to this one."""
 
 
 def cpu_time() -> CpuTime | None:
     """Read the clocks of the cores and of this process; None where the system does not tell.
 
-    Time of processes whose nice value is above 0 does not count, unless this one's is, too.
+    Processes whose nice value is above 0 give way, unless this one's is, too.
     """
     try:
         children = multiprocessing.active_children()  # first: it also collects those that ended
@@ -108,13 +115,14 @@ def cpu_time() -> CpuTime | None:
         # Where a system does not tell which of the cores it may use, it may use all.
         has_affinity = hasattr(process, "cpu_affinity")
         mine = process.cpu_affinity() if has_affinity else range(len(all_cores))
-        gives_way = hasattr(os, "nice") and os.nice(0) > 0
-        kinds = ("user", "system", "irq", "softirq", *(["nice"] if gives_way else []))
+        kinds = ("user", "nice", "system", "irq", "softirq")
         busy = sum(getattr(all_cores[core], kind, 0.0) for core in mine for kind in kinds)
+        gives_way = hasattr(os, "nice") and os.nice(0) > 0
+        niced = 0.0 if gives_way else sum(getattr(all_cores[core], "nice", 0.0) for core in mine)
         own = own_seconds(process, children)
     except (OSError, psutil.Error, IndexError):  # such as cores that are not there, in a container
         return None
-    return CpuTime(time.perf_counter(), busy - own, tuple(mine))
+    return CpuTime(time.perf_counter(), busy - own, tuple(mine), niced)
 
 
 def own_seconds(process: psutil.Process, children: Sequence[BaseProcess]) -> float:
