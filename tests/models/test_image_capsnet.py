@@ -132,3 +132,10 @@ def test_more_halvings_than_an_image_has_are_refused_before_anything_is_built(ha
     with pytest.raises(ValueError, match=r"halvings must be at most 5, by which images of 32×20 "):
         create_model("image_capsnet", image_size=(32, 20), halvings=halvings)
     create_model("image_capsnet", image_size=(32, 20), halvings=5)
+
+
+def test_its_standardisation_is_exact_whatever_it_was_rounded_to_before() -> None:
+    model = ImageCapsNet(16, 1, 3)
+    model.standardise_by(1 / 3, 1 / 7)
+    assert model.half().double().mean_of_channels.item() == 1 / 3
+    assert model.bfloat16().double().std_of_channels.item() == 1 / 7

@@ -61,8 +61,8 @@ class EMRouting(GaussianRouting[State]):
             is below 1), so that z does not grow with the number of active children. Σ_j m_j is
             Σ_i a_i where the couplings of a child sum to 1, and J times that where each is 1.
         variance_floor: added to every variance, at least 1e-12; without it one child gives
-            infinite density. Where a vote is larger than 1e6 (in float64 1e15), at least 1e-12
-            (1e-28) of its square is added: smaller spreads than that are lost to rounding.
+            infinite density. Where a vote is larger than 1e6, at least 1e-12 of its square
+            is added (in float64 1e-28): smaller spreads than that are lost to rounding.
         mean_momentum: ρ in [0, 1]: μ is (1 − ρ) of the mean above and ρ of the μ before it, which
             is 0 at first (the authors' code has 0.1, the paper none).
         mass_floor: added to every m_j, at least 0, so that a parent without children stays finite.

@@ -30,10 +30,9 @@ __all__ = [
     "widest",
 ]
 
-# Votes up to this size are taken as they are; squares of larger ones could overflow, and lose what
-# a variance floor says to rounding.
-ORDINARY = {torch.float32: 1e6, torch.float64: 1e15}
-SMALLEST = {torch.float32: 1e-12, torch.float64: 1e-28}  # variance of votes brought to unit size
+ORDINARY = 1e6  # votes up to this size are taken as they are; squares of larger ones could overflow
+# Variances of votes that were brought to unit size: less than this is lost to rounding.
+SMALLEST = {torch.float32: 1e-12, torch.float64: 1e-28}
 LEAST_FLOOR = 1e-12  # of a variance, that may be asked for
 
 
@@ -96,7 +95,7 @@ def starting_centre(tile: Tile) -> tuple[Tensor, Tensor]:
     centre = (weight[..., None, None] * votes).sum(dim=-3) / total
     sizes = [votes.abs().amax(dim=-1), torch.zeros_like(centre[..., 0]).unsqueeze(-2)]
     size = torch.cat(sizes, dim=-2).amax(dim=-2).unsqueeze(-1)  # 0 where there is no child
-    return centre, torch.where(size > ORDINARY[size.dtype], size, torch.ones_like(size))
+    return centre, torch.where(size > ORDINARY, size, torch.ones_like(size))
 
 
 def least_variance(floor: float, scale: Tensor) -> Tensor:

@@ -27,6 +27,8 @@ from torchcaps import storage
 from torchcaps.data import ImageData, augmentation_for
 from torchcaps.errors import InputError, RunStopped
 from torchcaps.storage import locked
+from torchcaps.training import run as run_module
+from torchcaps.training.free_cores import FreeCores
 from torchcaps.training.run import Run
 
 TIMES = {"seconds_per_step", "training_seconds"}
@@ -96,6 +98,18 @@ def test_a_cell_whose_record_is_removed_is_computed_again(small, tmp_path, monke
     reproduce(small, out=folder)
     assert done == list(range(1, 9))
     assert rows(folder) == before
+
+
+def test_the_threads_of_a_cell_do_not_follow_the_load(small, tmp_path, monkeypatch):
+    """Whatever they are by then: nothing else says so, and rows note their number."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    asked = []
+    monkeypatch.setattr(
+        run_module, "FreeCores", lambda *, follow: asked.append(follow) or FreeCores(follow=False)
+    )
+    reproduce(small, out=tmp_path / "out")
+    assert asked
+    assert not any(asked)
 
 
 def test_more_seeds_are_added_to_those_there(small, tmp_path, monkeypatch):
