@@ -347,3 +347,15 @@ def test_a_window_that_nothing_comes_to_leaves_the_gradients_of_the_others() -> 
     (gradient,) = torch.autograd.grad(found.square().sum(), activation)
     assert gradient.isfinite().all()
     assert gradient.abs().max() < 1
+
+
+def test_self_routing_of_activities_that_are_hardly_there() -> None:
+    """Its poses are means: as small as activities may be, they are the same."""
+    torch.manual_seed(0)
+    votes = LinearVotes(torch.randn(2, 4, 3), torch.randn(4, 2, 5, 3))
+    routing = built("self_routing", votes)
+    little = torch.full((2, 4), 2e-38).requires_grad_()
+    found, expected = routing(votes, little), routing(votes, torch.ones(2, 4))
+    torch.testing.assert_close(found.pose, expected.pose, rtol=1e-3, atol=1e-5)
+    (gradient,) = torch.autograd.grad(found.pose.sum(), little)
+    assert gradient.isfinite().all()
