@@ -13,11 +13,11 @@ train: .venv/has-train
 	$(BIN)/torchcaps train $(ARGS)
 
 test: .venv/has-dev browser
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist worksteal $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 4 --dist worksteal $(ARGS)
 
 # The same, with the lines that no test runs: half as long again, so not part of every test.
 coverage: .venv/has-dev browser
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist worksteal --cov=torchcaps --cov=reproduction --cov-report= $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 4 --dist worksteal --cov=torchcaps --cov=reproduction --cov-report= $(ARGS)
 	$(BIN)/coverage report --fail-under=95 --include='*/routing/*,*/layers/*,*/functional.py,*/types.py'
 
 # So many real kills and full disks at random moments, each gone on with until it finishes: about 20 minutes.
