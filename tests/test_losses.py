@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -98,6 +99,17 @@ def test_spread_loss_refuses() -> None:
         margin_loss(torch.rand(2, 3), torch.tensor(1))
     with pytest.raises(ValueError, match="labels must be 0 to 2, got 0 to 3"):
         spread_loss(torch.rand(2, 3), torch.tensor([0, 3]))
+
+
+@pytest.mark.parametrize("margin", [torch.rand(3), torch.rand(3, 1), np.ones(3), torch.ones(0)])
+def test_the_spread_loss_has_one_margin(margin: Any) -> None:
+    """Of as many samples as classes, nobody could say whose margins several are."""
+    activation, labels = torch.rand(3, 3), torch.tensor([0, 1, 2])
+    with pytest.raises(ValueError, match="margin must be one number for all classes, got shape"):
+        spread_loss(activation, labels, margin)
+    one = spread_loss(activation, labels, 0.5)
+    for same in (torch.tensor(0.5), torch.tensor([0.5]), np.float64(0.5)):
+        torch.testing.assert_close(spread_loss(activation, labels, same), one)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

@@ -1,5 +1,7 @@
 """Losses of classes, of reconstructions and of masks."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -77,13 +79,13 @@ def spread_loss(activation: Tensor, labels: Tensor, margin: float | Tensor = 0.9
     Args:
         activation: a_k, `[B, J]`, in [0, 1].
         labels: class indices y, `[B]`.
-        margin: m, in training from 0.2 to 0.9; see `spread_margin`.
+        margin: m, one number for all, in training from 0.2 to 0.9; see `spread_margin`.
 
     Returns:
         A scalar, float32 or wider.
 
     Raises:
-        ValueError: shapes that do not fit. TypeError: labels of another kind.
+        ValueError: shapes that do not fit, several margins. TypeError: labels of another kind.
 
     Reference: Hinton, Sabour, Frosst (2018), *Matrix capsules with EM routing*, ICLR, §3.
 
@@ -94,6 +96,9 @@ def spread_loss(activation: Tensor, labels: Tensor, margin: float | Tensor = 0.9
     a = checked_activation(activation)
     if not isinstance(labels, Tensor) or labels.dim() != 1:
         raise ValueError("labels must be [B] class indices: the spread loss has one class an image")
+    # Several would be taken for those of classes, or of samples, by how many there are.
+    if math.prod(shape := getattr(margin, "shape", ())) != 1:
+        raise ValueError(f"margin must be one number for all classes, got shape {tuple(shape)}")
     present = class_targets(labels, activation.shape)
     of_class = a.masked_fill(~present, 0).sum(dim=1, keepdim=True)
     missing = (margin - (of_class - a)).clamp(min=0).masked_fill(present, 0)

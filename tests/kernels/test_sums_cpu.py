@@ -97,6 +97,39 @@ def test_it_is_finite_at_any_size(name: str, size: float) -> None:
             assert torch.equal(ours, expected)
 
 
+@pytest.mark.parametrize(("name", "options"), [("self_routing", {}), ("em", {"mass_floor": 0.0})])
+@pytest.mark.parametrize("size", [2e-38, 4e-37, 2e-35, 1e-33])
+@pytest.mark.parametrize("others", [False, True])
+def test_activities_hardly_above_zero_count_beside_each_other(
+    name: str, options: dict[str, Any], size: float, others: bool
+) -> None:
+    """Of a sample whose active children all are, alone or beside samples of ordinary activities:
+    its sums are divided by sums as small, and what the processor takes for zero would be lost."""
+    torch.manual_seed(0)
+    made = linear(5, 70, 3, 5, 7)
+    routing, activation = built(name, made, **options), activations(made).clamp(min=0.6)
+    activation[2 if others else slice(None)] *= size
+    exact = routed(routing, made, "reference", torch.float64, activation)
+    eager = routed(routing, made, "reference", torch.float32, activation)
+    found = routed(routing, made, "cpu", torch.float32, activation)
+    for place, (ours, theirs, true) in enumerate(zip(found, eager, exact, strict=True)):
+        if place < 2 or size > 1e-36:  # below, slopes overflow: such a sample is constant
+            theirs = true
+        torch.testing.assert_close(ours / rms(true), theirs / rms(true), rtol=1e-4, atol=1e-4)
+
+
+def test_what_hardly_comes_to_a_parent_is_averaged_all_the_same() -> None:
+    """Of couplings of 1e-36 and less, the products with votes count beside each other."""
+    torch.manual_seed(0)
+    made = linear(5, 70, 3, 5, 7)
+    routing, activation = built("self_routing", made), activations(made)
+    with torch.no_grad():
+        routing.get_parameter("bias")[:, 1] -= 82
+    exact = routed(routing, made, "reference", torch.float64, activation)[0]
+    found = routed(routing, made, "cpu", torch.float32, activation)[0]
+    torch.testing.assert_close(found, exact, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_nan_stays_with_its_sample(name: str) -> None:
     torch.manual_seed(0)

@@ -12,7 +12,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from tests.routing.test_contract import ROWS
 from torchcaps import Capsules, ClusterCaps, ConvCaps, DenseCaps, create_model, create_routing
 from torchcaps.layers import InterestCaps, route_concurrently
-from torchcaps.routing import ROUTINGS, EMRouting
+from torchcaps.routing import ROUTINGS, EMRouting, sweep
 from torchcaps.routing.module_copy import module_copy
 from torchcaps.votes import InterestVotes, LinearVotes, PoseVotes
 
@@ -176,7 +176,9 @@ def test_many_gradients_at_once_are_refused_in_a_sentence(name, backend):
 
 # --- constants, in forward mode too
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # torch's own
-@pytest.mark.parametrize("name", ["interests", "dynamic", "em", "attention", "kde", "heinsen2019"])
+@pytest.mark.parametrize(
+    "name", ["interests", "dynamic", "em", "attention", "kde", "heinsen2019", "group_equivariant"]
+)
 def test_what_is_detached_has_no_derivative_in_forward_mode_either(name):
     torch.manual_seed(0)
     routing = create_routing({"name": name, "detach": True}).build(6, 4, 3, 4).double()
@@ -184,6 +186,8 @@ def test_what_is_detached_has_no_derivative_in_forward_mode_either(name):
     backward = torch.func.jacrev(lambda v: routing(v).pose)(votes)
     forward = torch.func.jacfwd(lambda v: routing(v).pose)(votes)
     assert (backward - forward).abs().max() < 1e-12
+    activities = [torch.func.jacrev(routing)(votes), torch.func.jacfwd(routing)(votes)]
+    assert (activities[0].activation - activities[1].activation).abs().max() < 1e-12
     free = create_routing({"name": name, "detach": False}).build(6, 4, 3, 4).double()
     assert (torch.func.jacfwd(lambda v: free(v).pose)(votes) - forward).abs().max() > 1e-6
 
@@ -400,6 +404,45 @@ def test_a_running_statistic_that_is_set_anew_is_kept(backend, gradients):
     with torch.set_grad_enabled(gradients):
         layer(torch.randn(2, 6, 4))
     assert layer.routing.seen == layer.routing.sweeps
+
+
+class Normalising(EMRouting):
+    """A routing of somebody's own that changes running statistics in place."""
+
+    norm: nn.BatchNorm1d
+    gathered: torch.Tensor
+
+    def build(self, in_caps: int, in_dim: int, out_caps: int, out_dim: int) -> "Normalising":
+        super().build(in_caps, in_dim, out_caps, out_dim)
+        self.norm = nn.BatchNorm1d(out_caps)
+        self.register_buffer("gathered", torch.zeros(()))
+        return self
+
+    def gather(self, tile: Any, coupling: Any, state: Any) -> Any:
+        self.gathered += tile.votes.shape[-3]
+        return super().gather(tile, coupling, state)
+
+    def settle(self, *arguments: Any) -> Any:
+        state = super().settle(*arguments)
+        return state._replace(mean=self.norm(state.mean))
+
+
+def test_backward_by_tiles_leaves_running_statistics_alone(monkeypatch):
+    """What runs once more for gradients has seen no batch once more."""
+    monkeypatch.setattr(sweep, "TILE_BYTES", 2**11)
+    found = {}
+    for backend in ("reference", "tiles"):
+        torch.manual_seed(0)
+        layer = DenseCaps(50, 4, 3, 4, routing=Normalising(3, backend=backend)).double()
+        x = torch.randn(2, 5, 50, 4, dtype=torch.float64)
+        total = sum(layer(each).pose.square().sum() for each in x)  # backward for two calls
+        before = {name: value.clone() for name, value in layer.routing.state_dict().items()}
+        total.backward()
+        assert before["gathered"] == 2 * 3 * 50
+        assert before["norm.num_batches_tracked"] == 2 * 3
+        torch.testing.assert_close(dict(layer.routing.state_dict()), before, rtol=0, atol=0)
+        found[backend] = [before, layer.weight.grad, layer.routing.norm.weight.grad]
+    torch.testing.assert_close(found["tiles"], found["reference"])
 
 
 def test_hooks_are_called_with_the_layer_itself():

@@ -201,6 +201,61 @@ def test_a_detached_group_equivariant_routing_still_learns_its_last_mean(backend
     torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.parametrize("backend", ["reference", "tiles"])
+@pytest.mark.usefixtures("small_tiles")
+def test_a_detached_group_equivariant_activation_learns_by_distances(backend: str) -> None:
+    """In the mean of (1 − d_ij) w_ij the coupling w is the constant, and d is not."""
+    torch.manual_seed(0)
+    votes = torch.randn(2, 30, 3, 4, dtype=DOUBLE, requires_grad=True)
+    a = torch.rand(2, 30, 1, 1, dtype=DOUBLE, requires_grad=True)
+    upstream = torch.randn(2, 3, dtype=DOUBLE)
+    options = {"iterations": 2, "detach": True, "backend": backend}
+    routing = create_routing("group_equivariant", **options).build(30, 4, 3, 4).double()
+    found = routing(votes, a[..., 0, 0])
+    gradients = torch.autograd.grad((found.activation * upstream).sum(), (votes, a))
+    unit, near = votes / votes.norm(dim=-1, keepdim=True), torch.ones((), dtype=DOUBLE)
+    for _ in range(3):
+        coupling = near.detach()
+        v = (a * coupling * unit).sum(dim=1, keepdim=True)
+        v = v / v.norm(dim=-1, keepdim=True)
+        near = (1 + (unit * v).sum(dim=-1, keepdim=True)) / 2
+    expected = torch.sigmoid((near * a * coupling).mean(dim=1)).squeeze(-1)
+    torch.testing.assert_close(found.activation, expected)
+    exact = torch.autograd.grad((expected * upstream).sum(), (votes, a))
+    for ours, true in zip(gradients, exact):
+        torch.testing.assert_close(ours, true)
+
+
+@pytest.mark.parametrize("options", [{}, {"first_coupling": "whole", "variance_floor": 1e-12}])
+@pytest.mark.parametrize("iterations", [2, 3])
+@pytest.mark.parametrize("backend", ["reference", "tiles", "cpu"])
+def test_em_without_a_mass_floor_learns_beside_a_parent_of_hardly_any_mass(
+    backend: str, iterations: int, options: dict[str, Any]
+) -> None:
+    """All votes for the first parent agree, so that next to nothing comes to the second: of what
+    does, slopes overflow, and 0 times infinity would be NaN everywhere."""
+    for seed in range(10):
+        torch.manual_seed(seed)
+        pose, weight = torch.randn(2, 12, 4, dtype=DOUBLE), torch.randn(12, 2, 16, 4, dtype=DOUBLE)
+        weight *= torch.tensor([0.025, 2.5])[:, None, None]
+        activation = torch.rand(2, 12, dtype=DOUBLE)
+        options = options | {"iterations": iterations, "mass_floor": 0}
+        routing = built("em", LinearVotes(pose, weight), **options)
+        found = {}
+        for dtype in (torch.float32, DOUBLE):
+            leaves = [x.to(dtype).requires_grad_() for x in (pose, weight, activation)]
+            routing.to(dtype).backend = backend if dtype == torch.float32 else "reference"
+            capsules = routing(LinearVotes(*leaves[:2]), leaves[2])
+            learned = [*leaves, *routing.parameters()]
+            for part in capsules:
+                gradients = torch.autograd.grad(part.sum(), learned, retain_graph=True)
+                assert all(gradient.isfinite().all() for gradient in gradients)
+            found[dtype] = torch.autograd.grad(capsules.pose[:, 0].sum(), leaves)
+        if iterations == 2:  # the first parent knows nothing of how little came to the second
+            for ours, true in zip(found[torch.float32], found[DOUBLE]):
+                assert error(ours / true.abs().max(), true / true.abs().max()) < 1e-4
+
+
 def test_a_parent_of_little_mass_has_the_mean_of_its_votes() -> None:
     torch.manual_seed(0)
     votes = LinearVotes(torch.randn(2, 6, 4, dtype=DOUBLE), torch.randn(6, 3, 5, 4, dtype=DOUBLE))

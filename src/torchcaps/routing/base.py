@@ -97,7 +97,8 @@ class Routing(nn.Module, Generic[StatisticsT, StateT]):
 
     A tile holds some of the input capsules. So these functions must treat one child like another,
     and whatever `begin` returns must not change the result (a constant that sums are taken about).
-    They may be run again for backward, with the same random numbers.
+    They may be run again for backward, with the same random numbers; what they then do to buffers
+    is lost.
     Statistics and state are tuples of tensors `[..., J, ·]`, in float32 or wider.
 
     Args:

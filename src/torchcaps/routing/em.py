@@ -1,6 +1,7 @@
 """EM routing: Hinton, Sabour, Frosst (2018), matrix capsules."""
 
 import math
+from functools import partial
 from typing import NamedTuple, Self
 
 import torch
@@ -12,7 +13,9 @@ from torchcaps.routing.moments import (
     LEAST_FLOOR,
     GaussianRouting,
     Moments,
+    by_mass,
     constant_if_too_large,
+    largest,
     least_variance,
     moments,
     spread_about,
@@ -25,6 +28,7 @@ from torchcaps.types import Capsules, Paper, check_choice, check_number, check_s
 __all__ = ["EMRouting"]
 
 DECAY = 0.95  # of what λ_t lacks to λ
+ENOUGH = 1e-20  # of a mass_floor, that no slope overflows
 
 
 class State(NamedTuple):
@@ -65,7 +69,8 @@ class EMRouting(GaussianRouting[State]):
             is added (in float64 1e-28): smaller spreads than that are lost to rounding.
         mean_momentum: ρ in [0, 1]: μ is (1 − ρ) of the mean above and ρ of the μ before it, which
             is 0 at first (the authors' code has 0.1, the paper none).
-        mass_floor: added to every m_j, at least 0, so that a parent without children stays finite.
+        mass_floor: added to every m_j, at least 0. Without it, a parent that nothing comes to is
+            at 0, and one with so little mass that slopes would overflow is a constant in backward.
         lambda_scale: at least 0, factor of the default λ. 1 / D takes the mean of the cost over
             components, which keeps deep networks from starting with all capsules on or off.
         constant_lambda: λ_t = λ in every iteration.
@@ -181,18 +186,26 @@ class EMRouting(GaussianRouting[State]):
 
     def settle(self, statistics: Moments, state: State, t: int) -> State:
         """The M-step."""
-        m, centre, scale = statistics.mass, state.centre, state.scale
+        m, scale = statistics.mass, state.scale
         own = m + self.mass_floor
-        mass = torch.where(own > 0, own, 1)  # nothing has come to a parent
-        weighted_mean = weighted_total(statistics, centre, scale) / mass
-        mean = (1 - self.mean_momentum) * weighted_mean + self.mean_momentum * state.mean
-        variance = spread_about(mean, statistics, centre, scale) / mass
-        variance = variance + least_variance(self.variance_floor, scale)
+        fit = partial(self.gaussian, statistics, state)
+        if self.mass_floor >= ENOUGH:
+            mean, variance = fit(torch.where(own > 0, own, 1))  # not, where activities are negative
+        else:
+            mean, variance = by_mass(fit, own, self.steepness)
         cost = own.squeeze(-1) * (
             mean.shape[-1] * self.beta_u + self.log_deviations(variance, scale)
         )
         logit = self.inverse_temperature(m, t) * (self.beta_a - cost)
         return State(mean, variance, logit, mean, scale)
+
+    def gaussian(self, statistics: Moments, state: State, mass: Tensor) -> tuple[Tensor, Tensor]:
+        """μ_j and σ²_j / scale², of parents of these masses."""
+        centre, scale = state.centre, state.scale
+        weighted_mean = weighted_total(statistics, centre, scale) / mass
+        mean = (1 - self.mean_momentum) * weighted_mean + self.mean_momentum * state.mean
+        variance = spread_about(mean, statistics, centre, scale) / mass
+        return mean, variance + least_variance(self.variance_floor, scale)
 
     def inverse_temperature(self, m: Tensor, t: int) -> Tensor | float:
         """λ_t, from the masses `[..., J, 1]`."""
@@ -208,6 +221,11 @@ class EMRouting(GaussianRouting[State]):
 
     def finish(self, state: State) -> Capsules:
         return Capsules(state.mean, torch.sigmoid(state.logit))
+
+    @staticmethod
+    def steepness(mean: Tensor, variance: Tensor) -> Tensor:
+        """Slopes are as many times 1 / m_j: densities go by squares of distances in units of σ."""
+        return largest(mean) / variance.amin(dim=-1, keepdim=True).clamp(max=1)
 
     @staticmethod
     def log_deviations(variance: Tensor, scale: Tensor) -> Tensor:

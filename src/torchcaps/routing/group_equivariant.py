@@ -48,7 +48,9 @@ class GroupEquivariantRouting(Routing[Totals, State]):
 
     Args:
         iterations: r ≥ 1.
-        detach, backend: as for every `Routing`.
+        detach: as for every `Routing`. In the mean of (1 − d_ij) w_ij the distance has a gradient,
+            and of w_ij the a_i alone.
+        backend: as for every `Routing`.
 
     Learned: `alpha` and `beta`, one number each; both start at 1, as in the authors' code.
 
@@ -117,9 +119,13 @@ class GroupEquivariantRouting(Routing[Totals, State]):
 
     def gather(self, tile: Tile, coupling: Tensor, state: State) -> Totals:
         a = tile.activation.unsqueeze(-1)
-        before = a * self.closeness(tile, state.before)  # w of the sweep before
+        near, before = coupling, self.closeness(tile, state.before)
+        if self.detach:  # the coupling is what was before; 1 − d is no coupling any more
+            near = tile.source.without_absent(self.closeness(tile, state.v))
+            before = before.detach()
+        before = a * before  # w of the sweep before
         counted = (before != 0).to(before.dtype)
-        fit, number = (x.sum(dim=-2).unsqueeze(-1) for x in (coupling * before, counted))
+        fit, number = (x.sum(dim=-2).unsqueeze(-1) for x in (near * before, counted))
         return Totals(weighted_sum(a * coupling, tile.votes), fit, number)
 
     def settle(self, statistics: Totals, state: State, t: int) -> State:

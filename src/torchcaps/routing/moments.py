@@ -5,6 +5,7 @@ They are taken about a centre, which no result depends on: the mean of the itera
 """
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -21,7 +22,9 @@ __all__ = [
     "GaussianRouting",
     "Moments",
     "about",
+    "by_mass",
     "constant_if_too_large",
+    "largest",
     "least_variance",
     "moments",
     "spread_about",
@@ -135,6 +138,31 @@ def spread_about(mean: Tensor, statistics: Moments, centre: Tensor, scale: Tenso
     m, first, second = statistics
     shift = (mean - centre) / scale
     return (second - 2 * shift * first + shift.square() * m).clamp(min=0)
+
+
+def by_mass(
+    fit: Callable[[Tensor], Sequence[Tensor]], mass: Tensor, size: Callable[..., Tensor]
+) -> list[Tensor]:
+    """What is fitted to the children of a parent by dividing by their mass `[..., J, 1]`.
+
+    A parent to which nothing has come takes 1 for its mass. It, and one of so little mass that
+    slopes overflow, is a constant in backward: infinity times 0 there would be NaN everywhere.
+
+    Args:
+        fit: what is fitted `[..., J, ·]`, for these masses.
+        mass: Σ_i w_ij.
+        size: of what is fitted: how many times 1 / mass its slopes are, `[..., J, 1]`.
+    """
+    one = torch.ones_like(mass)
+    constants = [part.detach() for part in fit(torch.where(mass > 0, mass, one))]
+    bearable = size(*constants) / mass < torch.finfo(mass.dtype).max / 256  # sums of some, too
+    fitted = fit(torch.where(bearable, mass, one))
+    return [torch.where(bearable, part, constant) for part, constant in zip(fitted, constants)]
+
+
+def largest(x: Tensor) -> Tensor:
+    """The largest component `[..., J, 1]`, and at least 1."""
+    return x.abs().amax(dim=-1, keepdim=True).clamp(min=1)
 
 
 def constant_if_too_large(logits: Tensor, scale: Tensor) -> Tensor:

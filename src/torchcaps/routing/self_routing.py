@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torchcaps.functional import weighted_sum
 from torchcaps.routing.base import Routing
 from torchcaps.routing.law import Law
+from torchcaps.routing.moments import by_mass, largest
 from torchcaps.routing.packed import PackedVotes
 from torchcaps.routing.tile import Tile
 from torchcaps.types import Capsules, Paper
@@ -101,8 +102,4 @@ class SelfRouting(Routing[Totals, Totals]):
 
 def divided(x: Tensor, mass: Tensor) -> Tensor:
     """x / mass; 0 where nothing is active, and constant where the slopes would overflow."""
-    one = torch.ones_like(mass)
-    constant = (x / torch.where(mass > 0, mass, one)).detach()
-    size = constant.abs().amax(dim=-1, keepdim=True).clamp(min=1)
-    bearable = size / mass < torch.finfo(mass.dtype).max / 256  # and sums of some of them
-    return torch.where(bearable, x / torch.where(bearable, mass, one), constant)
+    return by_mass(lambda mass: [x / mass], mass, largest)[0]

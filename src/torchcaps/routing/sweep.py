@@ -8,6 +8,7 @@ all S̄^t are known, one more sweep gives the gradients of the factors and of wh
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -163,6 +164,17 @@ class Sweeps:
         self.tiles = list(tiles(problem.votes, problem.dtype.itemsize))
         self.state_type: type[Parts] = tuple
         self.draws = Draws(problem.votes.device, known=may_wait(problem.votes))
+
+    def again(self) -> "Sweeps":
+        """The same for backward, with buffers of its own: what runs a second time must not have a
+        batch counted twice in running statistics, say.
+
+        They are not put back afterwards, for other backward passes may need them as they are.
+        """
+        same, learned = copy(self), set(self.learned)
+        own = {buffer: buffer.clone() for buffer in self.routing.buffers() if buffer not in learned}
+        same.routing = module_copy(self.routing, own)
+        return same
 
     def split(self, tensors: Sequence[Tensor]) -> tuple[Problem, Sequence[Tensor]]:
         """The problem, and what is learned, from the tensors of a call."""
@@ -326,7 +338,7 @@ class Differentiable(torch.autograd.Function):
             for pair in ctx.forms
         ]
         with no_autocast(of_state[0].device), ctx.sweeps.draws.again():
-            return (None, *ctx.sweeps.backward(tensors, kept, of_state))
+            return (None, *ctx.sweeps.again().backward(tensors, kept, of_state))
 
 
 def as_type(kind: type[Parts], tensors: Iterable[Tensor]) -> Parts:
