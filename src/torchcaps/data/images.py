@@ -12,6 +12,7 @@ from torch import Tensor
 
 from torchcaps.data.dataset_items import MapStyle, read_items
 from torchcaps.errors import InputError
+from torchcaps.models.class_names import names_in_order
 
 __all__ = ["ImageData", "as_float", "check_labels", "checked_names"]
 
@@ -204,9 +205,7 @@ def as_float(images: Tensor) -> Tensor:
 def checked_names(names: Sequence[str], source: str = "") -> tuple[str, ...]:
     """The names of classes as a tuple, checked as `ImageData` does; `source` is whose they are."""
     whose = f"class_names of {source}" if source else "class_names"
-    if isinstance(names, str):
-        raise TypeError(f"class_names is the single string {names!r}; expected a list of names")
-    names = tuple(names)
+    names = tuple(names_in_order(names))
     if not names:
         raise InputError(f"{whose} is empty; expected one name per class")
     for name in names:

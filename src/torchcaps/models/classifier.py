@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from torchcaps.models.class_names import names_in_order
 from torchcaps.models.pixels import check_range
 from torchcaps.models.pretrained import Pretrained
 from torchcaps.models.summary import Summary, count_parameters, routing_note, summarise
@@ -59,7 +60,7 @@ class Classifier(Pretrained, pipeline_tag="image-classification"):
         image_size: side of a square image, or (height, width), in pixels.
         channels: 1 for grey, 3 for RGB, or any other number.
         num_classes: J.
-        class_names: J names; default "0", "1", …
+        class_names: J names in the order of the classes' numbers; default "0", "1", …
     """
 
     image_size: tuple[int, int]
@@ -67,6 +68,10 @@ class Classifier(Pretrained, pipeline_tag="image-classification"):
     num_classes: int
     class_names: tuple[str, ...]
     highest_threshold: ClassVar[float] = 0.0
+    # Whether a CPU trains it faster in float32 where the channels come last in memory, as the
+    # convolutions of bf16 always have them: it depends on their sizes
+    # (benchmarks/layouts.py).
+    channels_last: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -91,7 +96,9 @@ class Classifier(Pretrained, pipeline_tag="image-classification"):
         self.image_size = (height, width)
         self.channels = channels
         self.num_classes = num_classes
-        names = [str(k) for k in range(num_classes)] if class_names is None else list(class_names)
+        if class_names is None:
+            class_names = [str(k) for k in range(num_classes)]
+        names = names_in_order(class_names)
         if len(names) != num_classes:
             raise ValueError(f"class_names has {len(names)} names for {num_classes} classes")
         told = all(isinstance(name, str) and name.strip() for name in names)
@@ -119,7 +126,7 @@ class Classifier(Pretrained, pipeline_tag="image-classification"):
             "image_size": list(self.image_size),
             "channels": self.channels,
             "num_classes": self.num_classes,
-            "class_names": list(self.class_names),
+            "class_names": names_in_order(self.class_names),
         }
 
     def card_usage(self) -> str:

@@ -55,6 +55,7 @@ class EfficientCapsNet(CapsuleClassifier):
         torch.Size([2, 10])
     """
 
+    channels_last = True
     primary: WholeMapCaps  # type: ignore[assignment]  # it has no grid of positions
     paper = Paper(
         "Mazzia, Salvetti, Chiaberge",

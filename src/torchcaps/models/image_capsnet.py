@@ -74,6 +74,7 @@ class ImageCapsNet(CapsuleClassifier):
         torch.Size([4, 2])
     """
 
+    channels_last = True
     stem: Stem
     mean_of_channels: Tensor
     std_of_channels: Tensor
