@@ -80,6 +80,20 @@ def test_another_file_is_not_replaced_and_an_earlier_export_is(torchcaps, run, t
     assert is_export(out, to)
 
 
+def test_names_that_are_not_utf8(torchcaps, run):
+    path = run / "model" / "config.json"
+    config = json.loads(path.read_text())
+    names = ["caf\udce9", "caf\\udce9", "é"]
+    path.write_text(json.dumps({**config, "class_names": names}))
+    assert torchcaps("export", run).code == 0
+    facts = {entry.key: entry.value for entry in onnx.load(run / "model.onnx").metadata_props}
+    assert json.loads(facts["class_names"]) == names
+    assert torchcaps("export", run, "--to", "pt2").code == 0
+    extra = {METADATA: ""}
+    torch.export.load(run / "model.pt2", extra_files=extra)
+    assert json.loads(extra[METADATA])["class_names"] == names
+
+
 def test_an_unfinished_run_is_refused(torchcaps, unfinished):
     answer = torchcaps("export", unfinished)
     assert answer.code == 2

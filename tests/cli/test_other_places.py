@@ -1,8 +1,11 @@
 """Files that are somebody else's, runs that are used from other folders, and names that are odd."""
 
+import csv
 import json
 import os
+import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ import torch
 from PIL import Image
 
 from tests.cli.test_bad_input import one_sentence
-from tests.small_runs import arguments_of, listing, tiny_config
+from tests.small_runs import arguments_of, listing, tiny_config, tiny_data
 from torchcaps.models import load_model
 from torchcaps.training.config import read_train_config
 from torchcaps.training.run_folder import WRITTEN
@@ -210,6 +213,64 @@ def test_a_class_called_none_of_these_is_counted_apart(torchcaps, tmp_path, monk
     answer = torchcaps("predict", "run", "im", "--threshold", "1")
     assert answer.err.count("none of these") == 1
     assert "14   (longest class capsule below 1)" in answer.err
+
+
+@pytest.fixture
+def look_alikes(trained, tmp_path):
+    """A network whose three classes look alike on a line, and a folder of images of them."""
+    names = ("do\ng", "do g", "none of these")
+    model = load_model(trained / "run" / "model")
+    model.class_names = names
+    model.save_pretrained(tmp_path / "model")
+    test = tiny_data().test
+    for k, name in enumerate(names):
+        (tmp_path / "all" / name).mkdir(parents=True)
+        for number, image in enumerate(test.images[test.labels == k]):
+            Image.fromarray(image[0].numpy()).save(tmp_path / "all" / name / f"{number}.png")
+    return tmp_path
+
+
+def test_classes_that_look_alike_are_told_apart(torchcaps, look_alikes, monkeypatch):
+    monkeypatch.chdir(look_alikes)
+    answer = torchcaps("eval", "model", "--data", "all", "--split", "all")
+    assert answer.code == 0, answer.err
+    for name in ("'do g'  ", r"'do\ng' ", "none of these"):
+        (row,) = (line for line in answer.out.splitlines() if line.startswith(f"  {name} "))
+        assert row.endswith(" of 8)")
+    assert re.search(r"recall: 'do\\ng' [\d.]+%, 'do g' [\d.]+%, none of these", answer.out)
+
+    answer = torchcaps("predict", "model", "all", "--threshold", "0", "--pictures", "no")
+    counted = [line.rsplit(maxsplit=1)[0].strip() for line in answer.err.splitlines()[1:]]
+    assert counted == [r"'do\ng'", "'do g'", "'none of these'"]
+    for name in counted:
+        assert f": {name} (0." in answer.out
+    answer = torchcaps("predict", "model", Path("all/do g/0.png"), "--threshold", "1")
+    assert ": none of these   (lengths: " in answer.out
+    for name in counted:
+        assert f"{name} 0." in answer.out
+
+    os.rename("all/do g", "all/do\rg")  # which looks like it, too
+    answer = torchcaps("eval", "model", "--data", "all")
+    assert answer.code == 2
+    assert r"; class 2 is 'do\rg' there and 'do g' in the model" in answer.err
+
+
+def test_a_table_has_a_column_a_class_though_names_are_not_utf8(torchcaps, look_alikes):
+    names = ("caf\udce9", "caf\\udce9", "é")
+    model = load_model(look_alikes / "model")
+    model.class_names = names
+    model.save_pretrained(look_alikes / "model")
+    words = ("predict", look_alikes / "model", look_alikes / "all", "--to")
+    for table in ("a.csv", "a.jsonl"):
+        assert torchcaps(*words, look_alikes / table).code == 0
+    with (look_alikes / "a.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    lines = (look_alikes / "a.jsonl").read_text(encoding="utf-8").splitlines()
+    shown = dict(zip(names, (r"'caf\udce9'", r"'caf\\udce9'", "é")))
+    for row, value in zip(rows, map(json.loads, lines), strict=True):
+        assert row["nearest"] == shown[value["nearest"]]
+        for name, length in value["activation"].items():
+            assert row[f"activation: {shown[name]}"] == str(length)
 
 
 # --- numbers that are none

@@ -13,7 +13,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from tests.small_models import CASES, small
 from torchcaps import BaselineCNN, create_model, load_model
@@ -26,6 +26,7 @@ from torchcaps.export.metadata import describe, describe_as_text
 from torchcaps.export.onnx_file import read_onnx, write_onnx
 from torchcaps.export.pt2_file import METADATA, read_pt2, write_pt2
 from torchcaps.functional import digamma, hypotenuse, log_sigmoid
+from torchcaps.inference import Answer, answer_files
 
 DOCS = Path(__file__).parents[2] / "docs" / "export.md"
 SMALL_CAPSNET: dict[str, Any] = {
@@ -130,6 +131,34 @@ def test_the_lines_of_the_page_see_an_image_as_the_tool_does(tmp_path: Path) -> 
         assert float(answer.split()[-1]) == pytest.approx(expected, abs=1e-5), name
 
 
+def test_the_lines_of_the_page_swap_dark_and_light_as_predict_does(tmp_path: Path) -> None:
+    """White on black and black on white; a ground that is neither, or not known, stays."""
+    model = small("capsnet", image_size=[17, 20])
+    ink = Image.new("L", (20, 17), 255)
+    ImageDraw.Draw(ink).polygon([(5, 5), (14, 7), (9, 13)], fill=30)
+    grey = ink.point(lambda value: value // 2 + 20)
+    export_model(model, tmp_path / "model.onnx")
+    file = onnx.load(tmp_path / "model.onnx")
+    (entry,) = (entry for entry in file.metadata_props if entry.key == "training")
+    expected: list[Answer] = []
+    lines = ""
+    for learned in (0.1, 0.9, 0.5, None):
+        model.metadata = {} if learned is None else {"border_brightness": learned}
+        entry.value = json.dumps(model.metadata)
+        onnx.save(file, tmp_path / f"{learned}.onnx")
+        for name, image in {"ink": ink, "light": ImageOps.invert(ink), "grey": grey}.items():
+            image.save(tmp_path / f"{name}.png")
+            expected += answer_files(model, [tmp_path / f"{name}.png"])
+            code = block("python", "onnxruntime").replace("model.onnx", f"{learned}.onnx")
+            lines += code.replace("digit.png", f"{name}.png")
+    answers = run_block(lines, tmp_path, "torch", "torchcaps").splitlines()
+    for answer, told in zip(answers, expected, strict=True):
+        assert answer.split()[:-1] == [model.class_names[told.nearest or 0]]
+        assert float(answer.split()[-1]) == pytest.approx(told.largest, abs=1e-5)
+    swapped = [told.inverted for told in expected]
+    assert swapped == [True, False, False, False, True, False, *6 * [False]]
+
+
 def test_the_lines_for_pt2_run_without_torchcaps(tmp_path: Path) -> None:
     export_model(small("capsnet"), tmp_path / "model.pt2", "pt2")
     answer = run_block(block("python", "torch.export.load"), tmp_path, "torchcaps")
@@ -163,7 +192,53 @@ def test_what_a_file_says(tmp_path: Path) -> None:
     assert empty.shape == (0, 3)
 
 
+def test_names_that_are_not_utf8_come_back(tmp_path: Path) -> None:
+    names = ["caf\udce9", "caf\\udce9", "é"]
+    model = small("capsnet", class_names=names)
+    model.metadata = {"data": "pictures\udcff"}
+    for to in ("onnx", "pt2"):
+        export_model(model, tmp_path / f"m.{to}", to)
+    extra = {METADATA: ""}
+    torch.export.load(tmp_path / "m.pt2", extra_files=extra)
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
+    texts = session.get_modelmeta().custom_metadata_map
+    for facts in (json.loads(extra[METADATA]), {k: json.loads(v) for k, v in texts.items()}):
+        assert facts["class_names"] == names
+        assert facts["training"] == model.metadata
+
+
+def test_what_a_program_returns_goes_to_numpy(tmp_path: Path) -> None:
+    model = small("capsnet")
+    export_model(model, tmp_path / "m.pt2", "pt2")
+    images = images_of(model, 2)
+    for run in (read_pt2(tmp_path / "m.pt2"), export_program(model).module()):
+        for name, value in run(images).items():
+            assert value.numpy().shape == getattr(model(images), name).shape
+    assert model.conv.weight.requires_grad  # of the model itself it is as it was
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_images_may_be_in_the_number_format_of_the_model(dtype: Any, tmp_path: Path) -> None:
+    model = small("capsnet").to(dtype)
+    images = images_of(model, 3).to(dtype).requires_grad_()
+    assert export_model(model, tmp_path / "m.onnx", images=images).images == 3
+    assert next(model.parameters()).dtype == dtype
+
+
 # --- what is refused
+def test_another_file_is_not_replaced_and_an_earlier_export_is(tmp_path: Path) -> None:
+    for to in ("onnx", "pt2"):
+        path = tmp_path / f"m.{to}"
+        path.write_bytes(b"precious")
+        said = f"{path} is there already and not a file that `torchcaps export` wrote"
+        with pytest.raises(InputError, match=re.escape(said)):
+            export_model(small("capsnet"), path, to)
+        assert path.read_bytes() == b"precious"
+    path.write_bytes(b"")
+    for _ in range(2):
+        export_model(small("capsnet"), path, "pt2")
+
+
 @pytest.mark.parametrize(
     ("path", "to", "message"),
     [
@@ -193,7 +268,8 @@ def test_a_package_that_is_missing_is_named(tmp_path: Path, monkeypatch: Any) ->
 
 def test_a_file_that_answers_otherwise_is_not_left(tmp_path: Path, monkeypatch: Any) -> None:
     model = small("baseline_cnn")
-    (tmp_path / "m.pt2").write_text("the old one")
+    old = f"the old one, with {METADATA}"  # as an earlier export has it
+    (tmp_path / "m.pt2").write_text(old)
     original = check.compare
 
     def spoilt(run: Any, model: Any, images: Any) -> Any:
@@ -204,7 +280,7 @@ def test_a_file_that_answers_otherwise_is_not_left(tmp_path: Path, monkeypatch: 
         model.layers[-1].bias[0] += 5
     with pytest.raises(InputError, match="gives another class than PyTorch"):
         export_model(model, tmp_path / "m.pt2", "pt2")
-    assert (tmp_path / "m.pt2").read_text() == "the old one"
+    assert (tmp_path / "m.pt2").read_text() == old
     assert len(list(tmp_path.iterdir())) == 1
 
 

@@ -4,9 +4,11 @@ import json
 import math
 import os
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -164,6 +166,45 @@ def test_wrong_class_and_wrong_path(folder: Path) -> None:
 def test_a_misspelt_argument_is_not_blamed_on_the_file(folder: Path) -> None:
     with pytest.raises(TypeError, match="unexpected keyword argument 'map_locaton'"):
         load_model(folder, map_locaton="cpu")
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"class_names": ["a"]}, "class_names has 1 names for 2 classes"),
+        ({"num_classes": 5}, "class_names has 2 names for 5 classes"),
+        ({"image_size": 32}, "its weights have other shapes"),
+        ({"reconstruct": False}, "its weights have other shapes"),
+        ({"routing": "em"}, "its weights have other shapes"),
+        ({"routing": "dynamc"}, "did you mean dynamic"),
+        ({"metadata": {"threshold": 2}}, "threshold in it a number from 0 to 1, got 2"),
+    ],
+)
+def test_an_argument_that_does_not_fit_is_not_blamed_on_the_file(
+    folder: Path, given: dict[str, Any], reason: str
+) -> None:
+    (name,) = given
+    start = f"{folder} cannot be loaded with another {name} than it was saved with ("
+    with pytest.raises(InputError, match=re.escape(start) + f".*{reason}") as refused:
+        load_model(folder, **given)
+    for blame in ("restore", "not from the same model"):
+        assert blame not in str(refused.value)
+    truncate(folder)  # where a file is damaged it is still the one that is named
+    with pytest.raises(InputError, match="cannot be read as safetensors"):
+        load_model(folder, **given)
+
+
+def test_arguments_that_fit_are_taken(folder: Path) -> None:
+    names = np.array(["a", "b"])
+    model = load_model(folder, class_names=names, routing={"name": "dynamic", "iterations": 5})
+    assert (model.class_names, model.classes.routing.iterations) == (("a", "b"), 5)
+
+
+@pytest.mark.parametrize("name", ["architecture", "config", "torchcaps_version"])
+def test_what_nobody_can_change_is_not_passed_over(folder: Path, name: str) -> None:
+    for load in (load_model, CapsNet.from_pretrained):
+        with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
+            load(folder, **{name: "CapsNet"})
 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:

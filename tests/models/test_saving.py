@@ -1,10 +1,13 @@
 """What is changed on a model is what is saved; what cannot be saved is refused."""
 
+import datetime
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -21,6 +24,7 @@ from torchcaps import (
     PrimaryCaps,
     load_model,
 )
+from torchcaps.data import ImageData
 from torchcaps.models.capsnet import LossScale
 from torchcaps.routing import ROUTINGS
 
@@ -216,3 +220,141 @@ def test_a_setting_that_was_lost_is_not_taken_to_be_the_default(name: str, tmp_p
         (tmp_path / "config.json").write_text(json.dumps(config))
         with pytest.raises(InputError, match=r"config\.json (lacks|does not describe a)"):
             load_model(tmp_path)
+
+
+# --- what `load_model` would refuse
+def around_itself() -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    value["a"] = value
+    return value
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        (None, r"its metadata must be an object \(a dict\), got NoneType"),
+        ([1], r"its metadata must be an object \(a dict\), got list"),
+        ({"threshold": 1.5}, "threshold in it a number from 0 to 1, got 1.5"),
+        ({"threshold": None}, "threshold in it a number from 0 to 1, got None"),
+        ({"threshold": True}, "threshold in it a number from 0 to 1, got True"),
+        ({"threshold": float("nan")}, "threshold in it a number from 0 to 1, got nan"),
+        ({"border_brightness": None}, "border_brightness in it a number from 0 to 1, got None"),
+        ({3: 4}, "its metadata has the key 3"),
+        (
+            {"of": {"classes": [{1: 1, "1": 2}]}},
+            r"its metadata\['of'\]\['classes'\]\[0\] has the key 1",
+        ),
+        ({"a": np.ones(2)}, r"its metadata\['a'\] is of the type numpy\.ndarray, which JSON"),
+        ({"a": (0, {"b"})}, r"its metadata\['a'\]\[1\] is of the type set, which JSON"),
+        ({"a": datetime.date(2020, 1, 1)}, r"\['a'\] is of the type datetime\.date, which JSON"),
+        (around_itself(), "its metadata is nested too deeply"),
+    ],
+)
+def test_metadata_that_could_not_be_loaded_are_not_saved(
+    metadata: Any, message: str, tmp_path: Path
+) -> None:
+    model = CapsNet(**SMALL)
+    model.save_pretrained(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    model.metadata = metadata
+    with torch.no_grad():
+        model.conv.bias.add_(1)
+    for folder in (tmp_path, tmp_path / "new"):
+        with pytest.raises(InputError, match=f"this CapsNet cannot be saved: .*{message}") as said:
+            model.save_pretrained(folder)
+        assert "\n" not in str(said.value)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_metadata_of_all_that_json_holds_come_back(tmp_path: Path) -> None:
+    model = CapsNet(**SMALL)
+    model.metadata = {
+        "threshold": np.float32(0.5),
+        "a": [1, (2.5, None)],
+        "b": {"c": True},
+        "d": "é",
+    }
+    model.save_pretrained(tmp_path)
+    assert load_model(tmp_path).metadata == {**model.metadata, "a": [1, [2.5, None]]}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_not_saved(value: float, tmp_path: Path) -> None:
+    model = CapsNet(**SMALL)
+    with torch.no_grad():
+        model.conv.bias[0] = value
+    with pytest.raises(InputError, match=r"its conv\.bias holds numbers that are not finite"):
+        model.save_pretrained(tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_folder_that_could_not_be_loaded_from_is_not_saved_to(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has a name that is not UTF-8"):
+        CapsNet(**SMALL).save_pretrained(tmp_path / os.fsdecode(b"caf\xe9"))
+    assert not list(tmp_path.iterdir())
+
+
+# --- what lies there already
+RUN = {"model": "capsnet", "batch_size": 8, "learning_rate": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (
+            {"config.json": RUN, "run.json": {}},
+            "holds a run, whose config.json .*run/model to repl",
+        ),
+        ({"config.json": RUN, "result.json": {}}, "holds a run, whose config.json"),
+        ({"config.json": RUN}, "run/config.json is not that of a saved model"),
+        ({"config.json": {"name": "my project"}}, "run/config.json is not that of a saved model"),
+    ],
+)
+def test_no_run_and_no_config_of_others_is_replaced(
+    files: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name, value in files.items():
+        (folder / name).write_text(json.dumps(value))
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(InputError, match=message) as refused:
+        CapsNet(**SMALL).save_pretrained(folder)
+    assert "\n" not in str(refused.value)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    CapsNet(**SMALL).save_pretrained(folder / "model")  # as training does
+    CapsNet(**SMALL).save_pretrained(folder / "model")
+
+
+def test_a_file_is_no_folder_to_save_in(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("theirs")
+    with pytest.raises(InputError, match="file is a file: name a folder"):
+        CapsNet(**SMALL).save_pretrained(tmp_path / "file")
+
+
+# --- names of classes
+@pytest.mark.parametrize(
+    "names", [{"a", "b", "c"}, {"a": 2, "b": 1, "c": 0}, frozenset("abc"), "abc", b"abc", 3]
+)
+def test_names_without_an_order_are_refused(names: Any, tmp_path: Path) -> None:
+    message = r"class_names is (of the type|the single string).*; expected a list of names"
+    with pytest.raises(TypeError, match=message):
+        CapsNet(**SMALL, class_names=names)
+    images, labels = torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.arange(3)
+    with pytest.raises(TypeError, match=message):
+        ImageData(images, labels, names, "x")
+    with pytest.raises(TypeError, match=message):
+        ImageData.from_dataset(list(zip(images, labels.tolist())), names)
+    model = CapsNet(**SMALL)
+    model.class_names = names
+    with pytest.raises(TypeError, match=message):
+        model.save_pretrained(tmp_path / "model")
+
+
+@pytest.mark.parametrize("kind", [list, tuple, np.array, iter, dict.fromkeys])
+def test_names_in_any_order_that_is_one(kind: Any) -> None:
+    names = ["c", "a", "b"]
+    keys = (lambda: kind(names).keys()) if kind == dict.fromkeys else (lambda: kind(names))
+    assert CapsNet(**SMALL, class_names=keys()).class_names == ("c", "a", "b")
+    images, labels = torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.arange(3)
+    assert ImageData(images, labels, keys(), "x").class_names == ("c", "a", "b")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from torchcaps.cli.streams import can_print, one_line
+from torchcaps.cli.streams import can_print, one_line, told_apart
 from torchcaps.cpu_threads import set_threads
 from torchcaps.errors import InputError
 from torchcaps.training.config import MOST_THREADS, read_train_config
@@ -76,7 +76,7 @@ class Eval:
             result, text = of_several_labels(measured, model.class_names, where)
         else:
             result = summary(measured, model.class_names) | where
-            text = as_text(result, describe_classes(measured, model.class_names))
+            text = as_text(result, describe_classes(measured, told_apart(model.class_names)))
         if self.data is not None and self.split == "test" and not brings_test_part(name):
             left_out = len(parts.train)
             result["left_out"] = left_out
@@ -128,7 +128,8 @@ class Eval:
             )
         if data.class_names != model.class_names:
             there, here = _listed(data.class_names), _listed(model.class_names)
-            first = _first_other(data.class_names, model.class_names) if there == here else ""
+            alike = one_line(there) == one_line(here)
+            first = _first_other(data.class_names, model.class_names) if alike else ""
             raise InputError(
                 f"{name} has the classes {there}, the model {here}{first}: name data with the "
                 "model's classes"
@@ -217,7 +218,7 @@ def of_several_labels(
     text = (
         f"accuracy: every label is right in {answers.accuracy:.2%} (95 % interval {low:.2%} to "
         f"{high:.2%}) of {count} images, on {one_line(where['data'])} ({where['split']})\n"
-        f"{describe_labels(answers, class_names)}\n"
+        f"{describe_labels(answers, told_apart(class_names))}\n"
         f"loss: {answers.loss:.4f}, of it classification {answers.classification_loss:.4f}"
     )
     return result, text
@@ -234,9 +235,9 @@ def as_text(result: dict[str, Any], classes: str) -> str:
         f"loss: {result['loss']:.4f}, of it classification {result['classification_loss']:.4f}",
         "error by class:",
     ]
-    errors = {one_line(name): counts for name, counts in result["errors_by_class"].items()}
-    width = max(map(len, errors))
-    for name, counts in errors.items():
+    names = told_apart(result["errors_by_class"])
+    width = max(map(len, names))
+    for name, counts in zip(names, result["errors_by_class"].values()):
         rate = f"{counts['wrong'] / counts['images']:7.2%}" if counts["images"] else "      –"
         lines.append(f"  {name:<{width}} {rate}  ({counts['wrong']} of {counts['images']})")
     return "\n".join(lines)

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from torchcaps.errors import InputError
-
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -37,16 +35,12 @@ class Export:
     def run(self) -> None:
         """Write the file, and say where it is and how it compares."""
         from torchcaps.cli.checkpoint import load_checkpoint, run_of_model
-        from torchcaps.export import FORMATS, export_model, is_export
+        from torchcaps.export import FORMATS, check_path, export_model
 
         model = load_checkpoint(self.checkpoint)
         run = run_of_model(self.checkpoint)
         path = self.out or (Path() if run is None else run.path) / f"model{FORMATS[self.to]}"
-        if path.suffix == FORMATS[self.to] and path.is_file() and not is_export(path, self.to):
-            raise InputError(
-                f"{path} is there already and not a file that `torchcaps export` wrote: name "
-                "another with --out, or remove it"
-            )
+        check_path(path, self.to)  # before data are read for it
         images, why = held_out(model, run)
         compared = export_model(model, path, self.to, images)
         kind = (

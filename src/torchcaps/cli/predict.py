@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from torchcaps.cli.eval import check_range
-from torchcaps.cli.streams import can_print, one_line
+from torchcaps.cli.streams import can_print, one_line, told_apart
 from torchcaps.cpu_threads import set_threads
 from torchcaps.errors import InputError, SomeFailed
-from torchcaps.storage import short_name
+from torchcaps.storage import as_utf8, short_name
 from torchcaps.training.config import MOST_THREADS
 
 if TYPE_CHECKING:
@@ -144,11 +144,12 @@ class Report:
         self, model: "Classifier", paths: Sequence[Path], few: bool, options: Predict
     ) -> None:
         self.options, self.few, self.names = options, few, model.class_names
+        self.shown = told_apart((*self.names, NONE))[:-1]
         self.least = model.threshold if options.threshold is None else options.threshold
         self.drawn = options.pictures == "yes" or (options.pictures == "auto" and few)
         # Never drawn over: what is looked at, and what has been drawn.
         self.taken = {os.path.realpath(path) for path in paths} if self.drawn else set()
-        self.counts: Counter[str | None] = Counter()  # None: of none of the classes
+        self.counts: Counter[str] = Counter()
         self.total, self.broken = len(paths), list[str]()
         self.values: list[dict[str, Any]] = []
         self.began = time.monotonic()
@@ -158,6 +159,8 @@ class Report:
         from torchcaps.inference import open_table
 
         table, names = self.options.to, self.names
+        if table is not None and table.suffix.lower() == ".csv":
+            names = columns(names)
         with ExitStack() as stack:
             write = None if table is None else stack.enter_context(open_table(table, names))
             for answer in answers:
@@ -174,10 +177,10 @@ class Report:
         if answer.error is not None:
             self.broken.append(answer.error)
         else:
-            self.counts[self._word(answer) if answer.known else None] += 1
+            self.counts[self._word(answer)] += 1
 
     def _word(self, answer: "Answer") -> str:
-        return self.names[answer.nearest or 0] if answer.known else NONE
+        return self.shown[answer.nearest or 0] if answer.known else NONE
 
     def _all_broken(self) -> str:
         if self.total == 1:
@@ -202,7 +205,7 @@ class Report:
             answer.pixels,
             answer.reconstruction,
             torch.tensor(answer.activation),
-            self.names,
+            self.shown,
             path=picture,
             title=f"{answer.path.name}: {self._word(answer)}",
         )
@@ -215,10 +218,10 @@ class Report:
             drawn = {} if picture is None else {"picture": str(picture)}
             self.values.append(as_json(answer, self.names) | drawn)
         elif self.options.to is None and answer.error is None:
-            print(at_length(answer, self.names, picture) if self.few else self._line(answer))
+            print(at_length(answer, self.shown, picture) if self.few else self._line(answer))
 
     def _line(self, answer: "Answer") -> str:
-        nearest = f", nearest {self.names[answer.nearest or 0]}" if not answer.known else ""
+        nearest = f", nearest {self.shown[answer.nearest or 0]}" if not answer.known else ""
         return one_line(f"{answer.path}: {self._word(answer)} ({answer.largest:.2f}{nearest})")
 
     def end(self, others: int) -> None:
@@ -240,12 +243,11 @@ class Report:
         seconds = time.monotonic() - self.began
         answered = self.total - len(self.broken)
         lines = [f"{answered:,} images in {seconds:.1f} s, {answered / seconds:,.0f} a second"]
-        words = {name: NONE if name is None else one_line(name) for name in (*self.names, None)}
-        width = max(len(words[name]) for name in self.counts)
-        for name, word in words.items():
-            if self.counts[name]:
-                why = f"   (longest class capsule below {self.least:g})" if name is None else ""
-                lines.append(f"  {word:<{width}} {self.counts[name]:>9,}{why}")
+        width = max(map(len, self.counts))
+        for word in (*self.shown, NONE):
+            if self.counts[word]:
+                why = f"   (longest class capsule below {self.least:g})" if word == NONE else ""
+                lines.append(f"  {word:<{width}} {self.counts[word]:>9,}{why}")
         if others:
             lines.append(f"passed over: {others:,} files of folders that are not called as images")
         if self.options.to is not None:
@@ -258,6 +260,17 @@ class Report:
         else:
             what = f"{len(self.broken):,} of {self.total:,} images were not read"
         return f"{what} (the others were answered)"
+
+
+def columns(names: Sequence[str]) -> tuple[str, ...]:
+    """Names as a table holds them in UTF-8; two that were the same there as Python writes them.
+
+    Example:
+        >>> print(*columns(["cat", "caf\\udce9", "caf\\\\udce9"]))
+        cat 'caf\\udce9' 'caf\\\\udce9'
+    """
+    times = Counter(map(as_utf8, names))
+    return tuple(ascii(name) if times[as_utf8(name)] > 1 else name for name in names)
 
 
 def free_name(folder: Path, stem: str, taken: set[str]) -> Path:

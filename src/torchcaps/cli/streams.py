@@ -6,13 +6,15 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterator
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
 from torchcaps.errors import RunStopped
 
-__all__ = ["can_print", "one_line", "safe_streams"]
+__all__ = ["can_print", "one_line", "safe_streams", "told_apart"]
 
 HANDLER = "torchcaps.plain"
 PLAIN = {
@@ -34,6 +36,23 @@ def one_line(text: str) -> str:
     """
     lines = (line.strip() for line in text.splitlines() if not TRACE.match(line))
     return "".join(letter if _shows(letter) else _escaped(letter) for letter in " ".join(lines))
+
+
+def told_apart(names: Iterable[str]) -> tuple[str, ...]:
+    """Names as `one_line` shows them, but for those that would look like another one.
+
+    Those, which may differ in a break or in how an é is made, are written as Python does.
+
+    Example:
+        >>> print(*told_apart(["cat", "do g", "do\\ng"]))
+        cat 'do g' 'do\\ng'
+    """
+    names = list(names)
+    looks = [" ".join(unicodedata.normalize("NFKC", one_line(name)).split()) for name in names]
+    times = Counter(looks)
+    shown = [ascii(name) if times[look] > 1 else one_line(name) for name, look in zip(names, looks)]
+    # A name may itself be written like the one that Python gives another: "'do g'".
+    return tuple(shown if len(set(shown)) == len(shown) else map(ascii, names))
 
 
 def _shows(letter: str) -> bool:

@@ -11,6 +11,7 @@ import tyro
 
 from torchcaps.cli.paths import expanded
 from torchcaps.cli.streams import one_line
+from torchcaps.cpu_threads import set_threads
 from torchcaps.errors import InputError
 from torchcaps.routing.registry import list_routings
 from torchcaps.storage import parse_json
@@ -88,6 +89,7 @@ class Train(TrainConfig):
             result = resume(self.resume, data, data_dir=self.data_dir, epochs=self.epochs)
         if result.held_out is None:  # another process of a distributed run prints
             return
+        set_threads(self.threads)  # which training gave back
         for line in (page_of(result), f"folder: {result.folder}"):
             if line:
                 print(one_line(line))

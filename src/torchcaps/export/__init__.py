@@ -2,6 +2,13 @@
 
 from torchcaps.export.check import Comparison
 from torchcaps.export.program import export_program
-from torchcaps.export.write import FORMATS, export_model, is_export
+from torchcaps.export.write import FORMATS, check_path, export_model, is_export
 
-__all__ = ["FORMATS", "Comparison", "export_model", "export_program", "is_export"]
+__all__ = [
+    "FORMATS",
+    "Comparison",
+    "check_path",
+    "export_model",
+    "export_program",
+    "is_export",
+]

@@ -6,8 +6,9 @@ from typing import Any
 import torchcaps
 from torchcaps.models import Classifier
 from torchcaps.plain_numbers import plain_number
+from torchcaps.storage import as_utf8
 
-__all__ = ["describe", "describe_as_text"]
+__all__ = ["as_json", "describe", "describe_as_text"]
 
 
 def describe(model: Classifier) -> dict[str, Any]:
@@ -41,8 +42,14 @@ def describe(model: Classifier) -> dict[str, Any]:
 
 def describe_as_text(model: Classifier) -> dict[str, str]:
     """The same with every value as JSON."""
-    described = describe(model).items()
-    return {
-        name: json.dumps(value, ensure_ascii=False, default=plain_number)
-        for name, value in described
-    }
+    return {name: as_json(value) for name, value in describe(model).items()}
+
+
+def as_json(value: Any) -> str:
+    """JSON that a file of UTF-8 can hold, though names of classes may have bytes that are none.
+
+    Example:
+        >>> as_json(["café", "caf\\udce9"])
+        '["café", "caf\\\\udce9"]'
+    """
+    return as_utf8(json.dumps(value, ensure_ascii=False, default=plain_number))

@@ -30,7 +30,7 @@ def export_program(model: Classifier) -> torch.export.ExportedProgram:
 
     Args:
         model: any classifier. It is copied: the program is on the CPU, in float32 and in evaluation
-            mode.
+            mode, and its weights ask for no gradients.
 
     Returns:
         A program: images `[B, C, H, W]`, float32 in [0, 1], any B → a dict of "pose" `[B, J, D]`,
@@ -49,6 +49,7 @@ def export_program(model: Classifier) -> torch.export.ExportedProgram:
         torch.Size([5, 10])
     """
     copied = NamedOutputs(copy.deepcopy(model).to("cpu", torch.float32)).eval()
+    copied.requires_grad_(False)  # so that what a program returns goes to NumPy as it is
     # Two images, since torch takes a size of 1 in an example for one that never changes.
     example = torch.zeros(2, model.channels, *model.image_size)
     batch = torch.export.Dim("batch", min=1)

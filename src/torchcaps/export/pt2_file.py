@@ -1,7 +1,6 @@
 """Programs of torch.export in a file, which torch alone can load."""
 
 import io
-import json
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchcaps.plain_numbers import plain_number
+from torchcaps.export.metadata import as_json
 
 __all__ = ["METADATA", "read_pt2", "write_pt2"]
 
@@ -21,11 +20,10 @@ def write_pt2(
     program: torch.export.ExportedProgram, path: Path, metadata: Mapping[str, Any]
 ) -> None:
     """Write a program of `export_program` with these JSON values beside it."""
-    text = json.dumps(metadata, ensure_ascii=False, default=plain_number)
     content = io.BytesIO()  # where a disk is full, torch's own writer takes the process with it
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own
-        torch.export.save(program, content, extra_files={METADATA: text})
+        torch.export.save(program, content, extra_files={METADATA: as_json(metadata)})
     path.write_bytes(content.getbuffer())
 
 

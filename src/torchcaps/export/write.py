@@ -17,7 +17,7 @@ from torchcaps.export.pt2_file import METADATA, read_pt2, write_pt2
 from torchcaps.models import Classifier
 from torchcaps.storage import atomic_path, expand_user
 
-__all__ = ["FORMATS", "export_model", "is_export"]
+__all__ = ["FORMATS", "check_path", "export_model", "is_export"]
 
 # Format → how its files' names end.
 FORMATS = {"onnx": ".onnx", "pt2": ".pt2"}
@@ -37,10 +37,12 @@ def export_model(
 
     Args:
         model: any classifier, on any device and in any mode; it stays as it is.
-        path: of the file, ending in .onnx or .pt2; written atomically, its folder is made.
+        path: of the file, ending in .onnx or .pt2; written atomically, its folder is made. An
+            earlier export is replaced, but no other file.
         to: "onnx" (needs the extra `torchcaps[onnx]`; run by onnxruntime), or "pt2"
             (`torch.export.save`; run by torch).
-        images: `[N, C, H, W]` in [0, 1], on which both are compared; default: 8 of noise.
+        images: `[N, C, H, W]` in [0, 1], any floats, on which both are compared; default: 8 of
+            noise.
 
     Returns:
         `Comparison`: on how many images, the largest difference, and how many classes differ (where
@@ -52,8 +54,9 @@ def export_model(
     extra file torchcaps.json.
 
     Raises:
-        InputError: an unknown format, a name that ends otherwise, a package that is missing, a
-            network of which torch can make no program, or a file that answers otherwise.
+        InputError: an unknown format, a name that ends otherwise, a file there that is no export, a
+            package that is missing, a network of which torch can make no program, or a file that
+            answers otherwise.
 
     Example:
         >>> import tempfile
@@ -63,18 +66,15 @@ def export_model(
         0
     """
     path = expand_user(path)
-    if to not in FORMATS:
-        raise InputError(f"to must be one of {', '.join(FORMATS)}, got {to!r}")
-    if path.suffix != FORMATS[to]:
-        raise InputError(f"{path} must end in {FORMATS[to]}, as files of this format do")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder: name a file, such as {path / 'model'}{path.suffix}")
+    check_path(path, to)
     if to == "onnx":
         check_packages()
     plain = copy.deepcopy(model).to("cpu", torch.float32).eval()
     if images is None or len(images) == 0:
         generator = torch.Generator().manual_seed(0)
         images = torch.rand(8, model.channels, *model.image_size, generator=generator)
+    if isinstance(images, Tensor) and images.is_floating_point():
+        images = images.detach().to("cpu", torch.float32)
     plain.check_images(images)
     program = export_program(plain)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -85,7 +85,26 @@ def export_model(
         else:
             write_pt2(program, temporary, describe(plain))
             run = read_pt2(temporary)
-        return compare(run, plain, images.to("cpu", torch.float32))
+        return compare(run, plain, images)
+
+
+def check_path(path: Path, to: str) -> None:
+    """Raise unless an export of this format may be written here.
+
+    Raises:
+        InputError: an unknown format, a name that ends otherwise, a folder, or a file of others.
+    """
+    if to not in FORMATS:
+        raise InputError(f"to must be one of {', '.join(FORMATS)}, got {to!r}")
+    if path.suffix != FORMATS[to]:
+        raise InputError(f"{path} must end in {FORMATS[to]}, as files of this format do")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: name a file, such as {path / 'model'}{path.suffix}")
+    if path.is_file() and not is_export(path, to):
+        raise InputError(
+            f"{path} is there already and not a file that `torchcaps export` wrote: name another "
+            "file, or remove it"
+        )
 
 
 def is_export(path: Path, to: str) -> bool:

@@ -8,9 +8,16 @@ from typing import Any
 import torchcaps
 from torchcaps.errors import InputError
 from torchcaps.models.weights_file import CONFIG
-from torchcaps.storage import expand_user, read_json
+from torchcaps.storage import as_utf8, expand_user, read_json
 
-__all__ = ["find_pretrained", "is_run", "is_saved_model", "list_pretrained", "model_folder"]
+__all__ = [
+    "check_free",
+    "find_pretrained",
+    "is_run",
+    "is_saved_model",
+    "list_pretrained",
+    "model_folder",
+]
 
 PACKAGE = Path(torchcaps.__file__).parent
 # Networks that come with the package: name → folder in it.
@@ -40,6 +47,32 @@ def is_run(folder: Path) -> bool:
 def is_saved_model(folder: Path) -> bool:
     """Whether `save_pretrained` wrote a folder, by what its config.json says."""
     return "architecture" in config_keys(folder)
+
+
+def check_free(folder: Path) -> None:
+    """Raise where a model saved in a folder would replace what is no saved model.
+
+    Raises:
+        InputError: it is a file, its name is not UTF-8, or its config.json is that of a run or of
+            something else.
+    """
+    if as_utf8(str(folder)) != str(folder):
+        raise InputError(
+            f"{folder} has a name that is not UTF-8, from which safetensors could not load the "
+            "model again: name another folder"
+        )
+    if folder.is_file():
+        raise InputError(f"{folder} is a file: name a folder to save the model in")
+    if is_run(folder):
+        raise InputError(
+            f"{folder} holds a run, whose {CONFIG} a model saved there would replace: name another "
+            f"folder, or {folder / RUN_MODEL} to replace the model of the run"
+        )
+    if (folder / CONFIG).exists() and not is_saved_model(folder):
+        raise InputError(
+            f"{folder / CONFIG} is not that of a saved model, and one saved there would replace "
+            "it: name another folder, or remove it"
+        )
 
 
 def config_keys(folder: Path) -> set[str]:

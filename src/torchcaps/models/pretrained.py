@@ -3,6 +3,7 @@
 import inspect
 import json
 import tempfile
+from numbers import Real
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -13,13 +14,14 @@ from torch import nn
 
 import torchcaps
 from torchcaps.errors import InputError
-from torchcaps.models.folder import HUB_OPTIONS, download
+from torchcaps.models.folder import HUB_OPTIONS, check_free, download
 from torchcaps.models.weights_file import (
     CONFIG,
     WEIGHTS,
     check_header,
     find_weights,
     first_difference,
+    first_not_finite,
     load_weights,
     shapes,
 )
@@ -30,7 +32,8 @@ from torchcaps.types import Paper
 
 __all__ = ["Pretrained", "read_config"]
 
-NOT_ARGUMENTS = ("architecture", "torchcaps_version", "metadata")
+WRITTEN_BY = ("architecture", "torchcaps_version")  # what a file is, which nobody can change
+NOT_ARGUMENTS = (*WRITTEN_BY, "metadata")
 CARD = """---
 {{ card_data }}
 ---
@@ -76,7 +79,8 @@ class Pretrained(
     Attributes:
         paper: where the architecture was published.
         metadata: a dict that is saved in config.json beside the architecture: what the model was
-            trained on and how well it did. Whatever JSON can hold.
+            trained on and how well it did. Whatever JSON can hold; threshold and border_brightness
+            in it are numbers from 0 to 1.
     """
 
     paper: ClassVar[Paper | None] = None
@@ -116,7 +120,8 @@ class Pretrained(
         """The config of this model, if a model built from it is this one but for its weights.
 
         Raises:
-            InputError: it is not; the message names what differs.
+            InputError: it is not, or its weights or metadata are such that `load_model` would
+                refuse them; the message names what is wrong.
         """
         config = json.loads(json.dumps(self.config, default=plain_number))
         try:
@@ -141,6 +146,20 @@ class Pretrained(
                     f"built from its settings {built.strip()}; change it back, or make a class of "
                     "its own for it"
                 )
+        if name := first_not_finite(self.state_dict()):
+            raise InputError(
+                f"this {type(self).__name__} cannot be saved: its {name} holds numbers that are "
+                "not finite, with which every answer is wrong: train it anew"
+            )
+        try:
+            check_metadata(self.metadata)
+            check_json(self.metadata, "metadata")
+        except RecursionError:
+            raise InputError(
+                f"this {type(self).__name__} cannot be saved: its metadata is nested too deeply"
+            ) from None
+        except ValueError as error:
+            raise InputError(f"this {type(self).__name__} cannot be saved: its {error}") from error
         return dict(config)
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> str | None:
@@ -149,11 +168,13 @@ class Pretrained(
         A folder that already holds a model is replaced file by file, each atomically.
 
         Raises:
-            InputError: the model was changed into something that its settings do not describe.
-                Nothing is written then.
+            InputError: the model was changed into something that its settings do not describe, or
+                that could not be loaded; or the folder holds a run, or a config.json of something
+                else. Nothing is written then.
         """
-        self.check_savable()
         save_directory = expand_user(save_directory)
+        check_free(save_directory)
+        self.check_savable()
         if kwargs.get("push_to_hub"):
             return super().save_pretrained(save_directory, **kwargs)
         folder = save_directory
@@ -207,7 +228,6 @@ class Pretrained(
         local_files_only: bool = False,
         token: str | bool | None = None,
         map_location: str = "cpu",
-        config: dict[str, Any] | None = None,
         **arguments: Any,
     ) -> Self:
         folder = Path(model_id)
@@ -220,13 +240,31 @@ class Pretrained(
             )
         known = inspect.signature(cls).parameters
         for name in arguments:
-            if name not in known and name not in config:
+            if name in WRITTEN_BY or (name not in known and name not in config):
                 raise TypeError(f"from_pretrained() got an unexpected keyword argument {name!r}")
-        given = {k: v for k, v in arguments.items() if k not in config or v != config[k]}
+        given = {
+            name: value
+            for name, value in arguments.items()
+            if name not in config or repr(value) != repr(config[name])  # arrays have no one !=
+        }
         whole, source = {**config, **given}, f"{model_id}/{CONFIG}"
-        # First without memory for the weights: a small file must not ask for gigabytes of it.
-        with torch.device("meta"):
-            check_header(cls._from_config(whole, source), weights)
+
+        def check(values: dict[str, Any]) -> None:
+            """Without memory for the weights: a small file must not ask for gigabytes of it."""
+            with torch.device("meta"):
+                check_header(cls._from_config(values, source), weights)
+
+        try:
+            check(whole)
+        except InputError as error:
+            if not given:
+                raise
+            check(config)  # raises where the files are at fault, whatever was given
+            raise InputError(
+                f"{model_id} cannot be loaded with another {' and '.join(given)} than it was saved "
+                f"with ({error.__cause__ or 'its weights have other shapes'}): leave it out, or "
+                "make a new model"
+            ) from error
         model = cls._from_config(whole, source)
         load_weights(model, weights)
         return model.to(map_location).eval()
@@ -256,7 +294,11 @@ class Pretrained(
                 f"{source} does not describe a {cls.__name__} ({error}): "
                 "restore the file that was saved with the weights"
             ) from error
-        model.metadata = checked_metadata(config.get("metadata", {}), source)
+        model.metadata = config.get("metadata", {})
+        try:
+            check_metadata(model.metadata)
+        except ValueError as error:
+            raise InputError(f"{source}: {error}: restore the file") from error
         return model
 
     @classmethod
@@ -312,20 +354,42 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def checked_metadata(metadata: dict[str, Any], source: str) -> dict[str, Any]:
-    """What a config.json says of the training.
-
-    Raises:
-        InputError: it is no JSON object, or what must be a share in it is none.
-    """
+def check_metadata(metadata: object) -> None:
+    """Raise a ValueError where what is said of the training is no JSON object, or what must be a
+    share in it is none."""
+    if not isinstance(metadata, dict):
+        raise ValueError(f"metadata must be an object (a dict), got {type_name(metadata)}")
     for name in ("border_brightness", "threshold"):
-        share = metadata.get(name, 0) if isinstance(metadata, dict) else None
+        share = metadata.get(name, 0)
         if not is_number(share) or not 0 <= share <= 1:
-            raise InputError(
-                f"{source}: metadata must be an object, and {name} in it a number from 0 to 1: "
-                "restore the file"
+            raise ValueError(
+                f"metadata must be an object, and {name} in it a number from 0 to 1, got {share!r}"
             )
-    return metadata
+
+
+def check_json(value: object, where: str) -> None:
+    """Raise a ValueError that names the place where JSON would not give back what is there."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                raise ValueError(
+                    f"{where} has the key {key!r}, which JSON would turn into a text: write it as "
+                    "one"
+                )
+            check_json(inner, f"{where}[{key!r}]")
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value):
+            check_json(inner, f"{where}[{number}]")
+    elif not (value is None or isinstance(value, str | Real)):
+        raise ValueError(
+            f"{where} is of the type {type_name(value)}, which JSON cannot hold: give numbers, "
+            "texts, lists and dicts of them"
+        )
+
+
+def type_name(value: object) -> str:
+    """What to call the type of a value: "set", "numpy.ndarray"."""
+    return f"{type(value).__module__}.{type(value).__name__}".removeprefix("builtins.")
 
 
 def check_kinds(architecture: type, arguments: dict[str, Any]) -> None:

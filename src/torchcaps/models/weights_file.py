@@ -17,6 +17,7 @@ __all__ = [
     "check_header",
     "find_weights",
     "first_difference",
+    "first_not_finite",
     "load_weights",
     "shapes",
 ]
@@ -80,13 +81,18 @@ def load_weights(model: nn.Module, path: Path) -> None:
         InputError: a tensor holds numbers that are not finite, with which every answer is wrong.
     """
     tensors = safetensors.torch.load_file(path)
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise InputError(
-                f"{path}: {name} holds numbers that are not finite: train the model anew, or copy "
-                "it again from its source"
-            )
+    if name := first_not_finite(tensors):
+        raise InputError(
+            f"{path}: {name} holds numbers that are not finite: train the model anew, or copy "
+            "it again from its source"
+        )
     model.load_state_dict(tensors)
+
+
+def first_not_finite(tensors: dict[str, torch.Tensor]) -> str | None:
+    """The first name of a tensor that holds NaN or infinite numbers."""
+    floats = ((name, tensor) for name, tensor in tensors.items() if tensor.is_floating_point())
+    return next((name for name, tensor in floats if not tensor.isfinite().all()), None)
 
 
 def shapes(state: dict[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
