@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from torchcaps.data import ImageData, stratified_split
+from torchcaps.data.split import TrainTest, check_parts
 from torchcaps.errors import InputError
 
 
@@ -77,3 +78,49 @@ def test_small_classes_give_one_at_least_where_they_may():
         stratified_split(numbered(labels), 0.01, at_least_one=True)
     with pytest.raises(InputError, match=r"class 'c' has 1 image: .* would take 1 of them"):
         stratified_split(numbered([0] * 5 + [2]), 0.2, at_least_one=True)
+
+
+def part(names: str = "ab", shape: tuple[int, ...] = (1, 4, 4), several: bool = False) -> ImageData:
+    labels = torch.eye(2, len(names)).long() if several else torch.tensor([0, 1])
+    return ImageData(torch.zeros(2, *shape, dtype=torch.uint8), labels, tuple(names), "toy")
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "said"),
+    [
+        (
+            part(),
+            part(shape=(3, 4, 4)),
+            r"they are 3×4×4 \(.*\), and those 1×4×4: bring",
+        ),
+        (
+            part(),
+            part(shape=(1, 5, 4)),
+            r"they are 1×5×4 \(.*\), and those 1×4×4: bring",
+        ),
+        (part(), part("abc"), "they have 3 classes, and those 2: give both the class_names of"),
+        (part("abc"), part(), "they have 2 classes, and those 3: give both the class_names of"),
+        (
+            part(),
+            part("ba"),
+            "their class 1 is 'b', and that of the others 'a': give both",
+        ),
+        (
+            part(),
+            part("ac"),
+            "their class 2 is 'c', and that of the others 'b': give both",
+        ),
+        (part(several=True), part(), "labels of the training images are several classes an image"),
+        (part(), part(several=True), "labels of the test images are several classes an image"),
+    ],
+)
+def test_parts_that_cannot_be_judged_by_one_another(train, test, said):
+    with pytest.raises(InputError, match=f"^the test images of toy do not fit .*{said}"):
+        check_parts(TrainTest(train, test))
+
+
+def test_parts_that_fit():
+    check_parts(TrainTest(part(), part()))
+    check_parts(TrainTest(part(several=True), part(several=True)))
+    floats = ImageData(torch.zeros(2, 1, 4, 4), torch.tensor([1, 1]), ("a", "b"), "another")
+    check_parts(TrainTest(part(), floats))

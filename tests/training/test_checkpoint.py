@@ -7,6 +7,7 @@ from torch import nn
 from torchcaps import storage
 from torchcaps.errors import InputError
 from torchcaps.training import checkpoint
+from torchcaps.training.best_weights import load_best, save_best
 from torchcaps.training.checkpoint import (
     find_checkpoint,
     restore,
@@ -221,3 +222,33 @@ def test_the_run_of_a_path(folder):
     assert run_of(folder / "step-00000002.safetensors") == folder.parent
     with pytest.raises(InputError, match="does not exist"):
         run_of(folder / "step-00000004.safetensors")
+
+
+class Tied(nn.Module):
+    """One weight under two names, and a buffer that looks at a part of it."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.second.weight = self.first.weight
+        self.register_buffer("row", self.first.weight.detach()[1])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.second(self.first(x).tanh())
+        return y
+
+
+def test_tied_weights_are_kept_and_stay_tied(folder):
+    model = Tied(0)
+    optimizer = adam(model, 0.01)
+    model(torch.rand(3, 4)).square().sum().backward()
+    optimizer.step()
+    save_checkpoint(folder, 1, snapshot(model, optimizer), {})
+    save_best(folder, model, 1)
+    other, best = Tied(1), Tied(2)
+    restore(other, adam(other, 0.01), find_checkpoint(folder.parent).tensors)
+    load_best(folder, best, 1)
+    for found in (other, best):
+        assert found.first.weight is found.second.weight
+        assert all(torch.equal(t, found.state_dict()[n]) for n, t in model.state_dict().items())

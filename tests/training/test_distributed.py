@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from safetensors.torch import load_file
@@ -56,6 +57,7 @@ def test_two_processes_give_what_one_gives(one, tmp_path):
     arguments[arguments.index("--out") + 1] = str(tmp_path / "two")
     done = run(*arguments)
     assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr  # that no weight is without a gradient
     assert_equal_to_rounding(one.out, tmp_path / "two")
     page = {"explorer.html"}  # which the command line adds to what `train` leaves
     assert listing(tmp_path / "two").keys() == listing(one.out).keys() | page
@@ -108,3 +110,14 @@ def test_a_process_that_fails_alone_is_heard(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         cli.fail("a disk of this machine alone is full")
     assert capsys.readouterr().err == "torchcaps: a disk of this machine alone is full\n"
+
+
+def test_weights_that_the_loss_leaves_out_are_left_out_in_two_processes_too(one, tmp_path):
+    """Self-routing's poses have no part in the loss of a network that draws nothing."""
+    options = {"routing": "self_routing", "iterations": None, "learning_rate": 0.0005}
+    config = replace(one, **options, reconstruct=False, out=tmp_path / "one")
+    train(config)
+    arguments = arguments_of(replace(config, reconstruct=None, out=tmp_path / "two"))
+    done = run(*arguments, "--reconstruct", "no")
+    assert done.returncode == 0, done.stderr
+    assert_equal_to_rounding(config.out, tmp_path / "two")

@@ -1,6 +1,7 @@
 """`fit`, callbacks, which weights are kept, more epochs, and beginning with another's weights."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import nn
 
 from tests.small_runs import NAMES, tiny_config, tiny_data, weights_of, write_npz
 from torchcaps.cli import main
+from torchcaps.data import TrainTest
 from torchcaps.errors import InputError, RunStopped
 from torchcaps.models import BaselineCNN, CapsNet, ImageCapsNet, create_model, load_model
 from torchcaps.routing import DynamicRouting
@@ -21,6 +23,7 @@ from torchcaps.training.callback import Callback
 from torchcaps.training.config import TrainConfig
 from torchcaps.training.find_rate import find_learning_rate
 from torchcaps.training.fit import fit
+from torchcaps.training.image_classification import ImageClassification
 from torchcaps.training.loop import images_and_model, resume, train
 
 TINY: dict[str, Any] = {"epochs": 3, "batch_size": 16, "threads": 1, "learning_rate": 0.002}
@@ -437,4 +440,61 @@ def test_a_gradient_that_is_clipped_to_nothing_moves_nothing(tmp_path):
 def test_nothing_is_taken_for_something_else(data, model, message, tmp_path):
     with pytest.raises(TypeError, match=message):
         fit(data, model, out=tmp_path / "run", epochs=1)
+    assert not (tmp_path / "run").exists()
+
+
+class Named(os.PathLike[str]):
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+
+def test_any_path_is_taken(tmp_path, no_pictures):
+    data = Named(write_npz(tmp_path / "tiny.npz", tiny_data()))
+    options = {**TINY, "epochs": 1, "model": "capsnet_small"}
+    done = fit(data, out=Named(tmp_path / "run"), **options)
+    assert done.folder == tmp_path / "run"
+    (tmp_path / "tiny.npz").rename(tmp_path / "moved.npz")
+    resume(tmp_path / "run", Named(tmp_path / "moved.npz"), epochs=2)
+    with pytest.raises(InputError, match=r"another\.npz does not exist"):
+        resume(tmp_path / "run", Named(tmp_path / "another.npz"), epochs=3)
+    with pytest.raises(InputError, match=r"^data_dir is empty: give it a value"):
+        resume(tmp_path / "run", data_dir="", epochs=3)
+    images: Any = tiny_data().train
+    with pytest.raises(TypeError, match=r"^data is ImageData; expected a TrainTest of images"):
+        resume(tmp_path / "run", images, epochs=3)
+
+
+@pytest.mark.parametrize("name", ["out", "data_dir", "init"])
+def test_an_empty_path_is_not_the_current_folder(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=rf"^{name} is empty: give it a value \(\. is the"):
+        fit(tiny_data(), **{**TINY, name: ""})
+    with pytest.raises(InputError, match=r"^data is empty: give it a value \(\. is the cur"):
+        fit("", **TINY)
+    assert not list(tmp_path.iterdir())
+
+
+def test_parts_that_do_not_fit_are_refused_before_there_is_a_folder(tmp_path):
+    """However one comes to a training."""
+    train_part, test_part = tiny_data()
+    turned = replace(test_part, class_names=NAMES[::-1])
+    data, said = TrainTest(train_part, turned), "their class 1 is 'cow', and that of the others 'a"
+    config = tiny_config(tmp_path / "run")
+    for call in (
+        lambda: fit(data, out=tmp_path / "run", **TINY),
+        lambda: train(config, data),
+        lambda: ImageClassification(data, "mine"),
+        lambda: images_and_model(config, data, None),
+    ):
+        with pytest.raises(InputError, match=said):
+            call()
+    nothing: Any = None
+    with pytest.raises(TypeError, match=r"^test of a TrainTest is NoneType; expected ImageData"):
+        fit(TrainTest(train_part, nothing), out=tmp_path / "run", **TINY)
+    subset: Any = torch.utils.data.Subset(train_part, [0, 1])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^train of a TrainTest is Subset; expected ImageData"):
+        fit(TrainTest(subset, test_part), out=tmp_path / "run", **TINY)
     assert not (tmp_path / "run").exists()

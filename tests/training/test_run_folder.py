@@ -181,3 +181,10 @@ def test_all_processes_of_a_distributed_run_hear_who_holds_it(tmp_path, monkeypa
 
 def refuse(folder):
     raise InputError(f"the run {folder} is being written by process 1")
+
+
+def test_a_column_that_comes_later_is_written_too(tmp_path):
+    """With nothing in it for the epochs before."""
+    folder = RunFolder(tmp_path)
+    folder.write_metrics([{"epoch": 1, "a": 0.5}, {"epoch": 2, "b": 0.7}, {"epoch": 3, "a": 0.1}])
+    assert folder.metrics.read_text() == "epoch,a,b\n1,0.5,\n2,,0.7\n3,0.1,\n"

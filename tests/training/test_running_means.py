@@ -84,3 +84,16 @@ def test_an_epoch_begins_anew_in_the_same_places():
     assert means.examples == 2
     assert int(means.first_bad_step) == 1
     assert all(map(operator.is_, places, (means.tensor, means.first_bad_step)))
+
+
+def test_a_measure_is_a_mean_or_a_number_for_each_example():
+    means = running_means()
+    measures = {"half": torch.tensor(0.5), "correct": torch.ones(4)}
+    for name, shape in (("half", [1]), ("half", [3]), ("correct", [4, 1])):
+        given = {**measures, name: torch.ones(shape)}
+        said = rf"gave {name} of shape \[{', '.join(map(str, shape))}\]; .* of its 4 examples$"
+        with pytest.raises(ValueError, match=said):
+            means.add(StepResult(torch.tensor(1.0), given), 4)
+    with pytest.raises(ValueError, match=r"gave a loss of shape \[1\]; expected a scalar"):
+        means.add(StepResult(torch.tensor([1.0]), measures), 4)
+    assert means.examples == 0

@@ -9,7 +9,9 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, load_model
@@ -26,12 +28,17 @@ from tests.tiny_recommender import (
     train_or_resume_recommender,
 )
 from torchcaps.errors import InputError, RunStopped
+from torchcaps.training import best_weights
+from torchcaps.training.best_weights import load_best, save_best
+from torchcaps.training.callback import Callback
+from torchcaps.training.find_rate import find_learning_rate
 from torchcaps.training.image_classification import ImageClassification
 from torchcaps.training.loop import resume, resume_task, train, train_task
 from torchcaps.training.run import Run
-from torchcaps.training.task import StepResult, Task
+from torchcaps.training.task import HeldOut, StepResult, Task
 
 STEPS = 12
+NAN = float("nan")
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +163,64 @@ def test_two_processes_give_what_one_gives(tmp_path):
     for row, expected in zip(rows(tmp_path / "two"), rows(tmp_path / "one"), strict=True):
         for column in ("loss", "hit_rate", "margin"):
             assert float(row[column]) == pytest.approx(float(expected[column]), rel=1e-3)
+
+
+LEFT_OUT = """
+import sys
+from pathlib import Path
+import torch
+from torch import nn
+from torchcaps.training.config import TrainConfig
+from torchcaps.training.loop import train_task
+from torchcaps.training.task import StepResult, Task
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.used, self.measured, self.unused = (nn.Linear(1, 1) for _ in range(3))
+
+
+class Line(Task):
+    name, examples_per_epoch, measures = "line", 32, ("other",)
+
+    def describe_data(self):
+        return {"name": "line", "train": 32}
+
+    def batch(self, step, sampler):
+        return sampler.indices(step).float()[:, None] / 32
+
+    def losses(self, model, x, precision):
+        loss = (model.used(x) - 2 * x).square().mean()
+        return StepResult(loss, {"other": model.measured(x).mean()})
+
+
+config = TrainConfig(
+    epochs=2, batch_size=16, learning_rate=0.1, weight_decay=0.5, threads=1, out=Path(sys.argv[1])
+)
+train_task(config, Line(), Net())
+"""
+
+
+def test_two_processes_wait_for_no_gradient_that_one_would_not_have(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(LEFT_OUT)
+    two = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    weights = []
+    for launcher, out in (([], "one"), (two, "two")):
+        done = subprocess.run(
+            [sys.executable, *launcher, str(script), str(tmp_path / out)],
+            capture_output=True, text=True, env=environment, timeout=240,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        weights.append(load_file(tmp_path / out / "model" / "model.safetensors"))
+    one, other = weights
+    for name, tensor in one.items():
+        torch.testing.assert_close(other[name], tensor, rtol=1e-5, atol=1e-6)
+    for row, expected in zip(rows(tmp_path / "two"), rows(tmp_path / "one"), strict=True):
+        assert float(row["other"]) == pytest.approx(float(expected["other"]))
 
 
 # --- what does not fit
@@ -302,3 +367,191 @@ def test_images_are_a_task_like_others(tmp_path, no_pictures):
     assert weights_of(done.folder) == weights_of(by_name.folder)
     assert rows(done.folder) == rows(by_name.folder)
     assert torch.equal(done.held_out.answers.activation, by_name.held_out.activation)
+
+
+# --- what is measured after an epoch
+class Scored(Constant):
+    """What `validate` gives, epoch by epoch."""
+
+    score: str | None = "score"
+
+    def __init__(self, *measured):
+        self.measured = list(measured)
+
+    def validate(self, model, precision):
+        return self.measured.pop(0)
+
+
+def scored_config(folder, **options):
+    return replace(
+        recommender_config(folder), batch_size=16, **{"epochs": 4, "keep": "best", **options}
+    )
+
+
+def weights_said(folder):
+    return json.loads((folder / "result.json").read_text())["weights"]
+
+
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [
+        ((NAN, 0.5, 0.6, 0.1), "of epoch 3 of 4, the best by score"),
+        ((0.7, NAN, 0.6, None), "of epoch 1 of 4, the best by score"),
+        ((None, 0.5, None, 0.6), "of epoch 4 of 4, the best by score"),
+        ((None, NAN, None, NAN), "of the last of 4 epochs, none of which has a score"),
+    ],
+)
+def test_an_epoch_without_a_score_is_never_the_best(tmp_path, scores, said):
+    task = Scored(*({"score": score} for score in scores))
+    train_task(scored_config(tmp_path), task, nn.Linear(1, 1))
+    assert weights_said(tmp_path) == said
+
+
+def test_an_epoch_without_a_score_is_no_progress(tmp_path):
+    task = Scored(*({"score": score} for score in (0.5, None, NAN, 0.9)))
+    train_task(scored_config(tmp_path, patience=2), task, nn.Linear(1, 1))
+    assert weights_said(tmp_path) == "of epoch 1 of 3, stopped early, the best by score"
+
+
+def test_a_score_that_is_not_measured_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"^the score of the task is 'score', and its validate g"):
+        train_task(scored_config(tmp_path), Scored({"accuracy": 0.5}), nn.Linear(1, 1))
+    task = Scored()
+    task.score = None
+    with pytest.raises(InputError, match=r"in a task of your own name the score \(Task\.score\)"):
+        train_task(scored_config(tmp_path / "another"), task, nn.Linear(1, 1))
+    assert not (tmp_path / "another").exists()
+
+
+@pytest.mark.parametrize("name", ["loss", "epoch", "step", "examples_per_second", "margin"])
+def test_two_columns_of_one_name_are_refused(tmp_path, name):
+    task = Scored({name: 0.5})
+    task.measures = ("margin",)
+    task.losses = lambda model, batch, precision: StepResult(  # type: ignore[method-assign]
+        model(batch).square().mean(), {"margin": torch.tensor(1.0)}
+    )
+    with pytest.raises(InputError, match=f"gave '{name}', and metrics.csv has another column of"):
+        train_task(scored_config(tmp_path / "run", keep="last"), task, nn.Linear(1, 1))
+    task.measures = ("margin", name)
+    with pytest.raises(InputError, match=f"has a measure called '{name}', and metrics.csv another"):
+        train_task(scored_config(tmp_path / "next", keep="last"), task, nn.Linear(1, 1))
+    assert not (tmp_path / "next").exists()
+
+
+def test_what_validate_gives_are_numbers(tmp_path):
+    with pytest.raises(InputError, match="gave 'score' as a Tensor; expected a number, or None"):
+        train_task(scored_config(tmp_path), Scored({"score": torch.tensor(0.5)}), nn.Linear(1, 1))
+    task = Scored(*({"score": np.float32(score)} for score in (0.5, 0.25, 0.125, 0.5)))
+    train_task(scored_config(tmp_path / "numpy"), task, nn.Linear(1, 1))
+    assert [row["score"] for row in rows(tmp_path / "numpy")] == ["0.5", "0.25", "0.125", "0.5"]
+
+
+def test_columns_of_some_epochs_alone(tmp_path):
+    config = scored_config(tmp_path, keep="last", epochs=3)
+    train_task(config, Scored({}, {"f1": 0.5}, {}), nn.Linear(1, 1))
+    assert [row["f1"] for row in rows(tmp_path)] == ["", "0.5", ""]
+    resume_task(tmp_path, Scored({"other": 1.0}), nn.Linear(1, 1), epochs=4)
+    assert [row["f1"] for row in rows(tmp_path)] == ["", "0.5", "", ""]
+    assert rows(tmp_path)[3]["other"] == "1.0"
+
+
+def test_the_best_of_an_earlier_checkpoint_can_be_gone_back_to(tmp_path):
+    """The epochs after it may turn out otherwise, as under the schedule of a longer run."""
+    config = scored_config(tmp_path, checkpoint_every=100)
+    model = nn.Linear(1, 1)
+    kept: list[torch.Tensor] = []
+
+    class Keep(Callback):
+        def on_epoch(self, run, row):
+            kept.append(run.model.weight.detach().clone())
+
+    scores = ({"score": score} for score in (0.1, 0.5, 0.2, 0.9))
+    train_task(config, Scored(*scores), model, callbacks=[Keep()])
+    earlier = tmp_path / "checkpoints" / "step-00000006.safetensors"
+    later = Scored(*[{"score": 0.3}] * 3)
+    resume_task(earlier, later, nn.Linear(1, 1), epochs=6)
+    assert weights_said(tmp_path) == "of epoch 2 of 6, the best by score"
+    assert torch.equal(load_file(tmp_path / "model" / "model.safetensors")["weight"], kept[1])
+
+
+def test_weights_that_no_checkpoint_would_go_back_to_are_removed(tmp_path):
+    scores = ({"score": score} for score in (0.1, 0.2, 0.3, 0.4))
+    train_task(scored_config(tmp_path), Scored(*scores), nn.Linear(1, 1))
+    names = {path.stem for path in (tmp_path / "checkpoints").glob("best*")}
+    assert names == {"best", "best-00000003"}
+
+
+def test_a_kill_amid_writing_the_best_loses_none(tmp_path, monkeypatch):
+    folder, models = tmp_path, [nn.Linear(1, 1) for _ in range(3)]
+    save_best(folder, models[0], 1)
+    with monkeypatch.context() as patch:  # killed before its record
+        patch.setattr(best_weights, "write_json", lambda path, record: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            save_best(folder, models[1], 2)
+    found = nn.Linear(1, 1)
+    load_best(folder, found, 1)
+    assert torch.equal(found.weight, models[0].weight)
+    save_best(folder, models[2], 2)
+    for epoch, expected in ((1, models[0]), (2, models[2])):
+        load_best(folder, found, epoch)
+        assert torch.equal(found.weight, expected.weight)
+
+
+def test_result_json_is_json(tmp_path):
+    class Measured(Constant):
+        def measure_held_out(self, model, config):
+            rates = [0.5, NAN, np.float32("inf")]
+            return HeldOut(result={"rate": NAN, "by_class": {"rates": rates}, "n": 3})
+
+    train_task(scored_config(tmp_path, keep="last"), Measured(), nn.Linear(1, 1))
+    found = json.loads((tmp_path / "result.json").read_text(), parse_constant=pytest.fail)
+    assert (found["rate"], found["by_class"], found["n"]) == (None, {"rates": [0.5, None, None]}, 3)
+
+
+def test_a_result_that_would_be_lost_is_refused(tmp_path):
+    class Measured(Constant):
+        def measure_held_out(self, model, config):
+            return HeldOut(result={"epochs": 77})
+
+    with pytest.raises(InputError, match=r"result has 'epochs', and result\.json another field of"):
+        train_task(scored_config(tmp_path, keep="last"), Measured(), nn.Linear(1, 1))
+
+
+def test_tied_weights_are_trained_and_go_on(tmp_path):
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.first, self.second = nn.Linear(1, 1), nn.Linear(1, 1)
+            self.second.weight = self.first.weight
+
+        def forward(self, x):
+            return self.second(self.first(x)) - 3
+
+    class Kill(Callback):
+        def on_step(self, run):
+            if run.step == 5:
+                raise KeyboardInterrupt
+
+    model: Any = Tied  # `Constant` says that it trains a layer
+    scores = [{"score": score} for score in (0.1, 0.9, 0.2, 0.3)]
+    train_task(scored_config(tmp_path / "one"), Scored(*scores), model())
+    config = scored_config(tmp_path / "two")
+    with pytest.raises(RunStopped):
+        train_task(config, Scored(*scores), model(), callbacks=[Kill()])
+    resume_task(tmp_path / "two", Scored(*scores[2:]), model())
+    assert weights_of(tmp_path / "two") == weights_of(tmp_path / "one")
+
+
+# --- what a process had before
+@pytest.mark.parametrize("call", [train_task, find_learning_rate])
+def test_threads_and_random_numbers_are_given_back(tmp_path, call):
+    model, threads = nn.Linear(1, 1), torch.get_num_threads()
+    had = torch.get_rng_state()
+    torch.set_num_threads(2)
+    try:
+        call(scored_config(tmp_path, keep="last", threads=1), Constant(), model)
+        assert torch.get_num_threads() == 2
+        assert torch.equal(torch.get_rng_state(), had)
+    finally:
+        torch.set_num_threads(threads)

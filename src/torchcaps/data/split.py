@@ -11,6 +11,7 @@ from torchcaps.errors import InputError
 __all__ = [
     "TEST_FRACTION",
     "TrainTest",
+    "check_parts",
     "split_off_validation",
     "stratified_indices",
     "stratified_split",
@@ -25,6 +26,52 @@ class TrainTest(NamedTuple):
 
     train: ImageData
     test: ImageData
+
+
+def check_parts(data: TrainTest) -> None:
+    """Raise unless what is learned from the one part can be judged on the other.
+
+    Raises:
+        TypeError: it is no `TrainTest`, or a part of it no `ImageData`.
+        InputError: their images differ in shape, their classes in number, name or order, or one
+            part alone has several classes an image.
+    """
+    if not isinstance(data, TrainTest):
+        raise TypeError(
+            f"data is {type(data).__name__}; expected a TrainTest of images to train on and to be "
+            "judged on"
+        )
+    for name, part in zip(data._fields, data):
+        if not isinstance(part, ImageData):
+            raise TypeError(
+                f"{name} of a TrainTest is {type(part).__name__}; expected ImageData, such as "
+                "ImageData.from_dataset makes of a data set"
+            )
+    train, test = data
+    whose = f"the test images of {test.name} do not fit the training images"
+    shape, other = ("×".join(map(str, (p.channels, *p.image_size))) for p in (train, test))
+    if shape != other:
+        raise InputError(
+            f"{whose}: they are {other} (channels×height×width), and those {shape}: bring both to "
+            "one shape"
+        )
+    if train.multi_label != test.multi_label:
+        several, one = ("test", "training") if test.multi_label else ("training", "test")
+        raise InputError(
+            f"{whose}: the labels of the {several} images are several classes an image ([N, K] of "
+            f"0 and 1), and those of the {one} images one ([N]): give both in one form"
+        )
+    if train.num_classes != test.num_classes:
+        raise InputError(
+            f"{whose}: they have {test.num_classes} classes, and those {train.num_classes}: give "
+            "both the class_names of the whole; a part may lack images of a class"
+        )
+    for number, (one, another) in enumerate(zip(train.class_names, test.class_names), 1):
+        if one != another:
+            raise InputError(
+                f"{whose}: their class {number} is {another!r}, and that of the others {one!r}: "
+                "give both the same class_names, in the same order, with labels that count in it"
+            )
 
 
 def stratified_split(

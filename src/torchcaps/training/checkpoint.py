@@ -8,6 +8,7 @@ does not exist, so that a kill at any moment leaves the one before it as the las
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,15 @@ from torch import Tensor, nn
 from torchcaps.errors import InputError
 from torchcaps.storage import check_plain_file, read_json, write_bytes, write_json
 
-__all__ = ["Checkpoint", "find_checkpoint", "restore", "run_of", "save_checkpoint", "snapshot"]
+__all__ = [
+    "Checkpoint",
+    "as_stored",
+    "find_checkpoint",
+    "restore",
+    "run_of",
+    "save_checkpoint",
+    "snapshot",
+]
 
 KEEP = 2
 
@@ -183,9 +192,24 @@ def snapshot(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Te
     for index, state in optimizer.state_dict()["state"].items():
         for key, tensor in state.items():
             tensors[f"optimizer.{index}.{key}"] = tensor
-    # A copy with ordinary strides: channels_last tensors are not contiguous, and safetensors
-    # stores contiguous ones alone.
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return as_stored(tensors)
+
+
+def as_stored(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors as safetensors stores them: with ordinary strides, and each in memory of its own.
+
+    channels_last tensors are not contiguous, and tied weights are one tensor under two names: it is
+    written under both, which gives both back.
+    """
+    stored: dict[str, Tensor] = {}
+    taken: set[int] = set()
+    for name, tensor in tensors.items():
+        copy = tensor.detach().cpu().contiguous()
+        if copy.untyped_storage().data_ptr() in taken:
+            copy = copy.clone()
+        taken.add(copy.untyped_storage().data_ptr())
+        stored[name] = copy
+    return stored
 
 
 def restore(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from torchcaps.errors import InputError
 from torchcaps.training.config import TrainConfig
 from torchcaps.training.read_ahead import is_lost_reader
-from torchcaps.training.run import Run
+from torchcaps.training.run import Run, settings_given_back
 from torchcaps.training.task import Model, Task
 
 __all__ = ["RateSearch", "find_learning_rate"]
@@ -60,7 +60,7 @@ def find_learning_rate(
     """Train a copy of a model for a few steps with a learning rate that rises from 1e-5 to 1.
 
     The search ends where the loss has doubled since it was lowest, or is no number. Nothing is
-    written, and the model stays as it is.
+    written, and the model stays as it is; so do torch's random numbers and threads.
 
     Args:
         config, task, model: as for `train_task`.
@@ -73,28 +73,29 @@ def find_learning_rate(
     """
     if steps < 20:
         raise InputError(f"steps is {steps}; expected at least 20")
-    run = _RisingRate(config, task, copy.deepcopy(model))
-    run.total_steps = steps
-    run.prepare()
-    run.wrapped.train()
-    rates: list[float] = []
-    losses: list[float] = []
-    mean = 0.0
-    for step in range(steps):
-        rate = run.learning_rate(step)
-        try:
-            loss = float(run.do_step().loss.detach())
-        except RuntimeError as error:
-            if not is_lost_reader(error):
-                raise
-            raise InputError(
-                "a process that read images was killed, as where memory runs out: search again "
-                "with fewer --workers"
-            ) from error
-        mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
-        smooth = mean / (1 - SMOOTHING ** (step + 1))
-        if not math.isfinite(smooth) or (losses and smooth > DIVERGED * min(losses)):
-            break
-        rates.append(rate)
-        losses.append(smooth)
-    return RateSearch(rates, losses)
+    with settings_given_back(config):
+        run = _RisingRate(config, task, copy.deepcopy(model))
+        run.total_steps = steps
+        run.prepare()
+        run.wrapped.train()
+        rates: list[float] = []
+        losses: list[float] = []
+        mean = 0.0
+        for step in range(steps):
+            rate = run.learning_rate(step)
+            try:
+                loss = float(run.do_step().loss.detach())
+            except RuntimeError as error:
+                if not is_lost_reader(error):
+                    raise
+                raise InputError(
+                    "a process that read images was killed, as where memory runs out: search again "
+                    "with fewer --workers"
+                ) from error
+            mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
+            smooth = mean / (1 - SMOOTHING ** (step + 1))
+            if not math.isfinite(smooth) or (losses and smooth > DIVERGED * min(losses)):
+                break
+            rates.append(rate)
+            losses.append(smooth)
+        return RateSearch(rates, losses)

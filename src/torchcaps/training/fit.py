@@ -11,14 +11,14 @@ from torchcaps.errors import InputError
 from torchcaps.models import Classifier
 from torchcaps.training.callback import Callback, check_callbacks
 from torchcaps.training.config import TrainConfig
-from torchcaps.training.loop import RunResult, train
+from torchcaps.training.loop import RunResult, not_empty, train
 from torchcaps.training.run_folder import RUNS, check_outside
 
 __all__ = ["fit"]
 
 
 def fit(
-    data: TrainTest | str | Path,
+    data: TrainTest | str | os.PathLike[str],
     model: Classifier | str | None = None,
     *,
     callbacks: Sequence[Callback] = (),
@@ -55,12 +55,12 @@ def fit(
     """
     check_kinds(data, model)
     callbacks = check_callbacks(callbacks)
-    named: dict[str, Any] = {} if isinstance(data, TrainTest) else {"data": str(data)}
+    named: dict[str, Any] = {} if isinstance(data, TrainTest) else {"data": not_empty("data", data)}
     if isinstance(model, str):
         named["model"] = model
     for name in ("out", "data_dir", "init"):
-        if isinstance(options.get(name), str):
-            options[name] = Path(options[name])
+        if isinstance(given := options.get(name), str | os.PathLike):
+            options[name] = Path(not_empty(name, given))
     config = TrainConfig(**named, **options)
     if isinstance(data, TrainTest):
         check_read(config)

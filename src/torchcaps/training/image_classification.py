@@ -19,7 +19,7 @@ from torchcaps.data import (
 from torchcaps.data.border import ground_brightness
 from torchcaps.data.image_files import ImageFiles
 from torchcaps.data.repeated import repeated_images
-from torchcaps.data.split import split_off_validation
+from torchcaps.data.split import check_parts, split_off_validation
 from torchcaps.models import Classifier
 from torchcaps.models.summary import count_parameters
 from torchcaps.training import pictures
@@ -70,7 +70,8 @@ class ImageClassification(Task[Classifier, ImageBatch]):
             up to 4.
 
     Raises:
-        InputError: a class is too small to be split, or shifts push whole images out of sight.
+        InputError: a class is too small to be split, shifts push whole images out of sight, or the
+            two parts of the data do not fit each other.
     """
 
     examples = "images"
@@ -87,6 +88,7 @@ class ImageClassification(Task[Classifier, ImageBatch]):
         balance: bool = False,
         workers: int | None = None,
     ) -> None:
+        check_parts(data)
         self.data = data
         self.model_name = model_name
         self.training, self.validation = split_off_validation(data.train, validation)

@@ -1,10 +1,11 @@
 """The training loop: from a config, or an interrupted run, to a finished run folder."""
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -12,6 +13,7 @@ from safetensors import SafetensorError
 from torchcaps.cpu_threads import describe_threads
 from torchcaps.data import ImageData, TrainTest
 from torchcaps.data.load import check_data_dir
+from torchcaps.data.split import check_parts
 from torchcaps.errors import InputError, RunStopped
 from torchcaps.models import Classifier
 from torchcaps.storage import expand_user, write_json
@@ -34,7 +36,7 @@ from torchcaps.training.metrics import Evaluation
 from torchcaps.training.multi_label import MultiLabelClassification
 from torchcaps.training.progress import TrainingProgress, say
 from torchcaps.training.read_ahead import is_lost_reader
-from torchcaps.training.run import OtherModel, Run, apply_settings
+from torchcaps.training.run import OtherModel, Run, apply_settings, settings_given_back
 from torchcaps.training.run_folder import RunFolder, data_may_have_moved, with_whole_paths
 from torchcaps.training.task import HeldOut, Model, Task
 from torchcaps.training.tracker import open_tracker
@@ -98,7 +100,7 @@ def train_task(
         InputError: an option is wrong.
         RunStopped: interrupted, or a loss that is not finite.
     """
-    with torch.random.fork_rng():
+    with settings_given_back(config):
         return run_to_the_end(Run(config, task, model, callbacks=callbacks))
 
 
@@ -129,7 +131,7 @@ def resume_task(
     """
     path = expand_user(path)
     config = config_of_run(path, epochs)
-    with torch.random.fork_rng():
+    with settings_given_back(config):
         return run_to_the_end(Run(config, task, model, callbacks=callbacks), path)
 
 
@@ -160,7 +162,7 @@ def train(
     check_iterations(config)
     if model is not None:
         check_built(model, config)
-    with torch.random.fork_rng():
+    with settings_given_back(config):
         task, model = images_and_model(config, data, model)
         run = Run(task.fitted(config), task, model, callbacks=callbacks, resume_by=COMMAND)
         return image_result(run_to_the_end(run), task)
@@ -168,7 +170,7 @@ def train(
 
 def resume(
     path: Path | str,
-    data: TrainTest | str | Path | None = None,
+    data: TrainTest | str | os.PathLike[str] | None = None,
     model: Classifier | None = None,
     *,
     data_dir: Path | str | None = None,
@@ -199,10 +201,10 @@ def resume(
     config, folder = config_of_run(path, epochs), RunFolder(run_of(path))
     if folder.run.exists():  # before the data are read with an option that was edited
         folder.check_config(config, folder.read_config_began_with())
-    if isinstance(data, str | Path):
-        config = with_whole_paths(dataclasses.replace(config, data=str(data)))
+    if isinstance(data, str | os.PathLike):
+        config = with_whole_paths(dataclasses.replace(config, data=not_empty("data", data)))
     if data_dir is not None:
-        data_dir = expand_user(data_dir)
+        data_dir = expand_user(not_empty("data_dir", data_dir))
         if isinstance(data, TrainTest):
             raise InputError(
                 f"data_dir is {str(data_dir)!r}, which is for images that are read here, and a "
@@ -210,9 +212,10 @@ def resume(
             )
         check_data_dir(config.data, data_dir)
         config = with_whole_paths(dataclasses.replace(config, data_dir=data_dir))
-    with torch.random.fork_rng():
+    with settings_given_back(config):
         with data_may_have_moved(config.data, folder.config):
-            images = data if isinstance(data, TrainTest) else load_data_of(config)
+            named = data is None or isinstance(data, str | os.PathLike)
+            images = load_data_of(config) if named else cast(TrainTest, data)
         if model is None and config.init is not None:
             model = begun_network(path)
         task, model = images_and_model(config, images, model)
@@ -246,6 +249,7 @@ def images_and_model(
     """What the options of `torchcaps train` name, or what was given in its place."""
     if data is None:
         data = load_data_of(config)
+    check_parts(data)  # before anything is asked of them
     apply_settings(config)
     kind = MultiLabelClassification if data.train.multi_label else ImageClassification
     task = kind.from_config(config, data)
@@ -279,6 +283,23 @@ def check_fits(model: Classifier, data: ImageData) -> None:
     ):
         if has != needs:
             raise InputError(f"{data.name} has {what} {needs}, and the model {has}")
+    formats = {p.dtype for p in model.parameters() if p.is_floating_point()}
+    if formats and torch.float32 not in formats:  # of several it may cast to each itself
+        raise InputError(
+            f"the model has weights of {', '.join(sorted(map(str, formats)))}, and images come as "
+            "torch.float32: turn it to that with model.float() (--precision chooses bf16)"
+        )
+
+
+def not_empty(name: str, given: str | os.PathLike[str]) -> str:
+    """A name or a path that was given as an argument, as text.
+
+    Raises:
+        InputError: it is empty, which as a path would be the current folder.
+    """
+    if not (text := os.fsdecode(given)):
+        raise InputError(f"{name} is empty: give it a value (. is the current folder)")
+    return text
 
 
 def image_result(result: TaskResult, task: ImageClassification) -> RunResult:

@@ -10,17 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import broadcast_object_list, send_to_device
 from torch import nn
 
 from torchcaps.cpu_threads import set_threads
 from torchcaps.errors import InputError, RunStopped
 from torchcaps.models import Classifier
+from torchcaps.plain_numbers import is_number, plain_number
 from torchcaps.seeding import mix_seed
 from torchcaps.storage import write_json
 from torchcaps.training.batch_sampler import BatchSampler
-from torchcaps.training.best_weights import best_epoch, check_best, load_best, save_best
+from torchcaps.training.best_weights import (
+    best_epoch,
+    check_best,
+    drop_earlier,
+    load_best,
+    save_best,
+)
 from torchcaps.training.callback import Callback, check_callbacks
 from torchcaps.training.captured_update import CapturedUpdate, to_pinned_memory
 from torchcaps.training.checkpoint import (
@@ -41,8 +48,9 @@ from torchcaps.training.running_means import RunningMeans
 from torchcaps.training.schedule import rate_factor
 from torchcaps.training.task import Model, StepResult, Task
 from torchcaps.training.tracker import check_tracker
+from torchcaps.training.trainable import check_trainable
 
-__all__ = ["OtherModel", "Run", "apply_settings"]
+__all__ = ["OtherModel", "Run", "apply_settings", "settings_given_back"]
 
 NEEDED = ("name", "train")  # of what describes the data: messages say them
 SHAPE = ("image", "classes")  # in what describes images: a network is made for it
@@ -84,11 +92,18 @@ class Run:
         self.after_step = after_step
         self.stopping = False  # asked for by a callback
         self._check_score()
+        self._check_measures()
+        check_trainable(model)
         self.resume_by = resume_by
-        self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
+        # A loss may leave parameters out, as one of activations alone does those of poses.
+        some_unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+        self.accelerator = Accelerator(
+            cpu=not torch.cuda.is_available(), kwargs_handlers=[some_unused]
+        )
         self.device = self.accelerator.device
         self.is_main = self.accelerator.is_main_process
-        self.precision = choose_precision(config.precision, self.device)
+        in_float32 = getattr(model, "channels_last", False)
+        self.precision = choose_precision(config.precision, self.device, channels_last=in_float32)
         self.sampler = BatchSampler(
             task.examples_per_epoch,
             config.batch_size,
@@ -283,12 +298,12 @@ class Run:
         """Forward, backward, the optimiser's step, and what is followed of them."""
         with same_bits():
             result: StepResult = self.wrapped(send_to_device(batch, self.device, non_blocking=True))
+            self.running_means.add(result, self.sampler.share_size)  # says what is wrong with it
             self.optimizer.zero_grad()
             self.accelerator.backward(result.loss)
             if self.config.clip is not None:
                 self.accelerator.clip_grad_norm_(self.wrapped.parameters(), self.config.clip)
             self.optimizer.step()
-            self.running_means.add(result, self.sampler.share_size)
         return result.detach()
 
     def learning_rate(self, step: int) -> float:
@@ -322,6 +337,8 @@ class Run:
         self.start_clock()
         self.save()
         if self.is_main:
+            if self.config.keep == "best":
+                drop_earlier(self.folder.checkpoints, self.history, self.task.score or "")
             self.folder.write_metrics(self.history)
         return row
 
@@ -347,6 +364,8 @@ class Run:
             return f"of the last of {epochs} epochs{stopped}"
         score = self.task.score or ""
         best = best_epoch(self.history, score)
+        if not best:
+            return f"of the last of {epochs} epochs{stopped}, none of which has a {score}"
         load_best(self.folder.checkpoints, self.model, best)
         return f"of epoch {best} of {epochs}{stopped}, the best by {score.replace('_', ' ')}"
 
@@ -355,8 +374,23 @@ class Run:
         for option, given in asked.items():
             if given and self.task.score is None:
                 raise InputError(
-                    f"{option} needs data kept aside to compare epochs by: give --validation a "
-                    "fraction above 0"
+                    f"{option} needs data kept aside to compare epochs by: of images give "
+                    "--validation a fraction above 0, and in a task of your own name the score "
+                    "(Task.score) that its validate measures"
+                )
+
+    def _own_columns(self) -> set[str]:
+        """Those of metrics.csv that the loop fills, besides what the task measures."""
+        per_second = f"{self.task.examples}_per_second"
+        return {"epoch", "step", "learning_rate", "loss", "seconds", per_second}
+
+    def _check_measures(self) -> None:
+        names = list(self.task.measures)
+        for name in names:
+            if name in self._own_columns() or names.count(name) > 1:
+                raise InputError(
+                    f"the task has a measure called {name!r}, and metrics.csv another column of "
+                    "that name: give it a name of its own"
                 )
 
     def _keep_best(self, epoch: int) -> None:
@@ -371,9 +405,30 @@ class Run:
             save_best(self.folder.checkpoints, self.model, epoch)
 
     @torch.no_grad()
-    def _validate(self) -> dict[str, float | None]:
+    def _validate(self) -> dict[str, Any]:
         self.model.eval()
-        return dict(self.task.validate(self.model, self.precision))
+        measured: dict[str, Any] = dict(self.task.validate(self.model, self.precision))
+        for name, value in measured.items():
+            if name in self._own_columns() or name in self.task.measures:
+                raise InputError(
+                    f"validate of the task gave {name!r}, and metrics.csv has another column of "
+                    f"that name: call it validation_{name}, or another name of its own"
+                )
+            if is_number(value):  # of NumPy too, which JSON has not
+                measured[name] = plain_number(value)
+            elif value is not None and not isinstance(value, bool | str):
+                raise InputError(
+                    f"validate of the task gave {name!r} as a {type(value).__name__}; expected a "
+                    "number, or None"
+                )
+        compared = self.config.keep == "best" or self.config.patience is not None
+        if compared and self.task.score not in measured:
+            raise InputError(
+                f"the score of the task is {self.task.score!r}, and its validate gave "
+                f"{', '.join(measured) or 'nothing'}: name one of these, or give {self.task.score} "
+                "too (None in an epoch that does not measure it)"
+            )
+        return measured
 
     def save(self) -> None:
         """Write a checkpoint, unless a number has gone wrong."""
@@ -485,10 +540,15 @@ class TaskLosses(nn.Module):
     def __init__(self, task: Task[Any, Any], model: nn.Module, precision: Precision) -> None:
         super().__init__()
         self.task, self.model, self.precision = task, model, precision
+        # Where all parameters have gradients, torch would warn that it need not look for others.
+        self.unused = nn.Parameter(torch.zeros(1))
 
     def forward(self, batch: Any) -> StepResult:
         """The batch of a step → loss and measures."""
-        return self.task.losses(self.model, batch, self.precision)
+        loss, measures = self.task.losses(self.model, batch, self.precision)
+        # Gradients come through the loss alone: a parameter that only a measure depends on has none
+        # to wait for.
+        return StepResult(loss, {name: measure.detach() for name, measure in measures.items()})
 
 
 @contextmanager
@@ -506,3 +566,18 @@ def apply_settings(config: TrainConfig) -> None:
     """Threads, and whether TensorBoard is there: what holds before anything is built."""
     check_tracker(config.tensorboard)
     set_threads(config.threads)
+
+
+@contextmanager
+def settings_given_back(config: TrainConfig) -> Iterator[None]:
+    """Within it a run seeds torch and takes the threads that its config asks for; not beyond.
+
+    The limit of a container stays, where the config asks for nothing.
+    """
+    threads = torch.get_num_threads()
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        if config.threads is not None:
+            torch.set_num_threads(threads)

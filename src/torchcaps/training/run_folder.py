@@ -259,9 +259,10 @@ class RunFolder:
         return network
 
     def write_metrics(self, history: Sequence[Mapping[str, Any]]) -> None:
-        """Write metrics.csv anew: a row an epoch."""
+        """Write metrics.csv anew: a row an epoch, and a column for whatever any of them has."""
         text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(history[0]), lineterminator="\n")
+        columns = list(dict.fromkeys(name for row in history for name in row))
+        writer = csv.DictWriter(text, fieldnames=columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(history)
         write_text(self.metrics, text.getvalue())

@@ -49,6 +49,18 @@ class RunningMeans:
                 f"the task names the measures {', '.join(self._measures) or 'none'}, "
                 f"and its losses gave {', '.join(result.measures) or 'none'}"
             )
+        if result.loss.dim():
+            raise ValueError(
+                f"the task's losses gave a loss of shape {list(result.loss.shape)}; expected a "
+                "scalar: take the mean over the batch"
+            )
+        for name, measure in result.measures.items():
+            if measure.shape not in ((), (examples,)):
+                raise ValueError(
+                    f"the task's losses gave {name} of shape {list(measure.shape)}; expected a "
+                    f"scalar, the mean over the batch, or one number for each of its {examples} "
+                    "examples"
+                )
         values = [result.loss, *(result.measures[name] for name in self._measures)]
         sums = [value.sum() if value.dim() else examples * value for value in values]
         count = torch.full_like(self._sums[0], examples)

@@ -67,8 +67,10 @@ class Task(ABC, Generic[Model, Batch]):
         examples_per_epoch: how many examples there are to train on.
         examples: what they are, in words: the column `images_per_second` is named by it.
         score: the column of `validate` that tells the better of two epochs: the higher the better;
-            None where there is none, as without data kept aside.
-        measures: names of what `losses` measures besides the loss, columns of metrics.csv.
+            None where there is none, as without data kept aside. An epoch in which it is None or
+            NaN is never the best, and no progress.
+        measures: names of what `losses` measures besides the loss, columns of metrics.csv: none of
+            them "loss", or another that the loop fills itself.
     """
 
     name: str
@@ -122,6 +124,7 @@ class Task(ABC, Generic[Model, Batch]):
     def validate(self, model: Model, precision: Precision) -> Mapping[str, float | None]:
         """What is measured after each epoch on data kept aside: further columns of metrics.csv.
 
+        Numbers, or None for what is not measured in this epoch.
         The model is in evaluation mode, and gradients are off; so it is in `measure_held_out` and
         `draw`.
         """
