@@ -381,7 +381,8 @@ def test_more_iterations_than_a_page_can_bear(tmp_path):
 
 def test_a_page_that_is_there_stays_if_the_new_one_cannot_be_written(tmp_path, monkeypatch):
     path = tmp_path / "page.html"
-    path.write_text("old")
+    old = "<!doctype html><meta content=\"script-src 'sha256-"
+    path.write_text(old)
 
     def full(descriptor):
         raise OSError(28, "No space left on device")
@@ -389,8 +390,21 @@ def test_a_page_that_is_there_stays_if_the_new_one_cannot_be_written(tmp_path, m
     monkeypatch.setattr("torchcaps.storage.os.fsync", full)
     with pytest.raises(OSError, match="No space"):
         write_explorer(tiny(), path)
-    assert path.read_text() == "old"
+    assert path.read_text() == old
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_of_others_is_not_replaced_and_an_earlier_page_is(tmp_path):
+    path = tmp_path / "page.html"
+    path.write_text("<!doctype html><p>mine")
+    with pytest.raises(InputError, match=r"page\.html is there already and not a page"):
+        write_explorer(tiny(), path)
+    assert path.read_text() == "<!doctype html><p>mine"
+    path.unlink()
+    write_explorer(tiny(), path)
+    before = path.read_bytes()
+    write_explorer(tiny(channels=3), path)
+    assert path.read_bytes() != before
 
 
 # --- the strip

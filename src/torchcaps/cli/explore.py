@@ -36,7 +36,7 @@ class Explore:
     def run(self) -> None:
         """Write the page, say where, and open it."""
         from torchcaps.cli.checkpoint import load_checkpoint, run_of_model
-        from torchcaps.explorer import find_held_out, write_explorer
+        from torchcaps.explorer import find_held_out, is_page, write_explorer
         from torchcaps.models import load_model
         from torchcaps.models.folder import PACKAGE, SHIPPED
 
@@ -86,13 +86,6 @@ class Explore:
                 f"--out {path} must end in .html, as pages do: write {path.with_suffix('.html')}, "
                 f"or for a page in a folder of that name {path / PAGE}"
             )
-
-
-def is_page(path: Path) -> bool:
-    """Whether a file is empty or begins as the pages that `torchcaps explore` writes."""
-    with path.open("rb") as file:
-        start = file.read(4000)
-    return not start or (start.startswith(b"<!doctype html>") and b"script-src 'sha256-" in start)
 
 
 def has_screen() -> bool:

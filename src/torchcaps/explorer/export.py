@@ -24,7 +24,7 @@ from torchcaps.models.summary import count_parameters
 from torchcaps.plain_numbers import is_number
 from torchcaps.storage import expand_user, write_text
 
-__all__ = ["page_data", "page_text", "write_explorer"]
+__all__ = ["is_page", "page_data", "page_text", "write_explorer"]
 
 LARGEST_DECODER = 4_000_000  # parameters: 11 MB of a page; of the paper's network it is 1.4 million
 DRAWN_ON_BLACK = 0.15  # mean brightness of the border, at most; on white paper 1 − this, at least
@@ -44,7 +44,8 @@ def write_explorer(
 
     Args:
         model: a `CapsNet` or an `ImageCapsNet`; the page has its weights in fp16.
-        path: of the file, which is written atomically; its folder is made where there is none.
+        path: of the file, which is written atomically; its folder is made where there is none. An
+            earlier page is replaced, but no other file.
         held_out: images that the model was not trained on, for the strip; default: none.
         predictions: [N], what the model said of all of them, where that is known.
         pairs: a network for the same images and classes that was trained on two at once; the page
@@ -52,12 +53,24 @@ def write_explorer(
 
     Raises:
         InputError: a model without capsules, or weights that the page cannot hold; a network of
-            pairs for other images or classes.
+            pairs for other images or classes; a file there that is no such page.
     """
-    text = page_text(page_data(model, held_out, predictions, pairs))
     path = expand_user(path)
+    if path.is_file() and not is_page(path):
+        raise InputError(
+            f"{path} is there already and not a page of the explorer: name another file, or "
+            "remove it"
+        )
+    text = page_text(page_data(model, held_out, predictions, pairs))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, text)
+
+
+def is_page(path: Path) -> bool:
+    """Whether a file is empty or begins as the pages that are written here."""
+    with path.open("rb") as file:
+        start = file.read(4000)
+    return not start or (start.startswith(b"<!doctype html>") and b"script-src 'sha256-" in start)
 
 
 def page_data(
