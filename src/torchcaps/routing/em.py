@@ -15,7 +15,6 @@ from torchcaps.routing.moments import (
     Moments,
     by_mass,
     constant_if_too_large,
-    largest,
     least_variance,
     moments,
     spread_about,
@@ -192,7 +191,7 @@ class EMRouting(GaussianRouting[State]):
         if self.mass_floor >= ENOUGH:
             mean, variance = fit(torch.where(own > 0, own, 1))  # not, where activities are negative
         else:
-            mean, variance = by_mass(fit, own, self.steepness)
+            mean, variance = by_mass(fit, own)
         cost = own.squeeze(-1) * (
             mean.shape[-1] * self.beta_u + self.log_deviations(variance, scale)
         )
@@ -221,11 +220,6 @@ class EMRouting(GaussianRouting[State]):
 
     def finish(self, state: State) -> Capsules:
         return Capsules(state.mean, torch.sigmoid(state.logit))
-
-    @staticmethod
-    def steepness(mean: Tensor, variance: Tensor) -> Tensor:
-        """Slopes are as many times 1 / m_j: densities go by squares of distances in units of σ."""
-        return largest(mean) / variance.amin(dim=-1, keepdim=True).clamp(max=1)
 
     @staticmethod
     def log_deviations(variance: Tensor, scale: Tensor) -> Tensor:

@@ -24,7 +24,6 @@ __all__ = [
     "about",
     "by_mass",
     "constant_if_too_large",
-    "largest",
     "least_variance",
     "moments",
     "spread_about",
@@ -140,29 +139,22 @@ def spread_about(mean: Tensor, statistics: Moments, centre: Tensor, scale: Tenso
     return (second - 2 * shift * first + shift.square() * m).clamp(min=0)
 
 
-def by_mass(
-    fit: Callable[[Tensor], Sequence[Tensor]], mass: Tensor, size: Callable[..., Tensor]
-) -> list[Tensor]:
+def by_mass(fit: Callable[[Tensor], Sequence[Tensor]], mass: Tensor) -> list[Tensor]:
     """What is fitted to the children of a parent by dividing by their mass `[..., J, 1]`.
 
     A parent to which nothing has come takes 1 for its mass. It, and one of so little mass that
     slopes overflow, is a constant in backward: infinity times 0 there would be NaN everywhere.
 
     Args:
-        fit: what is fitted `[..., J, ·]`, for these masses.
+        fit: what is fitted `[..., J, ·]`, first the mean, for these masses.
         mass: Σ_i w_ij.
-        size: of what is fitted: how many times 1 / mass its slopes are, `[..., J, 1]`.
     """
     one = torch.ones_like(mass)
     constants = [part.detach() for part in fit(torch.where(mass > 0, mass, one))]
-    bearable = size(*constants) / mass < torch.finfo(mass.dtype).max / 256  # sums of some, too
+    largest = constants[0].abs().amax(dim=-1, keepdim=True).clamp(min=1)
+    bearable = largest / mass < torch.finfo(mass.dtype).max / 256  # and sums of some of them
     fitted = fit(torch.where(bearable, mass, one))
     return [torch.where(bearable, part, constant) for part, constant in zip(fitted, constants)]
-
-
-def largest(x: Tensor) -> Tensor:
-    """The largest component `[..., J, 1]`, and at least 1."""
-    return x.abs().amax(dim=-1, keepdim=True).clamp(min=1)
 
 
 def constant_if_too_large(logits: Tensor, scale: Tensor) -> Tensor:

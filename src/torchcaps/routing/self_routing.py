@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torchcaps.functional import weighted_sum
 from torchcaps.routing.base import Routing
 from torchcaps.routing.law import Law
-from torchcaps.routing.moments import by_mass, largest
+from torchcaps.routing.moments import by_mass
 from torchcaps.routing.packed import PackedVotes
 from torchcaps.routing.tile import Tile
 from torchcaps.types import Capsules, Paper
@@ -102,4 +102,4 @@ class SelfRouting(Routing[Totals, Totals]):
 
 def divided(x: Tensor, mass: Tensor) -> Tensor:
     """x / mass; 0 where nothing is active, and constant where the slopes would overflow."""
-    return by_mass(lambda mass: [x / mass], mass, largest)[0]
+    return by_mass(lambda mass: [x / mass], mass)[0]
