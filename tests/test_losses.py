@@ -108,7 +108,12 @@ def test_the_spread_loss_has_one_margin(margin: Any) -> None:
     with pytest.raises(ValueError, match="margin must be one number for all classes, got shape"):
         spread_loss(activation, labels, margin)
     one = spread_loss(activation, labels, 0.5)
-    for same in (torch.tensor(0.5), torch.tensor([0.5]), np.float64(0.5)):
+    alike: tuple[Any, ...] = (
+        torch.tensor([0.5]),
+        torch.full((1, 1, 1), 0.5),
+        np.full((1, 1, 1), 0.5),
+    )
+    for same in alike:
         torch.testing.assert_close(spread_loss(activation, labels, same), one)
 
 

@@ -99,6 +99,8 @@ def spread_loss(activation: Tensor, labels: Tensor, margin: float | Tensor = 0.9
     # Several would be taken for those of classes, or of samples, by how many there are.
     if math.prod(shape := getattr(margin, "shape", ())) != 1:
         raise ValueError(f"margin must be one number for all classes, got shape {tuple(shape)}")
+    if shape:
+        margin = torch.as_tensor(margin).reshape(())  # axes of size 1 would change the sums
     present = class_targets(labels, activation.shape)
     of_class = a.masked_fill(~present, 0).sum(dim=1, keepdim=True)
     missing = (margin - (of_class - a)).clamp(min=0).masked_fill(present, 0)

@@ -91,12 +91,12 @@ def part(names: str = "ab", shape: tuple[int, ...] = (1, 4, 4), several: bool = 
         (
             part(),
             part(shape=(3, 4, 4)),
-            r"they are 3×4×4 \(.*\), and those 1×4×4: bring",
+            r"images: 3×4×4 \(.*\) beside 1×4×4: bring",
         ),
         (
             part(),
             part(shape=(1, 5, 4)),
-            r"they are 1×5×4 \(.*\), and those 1×4×4: bring",
+            r"images: 1×5×4 \(.*\) beside 1×4×4: bring",
         ),
         (part(), part("abc"), "they have 3 classes, and those 2: give both the class_names of"),
         (part("abc"), part(), "they have 2 classes, and those 3: give both the class_names of"),

@@ -247,6 +247,7 @@ def around_itself() -> dict[str, Any]:
         ({"a": np.ones(2)}, r"its metadata\['a'\] is of the type numpy\.ndarray, which JSON"),
         ({"a": (0, {"b"})}, r"its metadata\['a'\]\[1\] is of the type set, which JSON"),
         ({"a": datetime.date(2020, 1, 1)}, r"\['a'\] is of the type datetime\.date, which JSON"),
+        ({"a": [float("inf")]}, r"its metadata\['a'\]\[0\] is inf, which JSON cannot hold"),
         (around_itself(), "its metadata is nested too deeply"),
     ],
 )

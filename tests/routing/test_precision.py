@@ -256,6 +256,20 @@ def test_em_without_a_mass_floor_learns_beside_a_parent_of_hardly_any_mass(
                 assert error(ours / true.abs().max(), true / true.abs().max()) < 1e-4
 
 
+def test_em_without_a_mass_floor_is_finite_where_activities_are_negative() -> None:
+    """Below 0 a mass is no mass, whatever the floor."""
+    torch.manual_seed(0)
+    votes = LinearVotes(torch.randn(4, 6, 4, dtype=DOUBLE), torch.randn(6, 3, 5, 4, dtype=DOUBLE))
+    activation = torch.randn(4, 6, dtype=DOUBLE)
+    found = []
+    for floor in (0, 1e-20):
+        torch.manual_seed(1)
+        routing = built("em", votes, mass_floor=floor, iterations=1).double()
+        found.append(routing(votes, activation))
+    assert all(part.isfinite().all() for part in found[0])
+    torch.testing.assert_close(found[0], found[1])
+
+
 def test_a_parent_of_little_mass_has_the_mean_of_its_votes() -> None:
     torch.manual_seed(0)
     votes = LinearVotes(torch.randn(2, 6, 4, dtype=DOUBLE), torch.randn(6, 3, 5, 4, dtype=DOUBLE))

@@ -418,7 +418,7 @@ def test_a_score_that_is_not_measured_is_named(tmp_path):
         train_task(scored_config(tmp_path), Scored({"accuracy": 0.5}), nn.Linear(1, 1))
     task = Scored()
     task.score = None
-    with pytest.raises(InputError, match=r"in a task of your own name the score \(Task\.score\)"):
+    with pytest.raises(InputError, match=r"in a task of your own set Task\.score to a column"):
         train_task(scored_config(tmp_path / "another"), task, nn.Linear(1, 1))
     assert not (tmp_path / "another").exists()
 
@@ -441,6 +441,8 @@ def test_two_columns_of_one_name_are_refused(tmp_path, name):
 def test_what_validate_gives_are_numbers(tmp_path):
     with pytest.raises(InputError, match="gave 'score' as a Tensor; expected a number, or None"):
         train_task(scored_config(tmp_path), Scored({"score": torch.tensor(0.5)}), nn.Linear(1, 1))
+    with pytest.raises(InputError, match="gave 'score' as a str; expected a number, or None"):
+        train_task(scored_config(tmp_path / "text"), Scored({"score": "good"}), nn.Linear(1, 1))
     task = Scored(*({"score": np.float32(score)} for score in (0.5, 0.25, 0.125, 0.5)))
     train_task(scored_config(tmp_path / "numpy"), task, nn.Linear(1, 1))
     assert [row["score"] for row in rows(tmp_path / "numpy")] == ["0.5", "0.25", "0.125", "0.5"]

@@ -57,7 +57,7 @@ def test_a_model_that_cannot_be_trained_or_saved(tmp_path, model, said):
         (lambda model: model.requires_grad_(False), "no parameter of the CapsNet is to be trained"),
         (lambda model: model.to("meta"), r"conv\.weight of the CapsNet is on the meta device"),
         (lambda model: model.double(), r"weights of torch\.float64, and images come as torch\.flo"),
-        (lambda model: model.half(), r"of torch\.float16, .* turn it to that with model\.float\("),
+        (lambda model: model.half(), r"of torch\.float16, .* convert it with model\.float\("),
     ],
 )
 def test_a_network_for_images_too(tmp_path, change, said):

@@ -52,8 +52,7 @@ def check_parts(data: TrainTest) -> None:
     shape, other = ("×".join(map(str, (p.channels, *p.image_size))) for p in (train, test))
     if shape != other:
         raise InputError(
-            f"{whose}: they are {other} (channels×height×width), and those {shape}: bring both to "
-            "one shape"
+            f"{whose}: {other} (channels×height×width) beside {shape}: bring both to one shape"
         )
     if train.multi_label != test.multi_label:
         several, one = ("test", "training") if test.multi_label else ("training", "test")

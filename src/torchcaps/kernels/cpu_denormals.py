@@ -2,9 +2,9 @@
 
 Arithmetic with them takes a hundred times as long, and where couplings are near 0 or 1 there are
 many: c (1 − c) of a coupling of 1e-38, for one. Beside larger terms that they are added to they are
-nothing; beside each other they are not, where a sum is divided by another one as small. So a kernel
-whose sums are makes what it adds up larger first (`LARGER` in `sweeps_cpu/op.py`). (On processors
-other than x86 nothing is changed.)
+nothing; beside each other they are not, where a sum is divided by another one as small. A kernel
+whose sums are divided by one another scales what it adds up first (`LARGER` in
+`sweeps_cpu/op.py`). (On processors other than x86 nothing is changed.)
 """
 
 from collections.abc import Iterator

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import math
 import tempfile
 from numbers import Real
 from pathlib import Path
@@ -25,7 +26,7 @@ from torchcaps.models.weights_file import (
     load_weights,
     shapes,
 )
-from torchcaps.plain_numbers import is_number, plain_number
+from torchcaps.plain_numbers import is_number, is_whole, plain_number
 from torchcaps.routing.base import Routing
 from torchcaps.storage import as_utf8, expand_user, read_json, write_bytes, write_json
 from torchcaps.types import Paper
@@ -380,6 +381,8 @@ def check_json(value: object, where: str) -> None:
     elif isinstance(value, list | tuple):
         for number, inner in enumerate(value):
             check_json(inner, f"{where}[{number}]")
+    elif isinstance(value, Real) and not is_whole(value) and not math.isfinite(value):
+        raise ValueError(f"{where} is {value}, which JSON cannot hold: give None in its place")
     elif not (value is None or isinstance(value, str | Real)):
         raise ValueError(
             f"{where} is of the type {type_name(value)}, which JSON cannot hold: give numbers, "

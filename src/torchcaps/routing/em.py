@@ -189,9 +189,9 @@ class EMRouting(GaussianRouting[State]):
         own = m + self.mass_floor
         fit = partial(self.gaussian, statistics, state)
         if self.mass_floor >= ENOUGH:
-            mean, variance = fit(torch.where(own > 0, own, 1))  # not, where activities are negative
+            mean, variance = fit(torch.where(own > 0, own, 1))  # at most 0: negative activities
         else:
-            mean, variance = by_mass(fit, own)
+            mean, variance = by_mass(fit, torch.where(own < 0, 1, own))
         cost = own.squeeze(-1) * (
             mean.shape[-1] * self.beta_u + self.log_deviations(variance, scale)
         )

@@ -150,7 +150,8 @@ def by_mass(fit: Callable[[Tensor], Sequence[Tensor]], mass: Tensor) -> list[Ten
         mass: Σ_i w_ij.
     """
     one = torch.ones_like(mass)
-    constants = [part.detach() for part in fit(torch.where(mass > 0, mass, one))]
+    with torch.no_grad():
+        constants = [part.detach() for part in fit(torch.where(mass > 0, mass, one))]
     largest = constants[0].abs().amax(dim=-1, keepdim=True).clamp(min=1)
     bearable = largest / mass < torch.finfo(mass.dtype).max / 256  # and sums of some of them
     fitted = fit(torch.where(bearable, mass, one))

@@ -102,4 +102,4 @@ class SelfRouting(Routing[Totals, Totals]):
 
 def divided(x: Tensor, mass: Tensor) -> Tensor:
     """x / mass; 0 where nothing is active, and constant where the slopes would overflow."""
-    return by_mass(lambda mass: [x / mass], mass)[0]
+    return by_mass(lambda m: [x / m], mass)[0]

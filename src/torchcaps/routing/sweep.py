@@ -169,7 +169,7 @@ class Sweeps:
         """The same for backward, with buffers of its own: what runs a second time must not have a
         batch counted twice in running statistics, say.
 
-        They are not put back afterwards, for other backward passes may need them as they are.
+        Copies, not saved and restored: another backward pass may still need them as they are.
         """
         same, learned = copy(self), set(self.learned)
         own = {buffer: buffer.clone() for buffer in self.routing.buffers() if buffer not in learned}

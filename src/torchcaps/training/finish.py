@@ -38,6 +38,7 @@ def finish(
     held_out = task.measure_held_out(model, config)
     held_out = replace(held_out, lines=[*held_out.lines, f"weights: {weights}"])
     held_out = task.conclude(held_out, history)
+    save_model(model, folder.model, finite({**held_out.metadata, "weights": weights}))
     of_run = {
         "weights": weights,
         "epochs": len(history),
@@ -49,7 +50,6 @@ def finish(
             f"the task's result has {twice[0]!r}, and result.json another field of that name: "
             "give it a name of its own"
         )
-    save_model(model, folder.model, finite({**held_out.metadata, "weights": weights}))
     task.draw(folder.path, model, held_out, history)
     write_json(folder.result, finite({**held_out.result, **of_run}))
     return held_out

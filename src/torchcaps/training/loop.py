@@ -287,7 +287,7 @@ def check_fits(model: Classifier, data: ImageData) -> None:
     if formats and torch.float32 not in formats:  # of several it may cast to each itself
         raise InputError(
             f"the model has weights of {', '.join(sorted(map(str, formats)))}, and images come as "
-            "torch.float32: turn it to that with model.float() (--precision chooses bf16)"
+            "torch.float32: convert it with model.float() (--precision chooses bf16)"
         )
 
 

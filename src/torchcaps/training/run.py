@@ -102,8 +102,8 @@ class Run:
         )
         self.device = self.accelerator.device
         self.is_main = self.accelerator.is_main_process
-        in_float32 = getattr(model, "channels_last", False)
-        self.precision = choose_precision(config.precision, self.device, channels_last=in_float32)
+        last = getattr(model, "channels_last", False) is True  # any module may have such a name
+        self.precision = choose_precision(config.precision, self.device, channels_last=last)
         self.sampler = BatchSampler(
             task.examples_per_epoch,
             config.batch_size,
@@ -374,9 +374,9 @@ class Run:
         for option, given in asked.items():
             if given and self.task.score is None:
                 raise InputError(
-                    f"{option} needs data kept aside to compare epochs by: of images give "
-                    "--validation a fraction above 0, and in a task of your own name the score "
-                    "(Task.score) that its validate measures"
+                    f"{option} needs data kept aside to compare epochs by: for images give "
+                    "--validation a fraction above 0; in a task of your own set Task.score to a "
+                    "column that its validate returns"
                 )
 
     def _own_columns(self) -> set[str]:
@@ -416,7 +416,7 @@ class Run:
                 )
             if is_number(value):  # of NumPy too, which JSON has not
                 measured[name] = plain_number(value)
-            elif value is not None and not isinstance(value, bool | str):
+            elif value is not None and not isinstance(value, bool):
                 raise InputError(
                     f"validate of the task gave {name!r} as a {type(value).__name__}; expected a "
                     "number, or None"
@@ -540,7 +540,8 @@ class TaskLosses(nn.Module):
     def __init__(self, task: Task[Any, Any], model: nn.Module, precision: Precision) -> None:
         super().__init__()
         self.task, self.model, self.precision = task, model, precision
-        # Where all parameters have gradients, torch would warn that it need not look for others.
+        # It never has a gradient. Without it torch would warn, where all others have one, that it
+        # looks for unused parameters in vain.
         self.unused = nn.Parameter(torch.zeros(1))
 
     def forward(self, batch: Any) -> StepResult:
