@@ -14,13 +14,14 @@ from torchcaps.data import TrainTest
 from torchcaps.models import Classifier
 from torchcaps.training.build import build_model
 from torchcaps.training.config import TrainConfig
+from torchcaps.training.epochs import one_epoch
 from torchcaps.training.finish import finish
 from torchcaps.training.image_classification import ImageClassification
 from torchcaps.training.interrupt import StopRequest
-from torchcaps.training.loop import one_epoch
 from torchcaps.training.metrics import Evaluation
-from torchcaps.training.run import Run, apply_settings
+from torchcaps.training.run import Run
 from torchcaps.training.run_folder import RunFolder
+from torchcaps.training.settings import apply_settings
 
 __all__ = ["AfterEpoch", "Change", "Trained", "to_the_last_step", "train_or_resume"]
 

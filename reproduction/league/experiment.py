@@ -32,7 +32,8 @@ from torchcaps.training.build import build_model
 from torchcaps.training.config import TrainConfig
 from torchcaps.training.image_classification import ImageClassification
 from torchcaps.training.metrics import evaluate
-from torchcaps.training.run import Run, apply_settings
+from torchcaps.training.run import Run
+from torchcaps.training.settings import apply_settings
 
 __all__ = ["EXPERIMENT"]
 

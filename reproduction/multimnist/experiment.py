@@ -36,7 +36,8 @@ from torchcaps.models import CapsNet, Classifier, ImageCapsNet
 from torchcaps.seeding import mix_seed
 from torchcaps.training.build import build_model, model_options
 from torchcaps.training.config import TrainConfig
-from torchcaps.training.run import Run, apply_settings
+from torchcaps.training.run import Run
+from torchcaps.training.settings import apply_settings
 
 __all__ = ["EXPERIMENT"]
 

@@ -9,7 +9,8 @@ from typing import Any
 from torchcaps.errors import InputError
 from torchcaps.training.config import TrainConfig
 from torchcaps.training.read_ahead import is_lost_reader
-from torchcaps.training.run import Run, settings_given_back
+from torchcaps.training.run import Run
+from torchcaps.training.settings import settings_given_back
 from torchcaps.training.task import Model, Task
 
 __all__ = ["RateSearch", "find_learning_rate"]

@@ -1,9 +1,8 @@
 """A training run: what a step needs, what a checkpoint holds, how they are saved and restored."""
 
-import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +13,8 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import broadcast_object_list, send_to_device
 from torch import nn
 
-from torchcaps.cpu_threads import set_threads
 from torchcaps.errors import InputError, RunStopped
 from torchcaps.models import Classifier
-from torchcaps.plain_numbers import is_number, plain_number
 from torchcaps.seeding import mix_seed
 from torchcaps.storage import write_json
 from torchcaps.training.batch_sampler import BatchSampler
@@ -38,22 +35,22 @@ from torchcaps.training.checkpoint import (
     snapshot,
 )
 from torchcaps.training.config import EPOCHS, TrainConfig, fixed_options
+from torchcaps.training.epoch_columns import check_columns, plain_measures
 from torchcaps.training.fine_tuning import settings_of
 from torchcaps.training.free_cores import FreeCores
 from torchcaps.training.optimizer import adam, make_capturable, set_learning_rate
-from torchcaps.training.precision import Precision, choose_precision
+from torchcaps.training.precision import choose_precision
 from torchcaps.training.run_folder import NOTES, RunFolder, describe_machine
 from torchcaps.training.run_lock import RunLock
 from torchcaps.training.running_means import RunningMeans
+from torchcaps.training.same_data import check_same_data, data_facts
 from torchcaps.training.schedule import rate_factor
+from torchcaps.training.settings import apply_settings
 from torchcaps.training.task import Model, StepResult, Task
-from torchcaps.training.tracker import check_tracker
+from torchcaps.training.task_losses import TaskLosses
 from torchcaps.training.trainable import check_trainable
 
-__all__ = ["OtherModel", "Run", "apply_settings", "settings_given_back"]
-
-NEEDED = ("name", "train")  # of what describes the data: messages say them
-SHAPE = ("image", "classes")  # in what describes images: a network is made for it
+__all__ = ["OtherModel", "Run"]
 
 
 class Run:
@@ -91,8 +88,7 @@ class Run:
         self.callbacks = check_callbacks(callbacks)
         self.after_step = after_step
         self.stopping = False  # asked for by a callback
-        self._check_score()
-        self._check_measures()
+        check_columns(task, self.config)
         check_trainable(model)
         self.resume_by = resume_by
         # A loss may leave parameters out, as one of activations alone does those of poses.
@@ -155,7 +151,7 @@ class Run:
         noted = self.any_process(folder.run.exists())
         if noted:  # options first: the data may differ only by one that was edited
             folder.check_config(self.config, folder.read_config_began_with())
-            self._check_data()
+            check_same_data(folder, self.task)
         checkpoint = find_checkpoint(path)
         self._check_same_step(0 if checkpoint is None else checkpoint.step)
         if checkpoint is not None:
@@ -229,36 +225,6 @@ class Run:
                 f"the processes of the run find checkpoints of different steps in "
                 f"{self.folder.path} ({', '.join(map(str, steps))}): let all of them see one folder"
             )
-
-    def _describe_data(self) -> dict[str, Any]:
-        """What identifies the data, as JSON gives it back."""
-        facts: dict[str, Any] = json.loads(json.dumps(self.task.describe_data()))
-        if not set(NEEDED) <= set(facts):
-            raise ValueError(f"describe_data must give {' and '.join(NEEDED)}, got {facts}")
-        return facts
-
-    def _check_data(self) -> None:
-        began_with = self.folder.read_data_facts(NEEDED)
-        now = self._describe_data()
-        # Their name is that of the file or folder, which may have been moved.
-        changed = {k for k in {*began_with, *now} - {"name"} if began_with.get(k) != now.get(k)}
-        if changed == {"sha256"} and self.task.has_digest(began_with["sha256"]):
-            return
-        if not changed:
-            return
-        said = (
-            f"the data are not those that the run {self.folder.path} began with "
-            f"({began_with['name']}, {began_with['train']} training {self.task.examples})"
-        )
-        if misfit := describe_misfit(began_with, now):
-            raise InputError(
-                f"{said}, and do not fit it: {misfit}; bring them back, or start a new run"
-            )
-        others = "" if began_with["train"] == now["train"] else " (others may be held out then)"
-        raise InputError(
-            f"{said}: bring them back, start a new run, or remove {self.folder.run} to go on with "
-            f"the data as they are now{others}"
-        )
 
     def prepare(self) -> None:
         """Wrap the model for as many processes as there are, once its state is in place."""
@@ -369,30 +335,6 @@ class Run:
         load_best(self.folder.checkpoints, self.model, best)
         return f"of epoch {best} of {epochs}{stopped}, the best by {score.replace('_', ' ')}"
 
-    def _check_score(self) -> None:
-        asked = {"--keep best": self.config.keep == "best", "--patience": self.config.patience}
-        for option, given in asked.items():
-            if given and self.task.score is None:
-                raise InputError(
-                    f"{option} needs data kept aside to compare epochs by: for images give "
-                    "--validation a fraction above 0; in a task of your own set Task.score to a "
-                    "column that its validate returns"
-                )
-
-    def _own_columns(self) -> set[str]:
-        """Those of metrics.csv that the loop fills, besides what the task measures."""
-        per_second = f"{self.task.examples}_per_second"
-        return {"epoch", "step", "learning_rate", "loss", "seconds", per_second}
-
-    def _check_measures(self) -> None:
-        names = list(self.task.measures)
-        for name in names:
-            if name in self._own_columns() or names.count(name) > 1:
-                raise InputError(
-                    f"the task has a measure called {name!r}, and metrics.csv another column of "
-                    "that name: give it a name of its own"
-                )
-
     def _keep_best(self, epoch: int) -> None:
         """Write the weights, where they are the best so far and the best are wanted.
 
@@ -407,28 +349,8 @@ class Run:
     @torch.no_grad()
     def _validate(self) -> dict[str, Any]:
         self.model.eval()
-        measured: dict[str, Any] = dict(self.task.validate(self.model, self.precision))
-        for name, value in measured.items():
-            if name in self._own_columns() or name in self.task.measures:
-                raise InputError(
-                    f"validate of the task gave {name!r}, and metrics.csv has another column of "
-                    f"that name: call it validation_{name}, or another name of its own"
-                )
-            if is_number(value):  # of NumPy too, which JSON has not
-                measured[name] = plain_number(value)
-            elif value is not None and not isinstance(value, bool):
-                raise InputError(
-                    f"validate of the task gave {name!r} as a {type(value).__name__}; expected a "
-                    "number, or None"
-                )
-        compared = self.config.keep == "best" or self.config.patience is not None
-        if compared and self.task.score not in measured:
-            raise InputError(
-                f"the score of the task is {self.task.score!r}, and its validate gave "
-                f"{', '.join(measured) or 'nothing'}: name one of these, or give {self.task.score} "
-                "too (None in an epoch that does not measure it)"
-            )
-        return measured
+        measured = self.task.validate(self.model, self.precision)
+        return plain_measures(measured, self.task, self.config)
 
     def save(self) -> None:
         """Write a checkpoint, unless a number has gone wrong."""
@@ -493,7 +415,7 @@ class Run:
                 "seed": self.config.seed,
                 "precision": self.precision.name,
                 "processes": self.sampler.world,
-                "data": self._describe_data(),
+                "data": data_facts(self.task),
                 "config": fixed_options(self.config),
                 "working_folder": os.getcwd(),  # from which its paths lead to the data
             }
@@ -503,53 +425,8 @@ class Run:
         self.accelerator.wait_for_everyone()
 
 
-def describe_misfit(began_with: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Why images cannot go on with the weights of a run; nothing where they could.
-
-    Args:
-        began_with, now: what describes the data (see `describe_data` of images).
-    """
-    if not all(isinstance(facts.get(key), list) for key in SHAPE for facts in (began_with, now)):
-        return ""  # of something else than images
-    (image, classes), (other_image, others) = ([f[key] for key in SHAPE] for f in (began_with, now))
-    if image != other_image:
-        had, have = ("×".join(map(str, shape)) for shape in (image, other_image))
-        return f"its images are {had} (channels×height×width), and these are {have}"
-    if len(classes) != len(others):
-        return f"it has {len(classes)} classes, and these have {len(others)}"
-    for number, (one, other) in enumerate(zip(classes, others), 1):
-        if one != other:
-            return (
-                f"its class {number} is {one!r}, and theirs is {other!r} (call it {one!r} again if "
-                "it is the same)"
-            )
-    return ""
-
-
 class OtherModel(InputError):
     """A checkpoint does not fit the model that is to be trained."""
-
-
-class TaskLosses(nn.Module):
-    """A task's losses of a model as one module.
-
-    Several processes exchange the gradients of what a module computes in its forward pass: within
-    this one a task may call what it likes of the model.
-    """
-
-    def __init__(self, task: Task[Any, Any], model: nn.Module, precision: Precision) -> None:
-        super().__init__()
-        self.task, self.model, self.precision = task, model, precision
-        # It never has a gradient. Without it torch would warn, where all others have one, that it
-        # looks for unused parameters in vain.
-        self.unused = nn.Parameter(torch.zeros(1))
-
-    def forward(self, batch: Any) -> StepResult:
-        """The batch of a step → loss and measures."""
-        loss, measures = self.task.losses(self.model, batch, self.precision)
-        # Gradients come through the loss alone: a parameter that only a measure depends on has none
-        # to wait for.
-        return StepResult(loss, {name: measure.detach() for name, measure in measures.items()})
 
 
 @contextmanager
@@ -561,24 +438,3 @@ def same_bits() -> Iterator[None]:
         yield
     finally:
         torch.backends.cudnn.deterministic = before
-
-
-def apply_settings(config: TrainConfig) -> None:
-    """Threads, and whether TensorBoard is there: what holds before anything is built."""
-    check_tracker(config.tensorboard)
-    set_threads(config.threads)
-
-
-@contextmanager
-def settings_given_back(config: TrainConfig) -> Iterator[None]:
-    """Within it a run seeds torch and takes the threads that its config asks for; not beyond.
-
-    The limit of a container stays, where the config asks for nothing.
-    """
-    threads = torch.get_num_threads()
-    try:
-        with torch.random.fork_rng():
-            yield
-    finally:
-        if config.threads is not None:
-            torch.set_num_threads(threads)
