@@ -1119,11 +1119,14 @@ def test_an_image_may_be_called_as_a_value_is(torchcaps, place, monkeypatch):
     assert [value["image"] for value in json.loads(answer.out)] == ["yes"]
 
 
-def test_what_is_no_command(torchcaps):
-    message = one_sentence(torchcaps("nosuch"))
+@pytest.mark.parametrize(
+    ("word", "meant"), [("nosuch", ""), ("trian", " (perhaps you meant train)")]
+)
+def test_what_is_no_command(torchcaps, word, meant):
+    message = one_sentence(torchcaps(word, "--epochs", "3"))
     assert message == (
-        "Unrecognized options: nosuch; expected train, eval, predict, explore, export, info, "
-        "bench, reproduce; see torchcaps --help"
+        f"there is no command '{word}'{meant}; expected train, eval, predict, explore, export, "
+        "info, bench, reproduce; see torchcaps --help"
     )
 
 

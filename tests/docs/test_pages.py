@@ -99,6 +99,12 @@ def test_figures_about_capsules_are_those_that_were_measured() -> None:
         assert value in measured, figure
 
 
+def test_findings_are_read_in_five_minutes() -> None:
+    """At 280 words a minute, without what stands under pictures and behind links."""
+    page = re.sub(r"!\[[^]]*\]", "", text_of("findings.md"))
+    assert len(re.sub(r"\([^() ]*\)", "", page).split()) < 5 * 280
+
+
 def test_every_published_report_has_its_page() -> None:
     reports = {path.parent.name for path in (ROOT / "results").glob("*/report.md")}
     assert {path.stem for path in (DOCS / "reports").glob("*.md")} == {*reports, "index"}

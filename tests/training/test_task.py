@@ -438,6 +438,22 @@ def test_two_columns_of_one_name_are_refused(tmp_path, name):
     assert not (tmp_path / "next").exists()
 
 
+@pytest.mark.parametrize(("which", "said"), [(0, "a loss"), (1, "margin")])
+def test_what_losses_give_are_tensors(tmp_path, which, said):
+    def losses(model, batch, precision):
+        loss, margin = (
+            value.item() if which == number else value
+            for number, value in enumerate([model(batch).square().mean(), torch.tensor(1.0)])
+        )
+        return StepResult(loss, {"margin": margin})
+
+    task = Scored({"score": 0.5})
+    task.measures = ("margin",)
+    task.losses = losses  # type: ignore[method-assign]
+    with pytest.raises(TypeError, match=f"gave {said} as a float; expected a tensor"):
+        train_task(scored_config(tmp_path), task, nn.Linear(1, 1))
+
+
 def test_what_validate_gives_are_numbers(tmp_path):
     with pytest.raises(InputError, match="gave 'score' as a Tensor; expected a number, or None"):
         train_task(scored_config(tmp_path), Scored({"score": torch.tensor(0.5)}), nn.Linear(1, 1))

@@ -1,6 +1,7 @@
 """The command line: `torchcaps train | eval | predict | explore | …`: a file each."""
 
 import atexit
+import difflib
 import os
 import re
 import shutil
@@ -177,6 +178,12 @@ def parse(arguments: Sequence[str]) -> Any:
     classes = (Train, Eval, Predict, Explore, Export, Info, Bench, Reproduce)
     first = arguments[0] if arguments else ""
     asked = dict(zip(COMMANDS, classes, strict=True)).get(first)
+    if asked is None and first and not first.startswith("-"):
+        near = difflib.get_close_matches(first, COMMANDS, n=1)
+        raise InputError(
+            f"there is no command {first!r}{f' (perhaps you meant {near[0]})' if near else ''}; "
+            f"expected {', '.join(COMMANDS)}; see torchcaps --help"
+        )
     if asked is not None:
         check_options(asked, first, arguments[1:])
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from torchcaps.training.precision import Precision
 from torchcaps.training.task import StepResult, Task
@@ -28,6 +28,11 @@ class TaskLosses(nn.Module):
     def forward(self, batch: Any) -> StepResult:
         """The batch of a step → loss and measures."""
         loss, measures = self.task.losses(self.model, batch, self.precision)
+        for name, value in {"a loss": loss, **measures}.items():
+            if not isinstance(value, Tensor):
+                raise TypeError(
+                    f"the task's losses gave {name} as a {type(value).__name__}; expected a tensor"
+                )
         # Gradients come through the loss alone: a parameter that only a measure depends on has none
         # to wait for.
         return StepResult(loss, {name: measure.detach() for name, measure in measures.items()})
