@@ -32,13 +32,14 @@ versions and machine; `python -m reproduction.page` makes this page, and a test 
 two. `make reproduce` runs everything at the scale `cpu` and makes the page anew;
 `python -m reproduction --list` says what each experiment costs.
 
-At the scale `cpu` a smaller network is trained for few epochs on a part of the training images, on
-two cores: its errors may be larger than published ones, and what it shows of the differences
-between them need not hold of the whole. Parts named `large`, and multimnist at `full`, were trained
-on a GPU. What is left for `paper` stands at the end of each part.
+At the scale `cpu` a smaller network is trained for few epochs, mostly on a part of the training
+images, on two cores: its errors may be larger than published ones, and what it shows of the
+differences between them need not hold of the whole. Parts named `large`, and multimnist at `full`,
+were trained on a GPU. What is left for `paper` stands at the end of each part.
 ± is one standard deviation over the seeds; 95 % intervals of errors count seeds and test images,
-and are not corrected for their number, as p values and verdicts are. A part of the training images
-is the same part for every seed: what other training images would change is not counted. A learning
+and are not corrected for their number, as p values and verdicts are. But for
+efficiency, a part of the training images is the same part for every seed: what other training
+images would change is not counted. A learning
 rate rests on one trial, which no interval counts; where the best of those tried is the first or the
 last, or hangs on one image, a report says so, and what stands beside such a network may be of the
 rates tried. A commit that ends in “dirty” had changes: those of multimnist at `full`, and of the
@@ -146,7 +147,7 @@ def images_of(one: Published, cell: Cell, row: Row, by_name: Mapping[str, Row]) 
     if row.get("images_seen"):
         return int(row["images_seen"])
     images = int(one.facts["data"]["train"])
-    if cell.trial_of is not None:
+    if cell.trial_of is not None or (scale.rates and not scale.learn_aside):
         images -= round(min(scale.aside, SHARE_ASIDE * images))
     images = by_name[cell.network].get("learnt_images", images)  # where it had some of them alone
     epochs = cell.options.get("epochs", scale.config.epochs) or 0
@@ -194,7 +195,10 @@ def command(one: Published) -> str:
 def facts(one: Published) -> list[list[object]]:
     """Setup, seeds, commit, versions and machine."""
     rows = one.rows
-    return [*setup(one.scale_name, one.scale, one.facts["data"], rows)[1:], *origins(rows)]
+    return [
+        *setup(one.experiment, one.scale_name, one.scale, one.facts["data"], rows)[1:],
+        *origins(rows),
+    ]
 
 
 def differences(one: Published) -> Iterator[str]:

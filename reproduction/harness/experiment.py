@@ -79,6 +79,7 @@ class Experiment:
         differs: in what the setup is not that of the original.
         tuned_by: the column of a row by which learning rates are chosen, an error.
         slim: what the report needs of the arrays of a cell; results that are published keep this.
+        check: raises where no training could be made of the data, before any is.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Experiment:
     differs: Callable[[Scale], Sequence[str]]
     tuned_by: str = "test_error"
     slim: Callable[[Arrays], Arrays] = dict
+    check: Callable[[Workbench], object] = lambda workbench: None
 
     @property
     def shows(self) -> str:

@@ -10,6 +10,7 @@ from reproduction.dimensions import experiment as dimensions
 from reproduction.efficiency import experiment as efficiency
 from reproduction.harness.experiment import Experiment
 from reproduction.harness.progress import duration
+from reproduction.harness.report_file import epochs_of
 from reproduction.harness.scale import Scale
 from reproduction.iterations import experiment as iterations
 from reproduction.league import experiment as league
@@ -64,8 +65,12 @@ def cost(experiment: Experiment, scale: Scale) -> str:
     if scale.training is None:
         return f"nothing to train, {time}"
     config, cells = scale.training, experiment.cells(scale)
-    images = f"{scale.images:,}" if scale.images is not None else "all training"
+    trials = sum(cell.trial_of is not None for cell in cells)
+    tried = f" ({trials} of them trials of learning rates)" if trials else ""
+    images = "the training" if scale.images is None else f"{scale.images:,}"
+    if trials and scale.images is not None:
+        images = f"at most {images}"
     return (
-        f"{len(cells)} training{'s' if len(cells) > 1 else ''} of {config.epochs} epochs over "
-        f"{images} images of {config.data}, {time}"
+        f"{len(cells)} training{'s' if len(cells) > 1 else ''}{tried} of "
+        f"{epochs_of(cells, config)} epochs over {images} images of {config.data}, {time}"
     )

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from reproduction.harness.cell import Row
+from reproduction.harness.cell import Cell, Row
 from reproduction.harness.experiment import Experiment, Report, Results
 from reproduction.harness.folder import ExperimentFolder
 from reproduction.harness.markdown import table
@@ -78,7 +78,7 @@ def write_report(
         "\n".join(f"- {line}" for line in report.figures),
         report.body,
         "## Setup",
-        table(["", ""], setup(scale_name, scale, data, rows)).replace("--:", "---"),
+        table(["", ""], setup(experiment, scale_name, scale, data, rows)).replace("--:", "---"),
         "## What differs from the original",
         "\n".join(differs),
         "## Record",
@@ -88,13 +88,18 @@ def write_report(
 
 
 def setup(
-    scale_name: str, scale: Scale, data: dict[str, Any] | None, rows: Sequence[Row]
+    experiment: Experiment,
+    scale_name: str,
+    scale: Scale,
+    data: dict[str, Any] | None,
+    rows: Sequence[Row],
 ) -> list[list[object]]:
     """What was trained on what, as rows of a table."""
     lines: list[list[object]] = [["scale", scale_name]]
     if scale.training is None or data is None:
         return lines
     config = scale.training
+    compared = [cell for cell in experiment.cells(scale) if cell.trial_of is None]
     shape = "×".join(map(str, data["image"]))
     rates = f"{config.learning_rate:g}"
     if scale.rates:
@@ -108,7 +113,7 @@ def setup(
         ],
         ["network", scale.network or config.model],
         ["seeds", scale.seeds],
-        ["epochs, batch", f"{config.epochs}, {config.batch_size}"],
+        ["epochs, batch", f"{epochs_of(compared, config)}, {config.batch_size}"],
         [
             "Adam, learning rate",
             f"{rates}, decaying {DECAY[config.schedule]} to {config.final_learning_rate:.3g} of it",
@@ -116,6 +121,12 @@ def setup(
         ["shifts", shifts(config)],
         ["weights", WEIGHTS if scale.level is None else f"{WEIGHTS}, but {until_level(rows)}"],
     ]
+
+
+def epochs_of(cells: Sequence[Cell], config: TrainConfig) -> str:
+    """The epochs of these trainings: one number, or the lowest and the highest."""
+    found = sorted({int(cell.options.get("epochs", config.epochs)) for cell in cells})
+    return f"{found[0]}" if len(found) == 1 else f"{found[0]} to {found[-1]}"
 
 
 def shifts(config: TrainConfig) -> str:

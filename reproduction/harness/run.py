@@ -67,6 +67,7 @@ def reproduce(
         if left:  # what is wrong with the data is said before anything is written
             if scale.training is not None:
                 workbench.check()
+                experiment.check(workbench)
             folder.begin(None if scale.training is None else describe_data(workbench.whole))
         for cell in left:
             with folder.claimed(cell) as mine:

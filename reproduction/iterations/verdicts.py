@@ -9,10 +9,10 @@ judged as all differences are. Equal seeds have equal first weights and batches.
   than that of r = 3, and its margin loss rises further from training to held-out images; the gap of
   the losses is compared over the seeds alone, by the same rule. The claim is *borne out*, if one
   overfits and none has a lower error. It is *contradicted*, if one has a lower error and none
-  overfits, in trainings that can show it: where no r has a larger loss on held-out images than on
-  training images there is nothing that could overfit more. It is *not decided* otherwise. An r
-  whose error is higher without the wider gap is named as worse, not as overfitting, and as *at
-  chance* where its errors say so.
+  overfits, in trainings that can show it: where no r of 3 or more has a larger loss on held-out
+  images than on training images there is nothing that could overfit more. It is *not decided*
+  otherwise. An r whose error is higher without the wider gap is named as worse, not as
+  overfitting, and as *at chance* where its errors say so.
 
 Where there are training images that nobody used, the claims are answered on them, too; the losses
 are those on the test images.
@@ -118,8 +118,8 @@ def overfitting(judged: Judged, gaps: Judged, fits: Judged, rows: ByIterations) 
             else "whether any network overfits is not decided"
         )
         parts.append(
-            "no network surely has a larger loss on held-out images than on training images, and "
-            + follows
+            f"no network with r = {BEST} or more surely has a larger loss on held-out images than "
+            f"on training images, and {follows}"
         )
     return Claim(answer, f"“More iterations overfit”: {answer}. " + _sentence(parts))
 

@@ -32,7 +32,8 @@ NOTABLE = 0.005  # share of answers that change with the batch, above which it i
 RULES = f"""\
 The trainings of a seed begin with the same weights (but for W from N(0, 1)) and see the same images
 in the same order. Where nothing is decided a mistake may still cost something. That answers change
-with the batch is said where more than {100 * NOTABLE:g} % of them do."""
+with the batch is said where more than {100 * NOTABLE:g} % of them do; of a network at chance, whose
+lengths are nearly alike, rounding can do that."""
 
 
 def report(results: Results) -> Report:
@@ -48,10 +49,13 @@ def report(results: Results) -> Report:
         "Mean ± standard deviation over the seeds (in the picture: lowest to highest); intervals "
         "over seeds and images.",
         "## Differences",
-        *judgement_part([one for name, one in judged.items() if name != DRAWING]),
+        *judgement_part(
+            [one for name, one in judged.items() if name != DRAWING],
+            where="in this table and the next",
+        ),
         plain_table([judged[DRAWING]], "squared error"),
         "The difference of drawings, and of rows of an older version that of images alone, is over "
-        "the seeds alone. p is corrected for the comparisons of both tables together.",
+        "the seeds alone.",
         RULES.replace("\n", " "),
         "## Depending on the batch",
         batch_table(kinds, batch),

@@ -8,12 +8,16 @@ import torch
 
 from reproduction.efficiency import experiment as efficiency
 from reproduction.efficiency.points import CNN, ROUTED, UNIFORM, Point, points
+from reproduction.harness import workbench
 from reproduction.harness.experiment import Results
 from reproduction.harness.stem_cnn import cnn_beside
 from tests.small_runs import tiny_data
+from torchcaps.data import ImageData, TrainTest
 from torchcaps.errors import InputError
 from torchcaps.models import ImageCapsNet
 from torchcaps.models.summary import count_parameters
+
+MNIST = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]  # training images by class
 
 
 def test_a_point_is_found_again_by_its_name():
@@ -30,6 +34,26 @@ def test_every_training_sees_as_many_images():
     }
     assert max(seen) <= 1.15 * min(seen)
     assert max(Point.of(name).images for name in scale.compared) <= scale.images - scale.aside
+
+
+@pytest.mark.parametrize(
+    ("scale", "classes"),
+    [
+        ("few", MNIST),
+        *((scale, classes) for scale in ("cpu", "paper") for classes in (MNIST, 10 * [6000])),
+    ],
+)
+def test_no_point_asks_for_more_images_than_those_kept_aside_leave(scale, classes, monkeypatch):
+    """How many are kept aside is rounded class by class."""
+    labels = torch.arange(10).repeat_interleave(torch.tensor(classes))
+    pixels = torch.zeros(len(labels), 1, 1, 1, dtype=torch.uint8)
+    train = ImageData(pixels, labels, tuple("0123456789"), "digits")
+    monkeypatch.setattr(workbench, "load", lambda *named: TrainTest(train, train))
+    bench = workbench.Workbench(None, efficiency.SCALES[scale], None, None)
+    efficiency.EXPERIMENT.check(bench)
+    bench.scale = dataclasses.replace(bench.scale, compared=points((60_000,), (1,)))
+    with pytest.raises(InputError, match="learns from 60,000 images, and digits has"):
+        efficiency.EXPERIMENT.check(bench)
 
 
 def test_the_images_are_those_of_the_seed():

@@ -116,6 +116,16 @@ def test_the_images_of_trials_are_those_of_their_whole_batches():
     assert found == [seen[cell.network] for cell in one.cells]
 
 
+def test_the_images_of_an_older_row_are_those_of_its_cell_in_other_seeds():
+    """Those kept aside for trials are not learnt from."""
+    one = published.read(RESULTS / "league-cpu")
+    assert not all("images_seen" in row for row in one.rows)
+    seen = [(cell, found) for cell, found in zip(one.cells, page.images_seen(one))]
+    for name in {cell.network for cell in one.cells}:
+        trained = {n for cell, n in seen if cell.trial_of is None and cell.network == name}
+        assert len(trained) == 1, name
+
+
 # --- how results are published
 def toy(report=None, slim=dict):
     """Two cells a seed, and a report of them."""
