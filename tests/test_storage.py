@@ -1,5 +1,7 @@
 """Atomic writes: links, what is no plain file, modes, and what a kill leaves."""
 
+import errno
+import fcntl
 import json
 import os
 import signal
@@ -149,3 +151,29 @@ def test_a_file_that_is_replaced_keeps_its_mode(tmp_path):
     path.chmod(0o600)
     write_text(path, "new")
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("call", ["open", "fsync"])
+def test_a_folder_that_cannot_be_read_or_synced_is_written(tmp_path, monkeypatch, call):
+    real = getattr(os, call)
+
+    def refuse(file, *arguments):
+        if file == tmp_path or (isinstance(file, int) and stat.S_ISDIR(os.fstat(file).st_mode)):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return real(file, *arguments)
+
+    monkeypatch.setattr(storage.os, call, refuse)
+    with storage.one_at_a_time(tmp_path):
+        write_text(tmp_path / "a.txt", "x")
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_where_there_are_no_locks_no_file_is_left(tmp_path, monkeypatch):
+    def refuse(*arguments):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    for content in ("first", "second"):
+        write_text(tmp_path / "a.txt", content)
+        assert names(tmp_path) == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "second"

@@ -7,7 +7,7 @@ import secrets
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -179,9 +179,14 @@ def _begin(target: Path) -> tuple[int | None, Path]:
             if sys.platform == "win32":  # no locks there, and no renaming of what is open
                 os.close(handle)
                 return None, path
-            if path == other or (_lock(handle) and is_at(handle, path)):
+            if path == other:
+                return handle, path
+            has_lock = _lock(handle)
+            if has_lock and is_at(handle, path):
                 return handle, path
             os.close(handle)  # somebody took it for abandoned, before it was locked
+            if has_lock is None:  # nobody can, so that it would stay
+                path.unlink(missing_ok=True)
 
 
 def remove_abandoned(path: Path) -> None:
@@ -208,14 +213,16 @@ def remove_abandoned(path: Path) -> None:
         os.close(handle)
 
 
-def _lock(handle: int) -> bool:
-    """Lock an open file, unless another process has."""
+def _lock(handle: int) -> bool | None:
+    """Lock an open file, unless another process has; None on a file system without locks."""
     import fcntl
 
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # held, or a file system without locks
+    except BlockingIOError:
         return False
+    except OSError:
+        return None
     return True
 
 
@@ -281,13 +288,12 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
         return
     import fcntl
 
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # a file system without locks
+    with ExitStack() as stack:
+        with suppress(OSError):  # it may be written but not read; a file system without locks
+            handle = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, handle)
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(handle)
 
 
 def as_utf8(text: str) -> str:
@@ -315,11 +321,12 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 def _sync_folder(folder: Path) -> None:
     if os.name == "nt":  # Windows cannot open a folder to sync it
         return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with suppress(OSError):  # it may be written but not read; a file system that syncs no folders
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def short_name(name: str, most: int = 200) -> str:

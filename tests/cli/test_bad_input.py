@@ -179,11 +179,11 @@ TRAIN = {
     "no idx files": (lambda at: ["--data", "mnist", "--data-dir", at.here], "mnist is not in /"),
     "data dir of the digits that come along": (
         lambda at: ["--data", "mnist5k", "--data-dir", at.here],
-        "input is for the files of mnist and fashion-mnist alone, and --data is mnist5k: leave it",
+        "input is for the files of mnist and fashion-mnist alone, and the data are mnist5k: leave",
     ),
     "data dir of a file": (
         lambda at: ["--data", at.data, "--data-dir", "nope"],
-        "--data-dir nope is for the files of mnist and fashion-mnist alone, and --data is /",
+        "--data-dir nope is for the files of mnist and fashion-mnist alone, and the data are /",
     ),
     "no folder of idx files": (
         lambda at: ["--data", "mnist", "--data-dir", at.here / "gone"],
@@ -410,6 +410,14 @@ TRAIN = {
         lambda at: ["--resume", at.run, "--batch-size", 9],
         "with that run's own options: leave out --batch-size",
     ),
+    "resume with options that are the defaults": (
+        lambda at: ["--resume", at.run, "--seed", 0, "--batch_size=64", "--no-balance"],
+        "with that run's own options: leave out --seed, --batch-size, --balance",
+    ),
+    "resume with other data that are the default": (
+        lambda at: ["--resume", at.copy(), "--data", "mnist5k"],
+        "the data are not those that the run ",
+    ),
     "resume for fewer epochs": (
         lambda at: ["--resume", at.run, "--epochs", 1],
         "--epochs 1 is less than the 3 of the run",
@@ -633,6 +641,10 @@ OTHERS = {
     "eval: data dir of a file": (
         lambda at: ["eval", at.run, "--data", at.data, "--data-dir", "nope"],
         "--data-dir nope is for the files of mnist and fashion-mnist alone",
+    ),
+    "eval: data dir for the file of the run": (
+        lambda at: ["eval", at.run, "--data-dir", "nope"],
+        "--data-dir nope is for the files of mnist and fashion-mnist alone, and the data are /",
     ),
     "eval: data gone": (lambda at: ["eval", at.run, "--data", at.here / "x.npz"], "x.npz does not"),
     "eval: data not named": (

@@ -68,6 +68,7 @@ def test_a_model_alone_goes_where_it_is_told(torchcaps, opened, run, tmp_path):
     assert answer.code == 0, answer.err
     assert opened == [out.as_uri()]
     assert data_in(out)["samples"]["labels"] == []  # nothing of its size and classes is at hand
+    assert answer.out.endswith("\nwithout held-out images: none that fit were found\n")
 
 
 def test_a_run_whose_data_are_gone(torchcaps, opened, run):

@@ -8,6 +8,9 @@ import pytest
 import torch
 
 from tests.small_runs import NAMES
+from torchcaps import load_model
+from torchcaps.cli.export import held_out
+from torchcaps.data import ImageData
 from torchcaps.export import is_export
 from torchcaps.export.pt2_file import METADATA
 
@@ -92,6 +95,14 @@ def test_names_that_are_not_utf8(torchcaps, run):
     extra = {METADATA: ""}
     torch.export.load(run / "model.pt2", extra_files=extra)
     assert json.loads(extra[METADATA])["class_names"] == names
+
+
+def test_images_of_all_classes_are_compared(trained, monkeypatch):
+    images = torch.arange(2500.0).reshape(-1, 1, 1, 1) / 2500  # one class behind the other
+    data = ImageData(images, torch.arange(2500) // 250, tuple("0123456789"), "folder")
+    monkeypatch.setattr("torchcaps.explorer.find_held_out", lambda *_, **__: (data, ""))
+    compared, _ = held_out(load_model(trained / "run"), None)
+    assert (compared.flatten() * 10).long().bincount().tolist() == 10 * [100]
 
 
 def test_an_unfinished_run_is_refused(torchcaps, unfinished):

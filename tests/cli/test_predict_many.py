@@ -155,6 +155,34 @@ def test_one_broken_file_among_few(torchcaps, trained, tmp_path):
     )
 
 
+def test_a_name_that_no_file_can_have_is_one_row_with_its_error(
+    torchcaps, trained, tmp_path, monkeypatch
+):
+    good, bad = save(tmp_path / "0.png"), tmp_path / f"{'a' * 300}.png"
+    answer = torchcaps("predict", trained / "run", bad, good, "--to", tmp_path / "a.csv")
+    assert answer.code == 1
+    said = f"{bad} cannot be read: File name too long"
+    assert [row["error"] for row in rows(tmp_path / "a.csv")] == [said, ""]
+    assert f"1 of 2 images was not read: {said}" in answer.err
+
+    def refuse(path, *arguments):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("torchcaps.inference.reading.read_image", refuse)
+    (refused,) = answers.answer_files(load_model(trained / "run"), [good])
+    assert refused.error == f"{good} cannot be read: Permission denied"
+
+
+def test_where_out_is_given_and_nothing_is_drawn_that_is_said(torchcaps, trained, tmp_path):
+    save(tmp_path / "scans" / "0.png")
+    for more in ((), ("--to", tmp_path / "a.csv")):
+        asked = ("predict", trained / "run", tmp_path / "scans", "--out", tmp_path / "drawn", *more)
+        answer = torchcaps(*asked)
+        assert (answer.code, (tmp_path / "drawn").exists()) == (0, False)
+        assert f"no pictures are drawn in {tmp_path / 'drawn'}: for folders, pat" in answer.err
+        assert "no pictures" not in torchcaps(*asked, "--pictures", "no").err
+
+
 def test_nothing_but_broken_files_each_with_its_own_reason(torchcaps, trained, tmp_path):
     empty, gone, table = tmp_path / "0.png", tmp_path / "gone.png", tmp_path / "a.csv"
     empty.touch()

@@ -40,6 +40,7 @@ LABELS = torch.tensor([0, 1, 0, 1])
 DATA = ImageData(IMAGES, LABELS, ("a", "b"), "toy")
 SEVERAL = ImageData(IMAGES, torch.ones(4, 2, dtype=torch.int64), ("a", "b"), "several")
 NAN = torch.full((4, 1, 6, 6), float("nan"))
+ABOVE = torch.full((4, 1, 6, 6), 1 + 1e-7)
 
 
 def one_sentence(error: BaseException) -> str:
@@ -89,6 +90,11 @@ ARGUMENTS = {
         lambda: ImageData(IMAGES.float() + 255, LABELS, ("a", "b"), "x"),
         InputError,
         "from 255 to 255.*divide pixels by 255",
+    ),
+    "images a little above 1": (
+        lambda: ImageData(ABOVE, LABELS, ("a", "b"), "x"),
+        InputError,
+        r"float32 from 1\.00000012 to 1\.00000012; .* \(they are slightly outside: clip them\)",
     ),
     "labels int32": (
         lambda: ImageData(IMAGES, LABELS.int(), ("a", "b"), "x"),
@@ -163,6 +169,11 @@ ARGUMENTS = {
         lambda: ImageData.from_dataset([(IMAGES[0], 0), (torch.full((6, 6), -0.5), 1)]),
         InputError,
         r"item 1: the image holds numbers from -0\.5 to -0\.5.*normalising",
+    ),
+    "item a little above 1": (
+        lambda: ImageData.from_dataset([(IMAGES[0], 0), (ABOVE[0], 1)]),
+        InputError,
+        r"from 1\.00000012 to 1\.00000012; .* \(they are slightly outside: clip them\)",
     ),
     "item int64": (
         lambda: ImageData.from_dataset([(IMAGES[0].long(), 0)]),
@@ -500,6 +511,28 @@ FOLDERS = {
         FOUR | {f"train/{name}": OK for name in FOUR},
         r"has train/ beside cat/, dog/: is it a class or the train part\?",
     ),
+    "parts under names of Kaggle's": (
+        {f"{part}/{name}": OK for part in ("training_set", "test_set") for name in FOUR},
+        r"has test_set/, training_set/, and test_set/ and training_set/ hold cat/, dog/: do these "
+        r"folders hold parts\? Call them train/ and test/",
+    ),
+    "parts of which one is misspelt": (
+        {f"{part}/{name}": OK for part in ("trian", "test") for name in FOUR},
+        r"has test/, trian/, and test/ and trian/ hold cat/, dog/: do these folders hold parts\?",
+    ),
+    "parts beside images without a class": (
+        {"single_prediction/1.png": OK}
+        | {f"{part}/{name}": OK for part in ("training_set", "test_set") for name in FOUR},
+        r"and test_set/ and training_set/ hold cat/, dog/: do these folders hold parts\?",
+    ),
+    "parts within folders of their names": (
+        {f"{part}/{part}/{name}": OK for part in ("seg_train", "seg_test") for name in FOUR},
+        r"and seg_test/ holds seg_test/: do these folders hold parts\?",
+    ),
+    "a part beside classes": (
+        FOUR | {f"val/{name}": OK for name in FOUR},
+        r"has cat/, dog/, val/, and val/ holds cat/, dog/: do these folders hold parts\?",
+    ),
 }
 
 
@@ -603,8 +636,12 @@ ARCHIVES = {
     "layout without channels": (TEN | {"images": np.zeros((10, 6, 7, 8))}, "where neither"),
     "lengths differ": (TEN | {"labels": Y[:9]}, "images holds 10 images but labels 9 labels"),
     "NaN": (TEN | {"images": X + np.nan}, r"images holds numbers from nan to nan"),
-    "infinite": (TEN | {"images": X + np.inf}, r"from inf to inf; expected finite floats"),
+    "infinite": (TEN | {"images": X + np.inf}, r"from inf to inf; expected finite numbers"),
     "floats to 255": (TEN | {"images": X + 255.0}, "from 255 to 255.*divide pixels by 255"),
+    "floats a little above 1": (
+        TEN | {"images": np.full((10, 6, 7), np.nextafter(np.float32(1), np.float32(2)))},
+        r"from 1\.00000012 to 1\.00000012; .* \(they are slightly outside: clip them\)",
+    ),
     "images int64": (TEN | {"images": X.astype(int)}, r"dtype int64; .*\.astype\('uint8'\)"),
     "images complex": (TEN | {"images": X + 1j}, "dtype complex128"),
     "images objects": (TEN | {"images": X.astype(object)}, "images is an array of Python objects"),

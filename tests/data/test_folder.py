@@ -78,6 +78,22 @@ def test_a_class_may_be_called_train(tmp_path, write_images):
     assert load_data(str(tmp_path)).train.class_names == ("car", "train")
 
 
+@pytest.mark.parametrize(
+    "places",
+    [
+        ["valid", "invalid"],
+        ["cat/kittens", "dog/puppies"],
+        ["cat/indoors", "dog/indoors"],
+        ["cat/a", "cat/b", "dog/a", "dog/b", "dog"],
+        ["alice/left", "alice/right", "bob/left", "bob/right"],
+    ],
+)
+def test_classes_that_are_no_parts_stay_classes(tmp_path, write_images, places):
+    write_images(tmp_path, {f"{place}/{i}.png": grey(i) for place in places for i in range(5)})
+    assert scan(tmp_path).test is None
+    assert sum(map(len, scan(tmp_path).train)) == 5 * len(places)
+
+
 def test_numbers_sort_as_numbers(tmp_path, write_images):
     images = {f"{k}/{i}.png": grey(i) for k in range(11) for i in range(3)}
     write_images(tmp_path, images)

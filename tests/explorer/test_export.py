@@ -363,7 +363,8 @@ def test_routings_that_learn_and_have_options():
 
 
 def test_attention_without_activations():
-    model = tiny(routing={"name": "attention", "activations": False})
+    model = tiny(routing="attention")
+    model.classes.routing.activations = False
     with pytest.raises(
         InputError, match="this model's attention routing has activations=False, by"
     ):
@@ -489,5 +490,8 @@ def test_images_of_another_kind_are_not_taken():
         held_out_images(CapsNet(conv_channels=2, primary_types=1, class_names=list("abcdefghij")))
         is None
     )
+    learned_from_all = load_model(SHIPPED)
+    learned_from_all.metadata = dict(learned_from_all.metadata) | {"data": "mnist"}
+    assert held_out_images(learned_from_all) is None  # the package has training images of MNIST
     samples = page_data(tiny())["samples"]
     assert (samples["images"], samples["labels"], samples["kinds"]) == ("", [], [])

@@ -266,6 +266,15 @@ def test_a_package_that_is_missing_is_named(tmp_path: Path, monkeypatch: Any) ->
         export_model(small("capsnet"), tmp_path / "m.onnx")
 
 
+def test_weights_that_onnx_takes_in_no_single_file_are_refused(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("torchcaps.export.onnx_file.MOST_BYTES", 1000)
+    with pytest.raises(InputError, match=r"of weights; expected at most .*: export it to pt2$"):
+        export_model(small("capsnet"), tmp_path / "m.onnx")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_file_that_answers_otherwise_is_not_left(tmp_path: Path, monkeypatch: Any) -> None:
     model = small("baseline_cnn")
     old = f"the old one, with {METADATA}"  # as an earlier export has it

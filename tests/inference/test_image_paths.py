@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,43 @@ def test_a_link_to_nothing_and_a_folder_that_cannot_be_read_are_not_passed_over(
 
     monkeypatch.setattr("torchcaps.inference.image_paths.os.scandir", refuse)
     assert names(find_images([tmp_path]), tmp_path) == ["0.png", "1.png", "shut"]
+
+
+def test_what_the_system_refuses_to_look_at_is_not_passed_over(tmp_path, monkeypatch):
+    long = tmp_path / f"{'a' * 300}.png"
+    made(tmp_path, "1.png", "list only/inner/2.png")
+    inner = tmp_path / "list only" / "inner"
+    real, scandir = os.stat, os.scandir
+
+    def refuse(path, *arguments, **options):  # as in a folder without the permission x
+        if isinstance(path, str | Path) and inner.parent in Path(path).parents:
+            raise PermissionError(13, "Permission denied")
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    monkeypatch.setattr(os, "scandir", lambda path: refuse(path) and scandir(path))
+    assert find_images([long, tmp_path, inner]).paths == [long, tmp_path / "1.png", inner]
+
+
+def test_a_pattern_comes_to_each_folder_once_where_links_lead_in_circles(tmp_path, monkeypatch):
+    made(tmp_path, "a/b/1.png", "a/notes.txt", "a/.hidden/2.png")
+    for number in range(6):
+        (tmp_path / f"l{number}").symlink_to(".")
+        (tmp_path / "a" / f"l{number}").symlink_to("..")
+    walked, scandir = [], os.scandir
+
+    def count(folder="."):
+        walked.append(folder)
+        assert len(walked) < 100
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", count)
+    for pattern in ("**/*.png", "**/b/**/*.png", "a/**/1.png", "**/b"):
+        assert names(find_images([tmp_path / pattern]), tmp_path) == ["a/b/1.png"]
+    monkeypatch.chdir(tmp_path)
+    assert find_images([Path("**/1.*")]).paths == [Path("a/b/1.png")]
+    found = find_images([tmp_path / "a" / "**"]).paths
+    assert sorted(path.name for path in found) == ["1.png", "notes.txt"]
 
 
 def test_a_folder_without_images(tmp_path):

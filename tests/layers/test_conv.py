@@ -225,6 +225,8 @@ def test_refuses() -> None:
         ConvCaps(T, 4, C, 8, 3)
     with pytest.raises(ValueError, match="competition must be one of all, window, got 'positions'"):
         ConvCaps(T, P, C, P, 3, competition="positions")
+    with pytest.raises(TypeError, match="bias must be True or False, got 'no'"):
+        ConvCaps(T, P, C, P, 3, bias="no")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="kernel_size must be at least 1, got 0"):
         ConvCaps(T, P, C, P, 0)
     with pytest.raises(ValueError, match="map of 2×5 capsules, padded by 0 and 0, is smaller"):

@@ -177,6 +177,8 @@ def test_refuses() -> None:
         layer(torch.randn(2, 4, 4, T, P, dtype=DOUBLE))
     with pytest.raises(ValueError, match="competition must be one of position, map, got 'all'"):
         make(competition="all")
+    with pytest.raises(TypeError, match="bias must be True or False, got 'no'"):
+        make(bias="no")
     votes, mask = layer.votes(torch.randn(1, T, 3, 3, P, dtype=DOUBLE)), torch.ones(1, 1, 1, T) > 0
     with pytest.raises(ValueError, match="take no mask"):
         layer.routing(votes, None, mask)

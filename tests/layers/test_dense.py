@@ -101,6 +101,8 @@ def test_refuses() -> None:
         DenseCaps(5, 4, 3, 6, routing=3)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"in_caps must be an int, got 5\.0"):
         DenseCaps(5.0, 4, 3, 6)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="bias must be True or False, got 'no'"):
+        DenseCaps(5, 4, 3, 6, bias="no")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="pose must be a tensor, got list"):
         DenseCaps(5, 4, 3, 6)([1, 2])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="backend must be one of"):

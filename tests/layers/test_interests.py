@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from torchcaps import InterestCaps, LinearVotes, SelfAttentiveInterests, dynamic_routing
 from torchcaps.layers import attend_to_interests
@@ -135,6 +136,48 @@ def test_how_many_interests(number: str, lengths: list[int], expected: list[int]
     found = layer(torch.randn(1, 9, P), torch.tensor([9]))[0]
     count = int(layer.present(torch.tensor([9])).sum())
     assert (found.abs().sum(dim=1) > 0).tolist() == [True] * count + [False] * (5 - count)
+
+
+class NoFloat64(TorchDispatchMode):
+    """A device that refuses float64, as MPS does."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        assert getattr(made, "dtype", None) != torch.float64
+        return made
+
+
+@pytest.mark.parametrize("number", ["all", "log2(1+n)", "log2(n)", "ln(n)"])
+def test_how_many_interests_is_found_without_float64(number: str) -> None:
+    layer = InterestCaps(P, 50, number=number)
+    with NoFloat64():
+        assert layer.present(torch.tensor([0, 2**30])).sum(dim=1).tolist() == {
+            "all": [50, 50], "log2(1+n)": [1, 30], "log2(n)": [1, 30], "ln(n)": [1, 20]
+        }[number]  # fmt: skip
+
+
+def test_logits_are_drawn_where_there_is_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    moved = []
+
+    def to(tensor: Tensor, device: torch.device) -> Tensor:
+        moved.append((device, tensor.dtype))
+        return tensor
+
+    monkeypatch.setattr(Tensor, "to", to)
+    found = starting_logits(S, K, device="mps")
+    assert moved == [(torch.device("mps"), torch.float32)]
+    monkeypatch.undo()
+    torch.testing.assert_close(found, starting_logits(S, K).float())
+
+
+def test_attention_draws_all_that_it_learned_anew() -> None:
+    layer = SelfAttentiveInterests(P, K, length=100)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.fill_(7)
+    layer.reset_parameters()
+    assert all(parameter.abs().max() < 1 for parameter in layer.parameters())
+    assert layer.position.std().item() == pytest.approx(0.1, rel=0.2)
 
 
 def test_one_map_and_logits_of_zero_make_all_interests_one() -> None:

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from torchcaps import CapsNet, create_model, margin_loss
 from torchcaps.models.loss_scale import LossScale
+from torchcaps.models.pixels import check_range
 from torchcaps.models.summary import count_parameters
 
 SMALL: dict[str, Any] = {"conv_channels": 8, "primary_types": 2, "decoder_hidden": (16,)}
@@ -200,6 +202,31 @@ def test_normalised_pixels_are_a_persons_own_choice() -> None:
     images = (torch.rand(2, 1, 28, 28) - 0.1307) / 0.3081
     CapsNet(**SMALL)(images)
     CapsNet(**SMALL)(images[:0])
+
+
+@pytest.mark.parametrize("name", ["capsnet", "efficient_capsnet", "image_capsnet"])
+@pytest.mark.parametrize("switch", ["reconstruct", "routing_bias"])
+def test_a_switch_is_true_or_false(name: str, switch: str) -> None:
+    with pytest.raises(TypeError, match=f"{switch} must be True or False, got 'no'"):
+        create_model(name, **{switch: "no"})
+
+
+class OnGpu(torch.Tensor):
+    """What says that it lies on a device that this machine need not have."""
+
+    device = torch.device("xpu")
+
+
+def test_images_on_a_gpu_are_looked_at_until_some_are_right(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torchcaps.models.pixels.values_at_hand", lambda images: True)
+    model, images = nn.Module(), torch.rand(2, 1, 4, 4).as_subclass(OnGpu)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="divide pixels by 255"):
+            check_range(model, 255 * images)
+    check_range(model, images)
+    check_range(model, 255 * images)  # one batch was right: a GPU would have to be waited for
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.jit's own

@@ -125,3 +125,23 @@ def test_labels_of_several_classes_need_activations_that_share_nothing():
         network.loss(network(images), images, labels)
     with pytest.raises(TypeError, match="labels must be a tensor, got list"):
         network.loss(network(images), images, [0, 1, 2, 1])  # type: ignore[arg-type]
+
+
+ALIKE = {"name": "attention", "activations": False}
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "attention_capsnet",
+        "capsnet",
+        "deepcaps",
+        "efficient_capsnet",
+        "em_capsnet",
+        "image_capsnet",
+        "variational_capsnet",
+    ],
+)
+def test_classes_whose_activations_are_all_1_are_refused(model):
+    with pytest.raises(ValueError, match="activations=False gives every class the activation 1"):
+        create_model(model, routing=ALIKE)

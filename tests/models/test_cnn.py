@@ -49,3 +49,27 @@ def test_label_smoothing_takes_from_the_true_class_and_gives_to_all() -> None:
     assert model.config["label_smoothing"] == 0.3
     with pytest.raises(ValueError, match="label_smoothing must be from 0"):
         BaselineCNN(label_smoothing=1)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (torch.tensor([[0, 1, 1]] * 2), r"labels must be \[B\]: BaselineCNN finds one class"),
+        (torch.tensor([1, -100]), "labels must be 0 to 2, got -100 to 1"),
+        (torch.tensor([1, 3]), "labels must be 0 to 2, got 1 to 3"),
+        (torch.tensor([1]), r"labels must be \[B\] = \[2\] class indices"),
+    ],
+)
+def test_its_loss_refuses_labels_that_are_none(labels: torch.Tensor, message: str) -> None:
+    model = BaselineCNN(8, num_classes=3, **SMALL)
+    images = torch.rand(2, 1, 8, 8)
+    with pytest.raises(ValueError, match=message):
+        model.loss(model(images), images, labels)
+
+
+def test_its_loss_of_no_image_is_refused_and_of_float64_is_float64() -> None:
+    model = BaselineCNN(8, num_classes=3, **SMALL).double()
+    images, labels = torch.rand(2, 1, 8, 8, dtype=torch.float64), torch.tensor([0, 2])
+    assert model.loss(model(images), images, labels).total.dtype == torch.float64
+    with pytest.raises(ValueError, match="must not be empty"):
+        model.loss(model(images[:0]), images[:0], labels[:0])

@@ -139,6 +139,34 @@ def test_built_on_meta_filled_later(name: str, routing: str | None) -> None:
     assert not any(parameter.is_meta for parameter in empty.parameters())
 
 
+@pytest.mark.parametrize("children_first", [True, False])
+@pytest.mark.parametrize(("name", "routing"), CASES)
+def test_reset_after_to_empty_it_is_as_freshly_built(
+    name: str, routing: str | None, children_first: bool
+) -> None:
+    """Each module resets itself, as torch's FSDP asks of it."""
+    torch.manual_seed(0)
+    built = state_of(small(name, routing))
+    with torch.device("meta"):
+        model = small(name, routing)
+    model.to_empty(device="cpu")
+    with torch.no_grad():
+        for tensor in state_of(model).values():
+            tensor.fill_(7)
+    modules = list(model.modules())
+    for module in reversed(modules) if children_first else modules:
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+    buffers = dict(model.named_buffers())
+    for key, tensor in state_of(model).items():
+        assert bool((tensor != 7).all()), key
+        alike = tensor.numel() > 1 and bool((built[key] == built[key].flatten()[0]).all())
+        if key in buffers or alike:
+            assert torch.equal(tensor, built[key]), key
+        elif tensor.numel() > 40:
+            assert 0.7 < tensor.std() / built[key].std() < 1.4, key
+
+
 @pytest.mark.parametrize(("name", "routing"), CASES)
 def test_other_number_formats(name: str, routing: str | None) -> None:
     model = small(name, routing)

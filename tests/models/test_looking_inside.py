@@ -12,6 +12,7 @@ from tests.small_models import small
 from torchcaps import (
     Capsules,
     DenseCaps,
+    DynamicRouting,
     LinearVotes,
     Routing,
     RoutingTrace,
@@ -167,6 +168,19 @@ def test_repr_is_one_line() -> None:
         f"{model.summary().parameters:,} parameters)"
     )
     assert repr(create_model("baseline_cnn", image_size=9)).startswith("BaselineCNN(image_size=(9")
+
+
+class Needing(DynamicRouting):
+    """A routing of somebody's own, with an option that has no default."""
+
+    def __init__(self, sharpness: float, **options: Any) -> None:
+        super().__init__(**options)
+        self.sharpness = sharpness
+
+
+def test_repr_of_a_routing_whose_option_has_no_default() -> None:
+    model = create_model("capsnet", **SMALL, routing=Needing(2.0, leaky=True))
+    assert "routing=dynamic sharpness=2.0 leaky=True," in repr(model)
 
 
 # --- operations

@@ -12,7 +12,7 @@ from torchcaps.losses import spread_loss, spread_margin
 from torchcaps.models import AttentionCapsNet, Classifier, DeepCaps, EMCapsNet
 from torchcaps.models.deepcaps import flat
 from torchcaps.models.summary import count_parameters
-from torchcaps.routing import EMRouting, RoutingTrace
+from torchcaps.routing import AttentionRouting, EMRouting, RoutingTrace
 from torchcaps.training.build import model_options
 from torchcaps.training.config import TrainConfig
 
@@ -118,6 +118,26 @@ def test_layers_have_parameters_of_their_own_and_the_routing_that_is_asked_for()
     assert other.config["routing"]["name"] == "attention"
 
 
+class Mine(AttentionRouting):
+    """Attention of somebody's own."""
+
+    name = "mine"
+
+
+def test_a_kind_of_attention_of_ones_own_is_that_of_all_layers() -> None:
+    model = AttentionCapsNet(**SMALL["attention_capsnet"], routing=Mine(2, backend="reference"))
+    routings = [layer.routing for layer in (*model.layers, model.classes)]
+    assert all(type(routing) is Mine for routing in routings)
+    assert {routing.backend for routing in routings} == {"reference"}
+    assert [routing.activations for routing in routings] == [False, False, False, True]
+
+
+def test_dense_layers_may_come_from_an_iterator() -> None:
+    options = {**SMALL["attention_capsnet"], "dense": iter((5, 4))}
+    model: Any = AttentionCapsNet(**options)
+    assert [layer.sizes[2] for layer in model.layers[2:]] == [5, 4]
+
+
 def test_the_margin_grows_with_the_steps_that_are_trained() -> None:
     model, images, labels = small("em_capsnet")
     assert isinstance(model, EMCapsNet)
@@ -130,6 +150,13 @@ def test_the_margin_grows_with_the_steps_that_are_trained() -> None:
     model.loss(output, images, labels)
     assert model.steps_trained == 200_001
     assert "steps_trained" in model.state_dict()
+
+
+def test_self_routing_finds_one_class_an_image() -> None:
+    model, images, _ = small("self_routing_capsnet")
+    assert not model.finds_several
+    with pytest.raises(ValueError, match=r"labels must be \[B\]: SelfRoutingCapsNet finds one"):
+        model.loss(model(images), images, torch.ones(4, 3))
 
 
 def test_the_loss_of_self_routing_is_the_log_likelihood() -> None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import torchcaps
-from torchcaps import BaselineCNN, CapsNet, InputError, create_model, load_model
+from torchcaps import BaselineCNN, CapsNet, EMRouting, InputError, create_model, load_model
 
 SMALL: dict[str, Any] = {"conv_channels": 8, "primary_types": 2, "decoder_hidden": [16]}
 
@@ -198,6 +198,22 @@ def test_arguments_that_fit_are_taken(folder: Path) -> None:
     names = np.array(["a", "b"])
     model = load_model(folder, class_names=names, routing={"name": "dynamic", "iterations": 5})
     assert (model.class_names, model.classes.routing.iterations) == (("a", "b"), 5)
+
+
+def test_a_routing_with_weights_of_its_own_is_taken(tmp_path: Path) -> None:
+    CapsNet(**SMALL, routing="em").save_pretrained(tmp_path)
+    routing = EMRouting(5)
+    model = load_model(tmp_path, routing=routing)
+    assert model.classes.routing is routing
+    assert routing.iterations == 5
+    assert not routing.beta_a.is_meta
+
+
+def test_a_routing_that_does_not_fit_is_left_as_it_was(folder: Path) -> None:
+    routing = EMRouting(5)
+    with pytest.raises(InputError, match="cannot be loaded with another routing"):
+        load_model(folder, routing=routing)
+    assert routing.beta_a is None
 
 
 @pytest.mark.parametrize("name", ["architecture", "config", "torchcaps_version"])

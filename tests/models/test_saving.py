@@ -25,6 +25,7 @@ from torchcaps import (
     load_model,
 )
 from torchcaps.data import ImageData
+from torchcaps.models import EMCapsNet
 from torchcaps.models.capsnet import LossScale
 from torchcaps.routing import ROUTINGS
 
@@ -108,6 +109,38 @@ def test_every_way_to_name_a_routing_comes_back(routing: Any, tmp_path: Path) ->
     card = (tmp_path / "README.md").read_text()
     assert f"- Routing: {config['routing']['name']}" in card
     assert str(model.classes.routing.paper) in card
+
+
+def test_weights_that_are_shared_come_back_apart(tmp_path: Path) -> None:
+    model = EMCapsNet(14, conv_channels=4, primary_types=2, types=(2, 2), num_classes=3).eval()
+    first, second = model.layers
+    second.weight = first.weight
+    model.save_pretrained(tmp_path)
+    again: Any = load_model(tmp_path)
+    images = torch.rand(2, 1, 14, 14)
+    assert torch.equal(again(images).activation, model(images).activation)
+    first, second = again.layers
+    assert second.weight is not first.weight
+
+
+class Mine(CapsNet):
+    """A network of somebody's own, which hands on whatever it is given."""
+
+    def __init__(self, *args: Any, sharp: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.sharp = sharp
+
+
+def test_a_network_that_hands_its_arguments_on_comes_back(tmp_path: Path) -> None:
+    model = Mine(20, 3, sharp=True, **SMALL)
+    model.save_pretrained(tmp_path)
+    again = Mine.from_pretrained(tmp_path, class_names=["a", "b", "c"])
+    assert again.sharp
+    assert again.config == {**model.config, "class_names": ["a", "b", "c"]}
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor), name
+    with pytest.raises(TypeError, match="unexpected keyword argument 'shrp'"):
+        Mine.from_pretrained(tmp_path, shrp=True)
 
 
 def test_where_routing_runs_is_no_part_of_the_model(tmp_path: Path) -> None:

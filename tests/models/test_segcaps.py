@@ -107,6 +107,14 @@ def test_the_reconstruction_shows_what_is_within_the_masks() -> None:
     plain.loss(plain(images), images, masks[:, :1]).backward()
 
 
+@pytest.mark.parametrize("dtype", [torch.bool, torch.int64, torch.float64])
+def test_masks_may_be_of_any_number_format(dtype: torch.dtype) -> None:
+    model = SegCaps(num_classes=2).eval()
+    images, masks = bars(1)
+    expected = model(images, masks).reconstruction
+    torch.testing.assert_close(model(images, masks.to(dtype)).reconstruction, expected)
+
+
 def test_it_is_saved_and_loaded(tmp_path: Path) -> None:
     model = SegCaps(num_classes=2, iterations=2, reconstruct=False).eval()
     model.save_pretrained(tmp_path)
@@ -136,6 +144,8 @@ def test_dice_is_the_overlap() -> None:
 def test_refuses() -> None:
     with pytest.raises(ValueError, match=r"multiples of 8, got shape \(1, 1, 12, 8\)"):
         SegCaps()(torch.rand(1, 1, 12, 8))
+    with pytest.raises(TypeError, match="reconstruct must be True or False, got 'no'"):
+        SegCaps(reconstruct="no")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="images must be a floating-point tensor"):
         SegCaps()(torch.ones(1, 1, 8, 8, dtype=torch.uint8))
     with pytest.raises(TypeError, match=r"images is torch.float64 and the"):

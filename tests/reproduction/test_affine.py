@@ -259,7 +259,7 @@ def test_the_setup_says_when_held_out_digits_were_looked_at():
         ([{**row(0, 0.3), "matched_look": 2.4}], "but at every look up to the level, which is"),
         ([{**row(0, 0.3), "matched_look": None}], "but at every look up to the level, which is"),
     ):
-        assert words in str(setup("cpu", scale, data, rows)[-1])
+        assert words in str(setup(affine.EXPERIMENT, "cpu", scale, data, rows)[-1])
 
 
 def test_a_share_of_a_wrong_answer_counts_as_that(tmp_path):

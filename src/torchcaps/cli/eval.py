@@ -104,6 +104,7 @@ class Eval:
                 )
             trained = run.found_again(read_train_config(run.config))
             name, data_dir = trained.data, data_dir or trained.data_dir
+            check_data_dir(name, self.data_dir)
             in_memory = IN_MEMORY[trained.in_memory]
             began_with = run.read_data_facts()["sha256"]
         told = nullcontext() if self.data else data_may_have_moved(name, self.checkpoint)

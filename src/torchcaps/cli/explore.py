@@ -63,8 +63,10 @@ class Explore:
             )
         write_explorer(model, path, images, pairs=pairs)
         print(one_line(f"explorer: {path}"))
-        if why:
-            print(one_line(f"without held-out images: {why}"))
+        if images is None:
+            print(one_line(f"without held-out images: {why or 'none that fit were found'}"))
+        elif why:
+            print(one_line(f"held-out images of {images.name}: {why}"))
         if self.open and has_screen():
             webbrowser.open(path.resolve().as_uri())
 

@@ -70,4 +70,5 @@ def held_out(model: "Classifier", run: "RunFolder | None") -> "tuple[Tensor | No
     data, why = find_held_out(model, run, several=True)
     if data is None:
         return None, why
-    return data.batch(torch.arange(min(MOST_IMAGES, len(data))))[0], why
+    count = min(MOST_IMAGES, len(data))  # of all classes, which in a folder follow each other
+    return data.batch(torch.arange(count) * len(data) // count)[0], why

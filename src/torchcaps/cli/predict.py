@@ -90,6 +90,14 @@ class Predict:
                     raise
                 report.drawn = False
                 print(f"no pictures are drawn: {one_line(str(error))}", file=sys.stderr)
+        elif self.pictures == "auto" and self.out != Predict.out:
+            print(
+                one_line(
+                    f"no pictures are drawn in {self.out}: for folders, patterns, more than {FEW} "
+                    "images, or with --to, add --pictures yes"
+                ),
+                file=sys.stderr,
+            )
         report.take(self._answers(model, found.paths, report.drawn))
         report.end(found.others)
 

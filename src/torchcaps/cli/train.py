@@ -4,12 +4,14 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from torchcaps.cli.paths import expanded
+from torchcaps.cli.stray_words import begins_as_option, spelt
 from torchcaps.cli.streams import one_line
 from torchcaps.cpu_threads import set_threads
 from torchcaps.errors import InputError
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Train", "train_defaults"]
 
 
+BESIDE_RESUME = ("--resume", "--epochs", "--data", "--data-dir", "--find-rate")
 YES_NO: tyro.constructors.PrimitiveConstructorSpec[bool | None] = (
     tyro.constructors.PrimitiveConstructorSpec(
         nargs=1,
@@ -84,8 +87,7 @@ class Train(TrainConfig):
         if self.resume is None:
             result = fit(**vars(self.options()))
         else:
-            self._check_alone()
-            data = None if self.data == TrainConfig().data else self.data
+            data = self.data or None
             result = resume(self.resume, data, data_dir=self.data_dir, epochs=self.epochs)
         if result.held_out is None:  # another process of a distributed run prints
             return
@@ -132,22 +134,6 @@ class Train(TrainConfig):
             values["model_options"] = options
         return TrainConfig(**values)
 
-    def _check_alone(self) -> None:
-        """A resumed run has its options; others beside --resume would be silently ignored.
-
-        The data may have been moved: they are known by their digest.
-        """
-        defaults = TrainConfig()
-        for field in dataclasses.fields(TrainConfig):
-            if field.name in ("epochs", "data", "data_dir") and not self.config:
-                continue
-            if getattr(self, field.name) != getattr(defaults, field.name) or self.config:
-                name = "config" if self.config else field.name
-                raise InputError(
-                    f"--resume continues {self.resume} with that run's own options: "
-                    f"leave out --{name.replace('_', '-')}"
-                )
-
 
 def json_option(name: str, value: str | None, example: str) -> str | dict[str, Any] | None:
     """What an option says that may be an object written as JSON."""
@@ -189,27 +175,40 @@ def page_of(result: "RunResult") -> str:
 def train_defaults(arguments: Sequence[str]) -> Train:
     """What `train` starts from: its defaults, or the file after the last --config.
 
-    The options are parsed over it, so it must be read before them.
+    The options are parsed over it, so it must be read before them. A resumed run has its options,
+    but its data may have been moved, which are known by their digest: they are "" unless given.
 
     Raises:
-        InputError: there is no such file, or it is not such a config.
+        InputError: there is no such file, it is not such a config, or an option stands beside
+            --resume that would be ignored.
     """
-    path = None
-    for position, argument in enumerate(arguments):
-        name, _, value = argument.partition("=")
-        if name != "--config" or "train" not in arguments[:position]:
-            continue
-        if not value and position + 1 < len(arguments):
-            value = arguments[position + 1]
-        if value:
-            path = expanded("config", Path(value))
-    if path is None:
+    given = values_given(arguments)
+    if "--resume" in given and {"-h", "--help"}.isdisjoint(given):
+        if others := [option for option in given if option not in BESIDE_RESUME]:
+            raise InputError(
+                f"--resume continues {given['--resume']} with that run's own options: leave out "
+                f"{', '.join(others)}"
+            )
+        return Train(data="")
+    if not given.get("--config"):
         return Train()
+    path = expanded("config", Path(given["--config"]))
     values = vars(dataclasses.replace(config_at(path), out=None))
     for name in ("routing", "model_options"):
         if isinstance(values[name], dict):
             values[name] = json.dumps(values[name])
     return Train(**values, config=path)
+
+
+def values_given(arguments: Sequence[str]) -> dict[str, str]:
+    """Each option that `train` was given, --no-NAME as --NAME, and its last value."""
+    given = dict[str, str]()
+    words = list(takewhile(lambda word: word != "--", arguments[1:]))
+    for word, following in zip(words, [*words[1:], ""]):
+        written, _, value = word.partition("=")
+        if arguments[0] == "train" and begins_as_option(word):
+            given[spelt(written).replace("--no-", "--", 1)] = value or following
+    return given
 
 
 def config_at(path: Path) -> TrainConfig:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from torchcaps.data.channel_axis import channels_last
 from torchcaps.data.image_file import to_pixels
+from torchcaps.data.unit_range import check_unit_range
 from torchcaps.errors import InputError
 
 __all__ = ["MapStyle", "read_items"]
@@ -111,11 +112,8 @@ def _image(image: Any, what: str, channels: int | None) -> Tensor:
         raise InputError(f"{what} has dtype {pixels.dtype}; expected uint8 or float in [0, 1]")
     pixels = pixels.to(torch.float32)
     low, high = (float(x) for x in pixels.aminmax())
-    if not (low >= 0 and high <= 1):
-        raise InputError(
-            f"{what} holds numbers from {low:g} to {high:g}; expected finite numbers in [0, 1] "
-            "(leave out a normalising transform, or divide by 255)"
-        )
+    advice = "leave out a normalising transform, or divide by 255"
+    check_unit_range(low, high, f"{what} holds numbers", advice)
     return pixels
 
 

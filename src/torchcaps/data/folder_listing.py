@@ -25,6 +25,7 @@ JUNK = {
 }  # fmt: skip
 TRAIN = ("train", "training")
 TEST = ("test", "testing", "val", "valid", "validation")  # the first of these that is there
+PART_WORDS = ("train", "test", "val")  # in names that people give to parts
 DEEPEST = 100
 MOST_VISITS = 100  # of one folder: links that fork can make 2²³ ways to it of two dozen links
 HINT = "expected FOLDER/CLASS/IMAGE, or FOLDER/train/CLASS/IMAGE and FOLDER/test/CLASS/IMAGE"
@@ -46,7 +47,8 @@ def scan(root: Path) -> Listing:
 
     Raises:
         InputError: the folder is missing or unreadable; it has fewer than two classes, images
-            outside them, or a class without images; or the classes of train and test differ.
+            outside them, a class without images, or parts under other names; or the classes of
+            train and test differ.
     """
     if not root.is_dir():
         raise InputError(f"{root} is not a folder; {HINT}")
@@ -59,6 +61,7 @@ def scan(root: Path) -> Listing:
         known = {*TRAIN, *TEST}.issuperset(folder.name.lower() for folder in folders)
         if parts and (known or len(parts) == 2):
             raise InputError(f"{root} has {_names(folders)} but no classes to train on; {HINT}")
+        _check_no_parts(root, folders)
         return Listing(*_classes(root, folders), None)
     if test is None and len(folders) > 1:
         raise InputError(
@@ -104,6 +107,36 @@ def _classes(root: Path, folders: list[Path]) -> tuple[tuple[str, ...], list[lis
     if empty:
         raise InputError(f"class folder {empty[0]} has no images; add some or remove the folder")
     return tuple(folder.name for folder in folders), files
+
+
+def _check_no_parts(root: Path, folders: list[Path]) -> None:
+    """Raise for parts under names that are not known, which would be taken for classes."""
+    names = {folder.name for folder in folders}
+    for part in folders:
+        if not any(word in part.name.lower() for word in PART_WORDS):
+            continue
+        inner = _inner(part)
+        which, same = f"{part.name}/ holds", inner & names
+        for other in folders:
+            if same or len(inner) < 2:
+                break
+            if other != part and len(inner & _inner(other)) > 1:
+                which = f"{part.name}/ and {other.name}/ hold"
+                same = inner & _inner(other)
+        if same:
+            shown = _names([Path(name) for name in sorted(same, key=_natural)])
+            raise InputError(
+                f"{root} has {_names(folders)}, and {which} {shown}: do these folders hold parts? "
+                "Call them train/ and test/, with the classes right in them, and take others away; "
+                "or where they are classes give their inner folders other names"
+            )
+
+
+def _inner(folder: Path) -> set[str]:
+    """Names of the folders in a folder; none, where images lie beside them."""
+    folders, files = _entries(folder)
+    loose = any(file.suffix.lower() in IMAGE_SUFFIXES for file in files)
+    return set() if loose else {inner.name for inner in folders}
 
 
 def _class_folders(root: Path) -> list[Path]:

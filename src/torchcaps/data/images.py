@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from torchcaps.data.dataset_items import MapStyle, read_items
+from torchcaps.data.unit_range import check_unit_range
 from torchcaps.errors import InputError
 from torchcaps.models.class_names import names_in_order
 
@@ -238,11 +239,8 @@ def _check_images(images: Tensor) -> None:
             f"images has dtype {images.dtype}; expected torch.uint8, or torch.float32 in [0, 1]"
         )
     low, high = (float(x) for x in images.aminmax())
-    if not (low >= 0 and high <= 1):  # NaN makes both comparisons false
-        raise InputError(
-            f"images holds float32 from {low:g} to {high:g}; expected finite numbers in [0, 1] "
-            "(divide pixels by 255, or pass uint8)"
-        )
+    advice = "divide pixels by 255, or pass uint8"
+    check_unit_range(low, high, "images holds float32", advice)
 
 
 def check_labels(labels: Tensor, images: Tensor, names: tuple[str, ...]) -> None:

@@ -103,8 +103,8 @@ def check_data_dir(data: str, data_dir: Path | None) -> None:
         return
     if data in dataset_names() or expand_user(data).exists():
         raise InputError(
-            f"--data-dir {data_dir} is for the files of {' and '.join(FAMILY)} alone, and --data "
-            f"is {data}: leave it out"
+            f"--data-dir {data_dir} is for the files of {' and '.join(FAMILY)} alone, and the data "
+            f"are {data}: leave it out"
         )
 
 

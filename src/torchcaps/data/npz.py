@@ -16,6 +16,7 @@ from torchcaps.data.images import ImageData
 from torchcaps.data.memory_check import check_fits
 from torchcaps.data.resize import resize
 from torchcaps.data.split import TEST_FRACTION, TrainTest, stratified_split
+from torchcaps.data.unit_range import check_unit_range
 from torchcaps.errors import InputError
 
 __all__ = ["load_npz"]
@@ -200,12 +201,9 @@ def _images(array: np.ndarray[Any, Any], what: str, channels: int | None) -> Ten
             "store it as floats"
         )
     if array.dtype.kind == "f":
-        low, high = array.min(), array.max()
-        if not (low >= 0 and high <= 1):
-            raise InputError(
-                f"{what} holds numbers from {low:g} to {high:g}; expected finite floats in [0, 1] "
-                "(divide pixels by 255, or store uint8)"
-            )
+        low, high = float(array.min()), float(array.max())
+        advice = "divide pixels by 255, or store uint8"
+        check_unit_range(low, high, f"{what} holds numbers", advice)
         array = array.astype(np.float32, copy=False)
     if array.ndim == 3:
         array = array[:, None]

@@ -9,9 +9,15 @@ from torchcaps.training.run_folder import RunFolder
 
 __all__ = ["find_held_out", "held_out_images"]
 
+# What the metadata of models call the training images of the package.
+OF_PACKAGE = ("mnist5k", "images of one or two digits of mnist5k")
+
 
 def held_out_images(model: Classifier, run: RunFolder | None = None) -> ImageData | None:
-    """The held-out images of the run's data; the digits of the package if they cannot be had.
+    """The held-out images of the run's data, if they cannot be had perhaps those of the package.
+
+    These are held out only from a model that learned from the package's own training images: all of
+    them are training images of MNIST.
 
     Args:
         model: whose shape and classes they must have.
@@ -35,7 +41,8 @@ def find_held_out(
     test, why = (None, "") if run is None else images_of_run(run)
     if test is not None and test.multi_label and not several:
         test = None
-    for images in (test, load_data("mnist5k").test):
+    of_package = model.metadata.get("data") in OF_PACKAGE
+    for images in (test, load_data("mnist5k").test if of_package else None):
         if images is not None and (images.channels, images.image_size, images.class_names) == (
             model.channels,
             model.image_size,

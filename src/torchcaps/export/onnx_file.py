@@ -13,12 +13,21 @@ from torchcaps.errors import InputError
 
 __all__ = ["read_onnx", "write_onnx"]
 
+MOST_BYTES = 1400 << 20  # of weights: of 1.5 GiB PyTorch makes a second file, beside the first
+
 
 def write_onnx(
     program: torch.export.ExportedProgram, path: Path, metadata: Mapping[str, str]
 ) -> None:
     """Write a program of `export_program` with these texts as its metadata."""
     check_packages()
+    held = [*program.state_dict.values(), *program.constants.values()]
+    size = sum(tensor.nbytes for tensor in held if isinstance(tensor, Tensor))
+    if size > MOST_BYTES:
+        raise InputError(
+            f"{path} would hold {size / 2**30:.1f} GiB of weights; expected at most "
+            f"{MOST_BYTES / 2**30:.1f} GiB in a file of ONNX: export it to pt2"
+        )
     try:
         with quiet():
             written = torch.onnx.export(

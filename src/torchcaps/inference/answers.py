@@ -99,6 +99,8 @@ def _read_or_say(model: Classifier, invert: Invert, path: Path) -> ReadImage | s
         return read_for(model, path, invert)
     except InputError as error:
         return str(error)
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror or error}"
 
 
 @torch.no_grad()

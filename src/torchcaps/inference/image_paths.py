@@ -59,11 +59,11 @@ def find_images(named: Iterable[Path], leave_out: Path | None = None) -> FoundIm
     if left_out is not None and not os.path.isdir(left_out):
         left_out = None
     for path, without in _expanded(named, left_out):
-        if not path.is_dir():
+        if not os.path.isdir(path):
             paths.setdefault(_place(path), path)
             continue
         files = list(_walk(path, without, set()))
-        images = [file for file in files if is_image(file) or file.is_dir()]
+        images = [file for file, is_shut in files if is_shut or is_image(file)]
         if not images:
             raise InputError(
                 f"{path} holds no images{_outside(without, path)}; expected "
@@ -94,9 +94,8 @@ def _expanded(named: Iterable[Path], left_out: str | None) -> Iterator[tuple[Pat
         if not is_pattern:
             yield path, without
             continue
-        matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
-        matches = [match for match in matches if not _is_junk(match, path, fixed)]
-        taken = [m for m in matches if not _lies_in(m if m.is_dir() else m.parent, without)]
+        matches = sorted(_matches(path), key=str)
+        taken = [m for m in matches if not _lies_in(m if os.path.isdir(m) else m.parent, without)]
         if not taken:
             outside = _outside(without, fixed) if matches else ""
             raise InputError(f"{path} matches no file{outside}: {_advice(path)}")
@@ -108,11 +107,46 @@ def _before_magic(pattern: Path) -> Path:
     return Path(*takewhile(lambda part: not glob.has_magic(part), pattern.parts))
 
 
-def _is_junk(match: Path, pattern: Path, fixed: Path) -> bool:
-    """Whether a match is, or lies in, what systems leave in folders and the pattern names not."""
-    found = {part.lower() for part in match.parts[len(fixed.parts) :]}
-    named = {part.lower() for part in pattern.parts}
-    return bool(found & (JUNK - named))
+def _matches(pattern: Path) -> list[Path]:
+    """As `glob`, but ** comes to each folder once, where links lead to it in circles.
+
+    What systems leave in folders is passed over, unless the pattern names it.
+    """
+    junk = JUNK - {part.lower() for part in pattern.parts}
+    found = [Path(pattern.anchor)]
+    parts = pattern.relative_to(pattern.anchor).parts
+    for number, part in enumerate(parts, 1):
+        if part == "**":
+            seen = set[str]()
+            last = number == len(parts)
+            found = [path for base in found for path in _below(base, last, junk, seen)]
+        elif glob.has_magic(part):
+            names = ((base, name) for base in found for name in glob.glob(part, root_dir=base))
+            found = [base / name for base, name in names if name.lower() not in junk]
+        else:
+            found = [base / part for base in found if os.path.lexists(base / part)]
+    return found
+
+
+def _below(folder: Path, with_files: bool, junk: set[str], seen: set[str]) -> Iterator[Path]:
+    """A folder and those in it at any depth; hidden ones and those seen aside."""
+    real = os.path.realpath(folder)
+    if real in seen:
+        return
+    try:
+        with os.scandir(folder) as entries:
+            is_folder = {entry.name: _kind(entry)[0] for entry in entries}
+    except OSError:  # a file, most often
+        return
+    seen.add(real)
+    yield folder
+    for name in sorted(is_folder):
+        if name.startswith(".") or name.lower() in junk:
+            continue
+        if is_folder[name]:
+            yield from _below(folder / name, with_files, junk, seen)
+        elif with_files:
+            yield folder / name
 
 
 def _advice(pattern: Path) -> str:
@@ -141,8 +175,8 @@ def _outside(left_out: str | None, path: Path) -> str:
     return f" outside {left_out}, which is left out unless it is named itself"
 
 
-def _walk(folder: Path, left_out: str | None, seen: set[str]) -> Iterator[Path]:
-    """Every file that may be looked at, and every folder that cannot be."""
+def _walk(folder: Path, left_out: str | None, seen: set[str]) -> Iterator[tuple[Path, bool]]:
+    """Every file that may be looked at, and every folder that cannot be, which is told beside."""
     real = os.path.realpath(folder)
     if real in seen or real == left_out:
         return
@@ -151,7 +185,7 @@ def _walk(folder: Path, left_out: str | None, seen: set[str]) -> Iterator[Path]:
         with os.scandir(folder) as entries:
             kinds = {entry.name: _kind(entry) for entry in entries}
     except OSError:
-        yield folder
+        yield folder, True
         return
     for name in sorted(kinds):
         if name.startswith(".") or name.lower() in JUNK:
@@ -160,7 +194,7 @@ def _walk(folder: Path, left_out: str | None, seen: set[str]) -> Iterator[Path]:
         if is_folder:
             yield from _walk(folder / name, left_out, seen)
         elif is_file or os.path.islink(folder / name):  # a link to nothing is a broken file
-            yield folder / name
+            yield folder / name, False
 
 
 def _kind(entry: os.DirEntry[str]) -> tuple[bool, bool]:

@@ -45,9 +45,9 @@ def read_for(model: Classifier, path: Path, invert: Invert) -> ReadImage:
     Raises:
         InputError: it cannot be read as an image.
     """
-    if path.is_dir():  # one whose files could not be listed
+    if os.path.isdir(path):  # one whose files could not be listed
         raise InputError(f"folder {path} cannot be read: {_why_not_listed(path)}")
-    if path.exists() and not path.is_file():
+    if os.path.exists(path) and not os.path.isfile(path):
         raise InputError(f"{path} is neither a file nor a folder: name image files")
     pixels = read_image(path, model.image_size, model.channels).float() / 255
     swap = invert == "yes"

@@ -117,10 +117,14 @@ class ClassCaps(nn.Module):
 
         The coordinates are computed again: after `to_empty` they are undefined.
         """
-        draw_weight(self.weight, self.form)
+        self.draw_weights()
         restore_coordinates(self)
         if self.is_built:  # else it has just been drawn
             self.routing.reset_parameters()
+
+    def draw_weights(self) -> None:
+        """Those of the votes."""
+        draw_weight(self.weight, self.form)
 
     def votes(self, capsules: Capsules | Tensor) -> WeightedVotes:
         """The votes `[..., T·H·W, J, D]` that `forward` routes."""

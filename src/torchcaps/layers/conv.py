@@ -83,14 +83,13 @@ class ConvCaps(VotingLayer):
         check_choice("competition", competition, COMPETITIONS)
         kernel = as_pair("kernel_size", kernel_size)
         sizes = (in_types * kernel[0] * kernel[1], in_dim, out_types, out_dim)
+        self.in_types, self.kernel_size = in_types, kernel  # before the weights are drawn
         super().__init__(sizes, routing, bias=bias, matrix_poses=matrix_poses)
         if competition == "all" and self.routing.makes_votes:
             raise ValueError(
                 f"{self.routing.name} routing makes its votes itself, for one window at a time: "
                 "take competition='window'"
             )
-        self.in_types = in_types
-        self.kernel_size = kernel
         self.stride = as_pair("stride", stride)
         self.padding = as_pair("padding", padding, least=0)
         self.competition = competition

@@ -74,6 +74,7 @@ class ConvolvedCaps(nn.Module):
         check_counts(in_types=in_types, in_dim=in_dim, out_types=out_types, out_dim=out_dim)
         check_choice("competition", competition, ("position", "map"))
         check_switch("shared", shared)
+        check_switch("bias", bias)
         self.sizes = (in_types, in_dim, out_types, out_dim)
         self.kernel_size = as_pair("kernel_size", kernel_size)
         self.stride = as_pair("stride", stride)

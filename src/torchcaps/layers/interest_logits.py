@@ -17,7 +17,7 @@ def starting_logits(
     every length and number of interests.
 
     Returns:
-        `[length, interests]`, float64.
+        `[length, interests]`, float64; float32 on MPS, which has no float64.
 
     Raises:
         ValueError, TypeError: a length or a number of interests below 1.
@@ -28,8 +28,10 @@ def starting_logits(
     """
     if not is_exporting():  # a traced program's sizes are tensors
         length, interests = check_counts(length=length, interests=interests)
-    s = torch.arange(length, device=device).unsqueeze(1)
-    k = torch.arange(interests, device=device)
+    device = torch.device(device)
+    exact = torch.device("cpu") if device.type == "mps" else device
+    s = torch.arange(length, device=exact).unsqueeze(1)
+    k = torch.arange(interests, device=exact)
     x = (s * 0x9E3779B + k * 0x85EBCA7 + (seed % 2**32 + 1) * 0x27D4EB2F) & 0xFFFFFFFF
     for _ in range(2):  # the 32-bit hash of C. Wellons' hash-prospector ("lowbias32")
         x = ((x ^ (x >> 16)) * 0x7FEB352D) & 0xFFFFFFFF
@@ -37,4 +39,4 @@ def starting_logits(
         x = x ^ (x >> 16)
     uniform = (x.double() + 0.5) / 2**32
     normal: Tensor = torch.special.ndtri(uniform)
-    return normal
+    return normal if exact == device else normal.float().to(device)

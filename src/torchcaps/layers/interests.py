@@ -19,6 +19,7 @@ from torchcaps.votes.interests import InterestVotes
 
 __all__ = ["InterestCaps"]
 
+MOST_BITS = 40  # nobody has 2⁴⁰ items
 NUMBERS = ("all", "log2(1+n)", "log2(n)", "ln(n)")
 
 
@@ -185,13 +186,14 @@ class InterestCaps(nn.Module):
 
     def present(self, lengths: Tensor) -> Tensor:
         """`[B, K]`: which interests users with this many items have."""
-        k = torch.arange(self.sizes[1], device=lengths.device, dtype=torch.float64)
-        n = lengths.unsqueeze(-1).double()
+        k = torch.arange(self.sizes[1], device=lengths.device).clamp(max=MOST_BITS)
+        n = lengths.unsqueeze(-1)
+        # In whole numbers, and float32 for e^(k+1), which is none: not every device has float64.
         enough = {
             "all": k >= 0,
             "log2(1+n)": 2 ** (k + 1) <= 1 + n,
             "log2(n)": 2**k < n,
-            "ln(n)": torch.exp(k + 1) <= n,
+            "ln(n)": torch.exp((k + 1).float()) <= n,
         }[self.number]
         return (enough | (k == 0)).expand(lengths.shape[0], -1)
 

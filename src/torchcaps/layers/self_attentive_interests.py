@@ -46,7 +46,19 @@ class SelfAttentiveInterests(nn.Module):
         self.register_parameter("position", None)
         if length is not None:
             (length,) = check_counts(length=length)
-            self.position = nn.Parameter(0.1 * torch.randn(length, dim))
+            self.position = nn.Parameter(torch.empty(length, dim))
+            self.draw_position()
+
+    def reset_parameters(self) -> None:
+        """Draw all that is learned anew."""
+        self.inner.reset_parameters()
+        self.outer.reset_parameters()
+        if self.position is not None:
+            self.draw_position()
+
+    def draw_position(self) -> None:
+        """The embeddings of positions."""
+        nn.init.normal_(self.position, std=0.1)
 
     if TYPE_CHECKING:
 

@@ -52,6 +52,7 @@ class VotingLayer(nn.Module):
         self.init = init
         self.initial_length = initial_length
         check_switch("matrix_poses", matrix_poses)
+        check_switch("bias", bias)
         self.sizes = sizes
         self.form: type[WeightedVotes] = MatrixVotes if matrix_poses else LinearVotes
         self.routing = own_routing(routing)
@@ -68,14 +69,13 @@ class VotingLayer(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw the weights anew, and what the routing learns."""
-        self.draw_weights()
+        if not self.routing.makes_votes:
+            self.draw_weights()
         if self.is_built:  # else it has just been drawn
             self.routing.reset_parameters()
 
     def draw_weights(self) -> None:
         """Those of the votes."""
-        if self.routing.makes_votes:
-            return
         if self.init == "paper":
             draw_weight(self.weight, self.form)
         else:

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from torchcaps.layers import ConvCaps, DenseCaps, route_concurrently
+from torchcaps.layers.voting import VotingLayer
 from torchcaps.models.classifier import ModelOutput
 from torchcaps.models.resnet import ShallowResNet
-from torchcaps.models.routed_classifier import RoutedClassifier
+from torchcaps.models.routed_classifier import RoutedClassifier, class_routing
 from torchcaps.routing.attention import AttentionRouting
 from torchcaps.routing.base import Routing
-from torchcaps.routing.registry import create_routing, routing_config
+from torchcaps.routing.registry import routing_config
 from torchcaps.types import Capsules, check_counts, check_several, check_switch
 
 __all__ = ["AttentionCapsNet"]
@@ -78,18 +79,19 @@ class AttentionCapsNet(RoutedClassifier, tags=["capsule-network", "attention-rou
         types, dim = check_counts(types=types, dim=dim)
         check_switch("concurrent", concurrent)
         widths, blocks = check_several("widths", widths, 2), check_several("blocks", blocks, 2)
+        dense = check_several("dense", dense)
         if min(self.image_size) < SMALLEST:
             height, width = self.image_size
             raise ValueError(
                 f"images of {height}×{width} are too small: the smallest that works is "
                 f"{SMALLEST}×{SMALLEST}"
             )
-        routing = create_routing(routing)
+        routing = class_routing(routing)
         if concurrent and not isinstance(routing, AttentionRouting):
             raise ValueError("concurrent routing is of attention alone: leave out concurrent")
         self.options = {
             "widths": widths, "blocks": blocks, "types": types, "dim": dim,
-            "dense": check_several("dense", dense), "concurrent": concurrent,
+            "dense": dense, "concurrent": concurrent,
         }  # fmt: skip
         self.backbone = ShallowResNet(self.channels, widths, blocks)
         self.primary = NormalisedCapsMap(self.backbone.out_channels, types, dim)
@@ -97,7 +99,9 @@ class AttentionCapsNet(RoutedClassifier, tags=["capsule-network", "attention-rou
         size = self.backbone.grid(*self.image_size)
         for stride in (2, 1):
             inner = between(routing)
-            layer = ConvCaps(types, dim, types, dim, 3, stride, routing=inner, competition="window")
+            layer = WindowCaps(
+                types, dim, types, dim, 3, stride, routing=inner, competition="window"
+            )
             layers.append(layer)
             size = layer.grid(*size)
         in_caps = types * size[0] * size[1]
@@ -110,8 +114,6 @@ class AttentionCapsNet(RoutedClassifier, tags=["capsule-network", "attention-rou
         self.classes = DenseOfMap(
             in_caps, dim, self.num_classes, dim, copy.deepcopy(routing), matrix_poses=True
         )
-        for layer in (*self.layers, self.classes):
-            draw_weight(layer)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -150,7 +152,19 @@ class NormalisedCapsMap(nn.Module):
         return Capsules(pose, torch.ones_like(pose[..., 0]))
 
 
-class DenseOfMap(DenseCaps):
+class DrawnForAttention(VotingLayer):
+    """Weights of variance J / (I · √P), so that Σ_i V_ij / J has components of variance 1/J."""
+
+    def draw_weights(self) -> None:
+        in_caps, in_dim, out_caps, _ = self.sizes
+        nn.init.normal_(self.weight, std=(out_caps / (in_caps * in_dim**0.5)) ** 0.5)
+
+
+class WindowCaps(DrawnForAttention, ConvCaps):
+    """`ConvCaps` whose weights start as attention needs them."""
+
+
+class DenseOfMap(DrawnForAttention, DenseCaps):
     """`DenseCaps` on all capsules of a map `[B, T, H, W, P]`, or on `[B, I, P]`."""
 
     def forward(self, capsules: Capsules | Tensor, mask: Tensor | None = None) -> Capsules:
@@ -164,16 +178,7 @@ class DenseOfMap(DenseCaps):
 
 def between(routing: Routing[Any, Any]) -> Routing[Any, Any]:
     """The routing of a layer below the classes: without activations where it is attention."""
-    if not isinstance(routing, AttentionRouting):
-        return copy.deepcopy(routing)
-    return AttentionRouting(
-        **{**routing.options(), "activations": False, "backend": routing.backend}
-    )
-
-
-def draw_weight(layer: nn.Module) -> None:
-    """Weights of variance J / (I · √P), so that Σ_i V_ij / J has components of variance 1/J."""
-    assert isinstance(layer, ConvCaps | DenseCaps)
-    in_caps, in_dim, out_caps, _ = layer.sizes
-    if layer.weight is not None:
-        nn.init.normal_(layer.weight, std=(out_caps / (in_caps * in_dim**0.5)) ** 0.5)
+    own = copy.deepcopy(routing)
+    if isinstance(own, AttentionRouting):
+        own.activations = False
+    return own

@@ -11,8 +11,9 @@ from torchcaps.layers.primary import convolved_size
 from torchcaps.models.capsule_classifier import CapsuleClassifier
 from torchcaps.models.decoder import Decoder
 from torchcaps.models.loss_scale import LossScale, find_loss_scale
+from torchcaps.models.routed_classifier import class_routing
 from torchcaps.routing.base import Routing
-from torchcaps.types import Paper, check_counts, check_several
+from torchcaps.types import Paper, check_counts, check_several, check_switch
 
 __all__ = ["CapsNet"]
 
@@ -89,6 +90,8 @@ class CapsNet(CapsuleClassifier):
         loss_scale: str | LossScale | Mapping[str, Any] = "paper",
     ) -> None:
         super().__init__(image_size, channels, num_classes, class_names)
+        check_switch("routing_bias", routing_bias)
+        check_switch("reconstruct", reconstruct)
         conv_channels, primary_types, primary_dim, pose_dim = check_counts(
             conv_channels=conv_channels,
             primary_types=primary_types,
@@ -119,7 +122,7 @@ class CapsNet(CapsuleClassifier):
             in_dim=primary_dim,
             out_caps=self.num_classes,
             out_dim=pose_dim,
-            routing=routing,
+            routing=class_routing(routing),
             bias=routing_bias,
             init="paper",
         )

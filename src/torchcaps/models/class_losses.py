@@ -11,6 +11,7 @@ from torchcaps.losses import checked_activation, class_targets, margin_loss
 __all__ = [
     "CLASS_LOSSES",
     "SEVERAL_CLASSES",
+    "check_one_class",
     "likelihood_loss",
     "log_odds_loss",
     "presence_loss",
@@ -83,6 +84,12 @@ def checked(activation: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Activations in float32 or wider, and targets `[B, J]` of the same type."""
     a = checked_activation(activation)
     return a, class_targets(labels, activation.shape).to(a.dtype)
+
+
+def check_one_class(labels: Tensor, who: str) -> None:
+    """Raise for labels of several classes an image."""
+    if isinstance(labels, Tensor) and labels.dim() == 2:
+        raise ValueError(f"labels must be [B]: {who} finds one class an image")
 
 
 CLASS_LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {

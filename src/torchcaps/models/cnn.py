@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from torchcaps.models.class_losses import check_one_class, checked
 from torchcaps.models.classifier import Classifier, Losses, ModelOutput
 from torchcaps.types import Paper, check_number, check_several
 
@@ -99,6 +100,7 @@ class BaselineCNN(Classifier):
 
     def loss(self, output: ModelOutput, images: Tensor, labels: Tensor) -> Losses:
         """Cross entropy, averaged over the batch."""
-        logits = output.pose.squeeze(-1).float()
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        check_one_class(labels, type(self).__name__)
+        logits, targets = checked(output.pose.squeeze(-1), labels)
+        loss = F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
         return Losses.of_classes(loss)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchcaps.functional import squash
 from torchcaps.layers import ConvolvedCaps, DenseCaps
 from torchcaps.models.classifier import ModelOutput
-from torchcaps.models.routed_classifier import ABSENT, RoutedClassifier
+from torchcaps.models.routed_classifier import ABSENT, RoutedClassifier, class_routing
 from torchcaps.routing.base import Routing
 from torchcaps.routing.deepcaps import DeepCapsRouting
 from torchcaps.routing.registry import routing_config
@@ -99,7 +99,12 @@ class DeepCaps(RoutedClassifier, tags=["capsule-network", "routing-by-agreement"
             height, width = (height + 1) // 2, (width + 1) // 2
             in_caps += types * height * width if number > 1 else 0
         self.classes = DenseCaps(
-            in_caps, dims[3], self.num_classes, pose_dim, routing, initial_length=ABSENT
+            in_caps,
+            dims[3],
+            self.num_classes,
+            pose_dim,
+            class_routing(routing),
+            initial_length=ABSENT,
         )
 
     @property
@@ -147,6 +152,18 @@ class Cell(nn.Module):
         return total
 
 
+class StretchingConv(nn.Conv2d):
+    """A convolution 3×3 that starts by stretching poses by `GAIN`."""
+
+    def __init__(self, in_channels: int, in_dim: int, types: int, dim: int, stride: int) -> None:
+        # Before the weight is drawn.
+        self.deviation = GAIN * (in_dim / (9 * in_channels * dim)) ** 0.5
+        super().__init__(in_channels, types * dim, 3, stride, 1, bias=False)
+
+    def reset_parameters(self) -> None:
+        nn.init.normal_(self.weight, std=self.deviation)
+
+
 class SquashedMap(nn.Module):
     """Capsules of a map without routing: squash(conv 3×3), `[B, C, H, W]` → `[B, T, H', W', P]`.
 
@@ -159,8 +176,7 @@ class SquashedMap(nn.Module):
     ) -> None:
         super().__init__()
         self.types = types
-        self.conv = nn.Conv2d(in_channels, types * dim, 3, stride, 1, bias=False)
-        nn.init.normal_(self.conv.weight, std=GAIN * (in_dim / (9 * in_channels * dim)) ** 0.5)
+        self.conv = StretchingConv(in_channels, in_dim, types, dim, stride)
 
     def forward(self, features: Tensor) -> Tensor:
         maps = self.conv(features).to(self.conv.weight.dtype)  # autocast gives bf16

@@ -12,9 +12,9 @@ from torchcaps.layers.primary import convolved_size
 from torchcaps.models.capsule_classifier import CapsuleClassifier
 from torchcaps.models.decoder import Decoder
 from torchcaps.models.loss_scale import LossScale, find_loss_scale
-from torchcaps.models.routed_classifier import ABSENT
+from torchcaps.models.routed_classifier import ABSENT, class_routing
 from torchcaps.routing.base import Routing
-from torchcaps.types import Paper, check_counts, check_several
+from torchcaps.types import Paper, check_counts, check_several, check_switch
 
 __all__ = ["EfficientCapsNet"]
 
@@ -82,6 +82,8 @@ class EfficientCapsNet(CapsuleClassifier):
         loss_scale: str | LossScale | Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(image_size, channels, num_classes, class_names)
+        check_switch("routing_bias", routing_bias)
+        check_switch("reconstruct", reconstruct)
         primary_types, primary_dim, pose_dim = check_counts(
             primary_types=primary_types, primary_dim=primary_dim, pose_dim=pose_dim
         )
@@ -103,7 +105,7 @@ class EfficientCapsNet(CapsuleClassifier):
             primary_dim,
             self.num_classes,
             pose_dim,
-            routing=routing,
+            routing=class_routing(routing),
             bias=routing_bias,
             initial_length=ABSENT,
         )

@@ -80,6 +80,10 @@ class EMCapsNet(MatrixCapsNet):
         )  # fmt: skip
         self.register_buffer("steps_trained", torch.zeros((), dtype=torch.int64))
 
+    def reset_parameters(self) -> None:
+        """Count the steps from 0 again; the layers draw their weights themselves."""
+        self.steps_trained.zero_()
+
     @property
     def finds_several(self) -> bool:
         return False  # of the spread loss

@@ -12,11 +12,11 @@ from torchcaps.models.capsule_classifier import CapsuleClassifier
 from torchcaps.models.conv_decoder import ConvDecoder
 from torchcaps.models.decoder import Decoder
 from torchcaps.models.loss_scale import LossScale, find_loss_scale
-from torchcaps.models.routed_classifier import ABSENT
+from torchcaps.models.routed_classifier import ABSENT, class_routing
 from torchcaps.models.stem import MANY_FEATURES, Stem, StemPlan, plan_stem, standardise
 from torchcaps.plain_numbers import is_number, is_whole
 from torchcaps.routing.base import Routing
-from torchcaps.types import check_counts, check_several
+from torchcaps.types import check_counts, check_several, check_switch
 
 __all__ = ["ImageCapsNet"]
 
@@ -103,6 +103,8 @@ class ImageCapsNet(CapsuleClassifier):
         loss_scale: str | LossScale | Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(image_size, channels, num_classes, class_names)
+        check_switch("routing_bias", routing_bias)
+        check_switch("reconstruct", reconstruct)
         primary_types, primary_dim, pose_dim = check_counts(
             primary_types=primary_types, primary_dim=primary_dim, pose_dim=pose_dim
         )
@@ -129,7 +131,7 @@ class ImageCapsNet(CapsuleClassifier):
             in_dim=primary_dim,
             out_caps=self.num_classes,
             out_dim=pose_dim,
-            routing=routing,
+            routing=class_routing(routing),
             bias=routing_bias,
             initial_length=ABSENT,
         )
@@ -157,6 +159,14 @@ class ImageCapsNet(CapsuleClassifier):
         self.register_load_state_dict_post_hook(  # type: ignore[no-untyped-call]
             restore_standardisation
         )
+
+    def reset_parameters(self) -> None:
+        """Set mean and s.d. again; the layers draw their weights themselves.
+
+        After `to_empty` they are undefined.
+        """
+        self.mean_of_channels = self.mean_of_channels.new_tensor(self.mean)
+        self.std_of_channels = self.std_of_channels.new_tensor(self.std)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         before = self.mean_of_channels.dtype

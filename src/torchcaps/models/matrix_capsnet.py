@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from torchcaps.layers import ClassCaps, ConvCaps, PrimaryCapsMap
 from torchcaps.models.classifier import ModelOutput
-from torchcaps.models.routed_classifier import RoutedClassifier
+from torchcaps.models.routed_classifier import RoutedClassifier, class_routing
 from torchcaps.plain_numbers import is_whole
 from torchcaps.routing.base import Routing
-from torchcaps.routing.registry import create_routing, routing_config
+from torchcaps.routing.registry import routing_config
 from torchcaps.types import check_counts, check_several
 
 __all__ = ["MatrixCapsNet"]
@@ -29,10 +29,13 @@ class MatrixCapsNet(RoutedClassifier, tags=["capsule-network", "matrix-capsules"
     Attributes:
         stem_bias: the first convolution has a bias beside that of the normalisation.
         primary_norm: of the primary capsules, as in `PrimaryCapsMap`.
+        conv_kind, class_kind: classes of the layers, which draw their weights.
     """
 
     stem_bias: ClassVar[bool]
     primary_norm: ClassVar[str]
+    conv_kind: ClassVar[type[ConvCaps]] = ConvCaps
+    class_kind: ClassVar[type[ClassCaps]] = ClassCaps
     classes: ClassCaps
 
     def __init__(
@@ -64,18 +67,18 @@ class MatrixCapsNet(RoutedClassifier, tags=["capsule-network", "matrix-capsules"
             nn.ReLU(),
         )
         self.primary = PrimaryCapsMap(conv_channels, primary_types, POSE, norm=self.primary_norm)
-        routing = create_routing(routing)
+        routing = class_routing(routing)
         layers, in_types, size = [], primary_types, self.stem_grid()
         for out_types, stride in zip(types, (2, 1)):
             own = copy.deepcopy(routing)
-            layer = ConvCaps(
+            layer = self.conv_kind(
                 in_types, POSE, out_types, POSE, 3, stride, routing=own, competition=competition
             )
             layers.append(layer)
             in_types, size = out_types, layer.grid(*size)
         self.layers = nn.Sequential(*layers)
         own = copy.deepcopy(routing)
-        self.classes = ClassCaps(
+        self.classes = self.class_kind(
             in_types, POSE, self.num_classes, POSE, size, own, coordinates=coordinates
         )
 

@@ -21,10 +21,10 @@ def check_range(model: nn.Module, images: Tensor) -> None:
     """
     if images.numel() == 0 or not values_at_hand(images):
         return
-    if images.device.type != "cpu":
-        if getattr(model, LOOKED, False) or torch.cuda.is_current_stream_capturing():
-            return
-        setattr(model, LOOKED, True)
+    if images.device.type != "cpu" and getattr(model, LOOKED, False):
+        return
+    if images.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+        return
     least, largest = map(float, images.detach().aminmax())
     if not math.isfinite(least) or not math.isfinite(largest):
         raise ValueError(
@@ -36,3 +36,5 @@ def check_range(model: nn.Module, images: Tensor) -> None:
             f"images hold numbers up to {largest:g}; expected floats in [0, 1]: divide pixels by "
             "255"
         )
+    if images.device.type != "cpu":
+        setattr(model, LOOKED, True)

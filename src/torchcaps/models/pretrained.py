@@ -1,9 +1,9 @@
 """The folder a model is saved in: model.safetensors, config.json and a model card; never pickle."""
 
-import inspect
 import json
 import math
 import tempfile
+from copy import deepcopy
 from numbers import Real
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -15,6 +15,7 @@ from torch import nn
 
 import torchcaps
 from torchcaps.errors import InputError
+from torchcaps.models.arguments import arguments_of
 from torchcaps.models.folder import HUB_OPTIONS, check_free, download
 from torchcaps.models.weights_file import (
     CONFIG,
@@ -96,8 +97,8 @@ class Pretrained(
         Raises:
             InputError: it was changed into something that no arguments describe.
         """
-        arguments = self._hub_mixin_config
-        return dict(arguments) if isinstance(arguments, dict) else {}
+        given, known = self._hub_mixin_config, arguments_of(type(self))
+        return {k: v for k, v in given.items() if k in known} if isinstance(given, dict) else {}
 
     @classmethod
     def upgraded(cls, values: dict[str, Any]) -> dict[str, Any]:
@@ -188,7 +189,11 @@ class Pretrained(
         return None
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        safetensors.torch.save_model(self, str(save_directory / WEIGHTS))
+        weights = {  # one that two layers share is written under both names
+            name: tensor.clone(memory_format=torch.contiguous_format)
+            for name, tensor in self.state_dict().items()
+        }
+        safetensors.torch.save_file(weights, save_directory / WEIGHTS)
         write_json(
             save_directory / CONFIG,
             {
@@ -239,7 +244,7 @@ class Pretrained(
                 f"{model_id} holds a {architecture}, not a {cls.__name__}: "
                 f"load it with torchcaps.load_model or {architecture}.from_pretrained"
             )
-        known = inspect.signature(cls).parameters
+        known = arguments_of(cls)
         for name in arguments:
             if name in WRITTEN_BY or (name not in known and name not in config):
                 raise TypeError(f"from_pretrained() got an unexpected keyword argument {name!r}")
@@ -253,7 +258,8 @@ class Pretrained(
         def check(values: dict[str, Any]) -> None:
             """Without memory for the weights: a small file must not ask for gigabytes of it."""
             with torch.device("meta"):
-                check_header(cls._from_config(values, source), weights)
+                # A routing in them is built, on meta: so a copy of it.
+                check_header(cls._from_config(deepcopy(values), source), weights)
 
         try:
             check(whole)
@@ -276,7 +282,7 @@ class Pretrained(
         try:
             values = cls.upgraded(config)
             arguments = {k: v for k, v in values.items() if k not in NOT_ARGUMENTS}
-            if strange := sorted(set(arguments) - set(inspect.signature(cls).parameters)):
+            if strange := sorted(set(arguments) - set(arguments_of(cls))):
                 raise InputError(
                     f"{source} has {strange[0]!r}, which a {cls.__name__} of this version of "
                     "torchcaps does not have: use the version that wrote it"
@@ -320,8 +326,7 @@ class Pretrained(
         hub = {name: kwargs.pop(name) for name in HUB_OPTIONS if name in kwargs}
         if not folder.is_dir():
             folder = download(str(pretrained_model_name_or_path), hub)
-        read_config(folder)  # before the mixin, for its message
-        return super().from_pretrained(str(folder), **kwargs)
+        return cls._from_pretrained(model_id=str(folder), **kwargs)
 
 
 def lines(module: nn.Module) -> list[str]:
@@ -397,7 +402,7 @@ def type_name(value: object) -> str:
 
 def check_kinds(architecture: type, arguments: dict[str, Any]) -> None:
     """Raise where a switch is not a bool, or something else is one: "no" would count as true."""
-    for name, parameter in inspect.signature(architecture).parameters.items():
+    for name, parameter in arguments_of(architecture).items():
         switch = isinstance(parameter.default, bool)
         if name in arguments and isinstance(arguments[name], bool) != switch:
             raise TypeError(f"{name} is {arguments[name]!r}")

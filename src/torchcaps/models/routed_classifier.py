@@ -1,13 +1,19 @@
 """What networks share whose class capsules are routed: the loss that suits, a line of the card."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import Tensor
 
 from torchcaps.layers import ClassCaps, DenseCaps
-from torchcaps.models.class_losses import CLASS_LOSSES, SEVERAL_CLASSES
+from torchcaps.models.class_losses import CLASS_LOSSES, SEVERAL_CLASSES, check_one_class
 from torchcaps.models.classifier import Classifier, Losses, ModelOutput
+from torchcaps.routing.attention import AttentionRouting
+from torchcaps.routing.base import Routing
+from torchcaps.routing.registry import create_routing
 from torchcaps.types import check_choice
 
-__all__ = ["ABSENT", "RoutedClassifier"]
+__all__ = ["ABSENT", "RoutedClassifier", "class_routing"]
 
 ABSENT = 0.1  # the length that class capsules may start from: m⁻ of the margin loss
 
@@ -36,7 +42,7 @@ class RoutedClassifier(Classifier):
         if not isinstance(labels, Tensor) or labels.dim() != 2:
             return CLASS_LOSSES[routing.class_loss](output.activation, labels)
         if not self.finds_several:
-            raise ValueError(f"labels must be [B]: {routing.name} routing finds one class an image")
+            check_one_class(labels, f"{routing.name} routing")
         return SEVERAL_CLASSES[routing.class_loss](output.activation, labels)
 
     @property
@@ -46,3 +52,18 @@ class RoutedClassifier(Classifier):
     def loss(self, output: ModelOutput, images: Tensor, labels: Tensor) -> Losses:
         """The loss that suits the routing: for lengths the margin loss."""
         return Losses.of_classes(self.class_loss(output, labels))
+
+
+def class_routing(routing: str | Mapping[str, Any] | Routing[Any, Any]) -> Routing[Any, Any]:
+    """The routing of class capsules, from its name, its name and options, or as it is.
+
+    Raises:
+        ValueError: it gives all classes the same activation.
+    """
+    created = create_routing(routing)
+    if isinstance(created, AttentionRouting) and not created.activations:
+        raise ValueError(
+            f"{created.name} routing with activations=False gives every class the activation 1, "
+            "from which no class can be learned: leave activations out"
+        )
+    return created

@@ -16,6 +16,7 @@ from torchcaps.types import (
     check_counts,
     check_real_tensor,
     check_same_dtype,
+    check_switch,
     exportable,
 )
 
@@ -89,6 +90,7 @@ class SegCaps(Pretrained, pipeline_tag="image-segmentation", tags=["capsule-netw
         channels, num_classes, iterations = check_counts(
             channels=channels, num_classes=num_classes, iterations=iterations
         )
+        check_switch("reconstruct", reconstruct)
         self.metadata = {}
         self.channels, self.num_classes, self.iterations = channels, num_classes, iterations
         routing = {"name": "locally_constrained", "iterations": iterations}
@@ -165,7 +167,7 @@ class SegCaps(Pretrained, pipeline_tag="image-segmentation", tags=["capsule-netw
         if self.decoder is None:
             return MaskOutput(pose, activation, None)
         shown = activation > 0.5 if masks is None else masks
-        within = (pose * shown.unsqueeze(-1)).movedim(-1, 2).flatten(1, 2)
+        within = (pose * shown.unsqueeze(-1).to(pose.dtype)).movedim(-1, 2).flatten(1, 2)
         return MaskOutput(pose, activation, self.decoder(within))
 
     def loss(self, output: MaskOutput, images: Tensor, masks: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from torchcaps.layers import PrimaryCapsMap
-from torchcaps.models.class_losses import likelihood_loss
+from torchcaps.models.class_losses import check_one_class, likelihood_loss
 from torchcaps.models.classifier import Classifier, Losses, ModelOutput
 from torchcaps.models.resnet import ResNet20
 from torchcaps.routing.self_routing import SelfRouting
@@ -84,4 +84,5 @@ class SelfRoutingCapsNet(Classifier, tags=["capsule-network", "self-routing"]):
 
     def loss(self, output: ModelOutput, images: Tensor, labels: Tensor) -> Losses:
         """−ln a_y, averaged over the batch."""
+        check_one_class(labels, type(self).__name__)
         return Losses.of_classes(likelihood_loss(output.activation, labels))

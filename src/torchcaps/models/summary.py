@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from torchcaps.models.arguments import arguments_of
 from torchcaps.routing.base import Routing
 from torchcaps.types import Capsules
 
@@ -152,7 +153,7 @@ def routing_note(layer: nn.Module) -> str:
     notes = []
     for module in layer.modules():
         if isinstance(module, Routing):
-            usual = type(module)().options()
+            usual = {k: argument.default for k, argument in arguments_of(type(module)).items()}
             options = [f"{k}={v}" for k, v in module.options().items() if v != usual.get(k)]
             notes.append(" ".join([module.name or type(module).__name__, *options]))
     return ", ".join(notes)

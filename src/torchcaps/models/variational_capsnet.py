@@ -5,12 +5,26 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from torchcaps.layers import ConvCaps
+from torchcaps.layers import ClassCaps, ConvCaps
 from torchcaps.models.matrix_capsnet import MatrixCapsNet
 from torchcaps.routing.base import Routing
 from torchcaps.types import Paper
 
 __all__ = ["VariationalCapsNet"]
+
+
+class GlorotConvCaps(ConvCaps):
+    """`ConvCaps` whose weights start as published."""
+
+    def draw_weights(self) -> None:
+        draw_weight(self.weight, self.in_types, self.kernel_size)
+
+
+class GlorotClassCaps(ClassCaps):
+    """`ClassCaps` whose weights start as published."""
+
+    def draw_weights(self) -> None:
+        draw_weight(self.weight, self.sizes[0], self.size)
 
 
 class VariationalCapsNet(MatrixCapsNet):
@@ -50,6 +64,8 @@ class VariationalCapsNet(MatrixCapsNet):
     )
     stem_bias: ClassVar[bool] = False
     primary_norm: ClassVar[str] = "types"
+    conv_kind: ClassVar[type[ConvCaps]] = GlorotConvCaps
+    class_kind: ClassVar[type[ClassCaps]] = GlorotClassCaps
 
     def __init__(
         self,
@@ -71,11 +87,6 @@ class VariationalCapsNet(MatrixCapsNet):
             primary_types=primary_types, types=types, padding=padding, routing=routing,
             competition=competition, coordinates=coordinates,
         )  # fmt: skip
-
-        for layer in self.layers:
-            assert isinstance(layer, ConvCaps)
-            draw_weight(layer.weight, layer.in_types, layer.kernel_size)
-        draw_weight(self.classes.weight, self.classes.sizes[0], self.classes.size)
 
 
 def draw_weight(weight: nn.Parameter, in_types: int, kernel: Sequence[int]) -> None:
