@@ -66,7 +66,7 @@ def cost(experiment: Experiment, scale: Scale) -> str:
         return f"nothing to train, {time}"
     config, cells = scale.training, experiment.cells(scale)
     trials = sum(cell.trial_of is not None for cell in cells)
-    tried = f" ({trials} of them trials of learning rates)" if trials else ""
+    tried = f", {trials} of them trials of learning rates," if trials else ""
     images = "the training" if scale.images is None else f"{scale.images:,}"
     if trials and scale.images is not None:
         images = f"at most {images}"

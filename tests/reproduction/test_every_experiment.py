@@ -64,10 +64,10 @@ def test_every_scale_has_its_cost():
         for scale in experiment.scales.values():
             assert cost(experiment, scale) in text
             assert len(experiment.differs(scale)) >= 1
-    tuned = "64 trainings (24 of them trials of learning rates) of 3 epochs over at most 12,000"
+    tuned = "64 trainings, 24 of them trials of learning rates, of 3 epochs over at most 12,000"
     assert f"{tuned} images of mnist, about 55 min" in text
     assert (
-        " trials of learning rates) of 5 to 160 epochs over at most 4,000 images of mnist" in text
+        " trials of learning rates, of 5 to 160 epochs over at most 4,000 images of mnist" in text
     )
 
 
