@@ -958,7 +958,7 @@ def test_a_disk_that_is_full_when_the_model_is_saved(torchcaps, place, monkeypat
     out = place.here / "run"
     config = tiny_config(out, data=str(place.data), epochs=3, precision="fp32", max_shift=0)
     with monkeypatch.context() as patch:
-        patch.setattr(pretrained.safetensors.torch, "save_model", refuse)
+        patch.setattr(pretrained.safetensors.torch, "save_file", refuse)
         message = one_sentence(torchcaps("train", *arguments_of(config)), code=1)
     assert f"the folder {out} cannot be written (I/O error: No space left" in message
     assert "not finished" in one_sentence(torchcaps("eval", out))

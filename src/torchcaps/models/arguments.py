@@ -2,7 +2,7 @@
 
 import inspect
 
-__all__ = ["arguments_of"]
+__all__ = ["SEVERAL", "arguments_of"]
 
 SEVERAL = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 

@@ -1,5 +1,6 @@
 """The folder a model is saved in: model.safetensors, config.json and a model card; never pickle."""
 
+import inspect
 import json
 import math
 import tempfile
@@ -15,7 +16,7 @@ from torch import nn
 
 import torchcaps
 from torchcaps.errors import InputError
-from torchcaps.models.arguments import arguments_of
+from torchcaps.models.arguments import SEVERAL, arguments_of
 from torchcaps.models.folder import HUB_OPTIONS, check_free, download
 from torchcaps.models.weights_file import (
     CONFIG,
@@ -97,8 +98,13 @@ class Pretrained(
         Raises:
             InputError: it was changed into something that no arguments describe.
         """
-        given, known = self._hub_mixin_config, arguments_of(type(self))
-        return {k: v for k, v in given.items() if k in known} if isinstance(given, dict) else {}
+        given = self._hub_mixin_config
+        if not isinstance(given, dict):
+            return {}
+        # The mixin calls what `*args` takes "args", too.
+        taken = inspect.signature(type(self)).parameters
+        several = {name for name, value in taken.items() if value.kind in SEVERAL}
+        return {name: value for name, value in given.items() if name not in several}
 
     @classmethod
     def upgraded(cls, values: dict[str, Any]) -> dict[str, Any]:
