@@ -156,16 +156,20 @@ def test_a_file_that_is_replaced_keeps_its_mode(tmp_path):
 @pytest.mark.parametrize("call", ["open", "fsync"])
 def test_a_folder_that_cannot_be_read_or_synced_is_written(tmp_path, monkeypatch, call):
     real = getattr(os, call)
+    number = errno.EACCES if call == "open" else errno.EINVAL
 
     def refuse(file, *arguments):
         if file == tmp_path or (isinstance(file, int) and stat.S_ISDIR(os.fstat(file).st_mode)):
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+            raise OSError(number, os.strerror(number))
         return real(file, *arguments)
 
     monkeypatch.setattr(storage.os, call, refuse)
     with storage.one_at_a_time(tmp_path):
         write_text(tmp_path / "a.txt", "x")
     assert names(tmp_path) == ["a.txt"]
+    number = errno.EIO  # of a disk that fails
+    with pytest.raises(OSError, match="Input/output error"):
+        write_text(tmp_path / "a.txt", "y")
 
 
 def test_where_there_are_no_locks_no_file_is_left(tmp_path, monkeypatch):

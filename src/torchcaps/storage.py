@@ -1,5 +1,6 @@
 """Atomic writes: a reader finds either the old file or the new one, never half of one."""
 
+import errno
 import hashlib
 import json
 import os
@@ -219,7 +220,7 @@ def _lock(handle: int) -> bool | None:
 
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except (BlockingIOError, PermissionError):  # as a server of files says that it is held
         return False
     except OSError:
         return None
@@ -289,10 +290,11 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
     import fcntl
 
     with ExitStack() as stack:
-        with suppress(OSError):  # it may be written but not read; a file system without locks
+        with suppress(PermissionError):  # it may be written but not read
             handle = os.open(folder, os.O_RDONLY)
             stack.callback(os.close, handle)
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 
@@ -321,12 +323,17 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 def _sync_folder(folder: Path) -> None:
     if os.name == "nt":  # Windows cannot open a folder to sync it
         return
-    with suppress(OSError):  # it may be written but not read; a file system that syncs no folders
+    try:
         descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    except PermissionError:  # it may be written but not read
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):  # it syncs no folders
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def short_name(name: str, most: int = 200) -> str:

@@ -412,7 +412,7 @@ TRAIN = {
     ),
     "resume with options that are the defaults": (
         lambda at: ["--resume", at.run, "--seed", 0, "--batch_size=64", "--no-balance"],
-        "with that run's own options: leave out --seed, --batch-size, --balance",
+        "with that run's own options: leave out --seed, --batch-size, --no-balance",
     ),
     "resume with other data that are the default": (
         lambda at: ["--resume", at.copy(), "--data", "mnist5k"],

@@ -86,6 +86,9 @@ def test_a_class_may_be_called_train(tmp_path, write_images):
         ["cat/indoors", "dog/indoors"],
         ["cat/a", "cat/b", "dog/a", "dog/b", "dog"],
         ["alice/left", "alice/right", "bob/left", "bob/right"],
+        ["oval/front", "oval/back", "square/front", "square/back"],
+        ["tests/puppies", "cat/puppies"],
+        ["tests", "tests/a", "tests/b", "cat/a", "cat/b"],
     ],
 )
 def test_classes_that_are_no_parts_stay_classes(tmp_path, write_images, places):

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from torchcaps import InputError, create_model, load_model
+from torchcaps.layers import ConvCaps, DenseCaps
 from torchcaps.losses import spread_loss, spread_margin
 from torchcaps.models import AttentionCapsNet, Classifier, DeepCaps, EMCapsNet
-from torchcaps.models.deepcaps import flat
+from torchcaps.models.deepcaps import SquashedMap, flat
 from torchcaps.models.summary import count_parameters
 from torchcaps.routing import AttentionRouting, EMRouting, RoutingTrace
 from torchcaps.training.build import model_options
@@ -212,3 +214,26 @@ def test_poses_of_a_deep_network_do_not_vanish() -> None:
             pose = cell(features)
             features = flat(pose)
             assert pose.norm(dim=-1).mean() > 0.3
+
+
+def test_attention_starts_from_votes_whose_sum_is_as_long_whatever_the_layer() -> None:
+    """Σ_i V_ij / J of poses whose components have variance 1 has components of variance 1/J."""
+    torch.manual_seed(0)
+    model = create_model("attention_capsnet_small", image_size=32)
+    layers = [layer for layer in model.modules() if isinstance(layer, ConvCaps | DenseCaps)]
+    assert len(layers) == 3
+    for layer in layers:
+        in_caps, in_dim, out_caps, _ = layer.sizes
+        expected = out_caps / (in_caps * math.sqrt(in_dim))
+        assert layer.weight is not None
+        assert float(layer.weight.detach().var()) == pytest.approx(expected, rel=0.15)
+
+
+@torch.no_grad()
+def test_deepcaps_starts_by_stretching_poses() -> None:
+    """2.5 times, where the nine places under the filter hold poses of one length."""
+    torch.manual_seed(0)
+    layer = SquashedMap(64, 4, 32, 8, 1)
+    poses = nn.functional.normalize(torch.randn(20, 16, 4, 3, 3), dim=2).flatten(1, 2)
+    found = layer.conv(poses)[:, :, 1, 1].unflatten(1, (32, 8)).square().sum(dim=2).mean().sqrt()
+    assert float(found) == pytest.approx(2.5, rel=0.1)

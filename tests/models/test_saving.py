@@ -143,6 +143,41 @@ def test_a_network_that_hands_its_arguments_on_comes_back(tmp_path: Path) -> Non
         Mine.from_pretrained(tmp_path, shrp=True)
 
 
+class Beside:
+    """What another class adds to a network."""
+
+
+class Mixed(Beside, CapsNet):
+    """A network of two bases."""
+
+    def __init__(self, *, sharp: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.sharp = sharp
+
+
+class Taking(CapsNet):
+    """A network that takes an option of its own from the others."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        self.depth = kwargs.pop("depth", 1)
+        super().__init__(**kwargs)
+
+
+@pytest.mark.parametrize(("kind", "own"), [(Mixed, {"sharp": True}), (Taking, {"depth": 3})])
+def test_networks_that_pass_arguments_in_other_ways_come_back(
+    kind: type[CapsNet], own: dict[str, Any], tmp_path: Path
+) -> None:
+    model = kind(**own, image_size=20, channels=3, **SMALL)
+    model.save_pretrained(tmp_path)
+    again = kind.from_pretrained(tmp_path)
+    assert (vars(again) | own, again.config) == (vars(again), model.config)
+    (tmp_path / "config.json").write_text(
+        json.dumps(json.loads((tmp_path / "config.json").read_text()) | {"dept": 3})
+    )
+    with pytest.raises(InputError, match="dept"):
+        kind.from_pretrained(tmp_path)
+
+
 def test_where_routing_runs_is_no_part_of_the_model(tmp_path: Path) -> None:
     model = CapsNet(**SMALL, routing=DynamicRouting(2, backend="reference"))
     model.save_pretrained(tmp_path)

@@ -183,7 +183,7 @@ def train_defaults(arguments: Sequence[str]) -> Train:
             --resume that would be ignored.
     """
     given = values_given(arguments)
-    if "--resume" in given and {"-h", "--help"}.isdisjoint(given):
+    if given.get("--resume") and {"-h", "--help"}.isdisjoint(given):
         if others := [option for option in given if option not in BESIDE_RESUME]:
             raise InputError(
                 f"--resume continues {given['--resume']} with that run's own options: leave out "
@@ -201,13 +201,13 @@ def train_defaults(arguments: Sequence[str]) -> Train:
 
 
 def values_given(arguments: Sequence[str]) -> dict[str, str]:
-    """Each option that `train` was given, --no-NAME as --NAME, and its last value."""
+    """Each option that `train` was given, and its last value; "" where none follows."""
     given = dict[str, str]()
     words = list(takewhile(lambda word: word != "--", arguments[1:]))
     for word, following in zip(words, [*words[1:], ""]):
         written, _, value = word.partition("=")
         if arguments[0] == "train" and begins_as_option(word):
-            given[spelt(written).replace("--no-", "--", 1)] = value or following
+            given[spelt(written)] = value or ("" if begins_as_option(following) else following)
     return given
 
 

@@ -25,7 +25,7 @@ JUNK = {
 }  # fmt: skip
 TRAIN = ("train", "training")
 TEST = ("test", "testing", "val", "valid", "validation")  # the first of these that is there
-PART_WORDS = ("train", "test", "val")  # in names that people give to parts
+PART = re.compile(r"(?<![a-z])(train|test|val)")  # where a word of a part's name begins
 DEEPEST = 100
 MOST_VISITS = 100  # of one folder: links that fork can make 2²³ ways to it of two dozen links
 HINT = "expected FOLDER/CLASS/IMAGE, or FOLDER/train/CLASS/IMAGE and FOLDER/test/CLASS/IMAGE"
@@ -111,18 +111,14 @@ def _classes(root: Path, folders: list[Path]) -> tuple[tuple[str, ...], list[lis
 
 def _check_no_parts(root: Path, folders: list[Path]) -> None:
     """Raise for parts under names that are not known, which would be taken for classes."""
-    names = {folder.name for folder in folders}
-    for part in folders:
-        if not any(word in part.name.lower() for word in PART_WORDS):
-            continue
-        inner = _inner(part)
-        which, same = f"{part.name}/ holds", inner & names
+    parts = [folder for folder in folders if PART.search(folder.name.lower())]
+    inner = {folder: _inner(folder) for folder in folders} if parts else {}
+    for part in parts:
+        which, same = f"{part.name}/ holds", inner[part] & {folder.name for folder in folders}
         for other in folders:
-            if same or len(inner) < 2:
-                break
-            if other != part and len(inner & _inner(other)) > 1:
+            if not same and other != part and len(inner[part] & inner[other]) > 1:
                 which = f"{part.name}/ and {other.name}/ hold"
-                same = inner & _inner(other)
+                same = inner[part] & inner[other]
         if same:
             shown = _names([Path(name) for name in sorted(same, key=_natural)])
             raise InputError(

@@ -13,7 +13,7 @@ from torchcaps.errors import InputError
 
 __all__ = ["read_onnx", "write_onnx"]
 
-MOST_BYTES = 1400 << 20  # of weights: of 1.5 GiB PyTorch makes a second file, beside the first
+MOST_BYTES = 1400 << 20  # of weights: above 1.5 GiB PyTorch puts them into a second file
 
 
 def write_onnx(
@@ -25,8 +25,8 @@ def write_onnx(
     size = sum(tensor.nbytes for tensor in held if isinstance(tensor, Tensor))
     if size > MOST_BYTES:
         raise InputError(
-            f"{path} would hold {size / 2**30:.1f} GiB of weights; expected at most "
-            f"{MOST_BYTES / 2**30:.1f} GiB in a file of ONNX: export it to pt2"
+            f"{path} would hold {size / 2**30:.2f} GiB of weights; expected at most "
+            f"{MOST_BYTES / 2**30:.2f} GiB in a file of ONNX: export it to pt2"
         )
     try:
         with quiet():

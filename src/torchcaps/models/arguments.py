@@ -2,13 +2,13 @@
 
 import inspect
 
-__all__ = ["SEVERAL", "arguments_of"]
+__all__ = ["SEVERAL", "arguments_of", "takes_any"]
 
 SEVERAL = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def arguments_of(kind: type) -> dict[str, inspect.Parameter]:
-    """The arguments of a class by name; with `**kwargs`, which it hands on, those of its base too.
+    """The arguments of a class by name; with `**kwargs`, which it hands on, those of the next too.
 
     Example:
         >>> class Base:
@@ -18,8 +18,18 @@ def arguments_of(kind: type) -> dict[str, inspect.Parameter]:
         >>> list(arguments_of(Own))
         ['size', 'deep']
     """
-    taken = inspect.signature(kind).parameters
-    own = {name: value for name, value in taken.items() if value.kind not in SEVERAL}
-    if kind.__base__ and any(value.kind is value.VAR_KEYWORD for value in taken.values()):
-        return {**arguments_of(kind.__base__), **own}
-    return own
+    found = dict[str, inspect.Parameter]()
+    for one in kind.__mro__:
+        if "__init__" not in vars(one):
+            continue
+        _, *taken = inspect.signature(one.__init__).parameters.values()  # type: ignore[misc]
+        found = {value.name: value for value in taken if value.kind not in SEVERAL} | found
+        if not any(value.kind is value.VAR_KEYWORD for value in taken):
+            break
+    return found
+
+
+def takes_any(kind: type) -> bool:
+    """Whether a class has `**kwargs`, from which it may take what nobody can know."""
+    taken = inspect.signature(kind).parameters.values()
+    return any(value.kind is value.VAR_KEYWORD for value in taken)

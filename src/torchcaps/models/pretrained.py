@@ -16,7 +16,7 @@ from torch import nn
 
 import torchcaps
 from torchcaps.errors import InputError
-from torchcaps.models.arguments import SEVERAL, arguments_of
+from torchcaps.models.arguments import SEVERAL, arguments_of, takes_any
 from torchcaps.models.folder import HUB_OPTIONS, check_free, download
 from torchcaps.models.weights_file import (
     CONFIG,
@@ -196,7 +196,7 @@ class Pretrained(
 
     def _save_pretrained(self, save_directory: Path) -> None:
         weights = {  # one that two layers share is written under both names
-            name: tensor.clone(memory_format=torch.contiguous_format)
+            name: tensor.to("cpu", copy=True, memory_format=torch.contiguous_format)
             for name, tensor in self.state_dict().items()
         }
         safetensors.torch.save_file(weights, save_directory / WEIGHTS)
@@ -288,7 +288,8 @@ class Pretrained(
         try:
             values = cls.upgraded(config)
             arguments = {k: v for k, v in values.items() if k not in NOT_ARGUMENTS}
-            if strange := sorted(set(arguments) - set(arguments_of(cls))):
+            strange = sorted(set(arguments) - set(arguments_of(cls)))
+            if strange and not takes_any(cls):
                 raise InputError(
                     f"{source} has {strange[0]!r}, which a {cls.__name__} of this version of "
                     "torchcaps does not have: use the version that wrote it"

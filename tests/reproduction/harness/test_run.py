@@ -387,6 +387,14 @@ def test_data_that_no_cell_can_be_trained_on(small, tmp_path):
         np.savez(tmp_path / "a.npz", images=images[: len(some)], labels=some)
         with pytest.raises(InputError, match=message):
             reproduce(small, out=tmp_path / "out", data=str(tmp_path / "a.npz"))
+
+    def refuse(workbench):
+        raise InputError(f"{len(workbench.data.train)} images are too few")
+
+    np.savez(tmp_path / "a.npz", images=images, labels=labels)
+    asking = dataclasses.replace(small, check=refuse)
+    with pytest.raises(InputError, match="images are too few"):
+        reproduce(asking, out=tmp_path / "out", data=str(tmp_path / "a.npz"))
     tuned = dataclasses.replace(small.scales["smoke"], rates=(0.001, 0.002))
     small = dataclasses.replace(small, scales={"smoke": tuned})
     np.savez(tmp_path / "a.npz", images=images, labels=[*labels[:38].tolist(), 2, 2])
