@@ -418,6 +418,10 @@ TRAIN = {
         lambda at: ["--resume", at.copy(), "--data", "mnist5k"],
         "the data are not those that the run ",
     ),
+    "resume without a value": (
+        lambda at: ["--resume", "--seed", 0],
+        "Missing value for argument '--resume'",
+    ),
     "resume for fewer epochs": (
         lambda at: ["--resume", at.run, "--epochs", 1],
         "--epochs 1 is less than the 3 of the run",

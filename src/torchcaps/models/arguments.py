@@ -13,7 +13,8 @@ def arguments_of(kind: type) -> dict[str, inspect.Parameter]:
     Example:
         >>> class Base:
         ...     def __init__(self, size=3): ...
-        >>> class Own(Base):
+        >>> class Beside: ...
+        >>> class Own(Beside, Base):
         ...     def __init__(self, *, deep, **kwargs): ...
         >>> list(arguments_of(Own))
         ['size', 'deep']
